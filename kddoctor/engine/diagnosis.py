@@ -1,0 +1,346 @@
+"""The diagnosis that users and programs see, and how a differential becomes one."""
+
+import math
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from kddoctor.engine.measuring import measure
+from kddoctor.engine.reasoning import differential
+from kddoctor.engine.types import Differential, Hypothesis, Outcome, Plan, Role
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.rules.finding import Evidence, Severity
+from kddoctor.rules.finding import Prescription as RulePrescription
+from kddoctor.run.directory import Run
+from kddoctor.run.manifest import Manifest
+
+Verdict = Literal["sick", "healthy", "inconclusive"]
+
+#: Share of the teacher's advantage that a student must keep to be called well without a labels-only control.
+WELL = 0.9
+#: Where the loss itself could not be checked, the outcome has to be better than that.
+WELL_UNSEEN = 0.98
+#: Significant figures of every number: enough to read, few enough that summation order never shows.
+FIGURES = 6
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class GapReport(_Part):
+    """Teacher against student on held-out rows."""
+
+    teacher: float | None
+    student: float | None
+    metric: str
+    retention: float | None
+    agreement: float | None
+    baseline: float | None
+    split: str
+    rows: int
+
+
+class EvidenceReport(_Part):
+    """One measurement against one threshold."""
+
+    probe: str
+    measure: str
+    value: float | None
+    threshold: float | None
+    supports: bool
+    text: str
+    origin: str
+    grade: str
+
+
+class PrescriptionReport(_Part):
+    """What to change."""
+
+    summary: str
+    changes: dict[str, Any]
+    automatic: bool
+    safety: str
+
+
+class WorthReport(_Part):
+    """Points of the metric that the cause is believed to cost."""
+
+    points: tuple[float, float]
+    measured: bool
+
+
+class FindingReport(_Part):
+    """One code, with evidence for and against."""
+
+    code: str
+    name: str
+    family: str
+    role: Role
+    severity: Severity
+    confidence: float
+    status: str
+    title: str
+    summary: str
+    evidence: tuple[EvidenceReport, ...]
+    against: tuple[str, ...]
+    where: str | None
+    worth: WorthReport | None
+    explained_by: str | None
+    prescription: PrescriptionReport | None
+
+
+class NotExaminedReport(_Part):
+    """A code that this record cannot show, and how to record it."""
+
+    code: str
+    needs: tuple[str, ...]
+    how: str
+
+
+class Diagnosis(_Part):
+    """The whole answer; ``model_dump_json`` is the file format of the contract."""
+
+    format: Literal[1] = 1
+    run: str
+    verdict: Verdict
+    summary: str
+    gap: GapReport
+    findings: tuple[FindingReport, ...]
+    ruled_out: tuple[str, ...]
+    not_examined: tuple[NotExaminedReport, ...]
+    differential: dict[str, float]
+    unexplained: tuple[str, ...]
+    advice: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def causes(self) -> tuple[FindingReport, ...]:
+        """Findings with the role cause, the most likely first."""
+        return tuple(f for f in self.findings if f.role == "cause")
+
+    @property
+    def cause_codes(self) -> list[str]:
+        """Their codes."""
+        return [f.code for f in self.causes]
+
+    @property
+    def symptoms(self) -> tuple[FindingReport, ...]:
+        """Findings that a cause explains."""
+        return tuple(f for f in self.findings if f.role == "symptom")
+
+    def plan(self) -> Plan | None:
+        """What to change first."""
+        for finding in self.causes:
+            if finding.prescription is not None:
+                p = finding.prescription
+                change = RulePrescription(p.summary, p.changes, p.automatic, p.safety)  # type: ignore[arg-type]
+                return Plan(finding.code, change, f"retrain and compare {self.gap.metric} on the same rows")
+        return None
+
+    def to_json(self) -> str:
+        """The contract's JSON, the same bytes for the same run."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def diagnose(run: Run, *, select: Sequence[str] = (), ignore: Container[str] = ()) -> Diagnosis:
+    """Measure a run, judge it and say what is wrong. Raises RunError for values that cannot be measured."""
+    measured = measure(run)
+    found = differential(measured, select, ignore)
+    outcome = measured[Outcome]
+    assert isinstance(outcome, Outcome)
+    findings = _findings(found)
+    sick = any(f.role == "cause" and f.severity in ("error", "warning") for f in findings)
+    verdict, summary, advice = _verdict(sick, findings, found, outcome, measured)
+    return Diagnosis(
+        run=run.name,
+        verdict=verdict,
+        summary=summary,
+        gap=_gap(outcome),
+        findings=findings,
+        ruled_out=tuple(h.rule.code for h in found.refuted),
+        not_examined=tuple(
+            NotExaminedReport(code=rule.code, needs=missing.needs, how=missing.how)
+            for rule, missing in found.not_examined
+        ),
+        differential=_shares(found),
+        unexplained=found.unexplained if verdict != "healthy" else (),
+        advice=advice,
+        warnings=run.warnings,
+    )
+
+
+# Verdict -------------------------------------------------------------------------------------------------
+
+
+def _verdict(
+    sick: bool,
+    findings: Sequence[FindingReport],
+    found: Differential,
+    outcome: Outcome,
+    measured: Mapping[type, object],
+) -> tuple[Verdict, str, tuple[str, ...]]:
+    if sick:
+        first = next(f for f in findings if f.role == "cause" and f.severity != "note")
+        return "sick", first.summary, ()
+    advice = _advice(found, outcome, measured)
+    if found.unknown > found.healthy:
+        reason = (
+            found.unexplained[0] if found.unexplained else "the record does not look like a healthy run's"
+        )
+        return "inconclusive", f"Something is wrong, but nothing recorded names the cause: {reason}.", advice
+    if not _well(outcome, measured):
+        return "inconclusive", "Too little was recorded to tell.", advice
+    return "healthy", _healthy_sentence(outcome), ()
+
+
+def _well(outcome: Outcome, measured: Mapping[type, object]) -> bool:
+    """Whether there is positive reason to call the run healthy: a sound loss, and a student that did well."""
+    if outcome.student is None or outcome.teacher is None:
+        return False
+    checked = _loss_checked(measured)
+    if outcome.baseline is not None:
+        gained = outcome.student - outcome.baseline
+        return checked or gained > 2 * math.sqrt(2) * outcome.standard_error
+    kept = outcome.skill_kept
+    if kept is None:
+        return checked
+    return (
+        (checked
+        and kept >= WELL - 2 * outcome.standard_error)
+        or (_loss_private(measured) and kept >= WELL_UNSEEN)
+    )
+
+
+def _loss_checked(measured: Mapping[type, object]) -> bool:
+    """The recorded loss is what was declared, or what no declaration contradicts, on every recorded step."""
+    loss, manifest = measured.get(LossForensics), measured[Manifest]
+    assert isinstance(manifest, Manifest)
+    if not isinstance(loss, LossForensics):
+        return False
+    if loss.declared_errors is not None and float(loss.declared_errors.max()) <= loss.tolerance:
+        return loss.mix is not None or not loss.kd_recorded
+    if loss.term is not None and loss.mix is not None:
+        return True
+    return manifest.distillation.loss == "none" and loss.mix is not None
+
+
+def _loss_private(measured: Mapping[type, object]) -> bool:
+    """Steps were recorded, of a loss that only its author knows."""
+    manifest = measured[Manifest]
+    assert isinstance(manifest, Manifest)
+    return isinstance(measured.get(LossForensics), LossForensics) and manifest.distillation.loss in (
+        "custom",
+        None,
+    )
+
+
+def _healthy_sentence(outcome: Outcome) -> str:
+    if outcome.baseline is not None and outcome.student is not None:
+        gained = 100 * (outcome.student - outcome.baseline)
+        if gained >= 0.1:
+            return f"The student learned from the teacher: distilling gained {gained:.1f} points on labels alone."
+    kept = outcome.retention
+    if kept is None:
+        return "Nothing that was recorded is wrong."
+    return f"The student learned from the teacher and keeps {kept:.1%} of its {outcome.metric}."
+
+
+def _advice(found: Differential, outcome: Outcome, measured: Mapping[type, object]) -> tuple[str, ...]:
+    """What to record to get an answer, most useful first."""
+    lines = [missing.how for _, missing in found.not_examined]
+    loss = measured.get(LossForensics)
+    if isinstance(loss, LossForensics) and loss.term is None and not (loss.mix and not loss.mix.kd_weight):
+        lines.append(
+            f"only {loss.steps} usable training steps: record at least 5, with kd_loss and ce_loss"
+            if loss.steps < 5
+            else "pass kd_loss=… and ce_loss=… to run.step, so that each term can be checked by itself"
+        )
+    if outcome.baseline is None:
+        lines.append("train the same student without a teacher and pass it as baseline=… (baseline_logits)")
+    return tuple(dict.fromkeys(lines))
+
+
+# Reports -------------------------------------------------------------------------------------------------
+
+
+def _findings(found: Differential) -> tuple[FindingReport, ...]:
+    reports = [_report(h, "cause") for h in found.established]
+    for symptom in found.explained:
+        reports.append(_report(symptom, "symptom"))
+    # A suspicion is shown, never counted: its severity is a note and its role contributor.
+    reports += [_report(h, "contributor", "note") for h in found.suspects]
+    return tuple(reports)
+
+
+def _report(hypothesis: Hypothesis, role: Role, severity: Severity | None = None) -> FindingReport:
+    finding, rule = hypothesis.finding, hypothesis.rule
+    prescription = finding.prescription
+    return FindingReport(
+        code=rule.code,
+        name=rule.name,
+        family=rule.family,
+        role=role,
+        severity=severity or finding.severity,
+        confidence=_rounded(hypothesis.confidence, 3),
+        status=f"{hypothesis.status}{' (conflicting proofs)' if hypothesis.conflict else ''}",
+        title=rule.title,
+        summary=finding.summary,
+        evidence=tuple(_evidence(e) for e in finding.evidence),
+        against=tuple(e.text for e in finding.opposing),
+        where=finding.where,
+        worth=None
+        if finding.worth is None
+        else WorthReport(points=(finding.worth.low, finding.worth.high), measured=finding.worth.measured),
+        explained_by=hypothesis.explained_by,
+        prescription=None
+        if prescription is None
+        else PrescriptionReport(
+            summary=prescription.summary,
+            changes=dict(prescription.changes),
+            automatic=prescription.automatic,
+            safety=prescription.safety,
+        ),
+    )
+
+
+def _evidence(item: Evidence) -> EvidenceReport:
+    return EvidenceReport(
+        probe=item.probe,
+        measure=item.measure,
+        value=None if item.value is None else _rounded(item.value),
+        threshold=None if item.threshold is None else _rounded(item.threshold),
+        supports=item.supports,
+        text=item.text,
+        origin=item.origin,
+        grade=item.grade.name.lower(),
+    )
+
+
+def _gap(outcome: Outcome) -> GapReport:
+    def shown(value: float | None) -> float | None:
+        return None if value is None else _rounded(value)
+
+    return GapReport(
+        teacher=shown(outcome.teacher),
+        student=shown(outcome.student),
+        metric=outcome.metric,
+        retention=shown(outcome.retention),
+        agreement=shown(outcome.agreement),
+        baseline=shown(outcome.baseline),
+        split=outcome.split,
+        rows=outcome.rows,
+    )
+
+
+def _shares(found: Differential) -> dict[str, float]:
+    """Weights of the exclusive explanations, for people who want to see how close it was."""
+    shares = {h.rule.code: h.confidence for h in found.established}
+    return {"healthy": _rounded(found.healthy, 3), "unknown": _rounded(found.unknown, 3)} | {
+        code: _rounded(value, 3) for code, value in shares.items()
+    }
+
+
+def _rounded(value: float, figures: int = FIGURES) -> float:
+    return float(f"{value:.{figures}g}") if math.isfinite(value) else value

@@ -1,0 +1,39 @@
+"""Explaining away: the smallest set of upstream causes that accounts for what was found."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from kddoctor.engine.types import Hypothesis
+from kddoctor.rules.finding import Grade
+
+#: From this confidence on a hypothesis is a cause.
+BELIEVED = 0.5
+#: Below this it is not even mentioned.
+MENTIONED = 0.15
+
+
+def order(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
+    """Most likely first; equally likely ones upstream first."""
+    return sorted(hypotheses, key=lambda h: (-round(h.confidence, 2), h.rule.stage, h.rule.code))
+
+
+def explain_away(believed: Sequence[Hypothesis]) -> tuple[list[Hypothesis], list[Hypothesis]]:
+    """(causes, symptoms). A hypothesis with proof of its own stays a cause: proofs are not symptoms.
+
+    Causes are taken upstream first, so that a symptom is listed under the most upstream cause that masks it.
+    """
+    causes: list[Hypothesis] = []
+    symptoms: list[Hypothesis] = []
+    for hypothesis in sorted(believed, key=lambda h: (h.rule.stage, h.rule.code)):
+        masking = next(
+            (c for c in causes if hypothesis.rule.code in c.rule.masks and _outranks(c, hypothesis)), None
+        )
+        if masking is None:
+            causes.append(hypothesis)
+        else:
+            symptoms.append(replace(hypothesis, explained_by=masking.rule.code))
+    return order(causes), order(symptoms)
+
+
+def _outranks(cause: Hypothesis, symptom: Hypothesis) -> bool:
+    return symptom.grade is not Grade.PROOF and cause.grade >= symptom.grade

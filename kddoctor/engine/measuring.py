@@ -1,0 +1,399 @@
+"""Runs every probe that the record allows, each once, and hands the results to the rules by type."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kddoctor.engine.outcome import measure_outcome
+from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, finite_rows
+from kddoctor.engine.types import Outcome
+from kddoctor.errors import RunError
+from kddoctor.probes.example_gaps import ExampleGapsProbe
+from kddoctor.probes.layer_similarity import LayerSimilarity, LayerSimilarityProbe
+from kddoctor.probes.learning_curve import LearningCurve, LearningCurveProbe
+from kddoctor.probes.loss_forensics import (
+    Declared,
+    LossForensics,
+    LossForensicsProbe,
+    RecordedSteps,
+    investigate,
+)
+from kddoctor.probes.loss_forms import declared_form
+from kddoctor.probes.measurements import Gaps, TargetSoftness, TeacherView, TeacherViews, TrainGaps
+from kddoctor.probes.output_health import OutputHealth
+from kddoctor.probes.row_pairing import RowPairing, best_batch_shift, pair_outputs
+from kddoctor.probes.soft_targets import DEFAULT_TEMPERATURES, SoftTargets, SoftTargetsProbe
+from kddoctor.probes.teacher_passes import TeacherPasses, TeacherPassesProbe
+from kddoctor.probes.teacher_validity import TeacherValidityProbe
+from kddoctor.run.arrays import LazyArray, first_nonfinite
+from kddoctor.run.directory import Run
+from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
+from kddoctor.run.predictions import Predictions
+from kddoctor.run.steps import Steps
+
+Measured = dict[type, object]
+Chunk = tuple[NDArray[np.floating], NDArray[np.int64]]
+
+#: Elements of recorded logits that forensics looks at; longer samples are thinned evenly.
+FORENSIC_ELEMENTS = 40_000_000
+#: Rows in which outputs are searched for their owners.
+PAIRED_ROWS = 20_000
+#: Rounding that a softmax in float32 (or float16) leaves in the sum of a row.
+ROW_SUM = {"F16": 5e-3, "BF16": 3e-2}
+
+
+def measure(run: Run) -> Measured:
+    """All measurements that this record allows, by type. Raises RunError for values that nothing can read."""
+    measured: Measured = {Manifest: run.manifest, Observations: run.observations}
+    _refuse_broken_teachers(run)
+    health = _output_health(run)
+    measured[OutputHealth] = health
+    if run.metrics:
+        probe = LearningCurveProbe()
+        probe.update(run.metrics)
+        measured[LearningCurve] = probe.compute()
+    if run.steps is not None:
+        measured[LossForensics] = _forensics(run.manifest, run.steps)
+        passes = _teacher_passes(run.manifest, run.steps, run.observations)
+        if passes is not None:
+            measured[TeacherPasses] = passes
+    elif run.observations.teacher_training is not None:
+        measured[TeacherPasses] = TeacherPassesProbe(run.observations.teacher_training).compute()
+    views = _teacher_views(run)
+    if views is not None:
+        measured[TeacherViews] = views
+        pairing = _row_pairing(run)
+        if pairing is not None:
+            measured[RowPairing] = pairing
+    _add_gaps(run, measured)
+    softness = _softness(run, measured.get(LossForensics))
+    if softness is not None:
+        measured[TargetSoftness] = softness
+    similarity = _layer_similarity(run)
+    if similarity is not None:
+        measured[LayerSimilarity] = similarity
+    gaps = measured.get(Gaps)
+    measured[Outcome] = measure_outcome(run, gaps if isinstance(gaps, Gaps) else None)
+    return measured
+
+
+def held_out_split(run: Run) -> str:
+    """The split on which the outcome is judged: val, else test, else what there is."""
+    return next((split for split in ("val", "test") if split in run.splits), run.splits[0])
+
+
+# Values that cannot be measured --------------------------------------------------------------------------
+
+
+def _refuse_broken_teachers(run: Run) -> None:
+    for split in run.splits:
+        part = run.predictions(split)
+        assert part is not None
+        for name in ("teacher_logits", "teacher_targets", "baseline_logits"):
+            array = getattr(part, name)
+            count, row = first_nonfinite(array) if array is not None else (0, -1)
+            if count:
+                found = f"{count} values that are NaN or infinite, the first in row {row}"
+                raise RunError(part.file, name, found, "finite logits")
+
+
+def _output_health(run: Run) -> OutputHealth:
+    """Share of rows without a finite student output; a few of them without any other sign are a broken record."""
+    rows = broken = 0
+    first: tuple[str, int] | None = None
+    for split in run.splits:
+        part = run.predictions(split)
+        assert part is not None
+        if part.student_logits is None:
+            continue
+        start = 0
+        for chunk in part.student_logits.chunks():
+            bad = ~np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)
+            if bad.any() and first is None:
+                first = (part.file, start + int(bad.argmax()))
+            rows, broken, start = rows + len(chunk), broken + int(bad.sum()), start + len(chunk)
+    share = broken / rows if rows else 0.0
+    if first is not None and share < 1 and not _saw_divergence(run):
+        found = f"NaN or infinite in {broken} of {rows} rows, the first in row {first[1]}"
+        raise RunError(first[0], "student_logits", found, "finite logits")
+    return OutputHealth(rows, share, 0.0)
+
+
+def _saw_divergence(run: Run) -> bool:
+    losses = [row.get("loss") for row in run.metrics]
+    logged = any(isinstance(value, float) and not np.isfinite(value) for value in losses)
+    stepped = run.steps is not None and not np.isfinite(run.steps.loss).all()
+    return bool(run.observations.nonfinite_steps) or logged or stepped
+
+
+# Steps ---------------------------------------------------------------------------------------------------
+
+
+def _forensics(manifest: Manifest, steps: Steps) -> LossForensics:
+    meant = manifest.distillation
+    declared = Declared(
+        form=declared_form(meant.loss, meant.temperature),
+        alpha=meant.alpha,
+        temperature=meant.temperature,
+        temperature_squared=meant.temperature_squared,
+    )
+    per_step = max(1, steps.student_logits.size // max(1, steps.count))
+    chosen = evenly(steps.count, max(8, FORENSIC_ELEMENTS // per_step))
+    precision = min(
+        (steps.student_logits.dtype, steps.teacher_logits.dtype),
+        key=("BF16", "F16", "F32", "F64").index,
+    )
+
+    def fed(temperatures: tuple[float, ...]) -> LossForensicsProbe:
+        probe = LossForensicsProbe(
+            declared,
+            link="sigmoid" if binary_like(manifest) else "softmax",
+            precision=precision,
+            weighted_terms=steps.weighted_terms,
+            temperatures=temperatures,
+        )
+        for k in chosen:
+            probe.update(_step(steps, int(k)))
+        return probe
+
+    return investigate(fed)
+
+
+def _step(steps: Steps, k: int) -> RecordedSteps:
+    one = slice(k, k + 1)
+
+    def column(values: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        return None if values is None else values[one]
+
+    return RecordedSteps(
+        student_logits=steps.student_logits[one],
+        teacher_logits=steps.teacher_logits[one],
+        labels=np.rint(np.asarray(steps.labels[one])).astype(np.int64),
+        loss=steps.loss[one],
+        kd_loss=column(steps.kd_loss),
+        ce_loss=column(steps.ce_loss),
+        feature_loss=column(steps.feature_loss),
+        mask=None if steps.mask is None else np.asarray(steps.mask[one], bool),
+    )
+
+
+def _teacher_passes(manifest: Manifest, steps: Steps, seen: Observations) -> TeacherPasses | None:
+    if steps.teacher_logits_check is None and seen.teacher_training is None:
+        return None
+    same = None if seen.same_inputs is None else float(seen.same_inputs)
+    probe = TeacherPassesProbe(seen.teacher_training, same)
+    if steps.teacher_logits_check is not None:
+        for k in range(steps.count):
+            first, second = steps.teacher_logits[k], steps.teacher_logits_check[k]
+            if np.isfinite(first).all() and np.isfinite(second).all():
+                if binary_like(manifest):
+                    first, second = first.reshape(-1, 1), second.reshape(-1, 1)
+                probe.update(first, second)
+    return probe.compute()
+
+
+# The teacher ---------------------------------------------------------------------------------------------
+
+
+def _teacher_views(run: Run) -> TeacherViews | None:
+    split = held_out_split(run)
+    held_out, train = run.predictions(split), run.predictions("train")
+    own = _view(run, held_out, "teacher_logits")
+    own_train = _view(run, train, "teacher_logits") if split != "train" else None
+    loops = [
+        view
+        for view in (
+            _steps_view(run),
+            *(_view(run, run.predictions(s), "teacher_targets") for s in run.splits),
+        )
+        if view is not None
+    ]
+    in_loop = min(loops, key=lambda view: view.skill) if loops else None
+    if own is None and in_loop is None:
+        return None
+    student = False
+    if held_out is not None and held_out.student_logits is not None:
+        student = _probabilities(run.manifest, held_out.student_logits)
+    return TeacherViews(own, own_train, in_loop, student)
+
+
+def _view(run: Run, part: Predictions | None, name: str) -> TeacherView | None:
+    array: LazyArray | None = None if part is None else getattr(part, name)
+    if part is None or array is None:
+        return None
+    source = part.file.removesuffix(".safetensors") + (
+        ": teacher_targets" if name == "teacher_targets" else ""
+    )
+    return _view_of(
+        run.manifest, source, name == "teacher_targets", array, lambda: pairs(run.manifest, part, array)
+    )
+
+
+def _steps_view(run: Run) -> TeacherView | None:
+    steps = run.steps
+    if steps is None:
+        return None
+
+    def chunks() -> Iterator[Chunk]:
+        for k in range(steps.count):
+            logits, labels = steps.teacher_logits[k], steps.labels[k]
+            if np.isfinite(logits).all():
+                yield class_rows(run.manifest, logits, labels)
+
+    return _view_of(run.manifest, "steps", True, steps.teacher_logits, chunks)
+
+
+def _view_of(
+    manifest: Manifest, source: str, in_loop: bool, array: LazyArray, chunks: Callable[[], Iterator[Chunk]]
+) -> TeacherView | None:
+    probe = TeacherValidityProbe(classes(manifest))
+    scores: list[NDArray[np.floating]] = []
+    truth: list[NDArray[np.int64]] = []
+    rows = 0
+    for logits, labels in chunks():
+        probe.update(logits, labels)
+        rows += len(labels)
+        if binary_like(manifest):
+            scores.append(logits[:, 1])
+            truth.append(labels)
+    if not rows:
+        return None
+    auc = None
+    if scores:
+        y = np.concatenate(truth)
+        if 0 < y.sum() < len(y):
+            from sklearn.metrics import roc_auc_score
+
+            auc = float(roc_auc_score(y, np.concatenate(scores)))
+    return TeacherView(source, in_loop, probe.compute(), _probabilities(manifest, array), auc)
+
+
+def pairs(manifest: Manifest, part: Predictions, array: LazyArray) -> Iterator[Chunk]:
+    """(logits, labels) of a predictions file as class rows."""
+    for logits, labels in finite_rows(array, part.labels):
+        yield class_rows(manifest, logits, labels)
+
+
+def _probabilities(manifest: Manifest, array: LazyArray) -> bool:
+    """Whether every value lies in [0, 1] and, for classes, every row sums to one."""
+    exact = ROW_SUM.get(array.dtype, 1e-3)
+    varied = False
+    for chunk in array.chunks():
+        values = chunk[np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)]
+        if not len(values):
+            continue
+        if values.min() < 0 or values.max() > 1:
+            return False
+        if not binary_like(manifest) and np.abs(values.sum(axis=-1) - 1).max() > exact:
+            return False
+        # A binary model whose logits all happen to be small is no sigmoid: both ends must be in use.
+        varied = varied or not binary_like(manifest) or bool(values.min() < 0.2 and values.max() > 0.8)
+    return varied
+
+
+def _row_pairing(run: Run) -> RowPairing | None:
+    if run.manifest.task != "multiclass":
+        return None
+    in_place, elsewhere, rows, source = float("nan"), 0.0, 0, "steps"
+    for split in run.splits:
+        part = run.predictions(split)
+        if part is None or part.teacher_targets is None or part.teacher_logits is None:
+            continue
+        first = slice(0, min(part.n, PAIRED_ROWS))
+        used, own = part.teacher_targets[first], part.teacher_logits[first]
+        in_place, elsewhere = pair_outputs(used, own)
+        rows, source = len(used), f"{part.file}: teacher_targets"
+    check = None if run.steps is None else run.steps.teacher_logits_check
+    if run.steps is not None and check is not None and not rows:
+        flat = [a.read().reshape(-1, a.shape[-1])[:PAIRED_ROWS] for a in (run.steps.teacher_logits, check)]
+        good = np.isfinite(flat[0]).all(axis=1) & np.isfinite(flat[1]).all(axis=1)
+        if good.any():
+            in_place, elsewhere = pair_outputs(flat[0][good], flat[1][good])
+            rows, source = int(good.sum()), "steps"
+    shift, plain, shifted = 0, float("nan"), float("nan")
+    if run.steps is not None:
+        chosen = evenly(run.steps.count, 64)
+        logits = np.stack([run.steps.teacher_logits[int(k)] for k in chosen])
+        labels = np.stack([run.steps.labels[int(k)] for k in chosen])
+        shift, plain, shifted = best_batch_shift(np.nan_to_num(logits), labels)
+    elif not rows:
+        return None
+    return RowPairing(rows, in_place, elsewhere, shift, plain, shifted, source)
+
+
+# Gaps and soft targets -----------------------------------------------------------------------------------
+
+
+def _add_gaps(run: Run, measured: Measured) -> None:
+    split = held_out_split(run)
+    gaps = _gaps(run, split)
+    if gaps is not None:
+        baseline = gaps.baseline_accuracy
+        seen = run.observations.baseline
+        if baseline is None and seen is not None and isinstance(seen.metric, float):
+            baseline = seen.metric if 0 <= seen.metric <= 1 and not binary_like(run.manifest) else None
+        measured[Gaps] = Gaps(split, gaps, baseline)
+    train = _gaps(run, "train") if split != "train" else None
+    if train is not None:
+        measured[TrainGaps] = TrainGaps(train)
+
+
+def _gaps(run: Run, split: str) -> Any:
+    part = run.predictions(split)
+    if part is None or part.teacher_logits is None or part.student_logits is None:
+        return None
+    probe = ExampleGapsProbe(classes(run.manifest))
+    arrays = (part.teacher_logits, part.student_logits, part.labels, part.baseline_logits)
+    rows = 0
+    for teacher, student, labels, baseline in finite_rows(*arrays):
+        t, y = class_rows(run.manifest, teacher, labels)
+        s, _ = class_rows(run.manifest, student, labels)
+        b = None if baseline is None else class_rows(run.manifest, baseline, labels)[0]
+        probe.update(t, s, y, b)
+        rows += len(y)
+    return probe.compute() if rows else None
+
+
+def _softness(run: Run, loss: object) -> TargetSoftness | None:
+    temperature = run.manifest.distillation.temperature or 1.0
+    if isinstance(loss, LossForensics) and loss.term is not None and loss.term.form.objective.family != "mse":
+        temperature = loss.term.form.teacher_temperature
+    split = held_out_split(run)
+    held_out = _soft_targets(run, split, temperature)
+    train = _soft_targets(run, "train", temperature) if split != "train" else None
+    if train is None and held_out is None:
+        return None
+    return TargetSoftness(temperature, train, held_out)
+
+
+def _soft_targets(run: Run, split: str, temperature: float) -> SoftTargets | None:
+    part = run.predictions(split)
+    array = None if part is None else part.teacher_targets or part.teacher_logits
+    if part is None or array is None:
+        return None
+    probe = SoftTargetsProbe(sorted({*map(float, DEFAULT_TEMPERATURES), temperature}), classes(run.manifest))
+    rows = 0
+    for logits, labels in pairs(run.manifest, part, array):
+        probe.update(logits, labels)
+        rows += len(logits)
+    return probe.compute() if rows else None
+
+
+def _layer_similarity(run: Run) -> LayerSimilarity | None:
+    features = run.features(held_out_split(run))
+    if features is None or not features.teacher or not features.student:
+        return None
+    rows = min(len(array) for array in (*features.teacher.values(), *features.student.values()))
+    if rows < 4:
+        return None
+    probe = LayerSimilarityProbe(tuple(features.teacher), tuple(features.student))
+    for start in range(0, rows, 256):
+        block = slice(start, min(rows, start + 256))
+        probe.update(
+            {name: array[block] for name, array in features.teacher.items()},
+            {name: array[block] for name, array in features.student.items()},
+        )
+    return probe.compute()

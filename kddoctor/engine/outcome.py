@@ -1,0 +1,82 @@
+"""How the run ended, in the metric of its task."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from kddoctor.engine.reading import binary_like, finite_rows
+from kddoctor.engine.types import Outcome
+from kddoctor.probes.measurements import Gaps
+from kddoctor.run.directory import Run
+
+#: Rows that a rank metric is computed from; more change its third decimal at most.
+RANKED_ROWS = 200_000
+
+
+def measure_outcome(run: Run, held_out: Gaps | None) -> Outcome:
+    """Accuracy for classes and tokens; area under the ROC curve (mean over labels) for yes-or-no tasks."""
+    split = next((s for s in ("val", "test") if s in run.splits), run.splits[0])
+    part = run.predictions(split)
+    assert part is not None
+    if held_out is None:
+        return Outcome("accuracy", split, part.n, None, None, None, None, None, 0.0, None)
+    gaps = held_out.gaps
+    effect = None
+    if gaps.kl_teacher_baseline:
+        effect = 1 - gaps.kl_teacher_student / gaps.kl_teacher_baseline
+    if binary_like(run.manifest):
+        scores = _areas(part)
+        if scores is not None:
+            teacher, student, baseline = scores
+            error = _standard_error(student, part.n)
+            return Outcome(
+                "auc", split, part.n, teacher, student, baseline, gaps.agreement, 0.5, error, effect
+            )
+    counts = gaps.class_counts
+    chance = None if counts is None else float(((counts / counts.sum()) ** 2).sum())
+    return Outcome(
+        metric="accuracy",
+        split=split,
+        rows=gaps.n,
+        teacher=gaps.teacher_accuracy,
+        student=gaps.student_accuracy,
+        baseline=held_out.baseline_accuracy,
+        agreement=gaps.agreement,
+        chance=chance,
+        standard_error=_standard_error(gaps.student_accuracy, gaps.n),
+        effect=effect,
+    )
+
+
+def _standard_error(value: float, n: int) -> float:
+    # Wilson's centre keeps the error of a perfect score above zero.
+    centre = (value * n + 2) / (n + 4)
+    return math.sqrt(centre * (1 - centre) / (n + 4))
+
+
+def _areas(part: Any) -> tuple[float, float, float | None] | None:
+    from sklearn.metrics import roc_auc_score
+
+    columns: list[list[Any]] = [[], [], [], []]
+    rows = 0
+    arrays = (part.labels, part.teacher_logits, part.student_logits, part.baseline_logits)
+    for chunk in finite_rows(*arrays):
+        for column, values in zip(columns, chunk, strict=True):
+            if values is not None:
+                column.append(values.reshape(len(values), -1))
+        rows += len(chunk[0])
+        if rows >= RANKED_ROWS:
+            break
+    if not rows:
+        return None
+    labels = np.rint(np.concatenate(columns[0])).astype(int)
+    usable = [c for c in range(labels.shape[1]) if 0 < labels[:, c].sum() < len(labels)]
+    if not usable:
+        return None
+
+    def area(column: list[Any]) -> float:
+        scores = np.concatenate(column)
+        return float(np.mean([roc_auc_score(labels[:, c], scores[:, c]) for c in usable]))
+
+    return area(columns[1]), area(columns[2]), area(columns[3]) if columns[3] else None

@@ -1,0 +1,67 @@
+"""One task after another as rows of class logits, so that the same probes serve them all."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kddoctor.run.arrays import LazyArray
+from kddoctor.run.manifest import Manifest
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.int64]
+
+#: Rows read from disk at a time.
+CHUNK = 4096
+#: Elements held at a time: a step or row of a large vocabulary is read in smaller pieces.
+CHUNK_ELEMENTS = 8_388_608
+
+
+def binary_like(manifest: Manifest) -> bool:
+    """Whether every logit stands for a yes or no of its own (sigmoid), not for one class among several."""
+    return manifest.task in ("binary", "ranking", "multilabel")
+
+
+def classes(manifest: Manifest) -> int:
+    """Number of columns that ``class_rows`` gives."""
+    return 2 if binary_like(manifest) or manifest.num_classes is None else manifest.num_classes
+
+
+def class_rows(manifest: Manifest, logits: Floats, labels: NDArray[Any]) -> tuple[Floats, Ints]:
+    """Logits and labels of a chunk as [rows, classes] and [rows].
+
+    binary, ranking: one logit becomes two, [0, z]. multilabel: each label of a row is a row of its own. tokens:
+    positions become rows; those labelled -100 are left out.
+    """
+    if binary_like(manifest):
+        flat = logits.reshape(-1)
+        return np.stack([np.zeros_like(flat), flat], axis=1), np.rint(labels.reshape(-1)).astype(np.int64)
+    rows = logits.reshape(-1, logits.shape[-1])
+    flat_labels = np.asarray(labels).reshape(-1).astype(np.int64)
+    keep = flat_labels != -100
+    return (rows, flat_labels) if keep.all() else (rows[keep], flat_labels[keep])
+
+
+def finite_rows(*arrays: LazyArray | None) -> Iterator[tuple[Any, ...]]:
+    """The same rows of several arrays of one file, chunk by chunk, without rows that are not finite throughout.
+
+    None stays None.
+    """
+    present = [a for a in arrays if a is not None]
+    width = max(1, *(a.size // max(1, len(a)) for a in present))
+    size = max(1, min(CHUNK, CHUNK_ELEMENTS // width))
+    for start in range(0, len(present[0]), size):
+        chunk = [None if a is None else a[start : start + size] for a in arrays]
+        good = np.ones(len(next(c for c in chunk if c is not None)), bool)
+        for values in chunk:
+            if values is not None and values.dtype.kind == "f":
+                good &= np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        yield tuple(c if c is None or good.all() else c[good] for c in chunk)
+
+
+def evenly(count: int, most: int) -> Ints:
+    """At most ``most`` indices below ``count``, evenly spread, first and last included."""
+    if count <= most:
+        return np.arange(count)
+    return np.unique(np.linspace(0, count - 1, most).round().astype(np.int64))

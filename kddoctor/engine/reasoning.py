@@ -1,0 +1,48 @@
+"""Runs the rules, weighs what they found, and settles on one differential."""
+
+import math
+from collections.abc import Container, Mapping, Sequence
+
+from kddoctor.engine.explaining import BELIEVED, MENTIONED, explain_away, order
+from kddoctor.engine.residual import weigh_residual
+from kddoctor.engine.types import Differential, Hypothesis
+from kddoctor.engine.weighing import PRIOR, weigh
+from kddoctor.rules.finding import NotExamined
+from kddoctor.rules.registry import Rule, all_rules
+
+
+def differential(
+    measured: Mapping[type, object], select: Sequence[str] = (), ignore: Container[str] = ()
+) -> Differential:
+    """Judge every rule (or the selected ones) and put all explanations side by side."""
+    hypotheses: list[Hypothesis] = []
+    not_examined: list[tuple[Rule, NotExamined]] = []
+    for code, rule in all_rules().items():
+        if (select and not code.startswith(tuple(select))) or code in ignore:
+            continue
+        result = rule(measured)
+        if isinstance(result, NotExamined):
+            not_examined.append((rule, result))
+        else:
+            hypotheses.append(weigh(rule, result))
+    believed = [h for h in hypotheses if h.confidence >= BELIEVED]
+    causes, symptoms = explain_away(believed)
+    rest = [h for h in hypotheses if h.confidence < BELIEVED]
+    suspects = [h for h in rest if h.finding.supporting and h.confidence >= MENTIONED]
+    refuted = [h for h in rest if h not in suspects and h.log_odds < PRIOR]
+    residual = weigh_residual(measured)
+    # Shares of the exclusive explanations: healthy has score 0, every other its log-odds.
+    scores = [0.0, residual.log_odds, *(h.log_odds for h in causes)]
+    top = max(scores)
+    weights = [math.exp(score - top) for score in scores]
+    return Differential(
+        established=tuple(causes),
+        explained=tuple(symptoms),
+        suspects=tuple(order(suspects)),
+        refuted=tuple(sorted(refuted, key=lambda h: h.rule.code)),
+        open=tuple(h.rule.code for h in rest if h not in suspects and h not in refuted),
+        not_examined=tuple(not_examined),
+        healthy=weights[0] / sum(weights),
+        unknown=weights[1] / sum(weights),
+        unexplained=() if causes else residual.unexplained,
+    )

@@ -1,0 +1,127 @@
+"""The two hypotheses that are always there: the run is healthy; it is sick of something that no rule names.
+
+Each observation here is one that a healthy run would not show. Their log-likelihood ratios add up against
+"healthy" and for "sick, cause unknown".
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kddoctor.engine.types import Outcome
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.measurements import TeacherViews
+from kddoctor.probes.teacher_passes import TeacherPasses
+from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
+
+#: Log-odds of an unnamed fault before looking.
+PRIOR = -3.0
+#: Share of the teacher's advantage over chance that the student kept, and what a smaller share speaks for in
+#: nats. A small student may honestly keep less, so without a labels-only control this is weak.
+SKILL_KEPT = ((0.5, 5.0), (0.8, 3.5), (0.9, 2.5))
+#: Points and standard errors by which a student must stay behind its labels-only twin.
+WORSE_POINTS, WORSE_ERRORS = 0.01, 2.5
+#: Repeated teacher passes that differ by more than this, in evaluation mode: another view, or another teacher.
+REPEATABLE = 1e-3
+#: A frozen teacher does not move at all; float32 round trips stay below this.
+FROZEN = 1e-5
+#: Skill that a teacher may lose inside the loop to honest augmentation.
+AUGMENTATION = 0.25
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Log-odds of an unnamed fault, and the observations behind it, strongest first."""
+
+    log_odds: float
+    unexplained: tuple[str, ...]
+
+
+def weigh_residual(measured: Mapping[type, object]) -> Residual:
+    """What speaks for a fault, whichever it is."""
+    signs: list[tuple[float, str]] = []
+    outcome, manifest = measured[Outcome], measured[Manifest]
+    assert isinstance(outcome, Outcome)
+    assert isinstance(manifest, Manifest)
+    signs += _of_outcome(outcome, manifest)
+    loss = measured.get(LossForensics)
+    if isinstance(loss, LossForensics):
+        signs += _of_loss(loss, manifest)
+    signs += _of_teacher(measured)
+    seen = measured.get(Observations)
+    if isinstance(seen, Observations):
+        signs += _of_process(seen)
+    signs.sort(key=lambda sign: -sign[0])
+    return Residual(PRIOR + sum(weight for weight, _ in signs), tuple(text for _, text in signs))
+
+
+def _of_outcome(outcome: Outcome, manifest: Manifest) -> list[tuple[float, str]]:
+    signs = []
+    if outcome.student is None:
+        return []
+    if outcome.baseline is not None:
+        behind = outcome.baseline - outcome.student
+        error = math.sqrt(2) * outcome.standard_error
+        if behind > max(WORSE_POINTS, WORSE_ERRORS * error):
+            signs.append(
+                (
+                    5.0,
+                    f"the student is {100 * behind:.1f} points worse than the same student without a teacher",
+                )
+            )
+        if outcome.effect is not None and outcome.effect < 0 and manifest.distillation.loss != "none":
+            signs.append((1.5, "distilling brought the student no closer to the teacher's outputs"))
+    elif outcome.skill_kept is not None:
+        for limit, weight in SKILL_KEPT:
+            if outcome.skill_kept < limit:
+                kept = max(0.0, outcome.skill_kept)
+                signs.append((weight, f"the student keeps {kept:.0%} of the teacher's advantage over chance"))
+                break
+    return signs
+
+
+def _of_loss(loss: LossForensics, manifest: Manifest) -> list[tuple[float, str]]:
+    errors = loss.declared_errors
+    if errors is None or float(errors.max()) <= loss.tolerance:
+        return []
+    if loss.term is not None and loss.term.form.objective.family == manifest.distillation.loss:
+        plain = loss.term.form.axis == "class" and loss.term.form.masked
+        return [] if plain else [(6.0, f"the recorded loss is {loss.term.form.describe()}")]
+    if loss.mix is not None and loss.mix.schedule:
+        return []
+    if loss.term is None and loss.steps:
+        return [(2.0, "no form of loss that is known reproduces the recorded one")]
+    return []
+
+
+def _of_teacher(measured: Mapping[type, object]) -> list[tuple[float, str]]:
+    signs = []
+    passes = measured.get(TeacherPasses)
+    if isinstance(passes, TeacherPasses) and passes.rows and passes.teacher_training is False:
+        difference = passes.relative_difference
+        if difference > REPEATABLE:
+            signs.append(
+                (
+                    5.0,
+                    f"the targets differ by {difference:.1%} from the teacher's own answer to the same input",
+                )
+            )
+    views = measured.get(TeacherViews)
+    if isinstance(views, TeacherViews) and views.own is not None and views.in_loop is not None:
+        lost = views.own.skill - views.in_loop.skill
+        if lost > AUGMENTATION:
+            signs.append((3.5, f"inside the loop the teacher is worse by {lost:.0%} of its skill"))
+    return signs
+
+
+def _of_process(seen: Observations) -> list[tuple[float, str]]:
+    signs = []
+    if seen.teacher_drift is not None and not seen.teacher_drift <= FROZEN and not seen.teacher_training:
+        signs.append((6.0, f"the teacher changed by {seen.teacher_drift:.2g} of its size during the run"))
+    missing = seen.parameters_not_in_optimizer or seen.parameters_without_gradient
+    if missing:
+        signs.append(
+            (4.0, f"{len(missing)} of the student's parameters never learned, {missing[0]} among them")
+        )
+    return signs

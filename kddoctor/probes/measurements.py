@@ -1,0 +1,84 @@
+"""What the rules read: the probes' results, gathered by the question that they answer."""
+
+from dataclasses import dataclass
+
+from kddoctor.probes.example_gaps import ExampleGaps
+from kddoctor.probes.soft_targets import SoftTargets
+from kddoctor.probes.teacher_validity import TeacherValidity
+
+
+@dataclass(frozen=True)
+class TeacherView:
+    """The teacher's logits from one source, held against the labels.
+
+    source: for people, such as "predictions/val" or "steps". in_loop: these are the values that the loss used.
+    probabilities: every value lies in [0, 1] and every row sums to one. auc: for yes-or-no tasks.
+    """
+
+    source: str
+    in_loop: bool
+    validity: TeacherValidity
+    probabilities: bool
+    auc: float | None = None
+
+    @property
+    def skill(self) -> float:
+        """How much better than chance, as a share of what is possible: 0 for a random pairing, 1 when perfect.
+
+        For yes-or-no tasks 2 AUC − 1, which does not depend on how rare a yes is.
+        """
+        if self.auc is not None:
+            return 2 * self.auc - 1
+        chance = self.validity.chance
+        return (self.validity.accuracy - chance) / max(1e-9, 1 - chance)
+
+
+@dataclass(frozen=True)
+class TeacherViews:
+    """All sources of teacher logits. own: on its own preprocessing, in evaluation mode; in_loop: the loss's."""
+
+    own: TeacherView | None
+    own_train: TeacherView | None
+    in_loop: TeacherView | None
+    student_probabilities: bool
+
+    @property
+    def all(self) -> tuple[TeacherView, ...]:
+        """The views that were recorded, the loss's own first."""
+        return tuple(v for v in (self.in_loop, self.own, self.own_train) if v is not None)
+
+
+@dataclass(frozen=True)
+class TargetSoftness:
+    """Soft targets of both splits at the run's temperature and at 4; None where a split was not recorded."""
+
+    temperature: float
+    train: SoftTargets | None
+    held_out: SoftTargets | None
+
+    @property
+    def targets(self) -> SoftTargets:
+        """The training split's where recorded: that is what the student was shown."""
+        found = self.train or self.held_out
+        assert found is not None
+        return found
+
+    def at(self, targets: SoftTargets, temperature: float) -> int:
+        """Index of a temperature in the curve (the nearest)."""
+        return int(abs(targets.temperatures - temperature).argmin())
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Teacher, student and labels-only student on held-out rows."""
+
+    split: str
+    gaps: ExampleGaps
+    baseline_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class TrainGaps:
+    """The same on training rows."""
+
+    gaps: ExampleGaps

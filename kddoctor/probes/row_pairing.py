@@ -1,0 +1,78 @@
+"""Whether the teacher outputs that the loss used belong to the rows that they were paired with."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.int64]
+
+#: Rows are the same output when they differ by less than this share of the logits' standard deviation.
+SAME_OUTPUT = 0.02
+
+
+@dataclass(frozen=True)
+class RowPairing:
+    """Pairing of teacher outputs with rows.
+
+    rows: compared rows. in_place: share whose output is the teacher's own output for that row (nan where the own
+    outputs are not at hand). elsewhere: share whose output is found, but at another row. best_shift: the cyclic
+    shift within a step's batch (or the split) under which the outputs fit the labels best; shift_accuracy there
+    and plain_accuracy without. ``source``: where the outputs came from.
+    """
+
+    rows: int
+    in_place: float
+    elsewhere: float
+    best_shift: int
+    plain_accuracy: float
+    shift_accuracy: float
+    source: str
+
+
+def pair_outputs(used: Floats, own: Floats) -> tuple[float, float]:
+    """(share in place, share found at another row) of ``used`` [N, C] among the teacher's ``own`` [N, C].
+
+    The nearest own output is found with a k-d tree on a random projection to eight dimensions (distances only
+    shrink under an orthonormal projection, so a match cannot be lost), then checked on all classes.
+    """
+    a, b = _centred(used), _centred(own)
+    scale = float(b.std()) or 1.0
+    limit = SAME_OUTPUT * scale * np.sqrt(b.shape[1])
+    in_place = np.linalg.norm(a - b, axis=1) <= limit
+    strays = np.flatnonzero(~in_place)
+    if not len(strays):
+        return 1.0, 0.0
+    from scipy.spatial import cKDTree
+
+    if b.shape[1] > 8:
+        basis, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((b.shape[1], 8)))
+    else:
+        basis = np.eye(b.shape[1])
+    _, nearest = cKDTree(b @ basis).query(a[strays] @ basis, k=1)
+    found = np.linalg.norm(a[strays] - b[nearest], axis=1) <= limit
+    return float(in_place.mean()), float(found.sum() / len(a))
+
+
+def best_batch_shift(logits: Floats, labels: Ints, most: int = 8) -> tuple[int, float, float]:
+    """(shift, accuracy without, accuracy with) of the cyclic shift that fits the labels best.
+
+    logits: [K, B, C]. labels: [K, B]. Shifts up to ``most`` in both directions inside each batch, and over the
+    rows of all recorded batches when these are consecutive.
+    """
+    predicted = logits.argmax(axis=-1)
+    plain = float((predicted == labels).mean())
+    best, best_accuracy = 0, plain
+    for shift in (s for k in range(1, most + 1) for s in (k, -k)):
+        if abs(shift) >= labels.shape[1]:
+            continue
+        accuracy = float((np.roll(predicted, shift, axis=1) == labels).mean())
+        if accuracy > best_accuracy:
+            best, best_accuracy = shift, accuracy
+    return best, plain, best_accuracy
+
+
+def _centred(z: Floats) -> NDArray[np.float64]:
+    rows = np.asarray(z, np.float64)
+    return np.asarray(rows - rows.mean(axis=1, keepdims=True))

@@ -1,0 +1,52 @@
+"""The explain page of a code: the docstring of its rule, with what the registry knows."""
+
+import difflib
+
+from rich.console import Console
+
+from kddoctor.errors import UsageError
+from kddoctor.report.terminal import Page, console
+from kddoctor.rules.registry import Rule, all_rules
+
+
+def find_rule(code: str) -> Rule:
+    """The rule of a code or name. Raises UsageError with the nearest known one."""
+    rules = all_rules()
+    wanted = code.strip()
+    by_name = {rule.name: rule for rule in rules.values()}
+    found = rules.get(wanted.upper()) or by_name.get(wanted.lower())
+    if found is not None:
+        return found
+    near = difflib.get_close_matches(wanted.upper().replace("O", "0"), rules, n=1, cutoff=0.6)
+    near = near or difflib.get_close_matches(wanted.lower(), by_name, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "; `kddoctor explain` lists all codes"
+    raise UsageError(f"there is no {wanted}{hint}")
+
+
+def show_rule(code: str, out: Console | None = None) -> None:
+    """Print one page."""
+    rule = find_rule(code)
+    page = Page(out or console())
+    page.line(f"{rule.code}  {rule.name}   {rule.family}", style="bold")
+    for line in rule.page.splitlines():
+        heading = bool(line) and not line.startswith(" ")
+        page.line(line, style="bold" if heading else None)
+    page.line()
+    page.line("How sure we are", style="bold")
+    page.line(
+        "Weights and ceilings of the evidence are orders of magnitude, not yet calibrated. `make testbed` prints how "
+        "often this code was named rightly, and wrongly, on real digits.",
+        indent=4,
+    )
+
+
+def show_all(out: Console | None = None) -> None:
+    """Print every code by family."""
+    page = Page(out or console())
+    family = ""
+    for rule in sorted(all_rules().values(), key=lambda r: r.code):
+        if rule.family != family:
+            family = rule.family
+            page.line()
+            page.line(family, style="bold")
+        page.line(f"{rule.code}  {rule.name:<28} {rule.title}", indent=2)

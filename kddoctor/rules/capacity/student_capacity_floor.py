@@ -1,0 +1,115 @@
+"""The student cannot even fit the hard labels.
+
+What it checks
+    Accuracy on *training* rows of the student, of the same student trained on labels alone, and of the teacher, once
+    the curves are level.
+
+Why it hurts
+    No loss can put into a network what it cannot hold: every change of temperature or weight is wasted time.
+
+What it looks like
+    Both the distilled and the labels-only student are low on training rows, equally so, and level.
+
+Told apart from
+    KD401, where the labels-only student fits the labels well. KD502, where the curves still rise. KD506, where parts
+    of the student never learn. Any fault of teacher or loss comes first: no verdict about capacity stands before.
+
+Fix
+    Widen the student, raise the adapter's rank, or unfreeze layers; doubling the width helps more than any loss.
+
+Treat automatically
+    No: the architecture has to come from you.
+
+Read more
+    Mirzadeh et al. 2020, arXiv:1902.03393.
+"""
+
+from kddoctor.probes.learning_curve import LearningCurve
+from kddoctor.probes.measurements import TrainGaps
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.registry import rule
+from kddoctor.run.observations import Observations
+
+PROBE = "example-gaps"
+#: Points of training accuracy below the teacher, and between the two students (taxonomy).
+FAR_BELOW, ALIKE, CLOSE = 0.10, 0.02, 0.05
+
+
+@rule(
+    "KD402",
+    name="student-capacity-floor",
+    family="capacity",
+    title="The student is too small to fit even the labels",
+    stage=60,
+    reads=(TrainGaps,),
+    uses=(LearningCurve, Observations),
+)
+def student_capacity_floor(
+    train: TrainGaps, curve: LearningCurve | None, seen: Observations | None
+) -> Finding:
+    gaps = train.gaps
+    below = gaps.teacher_accuracy - gaps.student_accuracy
+    finding = Finding()
+    if below < CLOSE:
+        return finding.against(
+            PROBE,
+            "train_accuracy",
+            gaps.student_accuracy,
+            f"on training rows the student reaches {gaps.student_accuracy:.1%}, the teacher {gaps.teacher_accuracy:.1%}",
+            threshold=CLOSE,
+            origin="paper",
+            grade=Grade.PROOF,
+        )
+    if below < FAR_BELOW:
+        return finding
+    finding = finding.supported_by(
+        PROBE,
+        "train_accuracy",
+        gaps.student_accuracy,
+        f"on training rows the student reaches {gaps.student_accuracy:.1%}, the teacher {gaps.teacher_accuracy:.1%}",
+        threshold=FAR_BELOW,
+        origin="paper",
+        weight=2.0,
+    )
+    finding = _against_baseline(finding, train)
+    if curve is not None and curve.quality is not None:
+        rising = curve.quality.low > 0 and curve.quality.rise > 2 * ALIKE
+        text = f"held-out {curve.quality_key} moves by {curve.quality.rise:+.3f} per schedule at the end"
+        add = finding.against if rising else finding.supported_by
+        finding = add("learning-curve", "rise", curve.quality.rise, text, threshold=2 * ALIKE, weight=1.5)
+    frozen = seen is not None and (seen.parameters_not_in_optimizer or seen.parameters_without_gradient)
+    if frozen:
+        finding = finding.against(
+            "observations",
+            "parameters_without_gradient",
+            None,
+            "parts of the student never learned, so its capacity was never used",
+            weight=4.0,
+        )
+    return finding.saying(
+        "The student cannot fit the training labels, with or without the teacher.",
+        where="the student's architecture",
+        severity="warning",
+    ).prescribe("a wider student", automatic=False, safety="manual")
+
+
+def _against_baseline(finding: Finding, train: TrainGaps) -> Finding:
+    baseline = train.gaps.baseline_accuracy
+    if baseline is None:
+        return finding
+    difference = baseline - train.gaps.student_accuracy
+    text = f"trained on labels alone, the same student reaches {baseline:.1%} on training rows"
+    if abs(difference) <= ALIKE:
+        return finding.supported_by(
+            PROBE,
+            "baseline_train_accuracy",
+            baseline,
+            text,
+            threshold=ALIKE,
+            origin="paper",
+            grade=Grade.INTERVENTIONAL,
+            weight=4.0,
+        )
+    return finding.against(
+        PROBE, "baseline_train_accuracy", baseline, text, threshold=ALIKE, origin="paper", weight=6.0
+    )

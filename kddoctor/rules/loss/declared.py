@@ -1,0 +1,74 @@
+"""Sentences and checks that the loss rules share: what the manifest declares, and whether the declared form ran."""
+
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.run.manifest import Manifest
+
+PROBE = "loss-forensics"
+#: Declared losses whose form the grammar knows; "custom" and "none" leave nothing to compare with.
+STANDARD_LOSSES = ("kl", "reverse-kl", "jsd", "mse")
+
+
+def distils(config: Manifest) -> bool:
+    """Whether the run was meant to distil logits at all."""
+    return config.distillation.loss != "none" and config.distillation.alpha != 0
+
+
+def reproduced(finding: Finding, loss: LossForensics, text: str) -> Finding:
+    """Support by an identity: the fitted form equals the recorded loss at every step."""
+    assert loss.term is not None
+    return finding.supported_by(
+        PROBE,
+        "relative_error",
+        loss.term.error,
+        f"{text}, on every one of {loss.steps} steps",
+        threshold=loss.tolerance,
+        grade=Grade.PROOF,
+        group="loss-identity",
+    )
+
+
+def as_declared(finding: Finding, loss: LossForensics) -> Finding:
+    """Refuted where the declared form with its declared factor reproduces the recorded loss at every step."""
+    errors = loss.declared_errors
+    if errors is None or float(errors.max()) > loss.tolerance:
+        return finding
+    return finding.against(
+        PROBE,
+        "declared_form_error",
+        float(errors.max()),
+        f"the declared loss reproduces the recorded one on all {loss.steps} steps",
+        threshold=loss.tolerance,
+        grade=Grade.PROOF,
+        group="loss-identity",
+    )
+
+
+def undecided(finding: Finding, loss: LossForensics) -> Finding:
+    """Weakened where other forms fit the record as well."""
+    assert loss.term is not None
+    if not loss.term.rivals:
+        return finding
+    names = "; ".join(form.describe() for form in loss.term.rivals[:2])
+    return finding.against(
+        PROBE,
+        "rival_forms",
+        float(len(loss.term.rivals)),
+        f"the recorded precision cannot exclude: {names}",
+        grade=Grade.STATISTICAL,
+        group="rivals",
+        weight=9.0,
+    )
+
+
+def ambiguous_factor(finding: Finding, loss: LossForensics, text: str) -> Finding:
+    """Weakened where two equally simple products equal the measured factor (T² = C)."""
+    return finding.against(
+        PROBE,
+        "factor",
+        loss.term.factor if loss.term else None,
+        text,
+        grade=Grade.STATISTICAL,
+        group="ambiguous",
+        weight=6.0,
+    )

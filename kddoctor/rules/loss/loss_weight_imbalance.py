@@ -1,0 +1,164 @@
+"""One loss term drowns the other.
+
+What it checks
+    The effective strength of the distillation term relative to the hard-label term, against the declared one, and
+    its share of the gradient at the student's logits.
+
+Why it hurts
+    A term a hundred times too strong wipes out the task; one a hundred times too weak does nothing. Typical origins:
+    a sum where a mean was meant, a feature loss over thousands of elements, a weight copied from another set-up.
+
+What it looks like
+    The task metric collapses as soon as distillation starts, or alpha has no effect.
+
+Told apart from
+    KD201 and KD202, whose factors are exactly C and a power of T. KD207, where the two weights are exchanged. A fault
+    of the teacher, which no rescaling mends.
+
+Fix
+    - loss = ce + 1000 * kd
+    + loss = alpha * T**2 * kl_batchmean + (1 - alpha) * ce
+
+Treat automatically
+    Yes: the student is retrained with the declared loss and weights.
+
+Read more
+    Heo et al. 2019 (feature losses need weights from 1e-3 to 1e-5). Hinton et al. 2015, section 2.
+"""
+
+import numpy as np
+
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.measurements import Gaps
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.loss.alpha_inverted import weights_are
+from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES, as_declared, distils
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+
+#: A relative strength this many times off the declared one is an imbalance; less is KD211. Convention: below a
+#: factor of five, alpha 0.9 still leaves the stronger term the stronger one.
+IMBALANCE = 5.0
+#: Share of the gradient below which a term is inert, and above which it leaves nothing to the other (taxonomy:
+#: gradient ratios of 0.05 and of 10).
+INERT, DOMINANT = 0.05, 10 / 11
+#: Share of recorded steps at which that must hold.
+MOST_STEPS = 0.8
+
+
+@rule(
+    "KD208",
+    name="loss-weight-imbalance",
+    family="loss",
+    title="One loss term drowns the other",
+    stage=34,
+    reads=(LossForensics, Manifest),
+    uses=(Gaps,),
+    masks=("KD402", "KD502", "KD505"),
+)
+def loss_weight_imbalance(loss: LossForensics, config: Manifest, held_out: Gaps | None) -> Finding:
+    finding = Finding()
+    if not distils(config):
+        return finding
+    strength = strength_against_declared(loss, config)
+    if strength is not None and not 1 / IMBALANCE < strength < IMBALANCE:
+        times = f"{strength:.3g} times too strong" if strength > 1 else f"{1 / strength:.3g} times too weak"
+        finding = finding.supported_by(
+            PROBE,
+            "relative_strength",
+            strength,
+            f"the distillation term is {times} against the labels, by a constant that neither C nor T² explains",
+            threshold=IMBALANCE,
+            origin="convention",
+            grade=Grade.PROOF,
+        )
+    elif strength is not None:
+        finding = as_declared(finding, loss)
+    finding = _by_gradient(finding, loss, held_out)
+    finding = _by_feature_term(finding, loss)
+    return finding.saying(
+        "The loss terms are far from the balance that was declared.",
+        where="the training loop: weights of the loss terms",
+    ).prescribe(
+        "declared weights, mean over the batch", loss__weights="declared", loss__reduction="batchmean"
+    )
+
+
+def strength_against_declared(loss: LossForensics, config: Manifest) -> float | None:
+    """Measured over declared ratio of distillation to labels; None where something more specific names it.
+
+    The factors of KD201, KD202 and KD207 are divided out, because those codes name them.
+    """
+    alpha, term, mix = config.distillation.alpha, loss.term, loss.mix
+    if alpha is None or term is None or mix is None or mix.schedule or not mix.kd_weight:
+        return None
+    if config.distillation.loss not in STANDARD_LOSSES or weights_are(mix, alpha, 1 - alpha):
+        return None
+    factor = loss.factor_beyond_names
+    if factor is None:
+        return None
+    measured = abs(mix.kd_weight) * factor
+    if mix.ce_weight == 0 or alpha == 1:
+        # Nothing to be balanced against; a constant on the only term acts as a learning rate.
+        return measured if alpha == 1 and mix.ce_weight == 0 else None
+    return measured / abs(mix.ce_weight) / (alpha / (1 - alpha))
+
+
+def _by_gradient(finding: Finding, loss: LossForensics, held_out: Gaps | None) -> Finding:
+    share = loss.kd_share
+    if share is None or loss.mix is None or loss.mix.kd_weight == 0:
+        return finding
+    middle = float(np.median(share))
+    if float((share < INERT).mean()) >= MOST_STEPS:
+        return finding.supported_by(
+            PROBE,
+            "gradient_share",
+            middle,
+            f"the teacher's term has {middle:.1%} of the gradient at the student's logits",
+            threshold=INERT,
+            origin="paper",
+            group="gradient",
+            weight=4.5,
+        )
+    worse = held_out is not None and held_out.baseline_accuracy is not None
+    if worse and float((share > DOMINANT).mean()) >= MOST_STEPS:
+        assert held_out is not None
+        assert held_out.baseline_accuracy is not None
+        loss_of = held_out.baseline_accuracy - held_out.gaps.student_accuracy
+        error = (0.5 / held_out.gaps.n) ** 0.5
+        if loss_of > 3 * error and loss.mix.ce_weight != 0:
+            return finding.supported_by(
+                PROBE,
+                "gradient_share",
+                middle,
+                f"the labels' term has {1 - middle:.1%} of the gradient, and the student is below labels-only",
+                threshold=DOMINANT,
+                origin="paper",
+                group="gradient",
+            )
+    if INERT < middle < DOMINANT:
+        return finding.against(
+            PROBE,
+            "gradient_share",
+            middle,
+            f"the teacher's term has {middle:.0%} of the gradient at the student's logits",
+            threshold=INERT,
+            origin="paper",
+            group="gradient",
+        )
+    return finding
+
+
+def _by_feature_term(finding: Finding, loss: LossForensics) -> Finding:
+    share = loss.feature_share
+    if share is None or share < DOMINANT:
+        return finding
+    return finding.supported_by(
+        PROBE,
+        "feature_share",
+        share,
+        f"the feature term makes up {share:.1%} of the total",
+        threshold=DOMINANT,
+        origin="paper",
+        weight=5.0,
+    )

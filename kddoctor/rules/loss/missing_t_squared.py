@@ -1,0 +1,68 @@
+"""The distillation term does not carry the factor T² that was declared.
+
+What it checks
+    Which power of the temperature multiplies the recorded divergence: T² belongs there once; 1, T, 2T² and T⁴ are
+    what loops are found to use instead.
+
+Why it hurts
+    Gradients of soft targets shrink with 1/T². Without the factor the balance between teacher and labels moves
+    whenever the temperature is changed: at T = 4 the teacher has a sixteenth of the weight that alpha says.
+
+What it looks like
+    Raising the temperature makes distillation fade; settings from papers do not transfer.
+
+Told apart from
+    KD201, whose factor is the number of classes: where T² = C one run cannot separate them. KD211, where the
+    temperature itself is another one. With alpha = 1 there is no other term, and T² only scales the learning
+    rate: then this is a note.
+
+Fix
+    - loss = alpha * kl + (1 - alpha) * ce
+    + loss = alpha * T**2 * kl + (1 - alpha) * ce
+
+Treat automatically
+    Yes: the student is retrained with T² in front of the divergence.
+
+Read more
+    Hinton et al. 2015, arXiv:1503.02531, section 2.
+"""
+
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.rules.finding import Finding
+from kddoctor.rules.loss.declared import ambiguous_factor, as_declared, distils, reproduced
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+
+
+@rule(
+    "KD202",
+    name="missing-t-squared",
+    family="loss",
+    title="The distillation loss lacks its factor T²",
+    stage=31,
+    reads=(LossForensics, Manifest),
+    masks=("KD208", "KD301", "KD402", "KD502", "KD102"),
+)
+def missing_t_squared(loss: LossForensics, config: Manifest) -> Finding:
+    finding = as_declared(Finding(), loss)
+    term = loss.term
+    if term is None or not distils(config) or not config.distillation.temperature_squared:
+        return finding
+    if config.distillation.temperature == 1.0 or term.form.objective.family in ("mse", "hard"):
+        return finding
+    wrong = [e for e in term.explanations if e.scale != "T²"]
+    if not wrong or term.form.temperature == 1.0:
+        return finding
+    scale = wrong[0].scale
+    text = "no temperature factor" if scale == "1" else f"the factor {scale}"
+    finding = reproduced(finding, loss, f"recorded = {term.form.describe()} with {text}")
+    if len(wrong) < len(term.explanations):
+        finding = ambiguous_factor(
+            finding, loss, "T² = C here, so an average over classes gives the same number"
+        )
+    alone = config.distillation.alpha == 1.0
+    return finding.saying(
+        f"The distillation loss carries {text} where T² was declared.",
+        where="kd_run.yaml: distillation.temperature_squared",
+        severity="note" if alone else "error",
+    ).prescribe("multiply the divergence by T², once", distillation__temperature_squared=True)

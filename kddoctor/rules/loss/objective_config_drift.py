@@ -1,0 +1,113 @@
+"""The loop minimises another objective than the one that was declared.
+
+What it checks
+    Whether the form, the temperatures or the weights that reproduce the recorded loss are the declared ones, where
+    no more specific code names the difference.
+
+Why it hurts
+    Every conclusion drawn from the settings is about another experiment. A temperature on one side only asks the
+    student for a distribution that it is then not measured by.
+
+What it looks like
+    The loss cannot be recomputed from the configuration; two "equivalent" code paths give different curves.
+
+Told apart from
+    KD201 (factor C), KD202 (factor T²), KD203 (no logarithm), KD204 (direction), KD205 (softmax twice), KD206 (axis),
+    KD207 (weights exchanged), KD208 (weights far off): those come first.
+
+Fix
+    - loss = kl(student / T, teacher)          # temperature on one side
+    + loss = T**2 * kl(student / T, teacher / T)
+    Pin the objective with a test that compares the loop's loss with the declared formula.
+
+Treat automatically
+    Yes: the student is retrained with the declared loss.
+
+Read more
+    Hinton et al. 2015, arXiv:1503.02531, section 2.
+"""
+
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_forms import LossForm
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES, as_declared, distils, reproduced, undecided
+from kddoctor.rules.loss.loss_weight_imbalance import IMBALANCE, strength_against_declared
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+
+#: Differences that another code names.
+NAMED_ELSEWHERE = ("kl-input-not-log", "reverse-kl-input-not-log")
+DIRECTIONS = ("kl", "reverse-kl")
+#: Relative difference from which a temperature is another one: a fitted temperature is good to 1e-3.
+SAME_TEMPERATURE = 0.005
+#: Smallest ratio of strengths that counts as drift; fitted weights are good to 1e-3.
+SAME_STRENGTH = 1.05
+
+
+@rule(
+    "KD211",
+    name="objective-config-drift",
+    family="loss",
+    title="The loop minimises another objective than the declared one",
+    stage=35,
+    reads=(LossForensics, Manifest),
+    masks=("KD208", "KD301", "KD402", "KD502", "KD102"),
+)
+def objective_config_drift(loss: LossForensics, config: Manifest) -> Finding:
+    finding = as_declared(Finding(), loss)
+    if config.distillation.loss not in STANDARD_LOSSES or loss.term is None or not distils(config):
+        return finding
+    difference = _difference(loss.term.form, config)
+    if difference is not None:
+        finding = undecided(reproduced(finding, loss, f"recorded = {loss.term.form.describe()}"), loss)
+        return finding.saying(
+            f"The loss is {loss.term.form.describe()}; {difference}.", where=_where(difference)
+        ).prescribe("the declared loss on both sides", loss__form="declared")
+    strength = strength_against_declared(loss, config)
+    if strength is None or max(strength, 1 / strength) >= IMBALANCE or loss.mix is None:
+        return finding
+    if max(strength, 1 / strength) < SAME_STRENGTH:
+        return finding
+    weights = f"{loss.mix.ce_weight:.3g} x labels + {loss.mix.kd_weight:.3g} x teacher"
+    return (
+        finding.supported_by(
+            PROBE,
+            "relative_strength",
+            strength,
+            f"the total is {weights} on every step",
+            threshold=SAME_STRENGTH,
+            grade=Grade.PROOF,
+        )
+        .saying(
+            f"The terms are mixed as {weights}, not as declared.",
+            where="kd_run.yaml: distillation.alpha",
+            severity="warning",
+        )
+        .prescribe("the declared weights", loss__weights="declared")
+    )
+
+
+def _difference(form: LossForm, config: Manifest) -> str | None:
+    declared, temperature = config.distillation.loss, config.distillation.temperature
+    transforms = (form.teacher_transform, form.student_transform)
+    if form.axis == "batch" or not form.masked or "softmax" in transforms or form.family in NAMED_ELSEWHERE:
+        return None
+    found = form.objective.family
+    if found != declared and not (found in DIRECTIONS and declared in DIRECTIONS):
+        return f"{declared} was declared"
+    if transforms == ("standardised", "standardised"):
+        return "plain logits were declared"
+    if temperature is None or declared == "mse":
+        return None
+    sides = (("teacher", form.teacher_temperature), ("student", form.student_temperature))
+    off = [name for name, t in sides if abs(t / temperature - 1) > SAME_TEMPERATURE]
+    if not off:
+        return None
+    if len(off) == 1:
+        return f"T = {temperature:g} was declared for both sides, and the {off[0]}'s side has another"
+    return f"T = {temperature:g} was declared"
+
+
+def _where(difference: str) -> str:
+    key = "temperature" if "T = " in difference else "loss"
+    return f"kd_run.yaml: distillation.{key}"

@@ -1,0 +1,136 @@
+"""Loss, gradients or logits became non-finite or exploded, and stayed so.
+
+What it checks
+    Non-finite values in the recorded losses, in the student's outputs and among the recorder's observations; and a
+    final loss far above the first.
+
+Why it hurts
+    From that step on nothing is learned; what is evaluated is debris.
+
+What it looks like
+    NaN in the log, accuracy at chance, a loss that jumps by orders of magnitude.
+
+Told apart from
+    KD213, where the loss is non-finite although the logits are finite. KD501, where a learning rate is too high but
+    values stay finite. KD208, whose weight can cause it.
+
+Fix
+    - learning_rate: 1.0
+    + learning_rate: 0.05
+    + torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+
+Treat automatically
+    Yes: the student is retrained with a tenth of the learning rate and clipped gradients.
+
+Read more
+    Pascanu et al. 2013, arXiv:1211.5063.
+"""
+
+from typing import Any
+
+from kddoctor.probes.learning_curve import LearningCurve
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.output_health import OutputHealth
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
+
+#: Share of the last losses that must be non-finite, and growth of the loss over the run.
+LATE, EXPLODED = 0.5, 10.0
+#: Share of rows without a finite output.
+DEAD_ROWS = 0.5
+
+
+@rule(
+    "KD505",
+    name="training-diverged",
+    family="optimisation",
+    title="Training diverged",
+    stage=50,
+    reads=(OutputHealth, Manifest),
+    uses=(LearningCurve, Observations, LossForensics),
+    masks=("KD402", "KD502", "KD208", "KD102"),
+)
+def training_diverged(
+    outputs: OutputHealth,
+    config: Manifest,
+    curve: LearningCurve | None,
+    seen: Observations | None,
+    loss: LossForensics | None,
+) -> Finding:
+    finding = Finding()
+    if outputs.student_nonfinite_rows > DEAD_ROWS:
+        finding = finding.supported_by(
+            "output-health",
+            "student_nonfinite_rows",
+            outputs.student_nonfinite_rows,
+            f"the student's output is not finite on {outputs.student_nonfinite_rows:.0%} of the rows",
+            threshold=DEAD_ROWS,
+            grade=Grade.PROOF,
+        )
+    if curve is not None:
+        finding = _by_curve(finding, curve)
+    steps = seen.nonfinite_steps if seen is not None else None
+    count = len(steps) if isinstance(steps, list) else int(steps or 0)
+    if count:
+        finding = finding.supported_by(
+            "observations",
+            "nonfinite_steps",
+            float(count),
+            f"the recorder saw {count} steps with non-finite values",
+            threshold=0,
+            weight=3.0,
+            group="nonfinite",
+        )
+    if loss is not None and loss.nonfinite_losses and loss.finite_logits_at_nonfinite_loss:
+        finding = finding.against(
+            "loss-forensics",
+            "nonfinite_losses",
+            float(loss.nonfinite_losses),
+            "the logits of those steps are finite: the loss itself may be unstable",
+            weight=4.0,
+        )
+    rate = config.training.learning_rate
+    changes: dict[str, Any] = {"training__learning_rate": rate / 10} if rate else {}
+    return finding.saying(
+        "Training diverged: values became non-finite or exploded, and stayed so.",
+        where="kd_run.yaml: training.learning_rate",
+    ).prescribe(
+        "a tenth of the learning rate, and clipped gradients",
+        safety="careful",
+        treatment__clip_gradients=1.0,
+        **changes,
+    )
+
+
+def _by_curve(finding: Finding, curve: LearningCurve) -> Finding:
+    if curve.nonfinite_late > LATE:
+        return finding.supported_by(
+            "learning-curve",
+            "nonfinite_late",
+            curve.nonfinite_late,
+            f"{curve.nonfinite_late:.0%} of the last training losses are not finite",
+            threshold=LATE,
+            grade=Grade.PROOF,
+            group="nonfinite",
+        )
+    if curve.explosion > EXPLODED:
+        return finding.supported_by(
+            "learning-curve",
+            "explosion",
+            curve.explosion,
+            f"the training loss ended {curve.explosion:.3g} times as high as it began",
+            threshold=EXPLODED,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+        )
+    if curve.logged and not curve.nonfinite:
+        return finding.against(
+            "learning-curve",
+            "nonfinite",
+            0.0,
+            f"all {curve.logged} logged losses are finite and the loss did not grow",
+            grade=Grade.PROOF,
+        )
+    return finding

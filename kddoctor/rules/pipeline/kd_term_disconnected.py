@@ -1,0 +1,88 @@
+"""The distillation term never reaches the total loss.
+
+What it checks
+    Whether the recorded total is the hard-label term alone at every step, although distillation was declared.
+
+Why it hurts
+    The run is ordinary supervised training. The teacher costs time and teaches nothing.
+
+What it looks like
+    Changing alpha or the temperature changes nothing; the distillation column of the log is missing or zero.
+
+Told apart from
+    KD111, where the term is in the total but carries no gradient. KD209, where it compares the teacher with itself.
+    KD201, where the term is small and not absent.
+
+Fix
+    - loss = ce
+    + loss = alpha * kd + (1 - alpha) * ce
+    Where hooks deliver the term: fail when none fired, and strip a "module." prefix from layer names.
+
+Treat automatically
+    Yes: the student is retrained with the declared loss.
+
+Read more
+    Hinton et al. 2015, arXiv:1503.02531, section 2.
+"""
+
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.loss.declared import PROBE, distils
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+
+#: Mean KL(teacher ‖ student) in nats above which a distillation term of zero is not an honest zero.
+VISIBLE_DIVERGENCE = 0.01
+
+
+@rule(
+    "KD110",
+    name="kd-term-disconnected",
+    family="pipeline",
+    title="The distillation term never reaches the total loss",
+    stage=25,
+    reads=(LossForensics, Manifest),
+    masks=("KD208", "KD301", "KD402", "KD502", "KD102"),
+)
+def kd_term_disconnected(loss: LossForensics, config: Manifest) -> Finding:
+    mix = loss.mix
+    if mix is None or not distils(config):
+        return Finding()
+    if mix.kd_weight != 0 or mix.schedule or mix.fit.weights.get("feature"):
+        return Finding().against(
+            PROBE,
+            "kd_weight",
+            mix.kd_weight,
+            "the total moves with the distillation term",
+            threshold=0.0,
+            grade=Grade.PROOF,
+        )
+    finding = Finding().supported_by(
+        PROBE,
+        "kd_weight",
+        0.0,
+        f"recorded total = {mix.ce_weight:g} x hard-label loss on every one of {loss.steps} steps",
+        threshold=loss.tolerance,
+        grade=Grade.PROOF,
+    )
+    if loss.divergence > VISIBLE_DIVERGENCE:
+        finding = finding.supported_by(
+            "loss-forensics",
+            "divergence",
+            loss.divergence,
+            f"teacher and student differ by {loss.divergence:.2g} nats on these steps",
+            threshold=VISIBLE_DIVERGENCE,
+            origin="convention",
+        )
+    if loss.kd_always_zero:
+        finding = finding.against(
+            PROBE,
+            "kd_loss",
+            0.0,
+            "a distillation loss was recorded and is exactly zero: it may be in the total, but compare the wrong things",
+            weight=6.0,
+        )
+    return finding.saying(
+        "The distillation term is not part of the loss that was minimised.",
+        where="the training loop: the sum of the loss terms",
+    ).prescribe("add the distillation term to the total", loss__weights="declared")

@@ -1,0 +1,153 @@
+"""The teacher's outputs are paired with other examples than the ones they were computed from.
+
+What it checks
+    Whether the outputs that the loss used are the teacher's own outputs of *other* rows; or whether the teacher is at
+    chance inside the loop although it is sure of itself, predicts each class as often as the labels do, and is right
+    outside the loop.
+
+Why it hurts
+    The student is taught an average over unrelated examples: at best a kind of label smoothing, at worst noise.
+
+What it looks like
+    Cached logits and a shuffling loader. Distillation barely helps, or mildly regularises, so nobody looks.
+
+Told apart from
+    KD105, where a permutation of classes restores the teacher. KD101, where the teacher is unsure and prefers a few
+    classes. KD107, where the outputs are of the right example but of another view of it.
+
+Fix
+    - for (x, y), t in zip(DataLoader(data, shuffle=True), cached_logits):
+    + for x, y, index in DataLoader(data_with_index, shuffle=True): t = cached[index]
+    Or run the teacher on the very batch that the student sees.
+
+Treat automatically
+    Yes: the student is retrained with the teacher run on its own batches.
+
+Read more
+    Beyer et al. 2022, arXiv:2106.05237: the same view for teacher and student.
+"""
+
+from kddoctor.probes.measurements import TeacherView, TeacherViews
+from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
+from kddoctor.rules.registry import rule
+
+PROBE = "row-pairing"
+#: Share of rows whose output belongs to another row that no honest record has.
+STRAYS = 0.05
+#: A teacher with this much skill outside the loop, and none inside, is not a bad teacher.
+SKILLED = 0.4
+#: Class histogram and entropy of a trained teacher whose rows were shuffled stay normal (taxonomy: L1 < .05).
+HISTOGRAM, MATCHED, SURE = 0.3, 0.5, 0.5
+#: Accuracy that a shift of the rows must restore.
+RESTORED = 0.3
+
+
+@rule(
+    "KD106",
+    name="teacher-rows-misaligned",
+    family="pipeline",
+    title="The teacher's outputs are paired with the wrong rows",
+    stage=13,
+    reads=(TeacherViews,),
+    uses=(RowPairing,),
+    masks=("KD102", "KD208", "KD301", "KD402", "KD502"),
+)
+def teacher_rows_misaligned(teacher: TeacherViews, pairing: RowPairing | None) -> Finding:
+    finding = Finding()
+    if pairing is not None:
+        finding = _by_identity(finding, pairing)
+        finding = _by_shift(finding, pairing)
+    view = teacher.in_loop or teacher.own
+    assert view is not None
+    finding = _by_chance(finding, view, teacher.own)
+    return finding.saying(
+        "The teacher's outputs are paired with other examples than they were computed from.",
+        where="the training loop: pairing of cached teacher outputs with batches",
+    ).prescribe(
+        "run the teacher on the batch itself, or join its outputs by example id", treatment__pairing="online"
+    )
+
+
+def _by_identity(finding: Finding, pairing: RowPairing) -> Finding:
+    if pairing.elsewhere > STRAYS:
+        return finding.supported_by(
+            PROBE,
+            "elsewhere",
+            pairing.elsewhere,
+            f"{pairing.source}: {pairing.elsewhere:.0%} of the outputs are the teacher's outputs of other rows",
+            threshold=STRAYS,
+            grade=Grade.PROOF,
+        )
+    if pairing.in_place > 1 - STRAYS:
+        return finding.against(
+            PROBE,
+            "in_place",
+            pairing.in_place,
+            f"{pairing.source}: {pairing.in_place:.0%} of the outputs are the teacher's own for that very row",
+            threshold=1 - STRAYS,
+            grade=Grade.PROOF,
+        )
+    return finding
+
+
+def _by_shift(finding: Finding, pairing: RowPairing) -> Finding:
+    if pairing.best_shift == 0 or pairing.shift_accuracy - pairing.plain_accuracy < RESTORED:
+        return finding
+    return finding.supported_by(
+        PROBE,
+        "shift_accuracy",
+        pairing.shift_accuracy,
+        f"shifting the rows by {pairing.best_shift} lifts the teacher from {pairing.plain_accuracy:.1%} to "
+        f"{pairing.shift_accuracy:.1%}",
+        threshold=RESTORED,
+        origin="convention",
+        grade=Grade.INTERVENTIONAL,
+        weight=10.0,
+    )
+
+
+def _by_chance(finding: Finding, view: TeacherView, own: TeacherView | None) -> Finding:
+    found = view.validity
+    if view.skill > SKILLED:
+        return finding.against(
+            "teacher-validity",
+            "accuracy",
+            found.accuracy,
+            f"{view.source}: the teacher is right on {found.accuracy:.1%} of the rows it was paired with",
+            threshold=SKILLED,
+            grade=Grade.STATISTICAL,
+            weight=10.0,
+        )
+    if view.skill > NO_SKILL:
+        return finding
+    matched = found.hungarian_accuracy
+    # Untrained teachers gain from matching too; after a shuffle of trained outputs there is nothing to gain.
+    plain = found.histogram_l1 < HISTOGRAM and (matched is None or matched < MATCHED)
+    sure = found.entropy_ratio_median < SURE
+    if own is not None and own is not view and own.skill > SKILLED and plain:
+        finding = finding.supported_by(
+            "teacher-validity",
+            "accuracy",
+            found.accuracy,
+            f"{view.source}: accuracy {found.accuracy:.1%} inside the loop, {own.validity.accuracy:.1%} on {own.source}",
+            threshold=NO_SKILL,
+            origin="calibrated on toy checks",
+            grade=Grade.INTERVENTIONAL,
+            group="chance",
+            weight=8.0,
+        )
+    if plain and sure:
+        finding = finding.supported_by(
+            "teacher-validity",
+            "histogram_l1",
+            found.histogram_l1,
+            f"{view.source}: accuracy {found.accuracy:.1%} is what chance gives ({found.chance:.1%}), while entropy and "
+            "class histogram are those of a trained teacher",
+            threshold=HISTOGRAM,
+            origin="calibrated on toy checks",
+            group="chance",
+            weight=6.0,
+        )
+    return finding

@@ -1,0 +1,130 @@
+"""The teacher's weights were never loaded: it answers at random.
+
+What it checks
+    Whether the teacher is right no more often than chance, unsure of everything, and prefers a few classes whatever
+    the input; and whether the checkpoint left keys unmatched.
+
+Why it hurts
+    The student is taught noise. A checkpoint that is silently not applied (strict=False, a "module." prefix, another
+    variant of the backbone) raises no error.
+
+What it looks like
+    The distillation loss levels out at a high or oddly constant value; nobody ever evaluated the teacher.
+
+Told apart from
+    KD105: there some permutation of the classes makes the teacher right, and it is sure of itself. KD106: there
+    entropy and class histogram are normal. An untrained teacher also gains from the best permutation (0.12 to 0.28
+    in a check), so that alone proves nothing.
+
+Fix
+    - teacher.load_state_dict(state, strict=False)
+    + teacher.load_state_dict({k.removeprefix("module."): v for k, v in state.items()})
+    Then assert the teacher's accuracy before the first step.
+
+Treat automatically
+    No: the right weights have to come from you.
+
+Read more
+    PyTorch documentation of load_state_dict: the returned missing and unexpected keys.
+"""
+
+from kddoctor.probes.measurements import TeacherView, TeacherViews
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.registry import rule
+from kddoctor.run.observations import Observations
+
+PROBE = "teacher-validity"
+#: Accuracy above chance, as a share of the possible, below which a teacher knows nothing of this task.
+NO_SKILL = 0.15
+#: From the taxonomy's checks: an untrained head has H/lnC >= .85 and a histogram .77 off the labels'; trained ones
+#: with permuted classes reach .8 and more after matching, untrained ones at most .44.
+UNSURE, SKEWED, MATCHED = 0.8, 0.5, 0.6
+
+
+@rule(
+    "KD101",
+    name="teacher-weights-not-loaded",
+    family="pipeline",
+    title="The teacher answers at random: its weights were not loaded",
+    stage=10,
+    reads=(TeacherViews,),
+    uses=(Observations,),
+    masks=("KD102", "KD106", "KD208", "KD301", "KD402", "KD502"),
+)
+def teacher_weights_not_loaded(teacher: TeacherViews, seen: Observations | None) -> Finding:
+    view = teacher.own or teacher.in_loop
+    assert view is not None
+    finding = Finding()
+    missing = len((seen.missing_keys if seen else None) or ())
+    if view.skill > NO_SKILL:
+        return finding.against(
+            PROBE,
+            "accuracy",
+            view.validity.accuracy,
+            f"{view.source}: the teacher is right on {view.validity.accuracy:.1%}, chance is {view.validity.chance:.1%}",
+            threshold=view.validity.chance,
+            grade=Grade.PROOF,
+        )
+    finding = _at_random(finding, view)
+    if missing:
+        finding = finding.supported_by(
+            "observations",
+            "missing_keys",
+            float(missing),
+            f"{missing} keys of the model had no value in the checkpoint that was loaded",
+            threshold=0,
+            grade=Grade.PROOF,
+        )
+    return finding.saying(
+        f"The teacher is right on {view.validity.accuracy:.1%} of {view.source}, as often as chance.",
+        where="the training loop: loading of the teacher's checkpoint",
+    ).prescribe(
+        "load the checkpoint with strict=True and check the teacher's accuracy first",
+        automatic=False,
+        safety="manual",
+    )
+
+
+def _at_random(finding: Finding, view: TeacherView) -> Finding:
+    found = view.validity
+    finding = finding.supported_by(
+        PROBE,
+        "accuracy",
+        found.accuracy,
+        f"{view.source}: accuracy {found.accuracy:.1%} where chance is {found.chance:.1%}",
+        threshold=NO_SKILL,
+        origin="calibrated on toy checks",
+    )
+    unsure, skewed = found.entropy_ratio_median > UNSURE, found.histogram_l1 > SKEWED
+    if unsure or skewed:
+        finding = finding.supported_by(
+            PROBE,
+            "entropy_ratio" if unsure else "histogram_l1",
+            found.entropy_ratio_median if unsure else found.histogram_l1,
+            f"its entropy is {found.entropy_ratio_median:.2f} of the largest possible, and its class histogram is "
+            f"{found.histogram_l1:.2f} off the labels'",
+            threshold=UNSURE if unsure else SKEWED,
+            origin="calibrated on toy checks",
+            weight=5.0 if unsure and skewed else 3.0,
+        )
+    else:
+        finding = finding.against(
+            PROBE,
+            "histogram_l1",
+            found.histogram_l1,
+            "it is sure of itself and predicts every class as often as the labels do",
+            threshold=SKEWED,
+            origin="calibrated on toy checks",
+            weight=6.0,
+        )
+    if found.hungarian_accuracy is not None and found.hungarian_accuracy >= MATCHED:
+        finding = finding.against(
+            PROBE,
+            "hungarian_accuracy",
+            found.hungarian_accuracy,
+            f"after the best matching of classes it is right on {found.hungarian_accuracy:.1%}",
+            threshold=MATCHED,
+            origin="calibrated on toy checks",
+            weight=8.0,
+        )
+    return finding

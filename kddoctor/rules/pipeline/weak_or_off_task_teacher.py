@@ -1,0 +1,103 @@
+"""The teacher knows the task, but less well than a student trained on the labels alone.
+
+What it checks
+    The teacher's accuracy on held-out rows against that of the same student trained without a teacher.
+
+Why it hurts
+    Where the teacher is worse than the labels, following it pulls the student down: the larger alpha, the further.
+
+What it looks like
+    Distillation is worse than plain training, and the hard-label loss falls more slowly with it.
+
+Told apart from
+    KD101 (the teacher is at chance), KD105 (right after a permutation of classes), KD108 (right with its own
+    preprocessing), KD401 (the teacher is clearly better than the student).
+
+Fix
+    Fine-tune the teacher on this task first, lower alpha to 0.1, or distil only where the teacher is right.
+
+Treat automatically
+    In part: the student is retrained with a small alpha. A better teacher has to come from you.
+
+Read more
+    Cho and Hariharan 2019, arXiv:1910.01348.
+"""
+
+from kddoctor.probes.measurements import Gaps, TeacherViews
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
+from kddoctor.rules.registry import rule
+
+PROBE = "example-gaps"
+#: Standard errors of a difference of two accuracies on the same rows that make it significant.
+SIGNIFICANT = 2.0
+#: Smallest difference in accuracy that matters, as in the benchmark's definition of a mild fault.
+ONE_POINT = 0.01
+#: A teacher that is right this often after a permutation of classes is not weak.
+MATCHED = 0.8
+
+
+@rule(
+    "KD102",
+    name="weak-or-off-task-teacher",
+    family="pipeline",
+    title="The teacher is weaker than a student trained on the labels alone",
+    stage=14,
+    reads=(TeacherViews, Gaps),
+    masks=("KD402", "KD502"),
+)
+def weak_or_off_task_teacher(teacher: TeacherViews, held_out: Gaps) -> Finding:
+    gaps = held_out.gaps
+    view = teacher.own
+    finding = Finding()
+    if view is None or view.skill <= NO_SKILL:
+        return finding
+    reference, name = held_out.baseline_accuracy, "the same student trained on labels alone"
+    own_control = reference is not None
+    if reference is None:
+        reference, name = gaps.student_accuracy, "its own student"
+    behind = reference - gaps.teacher_accuracy
+    error = (2 * max(reference * (1 - reference), 1 / gaps.n) / gaps.n) ** 0.5
+    if behind > max(ONE_POINT, SIGNIFICANT * error):
+        finding = finding.supported_by(
+            PROBE,
+            "teacher_accuracy",
+            gaps.teacher_accuracy,
+            f"the teacher is right on {gaps.teacher_accuracy:.1%}, {name} on {reference:.1%}",
+            threshold=reference,
+            origin="identity",
+            grade=Grade.INTERVENTIONAL if own_control else Grade.STATISTICAL,
+        )
+    elif behind < -error:
+        finding = finding.against(
+            PROBE,
+            "teacher_accuracy",
+            gaps.teacher_accuracy,
+            f"the teacher is right on {gaps.teacher_accuracy:.1%}, {name} on {reference:.1%}",
+            threshold=reference,
+            grade=Grade.PROOF,
+        )
+    matched = view.validity.hungarian_accuracy
+    if matched is not None and matched >= MATCHED > view.validity.accuracy:
+        finding = finding.against(
+            "teacher-validity",
+            "hungarian_accuracy",
+            matched,
+            f"after the best matching of classes it is right on {matched:.1%}",
+            threshold=MATCHED,
+            weight=8.0,
+        )
+    if own_control and gaps.student_accuracy - reference > SIGNIFICANT * error:
+        finding = finding.against(
+            PROBE,
+            "student_accuracy",
+            gaps.student_accuracy,
+            "distilling still gained on the labels-only student",
+            threshold=reference,
+            weight=6.0,
+        )
+    return finding.saying(f"The teacher is weaker than {name}.", where="the choice of the teacher").prescribe(
+        "a teacher trained on this task; until then a small alpha",
+        safety="careful",
+        distillation__alpha=0.1,
+    )

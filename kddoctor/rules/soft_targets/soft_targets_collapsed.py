@@ -1,0 +1,153 @@
+"""The soft targets are nearly one-hot: they say what the labels say.
+
+What it checks
+    Entropy and largest probability of the teacher's softened output at the run's own temperature, on training rows.
+
+Why it hurts
+    A one-hot target carries no similarity between classes. Distillation becomes training on the teacher's labels.
+
+What it looks like
+    No gain over labels alone, and an overconfident student. Typical of a teacher that has memorised the transfer set.
+
+Told apart from
+    A task that is simply easy: there the targets are as sharp on held-out rows, and the teacher is calibrated. KD205
+    and KD302, which flatten the targets instead.
+
+Fix
+    - temperature: 1.0
+    + temperature: 4.0        # kddoctor measures which temperature gives 30 to 60 % of the largest entropy
+    Or distil on rows that the teacher has not seen, on augmented rows, or with a calibrated teacher.
+
+Treat automatically
+    Yes: the student is retrained at the temperature found.
+
+Read more
+    Hinton et al. 2015, arXiv:1503.02531, section 2. Menon et al. 2021, arXiv:2005.10419.
+"""
+
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.measurements import Gaps, TargetSoftness, TeacherViews
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.loss.declared import distils
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+
+PROBE = "soft-targets"
+#: Median H/lnC and median largest probability of a collapsed target (taxonomy, toy checks and literature).
+COLLAPSED_ENTROPY, COLLAPSED_TOP = 0.02, 0.99
+#: Clearly soft: nothing has collapsed.
+SOFT_ENTROPY = 0.05
+#: Entropy on training rows below this share of that on held-out rows: memorised.
+MEMORISED = 0.3
+#: Wanted H/lnC (taxonomy: .3 to .6).
+WANTED = 0.4
+#: Calibration error of a teacher that is right to be this sure.
+CALIBRATED = 0.02
+#: Retention from which the collapse did no harm worth acting on.
+NO_HARM = 0.98
+
+
+@rule(
+    "KD301",
+    name="soft-targets-collapsed",
+    family="soft-targets",
+    title="The soft targets are nearly one-hot",
+    stage=40,
+    reads=(TargetSoftness, Manifest),
+    uses=(Gaps, TeacherViews, LossForensics),
+    masks=("KD402",),
+)
+def soft_targets_collapsed(
+    softness: TargetSoftness,
+    config: Manifest,
+    held_out: Gaps | None,
+    teacher: TeacherViews | None,
+    loss: LossForensics | None,
+) -> Finding:
+    finding = Finding()
+    if not distils(config) or config.distillation.loss == "mse":
+        return finding
+    targets = softness.targets
+    k = softness.at(targets, softness.temperature)
+    entropy, top = float(targets.entropy_ratio_median[k]), float(targets.top1_median[k])
+    if entropy > SOFT_ENTROPY:
+        return finding.against(
+            PROBE,
+            "entropy_ratio",
+            entropy,
+            f"at T = {softness.temperature:g} the median entropy is {entropy:.0%} of the largest possible",
+            threshold=SOFT_ENTROPY,
+            origin="calibrated on toy checks",
+            grade=Grade.PROOF,
+        )
+    if entropy >= COLLAPSED_ENTROPY or top <= COLLAPSED_TOP:
+        return finding
+    finding = finding.supported_by(
+        PROBE,
+        "entropy_ratio",
+        entropy,
+        f"at T = {softness.temperature:g} the median target puts {top:.2%} on one class and has {entropy:.2%} of the "
+        "largest possible entropy",
+        threshold=COLLAPSED_ENTROPY,
+        origin="paper",
+        weight=4.5,
+    )
+    finding = _easy_or_memorised(finding, softness, teacher)
+    harmless = False
+    if held_out is not None:
+        gaps = held_out.gaps
+        harmless = gaps.student_accuracy >= NO_HARM * gaps.teacher_accuracy
+        gained = held_out.baseline_accuracy is not None and gaps.student_accuracy > held_out.baseline_accuracy
+        if harmless or gained:
+            finding = finding.against(
+                "example-gaps",
+                "student_accuracy",
+                gaps.student_accuracy,
+                "the student did well nevertheless",
+                threshold=NO_HARM,
+                origin="convention",
+            )
+    better = _wanted_temperature(softness)
+    return finding.saying(
+        "The soft targets are nearly one-hot: they say no more than the labels.",
+        where="kd_run.yaml: distillation.temperature",
+        severity="note" if harmless else "warning",
+    ).prescribe(
+        f"temperature {better:g}, keeping the T² factor",
+        safety="careful",
+        distillation__temperature=better,
+    )
+
+
+def _easy_or_memorised(finding: Finding, softness: TargetSoftness, teacher: TeacherViews | None) -> Finding:
+    if softness.train is None or softness.held_out is None:
+        return finding
+    at = softness.at(softness.train, softness.temperature)
+    train, held_out = (float(s.entropy[at]) for s in (softness.train, softness.held_out))
+    if train < MEMORISED * held_out:
+        return finding.supported_by(
+            PROBE,
+            "entropy_train_over_held_out",
+            train / held_out,
+            f"training rows have {train / held_out:.0%} of the entropy of held-out rows",
+            threshold=MEMORISED,
+            origin="paper",
+            weight=2.0,
+        )
+    if teacher is not None and teacher.own is not None and teacher.own.validity.ece < CALIBRATED:
+        return finding.against(
+            PROBE,
+            "ece",
+            teacher.own.validity.ece,
+            "held-out rows are as sharp, and the teacher is calibrated: the task is easy",
+            threshold=CALIBRATED,
+            origin="convention",
+        )
+    return finding
+
+
+def _wanted_temperature(softness: TargetSoftness) -> float:
+    """The measured temperature whose median entropy comes closest to the wanted share."""
+    targets = softness.targets
+    best = abs(targets.entropy_ratio_median - WANTED).argmin()
+    return float(round(float(targets.temperatures[best]), 2))

@@ -1,0 +1,89 @@
+"""observations.json: facts that the recorder saw in the live process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationError
+
+from kddoctor.errors import RunError, shown
+from kddoctor.run.paths import read_text
+
+OBSERVATIONS_FILE = "observations.json"
+MAX_OBSERVATIONS_BYTES = 64 << 20
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+
+class ParameterCounts(_Facts):
+    """Number of scalar parameters of each model."""
+
+    teacher: int | None = None
+    student: int | None = None
+
+
+class Latency(_Facts):
+    """Median time of one forward pass of one batch, in milliseconds."""
+
+    teacher: float | None = None
+    student: float | None = None
+
+
+class Baseline(_Facts):
+    """The same student, trained without a teacher. metric: what it reached, or the metric's name."""
+
+    metric: float | StrictStr | None = None
+    epochs: int | None = None
+    seed: int | None = None
+
+
+class Observations(_Facts):
+    """Facts about the training process; None where nobody looked. Unknown keys are kept in model_extra.
+
+    teacher_drift: largest ||change|| / ||value|| of a teacher parameter or buffer over the run, which may
+    be NaN. nonfinite_steps: numbers of steps whose loss was not finite, the first ones where there were
+    many. grad_cosine_kd_ce: mean cosine between the gradients of the two loss terms.
+    """
+
+    teacher_training: StrictBool | None = None
+    student_training_at_eval: StrictBool | None = None
+    teacher_requires_grad: StrictBool | None = None
+    teacher_drift: float | None = None
+    parameters_not_in_optimizer: list[StrictStr] | None = None
+    parameters_without_gradient: list[StrictStr] | None = None
+    same_inputs: StrictBool | None = None
+    missing_keys: list[StrictStr] | None = None
+    unexpected_keys: list[StrictStr] | None = None
+    nonfinite_steps: list[int] | None = None
+    grad_cosine_kd_ce: float | None = None
+    parameters: ParameterCounts | None = None
+    latency_ms: Latency | None = None
+    baseline: Baseline | None = None
+
+
+def read_observations(path: Path) -> Observations:
+    """Read observations.json. Raises RunError where it is not JSON or a key has the wrong type."""
+    text = read_text(path, OBSERVATIONS_FILE, MAX_OBSERVATIONS_BYTES)
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RunError.plain(f"{OBSERVATIONS_FILE}: is not valid JSON: {error}.") from None
+    if not isinstance(data, dict):
+        raise RunError.plain(f"{OBSERVATIONS_FILE}: holds a {type(data).__name__}; expected keys and values.")
+    return observations_from(data)
+
+
+def observations_from(data: dict[str, object]) -> Observations:
+    """Observations from plain values. Raises RunError where a key has the wrong type."""
+    try:
+        return Observations.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        expected = first["msg"].removeprefix("Input should be ")
+        raise RunError(OBSERVATIONS_FILE, key, shown(first.get("input")), expected) from None
+    except RecursionError:
+        raise RunError.plain(f"{OBSERVATIONS_FILE}: is nested too deeply.") from None

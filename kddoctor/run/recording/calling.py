@@ -1,0 +1,60 @@
+"""Calling the user's models on a batch."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kddoctor.run.recording.outputs import logits_of, on_device
+
+TIMED_FORWARDS = 7
+
+Transform = Callable[[Any], Any]
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The model inside a parallel wrapper: a forward pass of one process alone would wait for the others."""
+    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    return model.module if isinstance(model, wrappers) else model
+
+
+def device_of(model: nn.Module) -> torch.device:
+    first = next(itertools.chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def forward(model: nn.Module, inputs: Any) -> Tensor:
+    """The model's logits for a batch of inputs: a tensor, a tuple of arguments, or a dict of them."""
+    inputs = on_device(inputs, device_of(model))
+    if isinstance(inputs, Mapping):
+        return logits_of(model(**inputs))
+    if isinstance(inputs, list | tuple):
+        return logits_of(model(*inputs))
+    return logits_of(model(inputs))
+
+
+def latency_ms(model: nn.Module, inputs: Any) -> float:
+    """Median milliseconds of one forward pass of the batch, after one that warms up."""
+    device = device_of(model)
+    inputs = on_device(inputs, device)
+    times = []
+    for _ in range(TIMED_FORWARDS + 1):
+        _wait_for(device)
+        start = time.perf_counter()
+        forward(model, inputs)
+        _wait_for(device)
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times[1:])
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

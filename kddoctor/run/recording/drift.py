@@ -1,0 +1,45 @@
+"""Did the teacher change while it taught?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+# Enough to see any change of a tensor; a copy of a whole language model would not fit beside it.
+MAX_ELEMENTS = 1 << 20
+
+
+class Drift:
+    """Remembers a model's parameters and floating buffers, up to a million evenly spaced elements of each."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self.before = {name: _sample(tensor) for name, tensor in _floating(model)}
+
+    def largest(self) -> float:
+        """The largest ||after - before|| / ||before|| of any one tensor; NaN where one became NaN."""
+        changes = [0.0]
+        for name, tensor in _floating(self._model):
+            before, after = self.before.get(name), _sample(tensor)
+            if before is None or before.shape != after.shape:
+                continue
+            before, after = before.double(), after.double()
+            change = torch.linalg.vector_norm(after - before)
+            # A tensor that was zero has no scale of its own: its change is then total.
+            scale = torch.linalg.vector_norm(before) or torch.linalg.vector_norm(after)
+            changes.append(float(change / scale) if change != 0 else 0.0)
+        return float(torch.tensor(changes, dtype=torch.float64).max())
+
+
+def _floating(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_floating_point():
+            yield name, tensor
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    flat = tensor.detach().reshape(-1)
+    step = max(1, -(-flat.numel() // MAX_ELEMENTS))
+    return flat[::step].to("cpu", copy=True)

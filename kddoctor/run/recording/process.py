@@ -1,0 +1,34 @@
+"""The process that the recorder finds itself in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from kddoctor.errors import UsageError
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes: of several that train together, the first."""
+    distributed = torch.distributed
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+
+
+def optimizers_in(optimizer: Any) -> list[Optimizer]:
+    """Optimizers from one, several or none, out of the wrappers that trainers put round them."""
+    if optimizer is None:
+        return []
+    several = optimizer if isinstance(optimizer, Sequence) else [optimizer]
+    return [_unwrapped(each) for each in several]
+
+
+def _unwrapped(optimizer: Any) -> Optimizer:
+    inner = optimizer
+    while not isinstance(inner, Optimizer) and hasattr(inner, "optimizer"):
+        inner = inner.optimizer
+    if not isinstance(inner, Optimizer):
+        raise UsageError(f"optimizer is a {type(optimizer).__name__}; expected a torch optimizer.")
+    return inner
