@@ -127,8 +127,12 @@ def minibatch_peers(teacher: Layers, student: Layers) -> dict[str, Callable[[], 
 
         found["cka_pytorch"] = with_cka_pytorch
     if pytorch_cka := peer("cka"):
-        options = {"layers": names[0], "model2_layers": names[1], "device": "cpu", "progress": False}
-        found["pytorch_cka"] = lambda: pytorch_cka.compute_cka(*models, loader, **options)[0].numpy()
+
+        def with_pytorch_cka() -> np.ndarray:
+            options = {"layers": names[0], "model2_layers": names[1], "device": "cpu", "progress": False}
+            return pytorch_cka.compute_cka(*models, loader, **options)[0].numpy()
+
+        found["pytorch_cka"] = with_pytorch_cka
     return found
 
 
@@ -151,6 +155,7 @@ def compare(
     ours: Callable[[], np.ndarray],
     ideal: Callable[[], None],
     peers: dict[str, Callable[[], np.ndarray]],
+    *,
     truth: np.ndarray,
     runs: int,
 ) -> None:
@@ -185,8 +190,8 @@ def main() -> None:
         lambda: exact_cka(teacher, student).cka,
         lambda: symmetric_products(teacher, student, options.exact_rows),
         exact_peers(teacher, student),
-        reference(teacher, student),
-        options.runs,
+        truth=reference(teacher, student),
+        runs=options.runs,
     )
     teacher, student = recorded(options.rows, seed=1)
     tracemalloc.start()
@@ -199,8 +204,8 @@ def main() -> None:
         lambda: ours_in_minibatches(teacher, student),
         lambda: symmetric_products(teacher, student, BATCH),
         minibatch_peers(teacher, student),
-        truth,
-        options.runs,
+        truth=truth,
+        runs=options.runs,
     )
 
 

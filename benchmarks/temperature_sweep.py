@@ -1,4 +1,4 @@
-"""Entropy of the soft targets at 40 temperatures: ours against torch loops. ``python -m benchmarks.temperature_sweep``"""
+"""Entropy at 40 temperatures: ours against torch loops. Run as ``python -m benchmarks.temperature_sweep``."""
 
 import argparse
 import tracemalloc

@@ -19,6 +19,8 @@ Verdict = Literal["sick", "healthy", "inconclusive"]
 
 #: Share of the teacher's advantage that a student must keep to be called well without a labels-only control.
 WELL = 0.9
+#: The same where a labels-only twin shows that the student can do no better on its own.
+WITH_CONTROL = 0.6
 #: Where the loss itself could not be checked, the outcome has to be better than that.
 WELL_UNSEEN = 0.98
 #: Significant figures of every number: enough to read, few enough that summation order never shows.
@@ -200,10 +202,13 @@ def _well(outcome: Outcome, measured: Mapping[type, object]) -> bool:
     if outcome.student is None or outcome.teacher is None:
         return False
     checked = _loss_checked(measured)
-    if outcome.baseline is not None:
-        gained = outcome.student - outcome.baseline
-        return checked or gained > 2 * math.sqrt(2) * outcome.standard_error
     kept = outcome.skill_kept
+    if outcome.baseline is not None:
+        error = math.sqrt(2) * outcome.standard_error
+        gained = outcome.student - outcome.baseline
+        # A sound loss and a student no worse than its labels-only twin; far below the teacher, it must be better.
+        near = kept is None or kept >= WITH_CONTROL
+        return gained > 2 * error or (checked and near and gained > -2 * error)
     if kept is None:
         return checked
     return (

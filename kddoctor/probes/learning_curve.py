@@ -39,7 +39,7 @@ class LearningCurve:
 
     quality: evaluation accuracy, agreement or another "more is better" key; None where too few were logged.
     loss: training loss (distillation term where logged). ``nonfinite_late``: share of non-finite training losses
-    in the last tenth. ``explosion``: median of the last tenth over median of the first tenth of finite losses.
+    in the last tenth. ``explosion``: median of the last tenth of finite losses over the smallest of the first three.
     """
 
     quality: Trend | None
@@ -114,10 +114,11 @@ def _series(rows: Sequence[Row], key: str) -> tuple[Array, Array]:
 
 
 def _explosion(losses: Array) -> float:
+    """The first losses are the reference, not the first tenth: a run can explode within a few steps."""
     if len(losses) < 2 * MIN_POINTS:
         return 1.0
     tenth = max(1, len(losses) // 10)
-    start = float(np.median(np.abs(losses[:tenth])))
+    start = float(np.abs(losses[:3]).min())
     return float(np.median(np.abs(losses[-tenth:])) / max(start, 1e-12))
 
 

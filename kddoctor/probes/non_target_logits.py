@@ -24,10 +24,10 @@ class NonTargetLogits:
         """Count a block: shifted [n, C], logits minus the row's largest; top [n], where that one stands."""
         others = self._classes - 1
         # The top entry is zero, so that the sum over all is the sum over the others.
-        mean = shifted.sum(axis=1, dtype=np.float64) / others
-        centred = shifted - mean[:, None].astype(np.float32)
+        mean = shifted.sum(axis=1) / np.float32(others)
+        centred = shifted - mean[:, None]
         np.put_along_axis(centred, top[:, None], 0.0, axis=1)
-        square = np.einsum("ij,ij->i", centred, centred, dtype=np.float64)
+        square = np.matmul(centred[:, None, :], centred[:, :, None])[:, 0, 0].astype(np.float64)
         uneven = mean < 0.0
         spread = np.sqrt(square[uneven] / others)
         self._relative_spread += float((spread / -mean[uneven]).sum())

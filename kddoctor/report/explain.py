@@ -1,6 +1,8 @@
 """The explain page of a code: the docstring of its rule, with what the registry knows."""
 
 import difflib
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -28,16 +30,42 @@ def show_rule(code: str, out: Console | None = None) -> None:
     rule = find_rule(code)
     page = Page(out or console())
     page.line(f"{rule.code}  {rule.name}   {rule.family}", style="bold")
-    for line in rule.page.splitlines():
-        heading = bool(line) and not line.startswith(" ")
-        page.line(line, style="bold" if heading else None)
-    page.line()
+    for block in _blocks(rule.page):
+        page.line(block.text, style="bold" if block.heading else None, indent=block.indent)
+        if block.ends:
+            page.line()
     page.line("How sure we are", style="bold")
     page.line(
         "Weights and ceilings of the evidence are orders of magnitude, not yet calibrated. `make testbed` prints how "
         "often this code was named rightly, and wrongly, on real digits.",
         indent=4,
     )
+
+
+class _Block(NamedTuple):
+    text: str
+    indent: int
+    heading: bool
+    ends: bool
+
+
+def _blocks(page: str) -> Iterator[_Block]:
+    """Headings, paragraphs (their lines joined, so that they wrap to any width) and lines of a diff."""
+    for part in page.strip().split("\n\n"):
+        lines = part.splitlines()
+        heading = len(lines) > 1 and not lines[0].startswith(" ") and lines[1].startswith(" ")
+        if heading:
+            yield _Block(lines.pop(0), 0, True, False)
+        indent = 4 if heading else 0
+        merged: list[tuple[str, bool]] = []
+        for line in (text.strip() for text in lines):
+            is_code = line.startswith(("- ", "+ "))
+            if merged and not is_code and not merged[-1][1]:
+                merged[-1] = (f"{merged[-1][0]} {line}", False)
+            else:
+                merged.append((line, is_code))
+        for position, (text, _) in enumerate(merged):
+            yield _Block(text, indent, False, position == len(merged) - 1)
 
 
 def show_all(out: Console | None = None) -> None:

@@ -58,7 +58,7 @@ class Page:
     def line(self, text: str = "", style: str | None = None, indent: int = 0) -> None:
         """One paragraph, wrapped under its own indent."""
         body = Text(supported(text, self.out.encoding), style=style or "")
-        self.out.print(Padding(body, (0, 0, 0, indent)) if indent else body)
+        self.out.print(Padding(body, (0, 0, 0, indent), expand=False) if indent else body)
 
     def whole(self, text: str) -> None:
         """A command or path, which must never be broken."""

@@ -110,13 +110,9 @@ def load(path: str | Path) -> Run:
     if manifest_path is None:
         raise RunError.plain(f"{root}: {MANIFEST_FILE} is missing; a run directory needs one.")
     manifest, warnings = read_manifest(manifest_path)
-    predictions = _each(
-        root, "predictions", SPLITS, lambda file, split: read_predictions(file, split, manifest)
-    )
+    predictions = _each(root, "predictions", SPLITS, lambda file, split: read_predictions(file, split, manifest))
     if not predictions:
-        raise RunError.plain(
-            f"{root}: holds no predictions; expected predictions/val.safetensors (or train, or test)."
-        )
+        raise RunError.plain(f"{root}: holds no predictions; expected predictions/val.safetensors (or train, or test).")
     steps_path = file_inside(root, STEPS_FILE)
     metrics_path = file_inside(root, METRICS_FILE)
     observations_path = file_inside(root, OBSERVATIONS_FILE)
@@ -157,9 +153,7 @@ def _existing_directory(path: Path) -> Path:
     return path
 
 
-def _each(
-    root: Path, folder: str, names: Iterable[str], read: Callable[[ArrayFile, str], Part]
-) -> dict[str, Part]:
+def _each(root: Path, folder: str, names: Iterable[str], read: Callable[[ArrayFile, str], Part]) -> dict[str, Part]:
     """What ``read`` makes of every file of a folder that is there, by the file's name."""
     parts = {}
     for name in names:

@@ -11,6 +11,7 @@ from kddoctor.errors import RunError
 from kddoctor.run.arrays import Array, LazyArray
 
 IGNORED = -100  # PyTorch's ignore_index: a position that no loss counts
+EXACT = 2.0**53  # beyond it a float does not say which whole number it stands for; rules out infinity too
 
 
 def checked_labels(labels: LazyArray, task: str, num_classes: int | None) -> LazyArray:
@@ -24,7 +25,7 @@ def checked_labels(labels: LazyArray, task: str, num_classes: int | None) -> Laz
         _check(labels, lambda v: (v >= 0) & (v <= 1), "0 or 1 (or a probability between them)")
         return labels
     if labels.dtype != "I64":
-        _check(labels, lambda v: v == np.floor(v), "a whole number")
+        _check(labels, lambda v: (v == np.floor(v)) & (np.abs(v) < EXACT), "a whole number")
         labels = replace(labels, integers=True)
     if task == "ranking":
         _check(labels, lambda v: v >= 0, "a relevance of 0 or more")

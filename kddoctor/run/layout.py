@@ -49,9 +49,7 @@ class Layout:
         if may_squeeze and array.shape[-1] == 1:
             array = replace(array, squeezed=True)
         if array.ndim != len(axes):
-            raise RunError(
-                self.file, array.name, brackets(array.shape), self._expected(axes), self._advice(array)
-            )
+            raise RunError(self.file, array.name, brackets(array.shape), self._expected(axes), self._advice(array))
         for axis, length in zip(axes, array.shape, strict=True):
             known, source = self._lengths.setdefault(axis, (length, array))
             if length != known:
@@ -60,9 +58,7 @@ class Layout:
                     f"{brackets(source.shape)}; they must agree."
                 )
             if length == 0:
-                raise RunError.plain(
-                    f"{self.file}: {array.name} is {brackets(array.shape)}; it holds no rows."
-                )
+                raise RunError.plain(f"{self.file}: {array.name} is {brackets(array.shape)}; it holds no rows.")
         return array
 
     def fit_logits(self, array: LazyArray) -> LazyArray:

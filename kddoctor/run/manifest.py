@@ -136,9 +136,7 @@ def read_manifest(path: Path) -> tuple[Manifest, tuple[str, ...]]:
     """
     data = parse_yaml(read_text(path, MANIFEST_FILE, MAX_MANIFEST_BYTES), MANIFEST_FILE)
     if data is None:
-        raise RunError.plain(
-            f"{MANIFEST_FILE}: is empty; it needs at least task, and num_classes for most tasks."
-        )
+        raise RunError.plain(f"{MANIFEST_FILE}: is empty; it needs at least task, and num_classes for most tasks.")
     if not isinstance(data, dict):
         raise RunError.plain(f"{MANIFEST_FILE}: holds a {type(data).__name__}; expected keys and values.")
     manifest = manifest_from(data)

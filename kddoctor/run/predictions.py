@@ -90,9 +90,7 @@ def _require(file: ArrayFile, name: str, manifest: Manifest) -> None:
     meant = next((held for held in file if nearest(held, (name,)) and not _is_known(held)), None)
     advice = f"is {meant} a misspelling?" if meant else None
     held = ", ".join(file.keys()) or "nothing"
-    raise RunError(
-        file.label, name, f"missing among {held}", "labels, teacher_logits and student_logits", advice
-    )
+    raise RunError(file.label, name, f"missing among {held}", "labels, teacher_logits and student_logits", advice)
 
 
 def _is_known(name: str) -> bool:

@@ -324,9 +324,7 @@ class Recorder:
             observations=observations,
             features={split: part.features for split, part in splits.items() if part.features},
             inputs={split: part.inputs for split, part in splits.items() if part.inputs},
-            fingerprints={
-                s: part.fingerprints for s, part in splits.items() if part.fingerprints is not None
-            },
+            fingerprints={s: part.fingerprints for s, part in splits.items() if part.fingerprints is not None},
             checkpoints={name: _state(models[name]) for name in ("teacher", "student")}
             if self._save_checkpoints
             else None,

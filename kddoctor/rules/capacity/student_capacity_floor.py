@@ -33,6 +33,10 @@ from kddoctor.run.observations import Observations
 PROBE = "example-gaps"
 #: Points of training accuracy below the teacher, and between the two students (taxonomy).
 FAR_BELOW, ALIKE, CLOSE = 0.10, 0.02, 0.05
+#: Share of the gap by which the two students may differ: a twin that closes more of it has the capacity.
+SHARE_OF_GAP = 0.25
+#: A student this close to chance learned nothing, which says nothing about what it could hold.
+AT_CHANCE = 0.05
 
 
 @rule(
@@ -72,6 +76,19 @@ def student_capacity_floor(
         weight=2.0,
     )
     finding = _against_baseline(finding, train)
+    counts = gaps.class_counts
+    chance = float(((counts / counts.sum()) ** 2).sum()) if counts is not None else 0.0
+    if gaps.student_accuracy < chance + AT_CHANCE:
+        finding = finding.against(
+            PROBE,
+            "train_accuracy",
+            gaps.student_accuracy,
+            "the student is at chance even on training rows: it learned nothing, whatever it could hold",
+            threshold=chance + AT_CHANCE,
+            origin="convention",
+            group="chance",
+            weight=6.0,
+        )
     if curve is not None and curve.quality is not None:
         rising = curve.quality.low > 0 and curve.quality.rise > 2 * ALIKE
         text = f"held-out {curve.quality_key} moves by {curve.quality.rise:+.3f} per schedule at the end"
@@ -94,22 +111,21 @@ def student_capacity_floor(
 
 
 def _against_baseline(finding: Finding, train: TrainGaps) -> Finding:
-    baseline = train.gaps.baseline_accuracy
+    gaps, baseline = train.gaps, train.gaps.baseline_accuracy
     if baseline is None:
         return finding
-    difference = baseline - train.gaps.student_accuracy
     text = f"trained on labels alone, the same student reaches {baseline:.1%} on training rows"
-    if abs(difference) <= ALIKE:
+    gap = gaps.teacher_accuracy - gaps.student_accuracy
+    alike = abs(baseline - gaps.student_accuracy) <= max(ALIKE, SHARE_OF_GAP * gap)
+    if alike and gaps.teacher_accuracy - baseline >= FAR_BELOW:
         return finding.supported_by(
             PROBE,
             "baseline_train_accuracy",
             baseline,
             text,
-            threshold=ALIKE,
+            threshold=gaps.teacher_accuracy - FAR_BELOW,
             origin="paper",
             grade=Grade.INTERVENTIONAL,
             weight=4.0,
         )
-    return finding.against(
-        PROBE, "baseline_train_accuracy", baseline, text, threshold=ALIKE, origin="paper", weight=6.0
-    )
+    return finding.against(PROBE, "baseline_train_accuracy", baseline, text, threshold=ALIKE, origin="paper", weight=6.0)

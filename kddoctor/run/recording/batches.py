@@ -41,11 +41,7 @@ class Source:
     def batches(self, limit: int) -> Iterator[Batch]:
         """The first ``limit`` examples in order. Drawn without workers, from a loader made for this pass."""
         dataset = self.dataset
-        if (
-            self.batch_size is not None
-            and isinstance(dataset, Sized)
-            and not isinstance(dataset, IterableDataset)
-        ):
+        if self.batch_size is not None and isinstance(dataset, Sized) and not isinstance(dataset, IterableDataset):
             dataset = Subset(dataset, range(min(limit, len(dataset))))
         loader: DataLoader[Any] = DataLoader(
             dataset,
@@ -81,15 +77,10 @@ def source_of(data: object, name: str) -> Source:
         if len(inputs) == len(labels):
             return Source(TensorDataset(inputs, labels), None, DEFAULT_BATCH_SIZE)
         raise UsageError(f"{name}: {len(inputs)} inputs but {len(labels)} labels; they must agree.")
-    if (
-        hasattr(data, "__getitem__")
-        and hasattr(data, "__len__")
-        and not isinstance(data, Mapping | str | Tensor)
-    ):
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, Mapping | str | Tensor):
         return Source(cast("Dataset[Any]", data), None, DEFAULT_BATCH_SIZE)
     raise UsageError(
-        f"{name} is a {type(data).__name__}; expected a DataLoader, a Dataset or a pair of tensors "
-        "(inputs, labels)."
+        f"{name} is a {type(data).__name__}; expected a DataLoader, a Dataset or a pair of tensors (inputs, labels)."
     )
 
 

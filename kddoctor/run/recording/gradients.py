@@ -54,9 +54,7 @@ class GradientWatch:
         if self.looks > EVERY_STEP_UNTIL and self.looks % THEN_EVERY:
             return
         if not self.teacher_had_gradient:
-            self.teacher_had_gradient = any(
-                p.grad is not None for p in self._teachers_own() if p.requires_grad
-            )
+            self.teacher_had_gradient = any(p.grad is not None for p in self._teachers_own() if p.requires_grad)
         if self.without_gradient:
             for name, parameter in self.student.named_parameters():
                 if name in self.without_gradient and _moves(parameter.grad):
@@ -64,12 +62,7 @@ class GradientWatch:
 
     def optimized(self) -> set[int]:
         """Identities of every parameter in the optimizers."""
-        return {
-            id(p)
-            for optimizer in self.optimizers
-            for group in optimizer.param_groups
-            for p in group["params"]
-        }
+        return {id(p) for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]}
 
     def observations(self) -> dict[str, object]:
         """The keys of observations.json that gradients and optimizers tell about."""
@@ -136,11 +129,7 @@ def term_gradients(student_logits: object, terms: dict[str, object]) -> dict[str
     Runs only the part of the graph between term and logits, and touches no ``.grad``. A term is left out
     where backward() has freed the graph, or does not depend on the logits.
     """
-    if (
-        not isinstance(student_logits, Tensor)
-        or not student_logits.requires_grad
-        or _has_hooks(student_logits)
-    ):
+    if not isinstance(student_logits, Tensor) or not student_logits.requires_grad or _has_hooks(student_logits):
         return {}
     found = {}
     for name, term in terms.items():

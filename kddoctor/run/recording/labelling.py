@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def class_labels(labels: Tensor, logits: Tensor, task: str) -> dict[str, Tensor]:
-    """``labels`` as class numbers; mixed or one-hot labels are kept beside them as ``label_probabilities``."""
+    """Class numbers; mixed or one-hot labels are kept beside them, as ``label_probabilities``."""
     if task == "multilabel":
         return {"labels": labels}
     if labels.is_floating_point() and labels.shape == logits.shape and task in ("multiclass", "tokens"):

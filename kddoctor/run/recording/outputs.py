@@ -24,9 +24,7 @@ def logits_of(output: object) -> Tensor:
         return logits_of(output.logits)
     if isinstance(output, list | tuple) and output:
         return logits_of(output[0])
-    raise TypeError(
-        f"a model returned {type(output).__name__}; expected a tensor, a tuple, or logits in a dict"
-    )
+    raise TypeError(f"a model returned {type(output).__name__}; expected a tensor, a tuple, or logits in a dict")
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:

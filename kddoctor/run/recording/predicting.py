@@ -89,9 +89,7 @@ class Predicting:
                     rows[f"features {name}/{layer}"] = value
         if batch.labels is None:
             raise TypeError("a batch has no labels; expected (inputs, labels) or a dict with labels")
-        labels = (
-            _shifted(batch.inputs, copied(batch.labels)) if self.task == "tokens" else copied(batch.labels)
-        )
+        labels = _shifted(batch.inputs, copied(batch.labels)) if self.task == "tokens" else copied(batch.labels)
         rows["labels"] = class_labels(labels, logits, self.task)["labels"]
         if self.save_inputs and want_features:
             rows.update(_first_tensors(batch.inputs, teachers, batch.size))
@@ -157,11 +155,7 @@ def _shifted(inputs: Any, labels: Tensor) -> Tensor:
     position are about the next token.
     """
     ids = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
-    if (
-        ids is None
-        or ids.shape != labels.shape
-        or not bool(((ids.cpu() == labels) | (labels == IGNORED)).all())
-    ):
+    if ids is None or ids.shape != labels.shape or not bool(((ids.cpu() == labels) | (labels == IGNORED)).all()):
         return labels
     return pad(labels[:, 1:], (0, 1), value=IGNORED)
 

@@ -82,8 +82,7 @@ class ModelWatch:
 def in_training_mode(model: nn.Module) -> bool:
     """Whether the model, or any submodule that behaves differently in training, is in training mode."""
     return model.training or any(
-        module.training and any(name in type(module).__name__.lower() for name in NOISY)
-        for module in model.modules()
+        module.training and any(name in type(module).__name__.lower() for name in NOISY) for module in model.modules()
     )
 
 
@@ -103,8 +102,12 @@ class _Hook:
     def __deepcopy__(self, memo: object) -> Callable[..., None]:
         return _nothing
 
-    def __reduce__(self) -> str:
-        return "_nothing"  # a global of this module, by name
+    def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:
+        return _without_hook, ()
+
+
+def _without_hook() -> Callable[..., None]:
+    return _nothing
 
 
 def _nothing(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
