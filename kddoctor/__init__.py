@@ -29,7 +29,17 @@ _HOME = {
     "treat": "kddoctor.treatment.treat",
 }
 
-__all__ = [*_HOME, "__version__"]
+__all__ = [
+    "Diagnosis",
+    "Recorder",
+    "Run",
+    "Treatment",
+    "__version__",
+    "diagnose",
+    "load",
+    "record",
+    "treat",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -188,9 +188,7 @@ def _verdict(
         return "sick", first.summary, ()
     advice = _advice(found, outcome, measured)
     if found.unknown > found.healthy:
-        reason = (
-            found.unexplained[0] if found.unexplained else "the record does not look like a healthy run's"
-        )
+        reason = found.unexplained[0] if found.unexplained else "the record does not look like a healthy run's"
         return "inconclusive", f"Something is wrong, but nothing recorded names the cause: {reason}.", advice
     if not _well(outcome, measured):
         return "inconclusive", "Too little was recorded to tell.", advice
@@ -211,11 +209,7 @@ def _well(outcome: Outcome, measured: Mapping[type, object]) -> bool:
         return gained > 2 * error or (checked and near and gained > -2 * error)
     if kept is None:
         return checked
-    return (
-        (checked
-        and kept >= WELL - 2 * outcome.standard_error)
-        or (_loss_private(measured) and kept >= WELL_UNSEEN)
-    )
+    return (checked and kept >= WELL - 2 * outcome.standard_error) or (_loss_private(measured) and kept >= WELL_UNSEEN)
 
 
 def _loss_checked(measured: Mapping[type, object]) -> bool:

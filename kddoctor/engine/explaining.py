@@ -25,9 +25,7 @@ def explain_away(believed: Sequence[Hypothesis]) -> tuple[list[Hypothesis], list
     causes: list[Hypothesis] = []
     symptoms: list[Hypothesis] = []
     for hypothesis in sorted(believed, key=lambda h: (h.rule.stage, h.rule.code)):
-        masking = next(
-            (c for c in causes if hypothesis.rule.code in c.rule.masks and _outranks(c, hypothesis)), None
-        )
+        masking = next((c for c in causes if hypothesis.rule.code in c.rule.masks and _outranks(c, hypothesis)), None)
         if masking is None:
             causes.append(hypothesis)
         else:
@@ -36,4 +34,7 @@ def explain_away(believed: Sequence[Hypothesis]) -> tuple[list[Hypothesis], list
 
 
 def _outranks(cause: Hypothesis, symptom: Hypothesis) -> bool:
-    return symptom.grade is not Grade.PROOF and cause.grade >= symptom.grade
+    if symptom.grade is Grade.PROOF:
+        return False
+    # No verdict about capacity stands while anything upstream is wrong, however it was obtained.
+    return cause.grade >= symptom.grade or symptom.rule.family == "capacity"

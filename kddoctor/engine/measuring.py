@@ -96,7 +96,7 @@ def _refuse_broken_teachers(run: Run) -> None:
             array = getattr(part, name)
             count, row = first_nonfinite(array) if array is not None else (0, -1)
             if count:
-                found = f"{count} values that are NaN or infinite, the first in row {row}"
+                found = f"NaN or infinite in {count} places, the first in row {row}"
                 raise RunError(part.file, name, found, "finite logits")
 
 
@@ -224,12 +224,8 @@ def _view(run: Run, part: Predictions | None, name: str) -> TeacherView | None:
     array: LazyArray | None = None if part is None else getattr(part, name)
     if part is None or array is None:
         return None
-    source = part.file.removesuffix(".safetensors") + (
-        ": teacher_targets" if name == "teacher_targets" else ""
-    )
-    return _view_of(
-        run.manifest, source, name == "teacher_targets", array, lambda: pairs(run.manifest, part, array)
-    )
+    source = part.file.removesuffix(".safetensors") + (": teacher_targets" if name == "teacher_targets" else "")
+    return _view_of(run.manifest, source, name == "teacher_targets", array, lambda: pairs(run.manifest, part, array))
 
 
 def _steps_view(run: Run) -> TeacherView | None:

@@ -30,9 +30,7 @@ def measure_outcome(run: Run, held_out: Gaps | None) -> Outcome:
         if scores is not None:
             teacher, student, baseline = scores
             error = _standard_error(student, part.n)
-            return Outcome(
-                "auc", split, part.n, teacher, student, baseline, gaps.agreement, 0.5, error, effect
-            )
+            return Outcome("auc", split, part.n, teacher, student, baseline, gaps.agreement, 0.5, error, effect)
     counts = gaps.class_counts
     chance = None if counts is None else float(((counts / counts.sum()) ** 2).sum())
     return Outcome(

@@ -26,6 +26,8 @@ WORSE_POINTS, WORSE_ERRORS = 0.01, 2.5
 REPEATABLE = 1e-3
 #: A frozen teacher does not move at all; float32 round trips stay below this.
 FROZEN = 1e-5
+#: A teacher with less skill than this knows nothing of the task.
+NO_SKILL = 0.05
 #: Skill that a teacher may lose inside the loop to honest augmentation.
 AUGMENTATION = 0.25
 
@@ -108,6 +110,8 @@ def _of_teacher(measured: Mapping[type, object]) -> list[tuple[float, str]]:
                 )
             )
     views = measured.get(TeacherViews)
+    if isinstance(views, TeacherViews) and views.own is not None and views.own.skill < NO_SKILL:
+        signs.append((5.0, "the teacher is no better than chance on held-out rows"))
     if isinstance(views, TeacherViews) and views.own is not None and views.in_loop is not None:
         lost = views.own.skill - views.in_loop.skill
         if lost > AUGMENTATION:
@@ -121,7 +125,5 @@ def _of_process(seen: Observations) -> list[tuple[float, str]]:
         signs.append((6.0, f"the teacher changed by {seen.teacher_drift:.2g} of its size during the run"))
     missing = seen.parameters_not_in_optimizer or seen.parameters_without_gradient
     if missing:
-        signs.append(
-            (4.0, f"{len(missing)} of the student's parameters never learned, {missing[0]} among them")
-        )
+        signs.append((4.0, f"{len(missing)} of the student's parameters never learned, {missing[0]} among them"))
     return signs

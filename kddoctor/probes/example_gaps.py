@@ -145,8 +145,7 @@ class ExampleGapsProbe:
             if len(kept):
                 truth = labels[rows][kept]
                 outputs = [
-                    read_outputs(chunk[rows][kept], truth, self.temperature, name)
-                    for name, chunk in chunks.items()
+                    read_outputs(chunk[rows][kept], truth, self.temperature, name) for name, chunk in chunks.items()
                 ]
                 self._count(outputs, truth, self._seen + kept)
             self._seen += rows.stop - rows.start
@@ -243,9 +242,7 @@ class ExampleGapsProbe:
         for name, values in rows.items():
             self._means[name].update(values)
         teacher_right, student_right = teacher.predicted == labels, student.predicted == labels
-        np.add.at(
-            self._right, (teacher_right.astype(np.int64), student_right.astype(np.int64), baseline_right), 1
-        )
+        np.add.at(self._right, (teacher_right.astype(np.int64), student_right.astype(np.int64), baseline_right), 1)
         self._agreeing += int((teacher.predicted == student.predicted).sum())
         for row, chosen in enumerate((labels, labels[teacher_right], labels[student_right])):
             self._class_rows[row] += np.bincount(chosen, minlength=self.num_classes)

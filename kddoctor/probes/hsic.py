@@ -97,9 +97,7 @@ def unbiased_terms(products: PairProducts, lengths: Array, scales: Array) -> Hsi
     return HsicTerms(of_cross, of_own[:layers], of_own[layers:], n)
 
 
-def batch_terms(
-    layers: Sequence[Features], teacher_layers: int, run: Callable[..., Iterable[Any]]
-) -> HsicTerms:
+def batch_terms(layers: Sequence[Features], teacher_layers: int, run: Callable[..., Iterable[Any]]) -> HsicTerms:
     """HSIC of all pairs on one minibatch; layers: [n, d] each, teacher's first. run: a ``map``."""
     n = len(layers[0])
     grams = np.empty((len(layers), n, n), dtype=np.float32)

@@ -77,9 +77,7 @@ class LayerSimilarityProbe:
         self._queue = RowQueue()
         self._terms: list[HsicTerms] = []
 
-    def update(
-        self, teacher: Mapping[str, NDArray[np.floating]], student: Mapping[str, NDArray[np.floating]]
-    ) -> None:
+    def update(self, teacher: Mapping[str, NDArray[np.floating]], student: Mapping[str, NDArray[np.floating]]) -> None:
         """Count a chunk: features [n, ...] by layer name, the same rows in all; other names are ignored.
 
         Raises ValueError for a missing layer, unequal numbers of rows, features whose width changed, and NaN
@@ -185,9 +183,7 @@ def _checked_workers(workers: int) -> int:
     return workers
 
 
-def _flattened(
-    features: Mapping[str, NDArray[np.floating]], names: tuple[str, ...], side: str
-) -> list[Features]:
+def _flattened(features: Mapping[str, NDArray[np.floating]], names: tuple[str, ...], side: str) -> list[Features]:
     """[n, d] per layer, as float32 or float64."""
     missing = [name for name in names if name not in features]
     if missing:

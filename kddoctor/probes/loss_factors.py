@@ -65,8 +65,8 @@ def explain_factor(
 ) -> tuple[Explanation, ...]:
     """All cheapest products reduction × scale that equal ``factor``; empty where none does.
 
-    factor: measured multiplier of the *sum over rows* of the form. denominators: what each reduction
-    divides that sum by. temperatures: candidates for T in T² (the fitted and the declared one).
+    factor: measured multiplier of the form's mean over rows. denominators: what each reduction divides by,
+    relative to that mean. temperatures: candidates for T in T² (the fitted and the declared one).
     """
     found: dict[tuple[str, str], int] = {}
     for reduction, denominator in denominators.items():
@@ -81,7 +81,5 @@ def explain_factor(
         return ()
     cheapest = min(found.values())
     return tuple(
-        Explanation(reduction, scale, cost)
-        for (reduction, scale), cost in sorted(found.items())
-        if cost == cheapest
+        Explanation(reduction, scale, cost) for (reduction, scale), cost in sorted(found.items()) if cost == cheapest
     )

@@ -26,9 +26,7 @@ class RowOutputs:
     p: Array
 
 
-def read_outputs(
-    logits: NDArray[np.floating], labels: NDArray[np.int64], temperature: float, name: str
-) -> RowOutputs:
+def read_outputs(logits: NDArray[np.floating], labels: NDArray[np.int64], temperature: float, name: str) -> RowOutputs:
     """Outputs of a block: logits [n, C], labels [n] in [0, C). ValueError for NaN or infinite logits."""
     z = logits.astype(np.float64)
     require_finite(z, name)

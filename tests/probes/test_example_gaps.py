@@ -64,12 +64,8 @@ def test_who_is_right_is_counted_as_one_would_by_hand(size):
     assert found.student_accuracy == pytest.approx(s.mean())
     assert found.baseline_accuracy == pytest.approx(b.mean())
     assert found.agreement == pytest.approx((teacher.argmax(axis=1) == student.argmax(axis=1)).mean())
-    assert found.baseline_agreement == pytest.approx(
-        (teacher.argmax(axis=1) == baseline.argmax(axis=1)).mean()
-    )
-    recall = recall_score(
-        labels, student.argmax(axis=1), labels=range(size[1]), average=None, zero_division=np.nan
-    )
+    assert found.baseline_agreement == pytest.approx((teacher.argmax(axis=1) == baseline.argmax(axis=1)).mean())
+    recall = recall_score(labels, student.argmax(axis=1), labels=range(size[1]), average=None, zero_division=np.nan)
     np.testing.assert_allclose(found.student_class_accuracy, recall)
     np.testing.assert_array_equal(found.class_counts, np.bincount(labels, minlength=size[1]))
 

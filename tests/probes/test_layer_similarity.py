@@ -26,9 +26,7 @@ def features(n: int, seed: int = 0, dtype: type = np.float32) -> tuple[Layers, L
     return teacher, {"conv": layer(8, 1.0), "fc": layer(20, 0.3)}
 
 
-def measured(
-    teacher: Layers, student: Layers, batch_rows: int = 32, cuts=(), workers: int = 1
-) -> LayerSimilarity:
+def measured(teacher: Layers, student: Layers, batch_rows: int = 32, cuts=(), workers: int = 1) -> LayerSimilarity:
     probe = LayerSimilarityProbe(tuple(teacher), tuple(student), batch_rows, workers)
     for rows in bounds(len(next(iter(teacher.values()))), cuts):
         probe.update({k: v[rows] for k, v in teacher.items()}, {k: v[rows] for k, v in student.items()})
@@ -161,9 +159,7 @@ def test_wide_independent_layers_are_not_similar():
 def test_every_batch_counts_and_not_the_last_alone():
     teacher, student = features(256)
     whole = measured(teacher, student, 32).cka
-    last = measured(
-        {k: v[-32:] for k, v in teacher.items()}, {k: v[-32:] for k, v in student.items()}, 32
-    ).cka
+    last = measured({k: v[-32:] for k, v in teacher.items()}, {k: v[-32:] for k, v in student.items()}, 32).cka
     assert np.abs(whole - last).max() > 0.01
 
 

@@ -47,9 +47,7 @@ grids = st.one_of(
     st.lists(st.floats(0.3, 40.0), min_size=1, max_size=6),
     st.permutations([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 3.0]),
 )
-cases = st.tuples(
-    st.integers(1, 40), st.integers(2, 30), st.integers(0, 10**6), st.sampled_from([0.2, 3.0, 40.0])
-)
+cases = st.tuples(st.integers(1, 40), st.integers(2, 30), st.integers(0, 10**6), st.sampled_from([0.2, 3.0, 40.0]))
 
 
 def logits_of(case) -> np.ndarray:

@@ -26,9 +26,7 @@ def measured(logits: np.ndarray, labels: np.ndarray) -> TeacherValidity:
     return probe.compute()
 
 
-sizes = st.tuples(
-    st.integers(1, 60), st.integers(2, 9), st.integers(0, 10**6), st.sampled_from([0.1, 1.0, 30.0])
-)
+sizes = st.tuples(st.integers(1, 60), st.integers(2, 9), st.integers(0, 10**6), st.sampled_from([0.1, 1.0, 30.0]))
 
 
 @settings(max_examples=40, deadline=None)

@@ -48,9 +48,7 @@ AT_CHANCE = 0.05
     reads=(TrainGaps,),
     uses=(LearningCurve, Observations),
 )
-def student_capacity_floor(
-    train: TrainGaps, curve: LearningCurve | None, seen: Observations | None
-) -> Finding:
+def student_capacity_floor(train: TrainGaps, curve: LearningCurve | None, seen: Observations | None) -> Finding:
     gaps = train.gaps
     below = gaps.teacher_accuracy - gaps.student_accuracy
     finding = Finding()
@@ -59,7 +57,7 @@ def student_capacity_floor(
             PROBE,
             "train_accuracy",
             gaps.student_accuracy,
-            f"on training rows the student reaches {gaps.student_accuracy:.1%}, the teacher {gaps.teacher_accuracy:.1%}",
+            f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}",
             threshold=CLOSE,
             origin="paper",
             grade=Grade.PROOF,
@@ -70,7 +68,7 @@ def student_capacity_floor(
         PROBE,
         "train_accuracy",
         gaps.student_accuracy,
-        f"on training rows the student reaches {gaps.student_accuracy:.1%}, the teacher {gaps.teacher_accuracy:.1%}",
+        f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}",
         threshold=FAR_BELOW,
         origin="paper",
         weight=2.0,
@@ -128,4 +126,6 @@ def _against_baseline(finding: Finding, train: TrainGaps) -> Finding:
             grade=Grade.INTERVENTIONAL,
             weight=4.0,
         )
-    return finding.against(PROBE, "baseline_train_accuracy", baseline, text, threshold=ALIKE, origin="paper", weight=6.0)
+    return finding.against(
+        PROBE, "baseline_train_accuracy", baseline, text, threshold=ALIKE, origin="paper", weight=6.0
+    )

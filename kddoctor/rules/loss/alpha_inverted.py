@@ -81,6 +81,6 @@ def alpha_inverted(loss: LossForensics, config: Manifest) -> Finding:
 
 def weights_are(mix: Mix, ce: float, kd: float) -> bool:
     """Whether the fitted weights equal the given pair."""
-    return abs(mix.ce_weight - ce) <= SAME_WEIGHT * max(abs(ce), 0.1) and abs(
-        mix.kd_weight - kd
-    ) <= SAME_WEIGHT * max(abs(kd), 0.1)
+    return abs(mix.ce_weight - ce) <= SAME_WEIGHT * max(abs(ce), 0.1) and abs(mix.kd_weight - kd) <= SAME_WEIGHT * max(
+        abs(kd), 0.1
+    )

@@ -56,9 +56,7 @@ def kl_input_not_log(loss: LossForensics, config: Manifest) -> Finding:
             threshold=loss.tolerance,
             weight=12.0,
         )
-    finding = reproduced(
-        finding, loss, "recorded = Σ p_teacher (log p_teacher − p_student), without a logarithm"
-    )
+    finding = reproduced(finding, loss, "recorded = Σ p_teacher (log p_teacher − p_student), without a logarithm")
     return finding.saying(
         "The divergence is computed from probabilities that were never logged.",
         where="the training loop: first argument of kl_div",

@@ -79,9 +79,7 @@ def loss_weight_imbalance(loss: LossForensics, config: Manifest, held_out: Gaps 
     return finding.saying(
         "The loss terms are far from the balance that was declared.",
         where="the training loop: weights of the loss terms",
-    ).prescribe(
-        "declared weights, mean over the batch", loss__weights="declared", loss__reduction="batchmean"
-    )
+    ).prescribe("declared weights, mean over the batch", loss__weights="declared", loss__reduction="batchmean")
 
 
 def strength_against_declared(loss: LossForensics, config: Manifest) -> float | None:

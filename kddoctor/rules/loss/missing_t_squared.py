@@ -57,9 +57,7 @@ def missing_t_squared(loss: LossForensics, config: Manifest) -> Finding:
     text = "no temperature factor" if scale == "1" else f"the factor {scale}"
     finding = reproduced(finding, loss, f"recorded = {term.form.describe()} with {text}")
     if len(wrong) < len(term.explanations):
-        finding = ambiguous_factor(
-            finding, loss, "T² = C here, so an average over classes gives the same number"
-        )
+        finding = ambiguous_factor(finding, loss, "T² = C here, so an average over classes gives the same number")
     alone = config.distillation.alpha == 1.0
     return finding.saying(
         f"The distillation loss carries {text} where T² was declared.",

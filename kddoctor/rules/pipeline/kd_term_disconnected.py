@@ -79,7 +79,7 @@ def kd_term_disconnected(loss: LossForensics, config: Manifest) -> Finding:
             PROBE,
             "kd_loss",
             0.0,
-            "a distillation loss was recorded and is exactly zero: it may be in the total, but compare the wrong things",
+            "a distillation loss was recorded and is exactly zero: it may compare the wrong things",
             weight=6.0,
         )
     return finding.saying(

@@ -91,7 +91,7 @@ def _supported(finding: Finding, view: TeacherView, moved: int) -> Finding:
         PROBE,
         "hungarian_accuracy",
         found.hungarian_accuracy,
-        f"{view.source}: accuracy {found.accuracy:.1%}, and {found.hungarian_accuracy:.1%} after moving {moved} classes",
+        f"{view.source}: accuracy {found.accuracy:.1%}; {found.hungarian_accuracy:.1%} after moving {moved} classes",
         threshold=MATCHED,
         origin="calibrated on toy checks",
         grade=Grade.INTERVENTIONAL,

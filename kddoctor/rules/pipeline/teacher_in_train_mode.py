@@ -78,9 +78,7 @@ def teacher_in_train_mode(passes: TeacherPasses) -> Finding:
         else "The targets differ from what the teacher says in evaluation mode on the same inputs.",
         where="the training loop: mode of the teacher",
         severity="note" if repeatable else "error",
-    ).prescribe(
-        "teacher.eval() before the loop, and after every model.train()", treatment__teacher_mode="eval"
-    )
+    ).prescribe("teacher.eval() before the loop, and after every model.train()", treatment__teacher_mode="eval")
 
 
 def _by_difference(finding: Finding, passes: TeacherPasses) -> Finding:

@@ -65,9 +65,7 @@ def teacher_rows_misaligned(teacher: TeacherViews, pairing: RowPairing | None) -
     return finding.saying(
         "The teacher's outputs are paired with other examples than they were computed from.",
         where="the training loop: pairing of cached teacher outputs with batches",
-    ).prescribe(
-        "run the teacher on the batch itself, or join its outputs by example id", treatment__pairing="online"
-    )
+    ).prescribe("run the teacher on the batch itself, or join its outputs by example id", treatment__pairing="online")
 
 
 def _by_identity(finding: Finding, pairing: RowPairing) -> Finding:
@@ -131,7 +129,7 @@ def _by_chance(finding: Finding, view: TeacherView, own: TeacherView | None) -> 
             "teacher-validity",
             "accuracy",
             found.accuracy,
-            f"{view.source}: accuracy {found.accuracy:.1%} inside the loop, {own.validity.accuracy:.1%} on {own.source}",
+            f"{view.source}: {found.accuracy:.1%} right inside the loop, {own.validity.accuracy:.1%} on {own.source}",
             threshold=NO_SKILL,
             origin="calibrated on toy checks",
             grade=Grade.INTERVENTIONAL,
@@ -143,7 +141,7 @@ def _by_chance(finding: Finding, view: TeacherView, own: TeacherView | None) -> 
             "teacher-validity",
             "histogram_l1",
             found.histogram_l1,
-            f"{view.source}: accuracy {found.accuracy:.1%} is what chance gives ({found.chance:.1%}), while entropy and "
+            f"{view.source}: {found.accuracy:.1%} right is what chance gives ({found.chance:.1%}), while entropy and "
             "class histogram are those of a trained teacher",
             threshold=HISTOGRAM,
             origin="calibrated on toy checks",

@@ -61,7 +61,7 @@ def teacher_weights_not_loaded(teacher: TeacherViews, seen: Observations | None)
             PROBE,
             "accuracy",
             view.validity.accuracy,
-            f"{view.source}: the teacher is right on {view.validity.accuracy:.1%}, chance is {view.validity.chance:.1%}",
+            f"{view.source}: {view.validity.accuracy:.1%} right where chance is {view.validity.chance:.1%}",
             threshold=view.validity.chance,
             grade=Grade.PROOF,
         )
