@@ -36,7 +36,7 @@ testbed: install         ## the whole fault test-bed: every fault, more seeds; p
 	$(BIN)/python -m tests.testbed
 
 benchmarks: install      ## speed and accuracy of the probes, as ratios against peers
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks.cka
 	$(BIN)/python -m benchmarks.temperature_sweep
 

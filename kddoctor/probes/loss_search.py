@@ -148,7 +148,7 @@ class Search:
             return plain, None
         recorded = self.ce_recorded
         twice = np.array([s.twice_log_z - s.twice_at_label for s in sums]) / counted
-        uniform = np.array([s.log_z - s.mean_logit for s in sums]) / counted
+        uniform = self._uniform_cross_entropy()
         if self._reproduces(recorded, {"plain": plain}):
             return recorded, "cross-entropy"
         if self._reproduces(recorded, {"twice": twice}):
@@ -159,6 +159,10 @@ class Search:
 
     def _plain_cross_entropy(self) -> Array:
         values = [(s.labels.log_z - s.labels.at_label) / max(1, s.counted) for s in self.finite]
+        return np.array(values)
+
+    def _uniform_cross_entropy(self) -> Array:
+        values = [(s.labels.log_z - s.labels.mean_logit) / max(1, s.counted) for s in self.finite]
         return np.array(values)
 
     def _reproduces(self, recorded: Array, terms: dict[str, Array]) -> bool:
@@ -274,7 +278,20 @@ class Search:
             fit = fit_mix(self.loss, {name: terms[name] for name in names})
             if fit.worst <= self.tolerance:
                 return Mix(fit), declared_error
-        return self._schedule(ce, self.kd), declared_error
+        return self._smoothed_mix(terms) or self._schedule(ce, self.kd), declared_error
+
+    def _smoothed_mix(self, terms: dict[str, Array]) -> Mix | None:
+        """The same with label smoothing in a hard-label term that was not recorded by itself."""
+        assert self.loss is not None
+        if self.ce_recorded is not None or len(self.finite) <= len(terms) + 1:
+            return None
+        fit = fit_mix(self.loss, terms | {"uniform": self._uniform_cross_entropy()})
+        smoothing = fit.weights.get("uniform", 0.0)
+        if fit.worst > self.tolerance or smoothing < 0:
+            return None
+        weights = {name: weight for name, weight in fit.weights.items() if name != "uniform"}
+        weights["ce"] += smoothing
+        return Mix(MixFit(weights, fit.errors))
 
     def _schedule(self, ce: Array, kd: Array) -> Mix | None:
         """A weight that moves steadily: total = (1−w) ce + w kd, or total = a ce + w kd."""

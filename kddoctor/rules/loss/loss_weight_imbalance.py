@@ -76,9 +76,13 @@ def loss_weight_imbalance(loss: LossForensics, config: Manifest, held_out: Gaps 
         finding = as_declared(finding, loss)
     finding = _by_gradient(finding, loss, held_out)
     finding = _by_feature_term(finding, loss)
+    proven = any(e.grade is Grade.PROOF for e in finding.supporting)
     return finding.saying(
-        "The loss terms are far from the balance that was declared.",
+        "The loss terms are far from the balance that was declared."
+        if proven
+        else "One loss term has almost all of the gradient.",
         where="the training loop: weights of the loss terms",
+        severity="error" if proven else "warning",
     ).prescribe("declared weights, mean over the batch", loss__weights="declared", loss__reduction="batchmean")
 
 

@@ -28,8 +28,8 @@ Read more
 
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.measurements import Gaps
-from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.registry import rule
+from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.registry import RECORD, rule
 from kddoctor.run.manifest import Manifest
 
 PROBE = "learning-curve"
@@ -50,11 +50,11 @@ LONGER = 4
     uses=(Gaps,),
     masks=("KD402", "KD301"),
 )
-def undertrained_distillation(curve: LearningCurve, config: Manifest, held_out: Gaps | None) -> Finding:
+def undertrained_distillation(curve: LearningCurve, config: Manifest, held_out: Gaps | None) -> Finding | NotExamined:
     finding = Finding()
     trend = curve.quality
     if trend is None:
-        return finding
+        return NotExamined(*RECORD["LearningCurve"])
     text = (
         f"held-out {curve.quality_key} rises by {trend.rise:+.3f} per schedule at the end "
         f"(90 % interval {trend.low:+.3f} to {trend.high:+.3f})"

@@ -1,0 +1,152 @@
+"""Distillation losses as people write them in PyTorch, in float32: the reference that forensics has to recognise.
+
+Every factory returns a function (student_logits, teacher_logits, labels) -> scalar tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "batchmean": lambda x: x.sum() / len(x),
+    "mean": lambda x: x.mean(),
+    "sum": lambda x: x.sum(),
+}
+SCALES: dict[str, Callable[[float], float]] = {
+    "1": lambda t: 1.0,
+    "T": lambda t: t,
+    "T²": lambda t: t**2,
+    "2T²": lambda t: 2 * t**2,
+    "T⁴": lambda t: t**4,
+    "1/T²": lambda t: t**-2,
+}
+
+
+def _kl(s: Tensor, t: Tensor, beta: float) -> Tensor:
+    return F.kl_div(F.log_softmax(s, -1), F.softmax(t, -1), reduction="none")
+
+
+def _jsd(s: Tensor, t: Tensor, beta: float) -> Tensor:
+    p, q = F.softmax(t, -1), F.softmax(s, -1)
+    m = (beta * p + (1 - beta) * q).log()
+    return beta * F.kl_div(m, p, reduction="none") + (1 - beta) * F.kl_div(m, q, reduction="none")
+
+
+FAMILIES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "kl": _kl,
+    "reverse-kl": lambda s, t, _: F.kl_div(F.log_softmax(t, -1), F.softmax(s, -1), reduction="none"),
+    "soft-cross-entropy": lambda s, t, _: -F.softmax(t, -1) * F.log_softmax(s, -1),
+    "kl-input-not-log": lambda s, t, _: F.kl_div(F.softmax(s, -1), F.softmax(t, -1), reduction="none"),
+    "reverse-kl-input-not-log": lambda s, t, _: F.kl_div(F.softmax(t, -1), F.softmax(s, -1), reduction="none"),
+    "jsd": _jsd,
+    "mse": lambda s, t, _: F.mse_loss(s, t, reduction="none"),
+    "mse-probabilities": lambda s, t, _: F.mse_loss(F.softmax(s, -1), F.softmax(t, -1), reduction="none"),
+}
+
+
+def same(z: Tensor) -> Tensor:
+    """No transform."""
+    return z
+
+
+def softmax(z: Tensor) -> Tensor:
+    """A softmax too many, when the loss takes another."""
+    return F.softmax(z, -1)
+
+
+def softmax_over_the_batch(z: Tensor) -> Tensor:
+    """For use with ``kl_of_probabilities``."""
+    return F.softmax(z, 0)
+
+
+def standardised(z: Tensor) -> Tensor:
+    """Z-score of each row."""
+    return (z - z.mean(-1, keepdim=True)) / z.std(-1, keepdim=True, correction=0)
+
+
+def divergence(
+    family: str = "kl",
+    temperature: float = 4.0,
+    *,
+    reduction: str = "batchmean",
+    scale: str = "T²",
+    teacher_temperature: float | None = None,
+    student_temperature: float | None = None,
+    teacher: Callable[[Tensor], Tensor] = same,
+    student: Callable[[Tensor], Tensor] = same,
+    beta: float = 0.5,
+    times: float = 1.0,
+) -> Loss:
+    """Any family at any temperature, reduced and scaled in any of the ways that loops are found to use."""
+
+    def loss(s: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        a = student(s) / (student_temperature or temperature)
+        b = teacher(t) / (teacher_temperature or temperature)
+        return times * SCALES[scale](temperature) * REDUCTIONS[reduction](FAMILIES[family](a, b, beta))
+
+    return loss
+
+
+def kl(temperature: float = 4.0, **how: object) -> Loss:
+    """Hinton's term, T² included."""
+    return divergence("kl", temperature, **how)  # type: ignore[arg-type]
+
+
+def hard(s: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy with the teacher's top class."""
+    return F.cross_entropy(s, t.argmax(-1))
+
+
+def kl_over_the_batch(temperature: float = 4.0) -> Loss:
+    """The softmax is taken along axis 0."""
+
+    def loss(s: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        log_q, p = F.log_softmax(s / temperature, 0), F.softmax(t / temperature, 0)
+        return temperature**2 * F.kl_div(log_q, p, reduction="batchmean")
+
+    return loss
+
+
+def of_logged_probabilities(temperature: float = 4.0) -> Loss:
+    """The teacher is recorded as probabilities, and the loop takes their logarithm: that is right."""
+
+    def loss(s: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        return kl(temperature)(s, t.log(), labels)
+
+    return loss
+
+
+def unlike_any(s: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+    """No form of the grammar: the largest difference of a row, squashed."""
+    return torch.tanh((s - t).abs().amax(-1)).mean()
+
+
+def binary_soft(temperature: float, scale: str = "T²") -> Loss:
+    """BCE with the teacher's probability as the target, a mean over everything."""
+
+    def loss(s: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        target = torch.sigmoid(t / temperature)
+        return SCALES[scale](temperature) * F.binary_cross_entropy_with_logits(s / temperature, target)
+
+    return loss
+
+
+def cross_entropy(s: Tensor, labels: Tensor) -> Tensor:
+    """The hard-label term."""
+    return F.cross_entropy(s, labels)
+
+
+def smoothed(amount: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """Cross-entropy with label smoothing."""
+    return lambda s, labels: F.cross_entropy(s, labels, label_smoothing=amount)
+
+
+def of_probabilities(s: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of a model that already ends in a softmax."""
+    return F.cross_entropy(F.softmax(s, -1), labels)

@@ -1,0 +1,154 @@
+"""Faults that look alike are told apart, as the page of each code promises."""
+
+from __future__ import annotations
+
+import pytest
+
+from kddoctor.engine import Diagnosis, diagnose
+from kddoctor.run import load
+from tests import builders as b
+from tests.builders import recorded_run
+from tests.forensics import losses
+
+COLUMNS = [3, 1, 2, 0, 4, 6, 5, 9, 7, 8]
+
+
+def diagnosed(path, **changes) -> Diagnosis:
+    return diagnose(load(recorded_run(path / "run", **changes)))
+
+
+def test_an_untrained_teacher_is_not_taken_for_permuted_classes(tmp_path):
+    assert diagnosed(tmp_path, teacher=b.untrained).cause_codes == ["KD101"]
+
+
+def test_permuted_classes_are_not_taken_for_an_untrained_teacher_or_shuffled_rows(tmp_path):
+    assert diagnosed(tmp_path, teacher=b.permuted([1, 2, 3, 4, 5, 6, 7, 8, 9, 0])).cause_codes == ["KD105"]
+
+
+def test_shuffled_rows_are_not_taken_for_permuted_classes(tmp_path):
+    assert diagnosed(tmp_path, in_loop=b.shifted(5)).cause_codes == ["KD106"]
+
+
+def test_shuffled_rows_are_not_taken_for_a_teacher_in_training_mode(tmp_path):
+    found = diagnosed(tmp_path, in_loop=b.shifted(5), observations={"teacher_training": None})
+    assert found.cause_codes == ["KD106"]
+
+
+def test_a_weak_teacher_is_not_taken_for_an_untrained_one(tmp_path):
+    assert diagnosed(tmp_path, teacher=b.forgetting(0.5), baseline=b.unchanged).cause_codes == ["KD102"]
+
+
+def test_a_teacher_in_evaluation_mode_whose_passes_differ_is_not_said_to_have_been_training(tmp_path):
+    found = diagnosed(tmp_path, in_loop=b.noisy(0.5), observations={"teacher_training": False})
+    assert "KD103" not in found.cause_codes
+
+
+def test_training_mode_without_any_effect_is_a_note(tmp_path):
+    found = diagnosed(tmp_path, observations={"teacher_training": True})
+    assert (found.verdict, found.cause_codes, found.causes[0].severity) == ("healthy", ["KD103"], "note")
+
+
+def test_a_small_term_is_not_an_absent_one(tmp_path):
+    assert "KD110" not in diagnosed(tmp_path, kd=losses.kl(times=1e-3)).cause_codes
+
+
+def test_a_scheduled_weight_is_no_fault(tmp_path):
+    found = diagnosed(tmp_path, mix=lambda share: (1 - 0.9 * share, 0.9 * share))
+    assert found.cause_codes == []
+
+
+def test_factors_c_and_t_squared_are_told_apart(tmp_path):
+    mean = diagnosed(tmp_path / "mean", kd=losses.kl(reduction="mean"))
+    factor = diagnosed(tmp_path / "factor", kd=losses.kl(scale="1"))
+    assert (mean.cause_codes, factor.cause_codes) == (["KD201"], ["KD202"])
+
+
+@pytest.mark.parametrize("kd", [losses.kl(reduction="mean"), losses.kl(scale="1")], ids=["mean", "no factor"])
+def test_where_t_squared_equals_the_class_count_both_are_named_and_each_says_so(tmp_path, kd):
+    found = diagnosed(tmp_path, kd=kd, classes=16)
+    both = {f.code: f for f in found.findings if f.code in ("KD201", "KD202")}
+    assert sorted(both) == ["KD201", "KD202"]
+    assert all("T² = C" in " ".join(f.against) for f in both.values())
+    assert max(f.confidence for f in both.values()) < 0.99
+
+
+def test_a_missing_factor_with_nothing_to_balance_is_a_note(tmp_path):
+    found = diagnosed(tmp_path, kd=losses.kl(scale="1"), declared={"alpha": 1.0}, mix=(0.0, 1.0))
+    assert (found.verdict, found.cause_codes, found.causes[0].severity) == ("healthy", ["KD202"], "note")
+
+
+def test_a_declared_reverse_divergence_is_a_choice(tmp_path):
+    found = diagnosed(tmp_path, kd=losses.divergence("reverse-kl"), declared={"loss": "reverse-kl"})
+    assert (found.verdict, found.cause_codes) == ("healthy", [])
+
+
+def test_a_cross_entropy_with_soft_targets_is_as_good_as_the_declared_divergence(tmp_path):
+    found = diagnosed(tmp_path, kd=losses.divergence("soft-cross-entropy"))
+    assert (found.verdict, found.cause_codes) == ("healthy", [])
+
+
+def test_log_probabilities_passed_as_logits_are_harmless(tmp_path):
+    def logged(z, labels):
+        return (b.torch.log_softmax(b.torch.from_numpy(z), -1)).numpy()
+
+    found = diagnosed(tmp_path, teacher=logged)
+    assert (found.verdict, found.cause_codes) == ("healthy", [])
+
+
+def test_probabilities_whose_logarithm_the_loop_takes_are_harmless(tmp_path):
+    found = diagnosed(tmp_path, teacher=b.probabilities, kd=losses.of_logged_probabilities())
+    assert "KD205" not in found.cause_codes
+
+
+def test_exchanged_weights_are_not_taken_for_an_imbalance(tmp_path):
+    assert diagnosed(tmp_path, mix=(0.9, 0.1)).cause_codes == ["KD207"]
+
+
+def test_equal_weights_cannot_be_exchanged(tmp_path):
+    assert diagnosed(tmp_path, mix=(0.5, 0.5), declared={"alpha": 0.5}).cause_codes == []
+
+
+def test_a_softer_drift_of_weights_is_no_imbalance(tmp_path):
+    assert "KD208" not in diagnosed(tmp_path, mix=(0.3, 0.7)).cause_codes
+
+
+def test_an_easy_task_is_no_collapse(tmp_path):
+    easy = b.World(margin=12.0, noise=0.5)
+    found = diagnosed(tmp_path, teacher=b.sharpened(3), declared={"temperature": 1.0}, world=easy)
+    assert (found.verdict, [f.code for f in found.causes if f.severity != "note"]) == ("healthy", [])
+
+
+def test_a_labels_only_student_that_fits_well_excludes_a_capacity_floor(tmp_path):
+    found = diagnosed(tmp_path, student=b.forgetting(0.4), baseline=b.unchanged)
+    assert "KD402" not in found.cause_codes
+
+
+def test_a_rising_curve_of_a_low_student_is_no_capacity_floor(tmp_path):
+    found = diagnosed(tmp_path, student=b.forgetting(0.4), metrics=b.rising_curve())
+    assert found.cause_codes == ["KD502"]
+
+
+def test_a_level_curve_is_not_undertrained(tmp_path):
+    assert "KD502" not in diagnosed(tmp_path, student=b.forgetting(0.3)).cause_codes
+
+
+def test_a_rising_curve_close_to_the_teacher_is_long_enough(tmp_path):
+    found = diagnosed(tmp_path, student=lambda z, y: z, world=b.World(noise=0.5), metrics=b.rising_curve(0.95))
+    assert "KD502" not in found.cause_codes
+
+
+def test_a_spike_from_which_training_recovers_is_no_divergence(tmp_path):
+    rows = b.level_curve()
+    rows[8]["loss"] = float("inf")
+    assert "KD505" not in diagnosed(tmp_path, metrics=rows).cause_codes
+
+
+def test_a_squared_error_that_was_declared_is_no_drift(tmp_path):
+    found = diagnosed(tmp_path, kd=losses.divergence("mse", 1.0, reduction="mean"), declared={"loss": "mse"})
+    assert (found.verdict, found.cause_codes) == ("healthy", [])
+
+
+def test_a_run_that_was_meant_to_have_no_teacher_is_not_accused_of_ignoring_it(tmp_path):
+    meant = {"loss": "none", "alpha": None, "temperature": None}
+    found = diagnosed(tmp_path, kd=losses.kl(), mix=(1.0, 0.0), declared=meant)
+    assert found.cause_codes == []

@@ -1,0 +1,158 @@
+"""Every fault is named first, and its healthy twin is not sick of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kddoctor.engine import Diagnosis, diagnose
+from kddoctor.rules.registry import all_rules
+from kddoctor.run import load
+from tests import builders as b
+from tests.builders import recorded_run
+from tests.forensics import losses
+
+COLUMNS = [3, 1, 2, 0, 4, 6, 5, 9, 7, 8]
+EXCHANGED = [1, 0, 2, 3, 4, 5, 6, 7, 8, 9]
+#: A student that did badly enough for its run to be worth a diagnosis.
+POOR = b.forgetting(0.3)
+AT_ONE = {"declared": {"temperature": 1.0}}
+
+#: For each code: what the sick runs have that ``TWIN`` (or the run without any change) has not.
+SICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "KD101": {
+        "small outputs that favour a few classes": {"teacher": b.untrained},
+        "and the checkpoint left keys open": {"teacher": b.untrained, "observations": {"missing_keys": ["fc.weight"]}},
+    },
+    "KD102": {"half of its answers are wrong": {"teacher": b.forgetting(0.5), "baseline": b.unchanged}},
+    "KD103": {
+        "seen in training mode": {"in_loop": b.noisy(0.5), "observations": {"teacher_training": True}},
+        "only its second pass tells": {"in_loop": b.noisy(1.0), "observations": {"teacher_training": None}},
+    },
+    "KD105": {
+        "seven classes moved": {"teacher": b.permuted(COLUMNS)},
+        "two classes exchanged": {"teacher": b.permuted(EXCHANGED)},
+        "in the loop only": {"in_loop": b.permuted(COLUMNS), "check": b.permuted(COLUMNS)},
+    },
+    "KD106": {
+        "shifted by one": {"in_loop": b.shifted(1)},
+        "shifted by eleven": {"in_loop": b.shifted(11)},
+        "cached targets": {"in_loop": b.shifted(7), "targets": True},
+    },
+    "KD110": {
+        "the total is the labels' term": {"mix": (1.0, 0.0)},
+        "and no term was recorded": {"mix": (1.0, 0.0), "terms": False},
+        "a fixed share of it": {"mix": (0.1, 0.0)},
+    },
+    "KD201": {
+        "terms recorded": {"kd": losses.kl(reduction="mean")},
+        "total only": {"kd": losses.kl(reduction="mean"), "terms": False},
+        "a hundred classes": {"kd": losses.kl(reduction="mean"), "classes": 100, "rows": 1000},
+    },
+    "KD202": {
+        "no factor": {"kd": losses.kl(scale="1")},
+        "no factor, total only": {"kd": losses.kl(scale="1"), "terms": False},
+        "T": {"kd": losses.kl(scale="T")},
+        "twice T²": {"kd": losses.kl(scale="2T²")},
+        "T² squared": {"kd": losses.kl(scale="T⁴")},
+    },
+    "KD203": {
+        "terms recorded": {"kd": losses.divergence("kl-input-not-log")},
+        "total only": {"kd": losses.divergence("kl-input-not-log"), "terms": False},
+    },
+    "KD204": {
+        "the reverse ran": {"kd": losses.divergence("reverse-kl")},
+        "the reverse was declared": {"kd": losses.kl(), "declared": {"loss": "reverse-kl"}},
+    },
+    "KD205": {
+        "the teacher returns probabilities": {"teacher": b.probabilities},
+        "softmax before the loss": {"kd": losses.kl(teacher=losses.softmax)},
+        "on the student's side": {"kd": losses.kl(student=losses.softmax)},
+        "on both": {"kd": losses.kl(teacher=losses.softmax, student=losses.softmax)},
+        "in the labels' term": {"ce": losses.of_probabilities},
+    },
+    "KD207": {
+        "terms recorded": {"mix": (0.9, 0.1)},
+        "total only": {"mix": (0.9, 0.1), "terms": False},
+        "another alpha": {"mix": (0.3, 0.7), "declared": {"alpha": 0.3}},
+    },
+    "KD208": {
+        "a thousand times too strong": {"mix": (1.0, 1000.0)},
+        "a thousand times too weak": {"kd": losses.kl(times=1e-3)},
+        "a sum over the batch": {"kd": losses.kl(reduction="sum")},
+    },
+    "KD211": {
+        "another temperature": {"kd": losses.kl(2.0)},
+        "on one side only": {"kd": losses.kl(teacher_temperature=1.0)},
+        "another form": {"kd": losses.divergence("jsd")},
+        "standardised logits": {"kd": losses.kl(teacher=losses.standardised, student=losses.standardised)},
+        "slightly other weights, total only": {"mix": (0.3, 0.7), "terms": False},
+    },
+    "KD301": {"one-hot at T = 1": {"teacher": b.sharpened(20), "student": b.forgetting(0.1), **AT_ONE}},
+    "KD402": {
+        "both students are low on training rows": {"student": b.forgetting(0.4), "baseline": b.forgetting(0.4, 6)}
+    },
+    "KD502": {"still rising at the end": {"student": POOR, "metrics": b.rising_curve(0.7)}},
+    "KD505": {
+        "the log ends in NaN": {"metrics": b.diverged_curve(), "student": b.forgetting(0.8)},
+        "no output is finite": {"student": lambda z, y: np.full_like(z, np.nan), "metrics": b.diverged_curve()},
+    },
+}
+#: What stays in the healthy twin, where the plain run would be another experiment.
+TWIN: Mapping[str, Mapping[str, Any]] = {
+    "KD102": {"baseline": b.forgetting(0.1)},
+    "KD105": {"teacher": b.forgetting(0.02)},
+    "KD106": {"targets": True},
+    "KD202": {"declared": {"temperature_squared": False}, "kd": losses.kl(scale="1")},
+    "KD204": {"declared": {"loss": "reverse-kl"}, "kd": losses.divergence("reverse-kl")},
+    "KD205": {"declared": {"temperature": 1.0}},
+    "KD207": {"declared": {"alpha": 0.5}, "mix": (0.5, 0.5)},
+    "KD208": {"declared": {"alpha": 0.999}, "mix": (0.001, 0.999)},
+    "KD301": AT_ONE,
+    "KD402": {"student": b.forgetting(0.02), "baseline": b.forgetting(0.03)},
+}
+
+
+def diagnosed(path, **changes) -> Diagnosis:
+    return diagnose(load(recorded_run(path / "run", **changes)))
+
+
+CASES = [(code, name) for code, runs in SICK.items() for name in runs]
+
+
+def test_every_code_has_a_sick_run_here():
+    assert set(SICK) == set(all_rules())
+
+
+@pytest.mark.parametrize(("code", "name"), CASES, ids=[f"{code}: {name}" for code, name in CASES])
+def test_a_fault_is_the_first_cause(tmp_path, code, name):
+    found = diagnosed(tmp_path, **SICK[code][name])
+    assert (found.verdict, found.cause_codes[:1]) == ("sick", [code])
+
+
+@pytest.mark.parametrize("code", SICK)
+def test_its_healthy_twin_is_healthy(tmp_path, code):
+    found = diagnosed(tmp_path, **TWIN.get(code, {}))
+    assert (found.verdict, found.cause_codes) == ("healthy", [])
+
+
+@pytest.mark.parametrize("code", SICK)
+def test_a_cause_says_what_was_measured_and_what_to_change(tmp_path, code):
+    cause = diagnosed(tmp_path, **next(iter(SICK[code].values()))).causes[0]
+    assert cause.summary.endswith(".")
+    assert any(item.supports for item in cause.evidence)
+    assert cause.prescription is not None
+
+
+def test_the_prescribed_columns_put_the_classes_back(tmp_path):
+    cause = diagnosed(tmp_path, teacher=b.permuted(COLUMNS)).causes[0]
+    columns = cause.prescription.changes["treatment.column_permutation"]
+    assert [COLUMNS[c] for c in columns] == list(range(10))
+
+
+def test_the_prescribed_temperature_softens_collapsed_targets(tmp_path):
+    cause = diagnosed(tmp_path, teacher=b.sharpened(20), student=b.forgetting(0.1), **AT_ONE).causes[0]
+    assert cause.prescription.changes["distillation.temperature"] > 4
