@@ -34,19 +34,20 @@ RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A recorded run.
 
 
 def _codes(text: str | None) -> list[str]:
-    return [] if text is None else [part.strip().upper() for part in text.split(",") if part.strip()]
-
-
-def _known_codes(codes: list[str]) -> list[str]:
+    """Codes, prefixes of codes or names, comma-separated, as codes. Raises UsageError for what is none of them."""
+    if text is None:
+        return []
     from kddoctor.errors import UsageError
     from kddoctor.report.explain import find_rule
     from kddoctor.rules.registry import all_rules
 
-    for code in codes:
-        if not any(known.startswith(code) for known in all_rules()):
-            find_rule(code)
-            raise UsageError(f"there is no {code}")
-    return codes
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise UsageError("no code is given; `kddoctor explain` lists them")
+    known = all_rules()
+    return [
+        part.upper() if any(code.startswith(part.upper()) for code in known) else find_rule(part).code for part in parts
+    ]
 
 
 @app.command()
@@ -61,7 +62,7 @@ def diagnose(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line.")] = False,
 ) -> None:
     """Name the cause of a failed distillation, with the evidence for and against it."""
-    chosen, ignored = _known_codes(_codes(select)), _known_codes(_codes(ignore))
+    chosen, ignored = _codes(select), _codes(ignore)
     from kddoctor.engine import diagnose as judge
     from kddoctor.rules.registry import all_rules
     from kddoctor.run import load

@@ -10,6 +10,7 @@ from kddoctor.engine.measuring import measure
 from kddoctor.engine.reasoning import differential
 from kddoctor.engine.types import Differential, Hypothesis, Outcome, Plan, Role
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_forms import declared_form
 from kddoctor.rules.finding import Evidence, Severity
 from kddoctor.rules.finding import Prescription as RulePrescription
 from kddoctor.run.directory import Run
@@ -218,11 +219,23 @@ def _loss_checked(measured: Mapping[type, object]) -> bool:
     assert isinstance(manifest, Manifest)
     if not isinstance(loss, LossForensics):
         return False
-    if loss.declared_errors is not None and float(loss.declared_errors.max()) <= loss.tolerance:
-        return loss.mix is not None or not loss.kd_recorded
+    if loss.declared_errors is not None:
+        held = float(loss.declared_errors.max()) <= loss.tolerance or _same_objective(loss, manifest)
+        return held and (loss.mix is not None or not loss.kd_recorded)
     if loss.term is not None and loss.mix is not None:
         return True
     return manifest.distillation.loss == "none" and loss.mix is not None
+
+
+def _same_objective(loss: LossForensics, manifest: Manifest) -> bool:
+    """Another form than the declared one, with the same gradient and the declared factor."""
+    meant, term = manifest.distillation, loss.term
+    if term is None or term.rivals or not term.explanations:
+        return False
+    # With nothing to be balanced against, a factor only scales the learning rate.
+    if not term.explanations[0].declared and meant.alpha != 1:
+        return False
+    return term.form.objective == declared_form(meant.loss, meant.temperature)
 
 
 def _loss_private(measured: Mapping[type, object]) -> bool:

@@ -20,17 +20,23 @@ def order(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
 def explain_away(believed: Sequence[Hypothesis]) -> tuple[list[Hypothesis], list[Hypothesis]]:
     """(causes, symptoms). A hypothesis with proof of its own stays a cause: proofs are not symptoms.
 
-    Causes are taken upstream first, so that a symptom is listed under the most upstream cause that masks it.
+    The best-founded ones are taken first, equally founded ones upstream first, capacity last of all; so a symptom
+    is listed under the best-founded and most upstream cause that masks it.
     """
     causes: list[Hypothesis] = []
     symptoms: list[Hypothesis] = []
-    for hypothesis in sorted(believed, key=lambda h: (h.rule.stage, h.rule.code)):
+    for hypothesis in sorted(believed, key=_precedence):
         masking = next((c for c in causes if hypothesis.rule.code in c.rule.masks and _outranks(c, hypothesis)), None)
         if masking is None:
             causes.append(hypothesis)
         else:
             symptoms.append(replace(hypothesis, explained_by=masking.rule.code))
     return order(causes), order(symptoms)
+
+
+def _precedence(hypothesis: Hypothesis) -> tuple[bool, int, int, str]:
+    rule = hypothesis.rule
+    return rule.family == "capacity", -hypothesis.grade, rule.stage, rule.code
 
 
 def _outranks(cause: Hypothesis, symptom: Hypothesis) -> bool:

@@ -84,6 +84,8 @@ def _of_outcome(outcome: Outcome, manifest: Manifest) -> list[tuple[float, str]]
 
 
 def _of_loss(loss: LossForensics, manifest: Manifest) -> list[tuple[float, str]]:
+    if loss.nonfinite_losses:
+        return [(5.0, f"{loss.nonfinite_losses} of the recorded losses are not finite")]
     errors = loss.declared_errors
     if errors is None or float(errors.max()) <= loss.tolerance:
         return []

@@ -90,6 +90,7 @@ def investigate(make_probe: Callable[[tuple[float, ...]], LossForensicsProbe]) -
     if result.closest_error > NEAR_MISS:
         return result
     low, high = np.log(closest.temperature / 1.4), np.log(closest.temperature * 1.4)
+    first = (low, high)
     for _ in range(REFINEMENTS):
         # A bracket of seven temperatures a pass: each pass narrows it threefold, to 1e-6 at the end.
         grid = np.exp(np.linspace(low, high, 7))
@@ -97,6 +98,7 @@ def investigate(make_probe: Callable[[tuple[float, ...]], LossForensicsProbe]) -
         if found.closest is None or found.closest.temperature is None:
             return result
         middle, reach = np.log(found.closest.temperature), (high - low) / 6
-        low, high = middle - reach, middle + reach
+        # Never beyond the first bracket: that way lies the flat end, where every loss looks alike.
+        low, high = max(first[0], middle - reach), min(first[1], middle + reach)
         result = found
     return result

@@ -70,11 +70,11 @@ class LossForm:
             text += f" with beta = {self.beta:g}"
         if self.family != "hard":
             if self.temperature is not None:
-                text += f" at T = {self.temperature:g}"
+                text += f" at T = {self.temperature:.4g}"
             else:
                 text += (
-                    f" with T = {self.teacher_temperature:g} on the teacher's side"
-                    f" and T = {self.student_temperature:g} on the student's"
+                    f" with T = {self.teacher_temperature:.4g} on the teacher's side"
+                    f" and T = {self.student_temperature:.4g} on the student's"
                 )
         if self.teacher_transform == self.student_transform == "standardised":
             text += ", on standardised logits"

@@ -1,7 +1,7 @@
 """The search itself: from sums per step to the formula that reproduces every recorded loss."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,10 @@ Array = NDArray[np.float64]
 DISTINGUISHABLE = 20.0
 #: Below this, errors are rounding and not compared any further.
 ROUNDING = 2e-6
+#: Largest relative error of a form whose value is not protected from rounding.
+STRICT = 1e-3
+#: Temperatures closer than this are one: neighbours on a refined grid are no rivals.
+SAME_TEMPERATURE = 0.005
 #: A single constant is identified from this many steps; two weights and a form need more.
 MIN_STEPS = 3
 MIN_STEPS_TOTAL_ONLY = 5
@@ -171,14 +175,22 @@ class Search:
     # The distillation term -------------------------------------------------------------------------------
 
     def _search_term(self, recorded: Array, candidates: Candidates) -> tuple[TermFit | None, LossForm | None, float]:
-        fits = fit_constants(recorded, candidates.values, candidates.noise)
-        worst = fits.worst
-        closest, closest_error = _closest_plain(candidates.forms, worst)
-        limit = min(self.tolerance, max(DISTINGUISHABLE * float(worst.min()), ROUNDING))
         weight = (self.declared.alpha or 1.0) if self.space.weighted_terms else 1.0
+        fits = fit_constants(recorded, candidates.values, candidates.noise)
+        strict = fit_constants(recorded, candidates.values, np.zeros_like(candidates.noise)).worst
+        # Where a divergence drowns in rounding any loss would fit it: only the declared loss gets that benefit.
+        benefit = np.array(
+            [self._is_declared(f, k / weight) for f, k in zip(candidates.forms, fits.factors, strict=True)]
+        )
+        worst = np.where(benefit | (strict <= STRICT), fits.worst, strict)
+        closest, closest_error = _closest_plain(candidates.forms, strict)
+        limit = min(self.tolerance, max(DISTINGUISHABLE * float(worst.min()), ROUNDING))
         accepted: list[tuple[int, int, TermFit]] = []
         for index in np.flatnonzero(worst <= limit):
             form, factor = candidates.forms[index], float(fits.factors[index])
+            if len(recorded) < MIN_STEPS and not benefit[index]:
+                # One number equals some product of some form by chance: few steps can only confirm.
+                continue
             explanations = self._explain(form, factor / weight)
             if not explanations and not self._identifies(recorded):
                 continue
@@ -189,6 +201,13 @@ class Search:
             return None, closest, closest_error
         accepted.sort(key=lambda item: item[:2])
         return _with_rivals(accepted), closest, closest_error
+
+    def _is_declared(self, form: LossForm, factor: float) -> bool:
+        """Whether this is the declared loss, factor included."""
+        if self.declared.form is None or form.objective != self.declared.form:
+            return False
+        explanations = self._explain(form, factor)
+        return bool(explanations) and explanations[0].declared
 
     def _precision_of(self, fit: MixFit) -> float:
         """Relative precision of the fitted constant: a term that is a small part of the total is known less well."""
@@ -431,6 +450,19 @@ def _with_rivals(accepted: Sequence[tuple[int, int, TermFit]]) -> TermFit:
         fit.form for other, _, fit in accepted[1:] if other <= cost + 1 and fit.form.objective != winner.form.objective
     )
     return TermFit(winner.form, winner.factor, winner.errors, winner.explanations, rivals[:3], winner.source)
+
+
+def _same_form(a: LossForm, b: LossForm) -> bool:
+    """Equal up to what the fit can tell of the temperatures."""
+    near = all(
+        abs(x / y - 1) < SAME_TEMPERATURE
+        for x, y in (
+            (a.teacher_temperature, b.teacher_temperature),
+            (a.student_temperature, b.student_temperature),
+        )
+    )
+    at_b = replace(a.objective, teacher_temperature=b.teacher_temperature, student_temperature=b.student_temperature)
+    return near and at_b == b.objective
 
 
 def _subsets(terms: Mapping[str, Array]) -> list[tuple[str, ...]]:

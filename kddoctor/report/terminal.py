@@ -127,7 +127,7 @@ def _causes(page: Page, causes: Sequence[FindingReport]) -> None:
 
 def _cause(page: Page, number: int, cause: FindingReport) -> None:
     filled = round(cause.confidence * BAR)
-    row = Table.grid(padding=(0, 1))
+    row = Table.grid(padding=(0, 1), expand=True)
     row.add_column(width=2, justify="right")
     row.add_column(width=6)
     row.add_column(ratio=1, overflow="fold")

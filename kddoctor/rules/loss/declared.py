@@ -70,5 +70,5 @@ def ambiguous_factor(finding: Finding, loss: LossForensics, text: str) -> Findin
         text,
         grade=Grade.STATISTICAL,
         group="ambiguous",
-        weight=6.0,
+        weight=8.0,
     )

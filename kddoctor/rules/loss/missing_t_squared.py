@@ -48,6 +48,8 @@ def missing_t_squared(loss: LossForensics, config: Manifest) -> Finding:
     term = loss.term
     if term is None or not distils(config) or not config.distillation.temperature_squared:
         return finding
+    if config.distillation.loss == "custom":
+        return finding  # its author, not the default, decides about T²
     if config.distillation.temperature == 1.0 or term.form.objective.family in ("mse", "hard"):
         return finding
     wrong = [e for e in term.explanations if e.scale != "T²"]

@@ -69,8 +69,10 @@ def objective_config_drift(loss: LossForensics, config: Manifest) -> Finding:
     if max(strength, 1 / strength) < SAME_STRENGTH:
         return finding
     weights = f"{loss.mix.ce_weight:.3g} x labels + {loss.mix.kd_weight:.3g} x teacher"
+    # Not weighed against the declared *term*, which may well be right: the mixture is what differs.
     return (
-        finding.supported_by(
+        Finding()
+        .supported_by(
             PROBE,
             "relative_strength",
             strength,

@@ -83,6 +83,16 @@ def training_diverged(
             weight=3.0,
             group="nonfinite",
         )
+    if loss is not None and loss.nonfinite_losses > LATE * (loss.steps + loss.nonfinite_losses):
+        finding = finding.supported_by(
+            "loss-forensics",
+            "nonfinite_losses",
+            float(loss.nonfinite_losses),
+            f"{loss.nonfinite_losses} of {loss.steps + loss.nonfinite_losses} recorded losses are not finite",
+            threshold=LATE,
+            weight=5.0,
+            group="nonfinite",
+        )
     if loss is not None and loss.nonfinite_losses and loss.finite_logits_at_nonfinite_loss:
         finding = finding.against(
             "loss-forensics",

@@ -48,7 +48,7 @@ LONGER = 4
     stage=52,
     reads=(LearningCurve, Manifest),
     uses=(Gaps,),
-    masks=("KD402", "KD301"),
+    masks=("KD402",),
 )
 def undertrained_distillation(curve: LearningCurve, config: Manifest, held_out: Gaps | None) -> Finding | NotExamined:
     finding = Finding()

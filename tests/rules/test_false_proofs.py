@@ -1,0 +1,38 @@
+"""Losses that must not be taken for something else: each once produced a wrong name at 0.99."""
+
+import pytest
+
+from kddoctor import diagnose, load
+from tests.builders import recorded_run
+from tests.forensics import losses
+
+
+def diagnosed(tmp_path, **settings):
+    return diagnose(load(recorded_run(tmp_path / "run", **settings)))
+
+
+@pytest.mark.parametrize("terms", [True, False], ids=["terms recorded", "total only"])
+@pytest.mark.parametrize("temperature", [1.3, 2.7, 3.3, 17.3])
+def test_a_temperature_between_the_grid_points_is_drift_and_nothing_else(tmp_path, temperature, terms):
+    assert diagnosed(tmp_path, kd=losses.kl(temperature), terms=terms).cause_codes == ["KD211"]
+
+
+def test_an_unknown_loss_is_given_no_name(tmp_path):
+    found = diagnosed(tmp_path, kd=lambda s, t, y: (s - t).abs().mean())
+    assert (found.verdict, found.cause_codes) == ("inconclusive", [])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_one_recorded_step_proves_nothing_new(tmp_path, seed):
+    found = diagnosed(tmp_path, steps=1, seed=seed, kd=losses.kl(times=0.01 + 0.0137 * seed))
+    assert found.cause_codes == []
+
+
+@pytest.mark.parametrize("mix", [(0.3, 0.7), (0.05, 0.95)])
+def test_wrong_weights_are_named_although_the_recorded_term_is_right(tmp_path, mix):
+    assert diagnosed(tmp_path, mix=mix).cause_codes == ["KD211"]
+
+
+def test_a_custom_loss_without_t_squared_is_its_authors_business(tmp_path):
+    found = diagnosed(tmp_path, kd=losses.kl(scale="1"), declared={"loss": "custom"})
+    assert "KD202" not in found.cause_codes
