@@ -447,7 +447,7 @@ def _closest_plain(forms: Sequence[LossForm], worst: Array) -> tuple[LossForm | 
 def _with_rivals(accepted: Sequence[tuple[int, int, TermFit]]) -> TermFit:
     cost, _, winner = accepted[0]
     rivals = tuple(
-        fit.form for other, _, fit in accepted[1:] if other <= cost + 1 and fit.form.objective != winner.form.objective
+        fit.form for other, _, fit in accepted[1:] if other <= cost + 1 and not _same_form(fit.form, winner.form)
     )
     return TermFit(winner.form, winner.factor, winner.errors, winner.explanations, rivals[:3], winner.source)
 
