@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from kddoctor.run import load as load
     from kddoctor.run.recorder import Recorder as Recorder
     from kddoctor.run.recorder import record as record
+    from kddoctor.treatment.treat import Treatment as Treatment
+    from kddoctor.treatment.treat import treat as treat
 
 _HOME = {
     "Diagnosis": "kddoctor.engine",
@@ -23,16 +25,20 @@ _HOME = {
     "load": "kddoctor.run",
     "Recorder": "kddoctor.run.recorder",
     "record": "kddoctor.run.recorder",
+    "Treatment": "kddoctor.treatment.treat",
+    "treat": "kddoctor.treatment.treat",
 }
 
 __all__ = [
     "Diagnosis",
     "Recorder",
     "Run",
+    "Treatment",
     "__version__",
     "diagnose",
     "load",
     "record",
+    "treat",
 ]
 
 

@@ -87,6 +87,34 @@ def diagnose(
 
 
 @app.command()
+def treat(
+    run_dir: RunDir,
+    output: Annotated[Path, typer.Option(help="Where the treated run goes.", show_default=False)],
+    only: Annotated[str | None, typer.Option(help="Treat only these codes.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs, instead of the run's own.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be changed, change nothing.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted treatment stopped.")] = False,
+) -> None:
+    """Retrain a corrected student and measure how much of the gap closes. Imports the run's code section."""
+    codes = _codes(only)
+    from kddoctor.report.treatment import show_plan, show_treatment
+    from kddoctor.run import load
+    from kddoctor.treatment.treat import plan_treatment
+    from kddoctor.treatment.treat import treat as retrain
+
+    run = load(run_dir)
+    try:
+        if dry_run:
+            show_plan(plan_treatment(run, only=codes, epochs=epochs))
+            return
+        treatment = retrain(run, output, only=codes, epochs=epochs, resume=resume)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; go on with: kddoctor treat {run_dir} --output {output} --resume", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    show_treatment(treatment, str(output))
+
+
+@app.command()
 def explain(
     code: Annotated[str | None, typer.Argument(help="A code or a name; all of them when left out.")] = None,
 ) -> None:
@@ -97,6 +125,34 @@ def explain(
         show_all()
     else:
         show_rule(code)
+
+
+@app.command()
+def demo(
+    name: Annotated[str | None, typer.Argument(help="Which fault; `--list` shows them.")] = None,
+    output: Annotated[Path, typer.Option(help="Where the runs go.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the whole demo.")] = 0,
+    show_list: Annotated[bool, typer.Option("--list", help="List the faults.")] = False,
+) -> None:
+    """Record a sick distillation of real images, diagnose it, cure it, show the proof."""
+    from kddoctor.demo.demo import list_faults, run_demo
+
+    if show_list:
+        for line in list_faults():
+            typer.echo(line)
+        return
+    from kddoctor.report.terminal import show_diagnosis
+    from kddoctor.report.treatment import show_treatment
+
+    status = run_demo(
+        name,
+        output,
+        seed=seed,
+        echo=typer.echo,
+        show_diagnosis=lambda diagnosis, path: show_diagnosis(diagnosis, str(path)),
+        show_treatment=lambda treatment, path: show_treatment(treatment, str(path)),
+    )
+    raise typer.Exit(status)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,32 @@
+"""A treatment on the terminal: what was changed, before and after, how much of the gap closed."""
+
+from rich.console import Console
+
+from kddoctor.report.terminal import Page, console
+from kddoctor.treatment.treat import Plan, Treatment
+
+
+def show_plan(plan: Plan, out: Console | None = None) -> None:
+    """Print what a treatment would change."""
+    page = Page(out or console())
+    page.line(f"{plan.code}  {plan.name}: {plan.summary}   ({plan.safety})", style="bold")
+    for line in plan.diff:
+        page.whole(f"  {line}")
+
+
+def show_treatment(treatment: Treatment, path: str, out: Console | None = None) -> None:
+    """Print the result of a treatment. path: the treated run, as the user wrote it."""
+    page = Page(out or console())
+    page.line()
+    page.line(f"Treated {treatment.code}: {treatment.summary}", style="bold")
+    page.line(
+        f"{treatment.metric}   before {treatment.before:.1%}   after {treatment.after:.1%}   "
+        f"teacher {treatment.teacher:.1%}",
+        indent=3,
+    )
+    if treatment.share_closed is not None:
+        page.line(f"{treatment.share_closed:.0%} of the gap to the teacher closed", indent=3)
+    if not treatment.helped:
+        page.line("It did not help: the difference is within the noise of these rows, or the wrong way.", indent=3)
+    page.line(f"the treated run is {treatment.verdict_after}", indent=3)
+    page.whole(f"Next  kddoctor diagnose {path}")

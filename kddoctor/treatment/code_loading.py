@@ -1,0 +1,128 @@
+"""Imports what the manifest's ``code`` section names. Only a treatment does this: it runs the user's own code."""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import Dataset
+
+from kddoctor.errors import RunError
+from kddoctor.run.directory import Run
+from kddoctor.run.manifest import Code, code_directory
+
+MANIFEST = "kd_run.yaml"
+
+
+@dataclass(frozen=True)
+class LoadedCode:
+    """The run's own models and data. loss: (student_logits, teacher_logits, labels) -> scalar, where given."""
+
+    teacher: nn.Module
+    make_student: Callable[[], nn.Module]
+    train_data: Dataset[Any]
+    val_data: Dataset[Any]
+    loss: Callable[..., torch.Tensor] | None
+    teacher_transform: Callable[[Any], Any] | None
+
+
+def load_code(run: Run) -> LoadedCode:
+    """Import models and data, and load the teacher's checkpoint. Raises RunError, one line, for what is missing."""
+    code = run.manifest.code
+    if code is None:
+        advice = "add it, with teacher, student, train_data and val_data as module:function"
+        raise RunError(MANIFEST, "code", "missing", "where models and data come from", advice)
+    folder = code_directory(run.path, code)
+    modules: dict[str, ModuleType] = {}
+    with _on_path(folder):
+        found = {
+            name: _resolve(folder, code, name, modules)
+            for name in ("teacher", "student", "train_data", "val_data", "loss", "teacher_transform")
+        }
+        for name in ("teacher", "student", "train_data", "val_data"):
+            if found[name] is None:
+                raise RunError(MANIFEST, f"code.{name}", "missing", "module:function, such as recipe:make_student")
+        teacher = _called(code, "teacher", found["teacher"], nn.Module)
+        _load_teacher(run, teacher)
+        return LoadedCode(
+            teacher=teacher,
+            make_student=lambda: _called(code, "student", found["student"], nn.Module),
+            train_data=_called(code, "train_data", found["train_data"], object),
+            val_data=_called(code, "val_data", found["val_data"], object),
+            loss=found["loss"],
+            teacher_transform=found["teacher_transform"],
+        )
+
+
+@contextmanager
+def _on_path(folder: Path) -> Iterator[None]:
+    """The code's folder on sys.path, and its modules forgotten afterwards: two runs may both have a ``recipe``."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and Path(file).is_relative_to(folder):
+                del sys.modules[name]
+
+
+def _resolve(folder: Path, code: Code, key: str, modules: dict[str, ModuleType]) -> Callable[..., Any] | None:
+    reference = getattr(code, key)
+    if reference is None:
+        return None
+    name, _, attribute = reference.partition(":")
+    if name not in modules:
+        modules[name] = _module(folder, key, reference, name)
+    target = getattr(modules[name], attribute, None)
+    if not callable(target):
+        raise RunError(MANIFEST, f"code.{key}", f"'{reference}', but {name} has no function {attribute}", "a function")
+    return target  # type: ignore[no-any-return]
+
+
+def _module(folder: Path, key: str, reference: str, name: str) -> ModuleType:
+    sys.modules.pop(name, None) if (folder / f"{name}.py").is_file() else None
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise RunError(MANIFEST, f"code.{key}", f"'{reference}', which fails to import ({error})", "a module") from None
+    except Exception as error:  # the user's module may raise anything while it is imported
+        why = f"{type(error).__name__}: {error}"
+        raise RunError(MANIFEST, f"code.{key}", f"'{reference}', whose import raises {why}", "a module") from None
+
+
+def _called(code: Code, key: str, make: Callable[..., Any] | None, kind: type) -> Any:
+    assert make is not None
+    reference = getattr(code, key)
+    try:
+        made = make()
+    except Exception as error:  # the user's function may raise anything
+        why = f"{type(error).__name__}: {error}"
+        raise RunError(MANIFEST, f"code.{key}", f"'{reference}', which raises {why}", "a working function") from None
+    if not isinstance(made, kind):
+        found = f"'{reference}', which returns a {type(made).__name__}"
+        raise RunError(MANIFEST, f"code.{key}", found, f"a {kind.__name__}")
+    return made
+
+
+def _load_teacher(run: Run, teacher: nn.Module) -> None:
+    path = run.checkpoint("teacher")
+    if path is None:
+        advice = "record with save_checkpoints=True, or put the teacher's state dict there"
+        raise RunError("checkpoints/teacher.safetensors", "the file", "missing", "the teacher's weights", advice)
+    try:
+        missing, unexpected = teacher.load_state_dict(load_file(path), strict=False)
+    except RuntimeError as error:
+        raise RunError("checkpoints/teacher.safetensors", "shapes", str(error), "the teacher's own") from None
+    if missing or unexpected:
+        found = f"{len(missing)} keys missing and {len(unexpected)} unexpected, {(missing + unexpected)[0]} among them"
+        raise RunError("checkpoints/teacher.safetensors", "keys", found, "those of code.teacher")

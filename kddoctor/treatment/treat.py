@@ -1,0 +1,115 @@
+"""Retrain a corrected student from a diagnosed run, and measure how much of the gap closes."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from kddoctor.engine.diagnosis import Diagnosis, diagnose
+from kddoctor.errors import UsageError
+from kddoctor.run.directory import Run, load
+from kddoctor.treatment.prescription import Plan, make_plan
+
+__all__ = ["Plan", "Treatment", "plan_treatment", "treat"]
+
+RESULT = "treatment.json"
+
+
+class Treatment(BaseModel):
+    """What a treatment did; ``treatment.json`` in the treated run directory.
+
+    before, after, teacher: the metric on the same held-out rows. standard_error: of before and after alike.
+    share_closed: (after − before) / (teacher − before), None where that gap is within the noise. helped: after
+    exceeds before by more than two standard errors of the difference.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    code: str
+    name: str
+    summary: str
+    changes: dict[str, object]
+    metric: str
+    before: float
+    after: float
+    teacher: float
+    standard_error: float
+    share_closed: float | None
+    helped: bool
+    epochs: int
+    seed: int
+    verdict_after: str
+    causes_after: tuple[str, ...]
+
+
+def plan_treatment(run: Run, *, only: Sequence[str] = (), epochs: int | None = None) -> Plan:
+    """What ``treat`` would do. Raises UsageError where nothing can be treated."""
+    return make_plan(run.manifest, diagnose(run), only, epochs)
+
+
+def treat(
+    run: Run,
+    output: Path | str,
+    *,
+    diagnosis: Diagnosis | None = None,
+    only: Sequence[str] = (),
+    epochs: int | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Treatment:
+    """Apply the prescription of the first cause, retrain the student, write a new run directory and judge it.
+
+    Imports the code that the manifest names. Raises UsageError where nothing can be treated or ``output`` is taken,
+    RunError where the run's code or checkpoint is missing or broken. Interrupted, it leaves a checkpoint beside
+    ``output``, from which ``resume`` goes on.
+    """
+    output = Path(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UsageError(f"{output}: already exists; choose another --output")
+    before = diagnosis or diagnose(run)
+    plan = make_plan(run.manifest, before, only, epochs)
+    # torch is loaded only now: a refusal is instant.
+    from kddoctor.treatment.code_loading import load_code
+    from kddoctor.treatment.progress import shown_progress
+    from kddoctor.treatment.retrain import retrain, schedule_of
+
+    code = load_code(run)
+    schedule = schedule_of(plan)
+    with shown_progress(plan.code, quiet=quiet) as progress:
+        retrain(run, plan, code, output, resume=resume, progress=progress)
+    after = diagnose(load(output))
+    result = _result(plan, before, after, schedule.epochs, schedule.seed)
+    partial = output / f".{RESULT}.partial"
+    partial.write_text(json.dumps(result.model_dump(mode="json"), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(output / RESULT)
+    return result
+
+
+def _result(plan: Plan, before: Diagnosis, after: Diagnosis, epochs: int, seed: int) -> Treatment:
+    # A teacher that the treatment repaired is measured after it: that is the teacher which the student could match.
+    teacher = after.gap.teacher or 0.0
+    old, new = before.gap.student or 0.0, after.gap.student or 0.0
+    rows = max(1, after.gap.rows)
+    error = math.sqrt(max(new * (1 - new), 1 / rows) / rows)
+    gap = teacher - old
+    return Treatment(
+        code=plan.code,
+        name=plan.name,
+        summary=plan.summary,
+        changes=dict(plan.changes),
+        metric=after.gap.metric,
+        before=old,
+        after=new,
+        teacher=teacher,
+        standard_error=float(f"{error:.6g}"),
+        share_closed=float(f"{(new - old) / gap:.6g}") if gap > 2 * error else None,
+        helped=new - old > 2 * math.sqrt(2) * error,
+        epochs=epochs,
+        seed=seed,
+        verdict_after=after.verdict,
+        causes_after=tuple(after.cause_codes),
+    )
