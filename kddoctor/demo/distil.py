@@ -93,7 +93,7 @@ def distil(run_dir: Path | str, fault: Fault, *, seed: int = 0, baseline: bool =
 def _teacher_state(seed: int, examples: int | None) -> dict[str, Tensor]:
     seeded(seed)
     teacher = recipe.make_teacher()
-    train = recipe.train_data()
+    train = recipe.teacher_data()
     data: Dataset[tuple[Tensor, ...]] = train if examples is None else Subset(train, range(examples))
     _train_on_labels(teacher, torch.optim.Adam(teacher.parameters(), 2e-3), data, TEACHER_EPOCHS, 64)
     return teacher.state_dict()

@@ -48,10 +48,10 @@ class Loop:
     temperature: float = 4.0
     alpha: float = 0.9
     declared_loss: str = "kl"
-    epochs: int = 60
-    batch_size: int = 64
+    epochs: int = 50
+    batch_size: int = 32
     optimizer: str = "adam"
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
 
 
 @dataclass(frozen=True)
@@ -191,14 +191,14 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "KD402",
         "student-capacity-floor",
-        "The student has a single hidden unit.",
-        replace(_SOUND, hidden=1),
+        "The student has two hidden units.",
+        replace(_SOUND, hidden=2, epochs=200),
     ),
     Fault(
         "KD502",
         "undertrained-distillation",
         "The schedule was sized for another learning rate.",
-        replace(_SOUND, epochs=8, learning_rate=3e-4, batch_size=128),
+        replace(_SOUND, epochs=30, learning_rate=1e-3),
     ),
     Fault(
         "KD505",

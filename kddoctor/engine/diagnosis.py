@@ -11,6 +11,7 @@ from kddoctor.engine.reasoning import differential
 from kddoctor.engine.types import Differential, Hypothesis, Outcome, Plan, Role
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import declared_form
+from kddoctor.probes.proportions import noise_of_difference
 from kddoctor.rules.finding import Evidence, Severity
 from kddoctor.rules.finding import Prescription as RulePrescription
 from kddoctor.run.directory import Run
@@ -33,7 +34,7 @@ class _Part(BaseModel):
 
 
 class GapReport(_Part):
-    """Teacher against student on held-out rows."""
+    """Teacher against student on held-out rows. standard_error: of the student's metric."""
 
     teacher: float | None
     student: float | None
@@ -41,6 +42,7 @@ class GapReport(_Part):
     retention: float | None
     agreement: float | None
     baseline: float | None
+    standard_error: float | None
     split: str
     rows: int
 
@@ -112,6 +114,7 @@ class Diagnosis(_Part):
     gap: GapReport
     findings: tuple[FindingReport, ...]
     ruled_out: tuple[str, ...]
+    undecided: tuple[str, ...]
     not_examined: tuple[NotExaminedReport, ...]
     differential: dict[str, float]
     unexplained: tuple[str, ...]
@@ -163,6 +166,7 @@ def diagnose(run: Run, *, select: Sequence[str] = (), ignore: Container[str] = (
         gap=_gap(outcome),
         findings=findings,
         ruled_out=tuple(h.rule.code for h in found.refuted),
+        undecided=found.open,
         not_examined=tuple(
             NotExaminedReport(code=rule.code, needs=missing.needs, how=missing.how)
             for rule, missing in found.not_examined
@@ -192,7 +196,7 @@ def _verdict(
         reason = found.unexplained[0] if found.unexplained else "the record does not look like a healthy run's"
         return "inconclusive", f"Something is wrong, but nothing recorded names the cause: {reason}.", advice
     if not _well(outcome, measured):
-        return "inconclusive", "Too little was recorded to tell.", advice
+        return "inconclusive", _cannot_tell(outcome, measured), advice
     return "healthy", _healthy_sentence(outcome), ()
 
 
@@ -205,12 +209,20 @@ def _well(outcome: Outcome, measured: Mapping[type, object]) -> bool:
     if outcome.baseline is not None:
         error = math.sqrt(2) * outcome.standard_error
         gained = outcome.student - outcome.baseline
-        # A sound loss and a student no worse than its labels-only twin; far below the teacher, it must be better.
+        # A student that is better than its labels-only twin, or no worse with a sound loss; but never one so far below
+        # the teacher that nobody would call it distilled.
         near = kept is None or kept >= WITH_CONTROL
-        return gained > 2 * error or (checked and near and gained > -2 * error)
+        return near and (gained > 2 * error or (checked and gained > -2 * error))
     if kept is None:
         return checked
     return (checked and kept >= WELL - 2 * outcome.standard_error) or (_loss_private(measured) and kept >= WELL_UNSEEN)
+
+
+def _cannot_tell(outcome: Outcome, measured: Mapping[type, object]) -> str:
+    kept = outcome.skill_kept
+    if kept is not None and kept < WITH_CONTROL and _loss_checked(measured):
+        return f"Nothing that was looked at explains why the student keeps only {kept:.0%} of the teacher's skill."
+    return "Too little was recorded to tell."
 
 
 def _loss_checked(measured: Mapping[type, object]) -> bool:
@@ -250,9 +262,9 @@ def _loss_private(measured: Mapping[type, object]) -> bool:
 
 def _healthy_sentence(outcome: Outcome) -> str:
     if outcome.baseline is not None and outcome.student is not None:
-        gained = 100 * (outcome.student - outcome.baseline)
-        if gained >= 0.1:
-            return f"The student learned from the teacher: distilling gained {gained:.1f} points on labels alone."
+        gained = outcome.student - outcome.baseline
+        if gained > noise_of_difference(outcome.standard_error):
+            return f"The student learned from the teacher: distilling gained {100 * gained:.1f} points on labels alone."
     kept = outcome.retention
     if kept is None:
         return "Nothing that was recorded is wrong."
@@ -341,6 +353,7 @@ def _gap(outcome: Outcome) -> GapReport:
         retention=shown(outcome.retention),
         agreement=shown(outcome.agreement),
         baseline=shown(outcome.baseline),
+        standard_error=shown(outcome.standard_error) if outcome.student is not None else None,
         split=outcome.split,
         rows=outcome.rows,
     )

@@ -1,6 +1,5 @@
 """How the run ended, in the metric of its task."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from kddoctor.engine.reading import binary_like, finite_rows
 from kddoctor.engine.types import Outcome
 from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.proportions import standard_error
 from kddoctor.run.directory import Run
 
 #: Rows that a rank metric is computed from; more change its third decimal at most.
@@ -29,7 +29,7 @@ def measure_outcome(run: Run, held_out: Gaps | None) -> Outcome:
         scores = _areas(part)
         if scores is not None:
             teacher, student, baseline = scores
-            error = _standard_error(student, part.n)
+            error = standard_error(student, part.n)
             return Outcome("auc", split, part.n, teacher, student, baseline, gaps.agreement, 0.5, error, effect)
     counts = gaps.class_counts
     chance = None if counts is None else float(((counts / counts.sum()) ** 2).sum())
@@ -42,15 +42,9 @@ def measure_outcome(run: Run, held_out: Gaps | None) -> Outcome:
         baseline=held_out.baseline_accuracy,
         agreement=gaps.agreement,
         chance=chance,
-        standard_error=_standard_error(gaps.student_accuracy, gaps.n),
+        standard_error=standard_error(gaps.student_accuracy, gaps.n),
         effect=effect,
     )
-
-
-def _standard_error(value: float, n: int) -> float:
-    # Wilson's centre keeps the error of a perfect score above zero.
-    centre = (value * n + 2) / (n + 4)
-    return math.sqrt(centre * (1 - centre) / (n + 4))
 
 
 def _areas(part: Any) -> tuple[float, float, float | None] | None:

@@ -1,5 +1,6 @@
 """What the scalars over time say: still improving, level, or diverged."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,9 +35,23 @@ class Trend:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How fast the loss fell in the second half, as a multiple of its average pace over the whole schedule.
+
+    1: it has not slowed down at all; 0: it is level. From a line through the second half (Theil-Sen); low, high:
+    90 % interval. Infinite high where it never fell.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class LearningCurve:
     """Trends of one run.
 
+    pace: how fast the training loss still fell.
     quality: evaluation accuracy, agreement or another "more is better" key; None where too few were logged.
     loss: training loss (distillation term where logged). ``nonfinite_late``: share of non-finite training losses
     in the last tenth. ``explosion``: median of the last tenth of finite losses over the smallest of the first three.
@@ -50,6 +65,7 @@ class LearningCurve:
     nonfinite_late: float
     explosion: float
     epochs: float
+    pace: Pace | None
 
 
 class LearningCurveProbe:
@@ -97,6 +113,7 @@ class LearningCurveProbe:
             nonfinite_late=float((~finite[-tenth:]).mean()) if len(losses) else 0.0,
             explosion=_explosion(losses[finite]),
             epochs=float(epochs.max()) if len(epochs) else 0.0,
+            pace=_pace(kd_steps, kd) or _pace(steps, losses),
         )
 
 
@@ -120,6 +137,22 @@ def _explosion(losses: Array) -> float:
     tenth = max(1, len(losses) // 10)
     start = float(np.abs(losses[:3]).min())
     return float(np.median(np.abs(losses[-tenth:])) / max(start, 1e-12))
+
+
+def _pace(steps: Array, losses: Array) -> Pace | None:
+    keep = np.isfinite(losses)
+    steps, losses = steps[keep], losses[keep]
+    if len(losses) < 2 * MIN_POINTS or steps[-1] <= steps[0]:
+        return None
+    # Medians of both ends, since one batch is noise; the steep very beginning only makes the average faster.
+    few = max(3, len(losses) // 10)
+    fallen = float(np.median(losses[:few]) - np.median(losses[-few:]))
+    if fallen <= 0:
+        return Pace(0.0, 0.0, math.inf)
+    length = steps[-1] - steps[0]
+    half = steps >= steps[-1] - length / 2
+    slope, _, low, high = stats.theilslopes(losses[half], steps[half], alpha=0.9)
+    return Pace(*(float(-s * length / fallen) for s in (slope, high, low)))
 
 
 def _trend(steps: Array, values: Array, *, larger_is_better: bool) -> Trend | None:

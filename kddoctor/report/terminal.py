@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kddoctor import __version__
-from kddoctor.engine.diagnosis import Diagnosis, EvidenceReport, FindingReport
+from kddoctor.engine.diagnosis import Diagnosis, EvidenceReport, FindingReport, GapReport
+from kddoctor.probes.proportions import noise_of_difference
 
 #: Lines longer than this are hard to read; narrower terminals are followed.
 WIDEST = 100
@@ -103,9 +104,9 @@ def _header(page: Page, diagnosis: Diagnosis, path: str) -> None:
     if gap.teacher is not None and gap.student is not None:
         parts = [f"teacher {gap.teacher:.1%}", f"student {gap.student:.1%}"]
         if gap.baseline is not None:
-            gained = 100 * (gap.student - gap.baseline)
-            verb = "gained" if gained >= 0 else "cost"
-            parts.append(f"same student, labels only {gap.baseline:.1%}   →   distilling {verb} {abs(gained):.1f} pt")
+            parts.append(
+                f"same student, labels only {gap.baseline:.1%}   →   {_brought(gap, gap.student - gap.baseline)}"
+            )
         page.line("   ".join(parts), indent=3)
         details = [f"metric {gap.metric}"]
         if gap.retention is not None:
@@ -114,6 +115,13 @@ def _header(page: Page, diagnosis: Diagnosis, path: str) -> None:
             details.append(f"agreement with the teacher {gap.agreement:.1%}")
         page.line("   ".join(details), style="dim", indent=3)
         page.line()
+
+
+def _brought(gap: GapReport, gained: float) -> str:
+    noise = noise_of_difference(gap.standard_error or 0.0)
+    if abs(gained) <= noise:
+        return f"distilling made no clear difference ({100 * gained:+.1f} pt, noise {100 * noise:.1f})"
+    return f"distilling {'gained' if gained > 0 else 'cost'} {abs(100 * gained):.1f} pt"
 
 
 def _causes(page: Page, causes: Sequence[FindingReport]) -> None:
@@ -191,6 +199,8 @@ def _advice(page: Page, diagnosis: Diagnosis) -> None:
 def _looked_at(page: Page, diagnosis: Diagnosis, verbose: bool) -> None:
     if diagnosis.ruled_out:
         page.labelled("Ruled out", [", ".join(diagnosis.ruled_out)], indent=0, width=12)
+    if diagnosis.undecided:
+        page.labelled("Undecided", [", ".join(diagnosis.undecided)], indent=0, width=12)
     if not diagnosis.not_examined:
         return
     if verbose or len(diagnosis.not_examined) <= 4:
@@ -206,7 +216,8 @@ def _closing(page: Page, diagnosis: Diagnosis, path: str) -> None:
     counted = "no causes" if not sick else f"{len(sick)} cause{'s' if len(sick) > 1 else ''}"
     ruled, silent = len(diagnosis.ruled_out), len(diagnosis.not_examined)
     page.line()
-    page.line(f"{counted}, {ruled} ruled out, {silent} not examined", style="bold")
+    undecided = f"{len(diagnosis.undecided)} undecided, " if diagnosis.undecided else ""
+    page.line(f"{counted}, {ruled} ruled out, {undecided}{silent} not examined", style="bold")
     treatable = next((f for f in sick if f.prescription and f.prescription.automatic), None)
     if treatable is not None:
         page.whole(f"Next  kddoctor treat {path} --output {path.rstrip('/')}-treated")

@@ -61,7 +61,7 @@ def logits_of(output: Any) -> Tensor:
     if isinstance(output, Tensor):
         return output
     if isinstance(output, dict):
-        return output["logits"]
+        return output["logits"]  # type: ignore[no-any-return]
     found = getattr(output, "logits", None)
     return found if isinstance(found, Tensor) else output[0]
 

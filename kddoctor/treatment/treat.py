@@ -1,7 +1,6 @@
 """Retrain a corrected student from a diagnosed run, and measure how much of the gap closes."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kddoctor.engine.diagnosis import Diagnosis, diagnose
 from kddoctor.errors import UsageError
+from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.run.directory import Run, load
 from kddoctor.treatment.prescription import Plan, make_plan
 
@@ -94,7 +94,7 @@ def _result(plan: Plan, before: Diagnosis, after: Diagnosis, epochs: int, seed: 
     teacher = after.gap.teacher or 0.0
     old, new = before.gap.student or 0.0, after.gap.student or 0.0
     rows = max(1, after.gap.rows)
-    error = math.sqrt(max(new * (1 - new), 1 / rows) / rows)
+    error = standard_error(new, rows)
     gap = teacher - old
     return Treatment(
         code=plan.code,
@@ -106,8 +106,8 @@ def _result(plan: Plan, before: Diagnosis, after: Diagnosis, epochs: int, seed: 
         after=new,
         teacher=teacher,
         standard_error=float(f"{error:.6g}"),
-        share_closed=float(f"{(new - old) / gap:.6g}") if gap > 2 * error else None,
-        helped=new - old > 2 * math.sqrt(2) * error,
+        share_closed=float(f"{(new - old) / gap:.6g}") if gap > noise_of_difference(error) else None,
+        helped=new - old > noise_of_difference(error),
         epochs=epochs,
         seed=seed,
         verdict_after=after.verdict,

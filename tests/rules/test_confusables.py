@@ -152,3 +152,54 @@ def test_a_run_that_was_meant_to_have_no_teacher_is_not_accused_of_ignoring_it(t
     meant = {"loss": "none", "alpha": None, "temperature": None}
     found = diagnosed(tmp_path, kd=losses.kl(), mix=(1.0, 0.0), declared=meant)
     assert found.cause_codes == []
+
+
+def test_a_loss_that_has_not_slowed_down_leaves_capacity_open(tmp_path):
+    rows = b.level_curve(0.4)
+    for row in rows:
+        if row.get("split") == "train":
+            row["loss"] = 3.0 - row["epoch"] / 18  # as fast at the end as at the beginning
+    low = {"student": b.forgetting(0.4), "baseline": b.forgetting(0.4, 6)}
+    assert diagnosed(tmp_path, **low).cause_codes == ["KD402"]
+    assert "KD402" not in diagnosed(tmp_path / "falling", metrics=rows, **low).cause_codes
+
+
+def test_capacity_is_not_judged_without_a_curve(tmp_path):
+    found = diagnosed(tmp_path, student=b.forgetting(0.4), baseline=b.forgetting(0.4, 6), metrics=[])
+    assert "KD402" in [item.code for item in found.not_examined]
+
+
+def test_a_teacher_that_helps_a_tiny_student_does_not_excuse_its_size(tmp_path):
+    found = diagnosed(tmp_path, student=b.forgetting(0.3), baseline=b.forgetting(0.5, 6))
+    assert found.cause_codes == ["KD402"]
+
+
+def test_a_slow_rise_below_a_wide_gap_is_not_the_schedule(tmp_path):
+    rows = b.level_curve(0.4)
+    for row in rows:
+        if row.get("split") == "val":
+            row["student_accuracy"] = 0.3 + 0.08 * row["epoch"] / 18
+    found = diagnosed(tmp_path, student=b.forgetting(0.6), baseline=b.forgetting(0.6, 6), metrics=rows)
+    assert found.cause_codes == ["KD402"]
+
+
+def test_one_hot_targets_do_no_harm_to_a_student_that_keeps_up(tmp_path):
+    sharp = {"teacher": b.sharpened(20), "declared": {"temperature": 1.0}, "world": b.World(noise=0.3)}
+    assert diagnosed(tmp_path, **sharp).verdict == "healthy"
+    behind = {"student": b.forgetting(0.07), "train_student": b.unchanged, "baseline": b.forgetting(0.07, 6)}
+    assert diagnosed(tmp_path / "behind", **behind, **sharp).cause_codes == ["KD301"]
+
+
+def test_a_form_that_fits_excludes_the_other_codes_of_the_loss(tmp_path):
+    found = diagnosed(tmp_path, kd=losses.kl(reduction="mean"))
+    assert found.cause_codes == ["KD201"]
+    assert set(found.ruled_out) >= {"KD202", "KD204", "KD207", "KD208", "KD211"}
+    assert not set(found.undecided) & set(found.ruled_out)
+
+
+def test_a_student_far_below_its_teacher_is_not_called_healthy(tmp_path):
+    found = diagnosed(
+        tmp_path, student=b.forgetting(0.5), train_student=b.forgetting(0.02), baseline=b.forgetting(0.7, 6)
+    )
+    assert (found.verdict, found.cause_codes) == ("inconclusive", [])
+    assert "keeps only" in found.summary

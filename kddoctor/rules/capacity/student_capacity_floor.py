@@ -2,13 +2,13 @@
 
 What it checks
     Accuracy on *training* rows of the student, of the same student trained on labels alone, and of the teacher, once
-    the curves are level.
+    the training loss has certainly slowed down. What a student could hold is not known while it still learns.
 
 Why it hurts
     No loss can put into a network what it cannot hold: every change of temperature or weight is wasted time.
 
 What it looks like
-    Both the distilled and the labels-only student are low on training rows, equally so, and level.
+    Both the distilled and the labels-only student are low on training rows, and level.
 
 Told apart from
     KD401, where the labels-only student fits the labels well. KD502, where the curves still rise. KD506, where parts
@@ -24,17 +24,21 @@ Read more
     Mirzadeh et al. 2020, arXiv:1902.03393.
 """
 
+import math
+
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.measurements import TrainGaps
-from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.registry import rule
+from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.registry import RECORD, rule
 from kddoctor.run.observations import Observations
 
 PROBE = "example-gaps"
 #: Points of training accuracy below the teacher, and between the two students (taxonomy).
 FAR_BELOW, ALIKE, CLOSE = 0.10, 0.02, 0.05
-#: Share of the gap by which the two students may differ: a twin that closes more of it has the capacity.
+#: Share of the gap by which the labels-only twin may be ahead: one that closes more of it has the capacity.
 SHARE_OF_GAP = 0.25
+#: A loss that may still fall as fast as on average has not levelled.
+AVERAGE_PACE = 1.0
 #: A student this close to chance learned nothing, which says nothing about what it could hold.
 AT_CHANCE = 0.05
 
@@ -48,7 +52,9 @@ AT_CHANCE = 0.05
     reads=(TrainGaps,),
     uses=(LearningCurve, Observations),
 )
-def student_capacity_floor(train: TrainGaps, curve: LearningCurve | None, seen: Observations | None) -> Finding:
+def student_capacity_floor(
+    train: TrainGaps, curve: LearningCurve | None, seen: Observations | None
+) -> Finding | NotExamined:
     gaps = train.gaps
     below = gaps.teacher_accuracy - gaps.student_accuracy
     finding = Finding()
@@ -64,6 +70,9 @@ def student_capacity_floor(train: TrainGaps, curve: LearningCurve | None, seen: 
         )
     if below < FAR_BELOW:
         return finding
+    if curve is None or curve.pace is None:
+        return NotExamined(*RECORD["LearningCurve"])
+    finding = _level(finding, curve, curve.pace.high)
     finding = finding.supported_by(
         PROBE,
         "train_accuracy",
@@ -87,11 +96,6 @@ def student_capacity_floor(train: TrainGaps, curve: LearningCurve | None, seen: 
             group="chance",
             weight=6.0,
         )
-    if curve is not None and curve.quality is not None:
-        rising = curve.quality.low > 0 and curve.quality.rise > 2 * ALIKE
-        text = f"held-out {curve.quality_key} moves by {curve.quality.rise:+.3f} per schedule at the end"
-        add = finding.against if rising else finding.supported_by
-        finding = add("learning-curve", "rise", curve.quality.rise, text, threshold=2 * ALIKE, weight=1.5)
     frozen = seen is not None and (seen.parameters_not_in_optimizer or seen.parameters_without_gradient)
     if frozen:
         finding = finding.against(
@@ -108,13 +112,38 @@ def student_capacity_floor(train: TrainGaps, curve: LearningCurve | None, seen: 
     ).prescribe("a wider student", automatic=False, safety="manual")
 
 
+def _level(finding: Finding, curve: LearningCurve, pace: float) -> Finding:
+    if pace >= AVERAGE_PACE:
+        text = (
+            "the training loss never fell"
+            if math.isinf(pace)
+            else f"the training loss may still fall at up to {pace:.1f} times its average pace"
+        )
+        finding = finding.against(
+            "learning-curve",
+            "pace",
+            pace,
+            f"{text}: what the student could hold is not known yet",
+            threshold=AVERAGE_PACE,
+            group="level",
+            weight=6.0,
+        )
+    if curve.quality is None:
+        return finding
+    rising = curve.quality.low > 0 and curve.quality.rise > 2 * ALIKE
+    text = f"held-out {curve.quality_key} moves by {curve.quality.rise:+.3f} per schedule at the end"
+    add = finding.against if rising else finding.supported_by
+    return add("learning-curve", "rise", curve.quality.rise, text, threshold=2 * ALIKE, origin="convention", weight=1.5)
+
+
 def _against_baseline(finding: Finding, train: TrainGaps) -> Finding:
     gaps, baseline = train.gaps, train.gaps.baseline_accuracy
     if baseline is None:
         return finding
     text = f"trained on labels alone, the same student reaches {baseline:.1%} on training rows"
     gap = gaps.teacher_accuracy - gaps.student_accuracy
-    alike = abs(baseline - gaps.student_accuracy) <= max(ALIKE, SHARE_OF_GAP * gap)
+    # A twin that is worse still cannot fit the labels either: the teacher then helped, and capacity limits both.
+    alike = baseline - gaps.student_accuracy <= max(ALIKE, SHARE_OF_GAP * gap)
     if alike and gaps.teacher_accuracy - baseline >= FAR_BELOW:
         return finding.supported_by(
             PROBE,

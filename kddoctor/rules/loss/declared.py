@@ -44,6 +44,23 @@ def as_declared(finding: Finding, loss: LossForensics) -> Finding:
     )
 
 
+def excluded(finding: Finding, loss: LossForensics) -> Finding:
+    """Refuted where one form, without a rival and without this fault, reproduces the recorded loss at every step."""
+    term = loss.term
+    if finding.evidence or term is None or term.rivals:
+        return finding
+    factor = f", factor {term.explanations[0].scale}" if term.explanations else ""
+    return finding.against(
+        PROBE,
+        "relative_error",
+        term.error,
+        f"recorded = {term.form.describe()}{factor}, on all {loss.steps} steps",
+        threshold=loss.tolerance,
+        grade=Grade.PROOF,
+        group="loss-identity",
+    )
+
+
 def undecided(finding: Finding, loss: LossForensics) -> Finding:
     """Weakened where other forms fit the record as well."""
     assert loss.term is not None

@@ -27,7 +27,7 @@ Read more
 
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.rules.finding import Finding
-from kddoctor.rules.loss.declared import as_declared, distils, reproduced, undecided
+from kddoctor.rules.loss.declared import as_declared, distils, excluded, reproduced, undecided
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
 
@@ -50,7 +50,7 @@ def kl_direction_swapped(loss: LossForensics, config: Manifest) -> Finding:
         return finding
     found = term.form.objective.family
     if found not in DIRECTIONS or found == declared:
-        return finding
+        return excluded(finding, loss)
     finding = reproduced(finding, loss, f"recorded = {term.form.describe()}")
     return (
         undecided(finding, loss)

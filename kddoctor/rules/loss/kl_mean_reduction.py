@@ -29,7 +29,7 @@ Read more
 
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.rules.finding import Finding
-from kddoctor.rules.loss.declared import ambiguous_factor, as_declared, distils, reproduced
+from kddoctor.rules.loss.declared import ambiguous_factor, as_declared, distils, excluded, reproduced
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
 
@@ -50,7 +50,7 @@ def kl_mean_reduction(loss: LossForensics, config: Manifest) -> Finding:
         return finding
     averaged = [e for e in term.explanations if e.reduction == "mean"]
     if not averaged:
-        return finding
+        return excluded(finding, loss)
     finding = reproduced(finding, loss, f"recorded = {term.form.describe()} / {loss.classes} classes")
     if len(averaged) < len(term.explanations):
         finding = ambiguous_factor(finding, loss, "T² = C here, so a missing T² gives the same number")

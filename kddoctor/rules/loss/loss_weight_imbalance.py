@@ -32,7 +32,7 @@ from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.alpha_inverted import weights_are
-from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES, as_declared, distils
+from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES, as_declared, distils, excluded
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
 
@@ -73,7 +73,7 @@ def loss_weight_imbalance(loss: LossForensics, config: Manifest, held_out: Gaps 
             grade=Grade.PROOF,
         )
     elif strength is not None:
-        finding = as_declared(finding, loss)
+        finding = excluded(as_declared(finding, loss), loss)
     finding = _by_gradient(finding, loss, held_out)
     finding = _by_feature_term(finding, loss)
     proven = any(e.grade is Grade.PROOF for e in finding.supporting)

@@ -29,7 +29,7 @@ Read more
 
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.rules.finding import Finding
-from kddoctor.rules.loss.declared import ambiguous_factor, as_declared, distils, reproduced
+from kddoctor.rules.loss.declared import ambiguous_factor, as_declared, distils, excluded, reproduced
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
 
@@ -53,7 +53,9 @@ def missing_t_squared(loss: LossForensics, config: Manifest) -> Finding:
     if config.distillation.temperature == 1.0 or term.form.objective.family in ("mse", "hard"):
         return finding
     wrong = [e for e in term.explanations if e.scale != "T²"]
-    if not wrong or term.form.temperature == 1.0:
+    if not wrong:
+        return excluded(finding, loss) if term.explanations else finding
+    if term.form.temperature == 1.0:
         return finding
     scale = wrong[0].scale
     text = "no temperature factor" if scale == "1" else f"the factor {scale}"

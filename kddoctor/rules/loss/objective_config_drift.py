@@ -30,7 +30,7 @@ Read more
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import LossForm
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES, as_declared, distils, reproduced, undecided
+from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES, as_declared, distils, excluded, reproduced, undecided
 from kddoctor.rules.loss.loss_weight_imbalance import IMBALANCE, strength_against_declared
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
@@ -64,10 +64,10 @@ def objective_config_drift(loss: LossForensics, config: Manifest) -> Finding:
             f"The loss is {loss.term.form.describe()}; {difference}.", where=_where(difference)
         ).prescribe("the declared loss on both sides", loss__form="declared")
     strength = strength_against_declared(loss, config)
-    if strength is None or max(strength, 1 / strength) >= IMBALANCE or loss.mix is None:
+    if loss.mix is None:
         return finding
-    if max(strength, 1 / strength) < SAME_STRENGTH:
-        return finding
+    if strength is None or not SAME_STRENGTH <= max(strength, 1 / strength) < IMBALANCE:
+        return excluded(finding, loss)
     weights = f"{loss.mix.ce_weight:.3g} x labels + {loss.mix.kd_weight:.3g} x teacher"
     # Not weighed against the declared *term*, which may well be right: the mixture is what differs.
     return (

@@ -2,7 +2,8 @@
 
 What it checks
     Whether accuracy (or agreement) on held-out rows still rose in the last third of the schedule, by a robust line
-    and its 90 % interval, and whether the student is still clearly below its teacher.
+    and its 90 % interval; whether the training loss fell in the second half as fast as on average; and whether the
+    student is still clearly below its teacher.
 
 Why it hurts
     Matching a function takes many more steps than fitting labels. A run that is stopped early measures the schedule,
@@ -37,7 +38,11 @@ PROBE = "learning-curve"
 STILL_RISING = 0.06
 #: Points below the teacher from which more training is worth asking for.
 BELOW_TEACHER = 0.02
+#: Share of the gap to the teacher that another schedule has to promise, for the schedule to be the cause.
+SHARE_OF_GAP = 0.25
 LONGER = 4
+#: The pace of a loss that has not slowed down.
+AVERAGE_PACE = 1.0
 
 
 @rule(
@@ -51,10 +56,10 @@ LONGER = 4
     masks=("KD402",),
 )
 def undertrained_distillation(curve: LearningCurve, config: Manifest, held_out: Gaps | None) -> Finding | NotExamined:
-    finding = Finding()
     trend = curve.quality
     if trend is None:
         return NotExamined(*RECORD["LearningCurve"])
+    finding, falling = _of_loss(Finding(), curve)
     text = (
         f"held-out {curve.quality_key} rises by {trend.rise:+.3f} per schedule at the end "
         f"(90 % interval {trend.low:+.3f} to {trend.high:+.3f})"
@@ -67,11 +72,20 @@ def undertrained_distillation(curve: LearningCurve, config: Manifest, held_out: 
             finding = finding.supported_by(
                 PROBE, "best", trend.best, "the best evaluation is at the very end", weight=1.0
             )
-    else:
+    elif trend.high < STILL_RISING:
+        # An interval that holds both no rise and a steep one says nothing either way.
         finding = finding.against(
-            PROBE, "rise", trend.rise, text, threshold=STILL_RISING, origin="convention", weight=8.0
+            PROBE,
+            "rise",
+            trend.rise,
+            text,
+            threshold=STILL_RISING,
+            origin="convention",
+            # Accuracy can stand still for a while, as long as the loss still falls.
+            weight=2.0 if falling else 8.0,
         )
     if held_out is not None:
+        finding = _against_the_gap(finding, curve, trend.rise, held_out)
         below = held_out.gaps.teacher_accuracy - held_out.gaps.student_accuracy
         if below < BELOW_TEACHER:
             finding = finding.against(
@@ -94,3 +108,33 @@ def undertrained_distillation(curve: LearningCurve, config: Manifest, held_out: 
         safety="careful",
         training__epochs=LONGER * (epochs or max(1, round(curve.epochs) or 1)),
     )
+
+
+def _against_the_gap(finding: Finding, curve: LearningCurve, rise: float, held_out: Gaps) -> Finding:
+    """A slow rise below a wide gap, with a loss that has slowed down: not the schedule holds the student back."""
+    if curve.pace is None or curve.pace.high >= AVERAGE_PACE:
+        return finding
+    gap = held_out.gaps.teacher_accuracy - held_out.gaps.student_accuracy
+    if not STILL_RISING < rise < SHARE_OF_GAP * gap:
+        return finding
+    return finding.against(
+        PROBE,
+        "rise_of_gap",
+        rise / gap,
+        f"at that slope another schedule would close only {rise / gap:.0%} of the gap to the teacher",
+        threshold=SHARE_OF_GAP,
+        origin="convention",
+        weight=4.0,
+    )
+
+
+def _of_loss(finding: Finding, curve: LearningCurve) -> tuple[Finding, bool]:
+    """The training loss: many more points than the evaluations. Whether it still falls without having slowed down."""
+    pace = curve.pace
+    if pace is None or not (pace.low > 0 and pace.high >= AVERAGE_PACE):
+        return finding, False
+    text = (
+        f"in the second half the training loss fell at {pace.value:.1f} times its average pace "
+        f"(90 % interval {pace.low:.1f} to {pace.high:.1f})"
+    )
+    return finding.supported_by(PROBE, "pace", pace.value, text, threshold=AVERAGE_PACE, weight=3.0), True

@@ -27,6 +27,7 @@ Read more
 
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TargetSoftness, TeacherViews
+from kddoctor.probes.proportions import SURE, noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
@@ -95,18 +96,8 @@ def soft_targets_collapsed(
     finding = _easy_or_memorised(finding, softness, teacher)
     harmless = False
     if held_out is not None:
-        gaps = held_out.gaps
-        harmless = gaps.student_accuracy >= NO_HARM * gaps.teacher_accuracy
-        gained = held_out.baseline_accuracy is not None and gaps.student_accuracy > held_out.baseline_accuracy
-        if harmless or gained:
-            finding = finding.against(
-                "example-gaps",
-                "student_accuracy",
-                gaps.student_accuracy,
-                "the student did well nevertheless",
-                threshold=NO_HARM,
-                origin="convention",
-            )
+        harmless = _close_to_teacher(held_out)
+        finding = _what_it_brought(finding, held_out, harmless)
     better = _wanted_temperature(softness)
     return finding.saying(
         "The soft targets are nearly one-hot: they say no more than the labels.",
@@ -142,8 +133,36 @@ def _easy_or_memorised(finding: Finding, softness: TargetSoftness, teacher: Teac
             "held-out rows are as sharp, and the teacher is calibrated: the task is easy",
             threshold=CALIBRATED,
             origin="convention",
+            weight=1.5,
         )
     return finding
+
+
+def _close_to_teacher(held_out: Gaps) -> bool:
+    """The student keeps nearly everything, or what it lacks is within the noise."""
+    gaps = held_out.gaps
+    behind = gaps.teacher_accuracy - gaps.student_accuracy
+    return behind <= max((1 - NO_HARM) * gaps.teacher_accuracy, SURE * standard_error(gaps.student_accuracy, gaps.n))
+
+
+def _what_it_brought(finding: Finding, held_out: Gaps, harmless: bool) -> Finding:
+    student, alone = held_out.gaps.student_accuracy, held_out.baseline_accuracy
+    if harmless:
+        return finding.against(
+            "example-gaps",
+            "student_accuracy",
+            student,
+            "the student did well nevertheless",
+            threshold=NO_HARM * held_out.gaps.teacher_accuracy,
+            origin="convention",
+        )
+    if alone is None:
+        return finding
+    noise = noise_of_difference(standard_error(alone, held_out.gaps.n))
+    gained = student - alone
+    text = f"distilling changed accuracy by {100 * gained:+.1f} points against labels alone (noise {100 * noise:.1f})"
+    add = finding.against if gained > noise else finding.supported_by
+    return add("example-gaps", "gained", gained, text, threshold=noise, origin="convention", weight=2.5)
 
 
 def _wanted_temperature(softness: TargetSoftness) -> float:
