@@ -50,8 +50,8 @@ class Loop:
     declared_loss: str = "kl"
     epochs: int = 50
     batch_size: int = 32
-    optimizer: str = "adam"
-    learning_rate: float = 1e-2
+    optimizer: str = "sgd"
+    learning_rate: float = 5e-2
 
 
 @dataclass(frozen=True)
@@ -198,13 +198,13 @@ FAULTS: tuple[Fault, ...] = (
         "KD502",
         "undertrained-distillation",
         "The schedule was sized for another learning rate.",
-        replace(_SOUND, epochs=30, learning_rate=1e-3),
+        replace(_SOUND, learning_rate=1e-3),
     ),
     Fault(
         "KD505",
         "training-diverged",
         "A learning rate from another optimiser.",
-        replace(_SOUND, optimizer="sgd", learning_rate=500.0),
+        replace(_SOUND, learning_rate=20.0),
     ),
 )
 

@@ -19,11 +19,10 @@ def show_treatment(treatment: Treatment, path: str, out: Console | None = None) 
     page = Page(out or console())
     page.line()
     page.line(f"Treated {treatment.code}: {treatment.summary}", style="bold")
-    page.line(
-        f"{treatment.metric}   before {treatment.before:.1%}   after {treatment.after:.1%}   "
-        f"teacher {treatment.teacher:.1%}",
-        indent=3,
-    )
+    parts = [f"before {treatment.before:.1%}", f"after {treatment.after:.1%}"]
+    if treatment.labels_only is not None:
+        parts.append(f"labels only {treatment.labels_only:.1%}")
+    page.line("   ".join([treatment.metric, *parts, f"teacher {treatment.teacher:.1%}"]), indent=3)
     if treatment.share_closed is not None:
         page.line(f"{treatment.share_closed:.0%} of the gap to the teacher closed", indent=3)
     if not treatment.helped:

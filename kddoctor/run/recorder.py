@@ -360,7 +360,9 @@ def _seen_training(optimizers: Sequence[Optimizer], sources: Mapping[str, Source
     seen: dict[str, object] = {}
     if optimizers:
         seen["optimizer"] = type(optimizers[0]).__name__.lower()
-        seen["learning_rate"] = float(optimizers[0].param_groups[0]["lr"])
+        group = optimizers[0].param_groups[0]
+        seen["learning_rate"] = float(group["lr"])
+        seen |= {key: float(group[key]) for key in ("momentum", "weight_decay") if group.get(key)}
     if "train" in sources and sources["train"].declared_batch_size is not None:
         seen["batch_size"] = sources["train"].declared_batch_size
     return seen

@@ -16,9 +16,7 @@ from torch.utils.data import Dataset
 
 from kddoctor.errors import RunError
 from kddoctor.run.directory import Run
-from kddoctor.run.manifest import Code, code_directory
-
-MANIFEST = "kd_run.yaml"
+from kddoctor.run.manifest import MANIFEST_FILE, Code, code_directory
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ def load_code(run: Run) -> LoadedCode:
     code = run.manifest.code
     if code is None:
         advice = "add it, with teacher, student, train_data and val_data as module:function"
-        raise RunError(MANIFEST, "code", "missing", "where models and data come from", advice)
+        raise RunError(MANIFEST_FILE, "code", "missing", "where models and data come from", advice)
     folder = code_directory(run.path, code)
     modules: dict[str, ModuleType] = {}
     with _on_path(folder):
@@ -48,7 +46,7 @@ def load_code(run: Run) -> LoadedCode:
         }
         for name in ("teacher", "student", "train_data", "val_data"):
             if found[name] is None:
-                raise RunError(MANIFEST, f"code.{name}", "missing", "module:function, such as recipe:make_student")
+                raise RunError(MANIFEST_FILE, f"code.{name}", "missing", "module:function, such as recipe:make_student")
         teacher = _called(code, "teacher", found["teacher"], nn.Module)
         _load_teacher(run, teacher)
         return LoadedCode(
@@ -85,7 +83,9 @@ def _resolve(folder: Path, code: Code, key: str, modules: dict[str, ModuleType])
         modules[name] = _module(folder, key, reference, name)
     target = getattr(modules[name], attribute, None)
     if not callable(target):
-        raise RunError(MANIFEST, f"code.{key}", f"'{reference}', but {name} has no function {attribute}", "a function")
+        raise RunError(
+            MANIFEST_FILE, f"code.{key}", f"'{reference}', but {name} has no function {attribute}", "a function"
+        )
     return target  # type: ignore[no-any-return]
 
 
@@ -94,10 +94,12 @@ def _module(folder: Path, key: str, reference: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise RunError(MANIFEST, f"code.{key}", f"'{reference}', which fails to import ({error})", "a module") from None
+        raise RunError(
+            MANIFEST_FILE, f"code.{key}", f"'{reference}', which fails to import ({error})", "a module"
+        ) from None
     except Exception as error:  # the user's module may raise anything while it is imported
         why = f"{type(error).__name__}: {error}"
-        raise RunError(MANIFEST, f"code.{key}", f"'{reference}', whose import raises {why}", "a module") from None
+        raise RunError(MANIFEST_FILE, f"code.{key}", f"'{reference}', whose import raises {why}", "a module") from None
 
 
 def _called(code: Code, key: str, make: Callable[..., Any] | None, kind: type) -> Any:
@@ -107,10 +109,12 @@ def _called(code: Code, key: str, make: Callable[..., Any] | None, kind: type) -
         made = make()
     except Exception as error:  # the user's function may raise anything
         why = f"{type(error).__name__}: {error}"
-        raise RunError(MANIFEST, f"code.{key}", f"'{reference}', which raises {why}", "a working function") from None
+        raise RunError(
+            MANIFEST_FILE, f"code.{key}", f"'{reference}', which raises {why}", "a working function"
+        ) from None
     if not isinstance(made, kind):
         found = f"'{reference}', which returns a {type(made).__name__}"
-        raise RunError(MANIFEST, f"code.{key}", found, f"a {kind.__name__}")
+        raise RunError(MANIFEST_FILE, f"code.{key}", found, f"a {kind.__name__}")
     return made
 
 

@@ -15,11 +15,13 @@ SECTIONS = ("distillation", "training")
 class LoopSettings:
     """What the manifest has no key for. column_permutation: new column j of the teacher is its old column list[j].
 
+    probe_rate: look for a lower learning rate first.
     own_loss: the run's ``code.loss`` is kept; otherwise the declared loss is computed by kddoctor.
     """
 
     own_loss: bool = True
     column_permutation: tuple[int, ...] = ()
+    probe_rate: bool = False
     clip_gradients: float | None = None
 
 
@@ -71,6 +73,8 @@ def apply_changes(manifest: Manifest, changes: Mapping[str, Any]) -> tuple[Manif
             loop = replace(loop, own_loss=False)
         if key == "treatment.column_permutation":
             loop = replace(loop, column_permutation=tuple(value))
+        if key == "treatment.learning_rate":
+            loop = replace(loop, probe_rate=True)
         if key == "treatment.clip_gradients":
             loop = replace(loop, clip_gradients=float(value))
     return manifest, loop

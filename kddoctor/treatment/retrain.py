@@ -1,50 +1,34 @@
 """The retraining loop: a sound distillation of the run's own models and data, checkpointed after every epoch."""
 
 import contextlib
-import os
+import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Dataset
 
-from kddoctor.errors import UsageError
+from kddoctor.errors import RunError, UsageError
+from kddoctor.probes.proportions import standard_error
 from kddoctor.run.directory import Run
-from kddoctor.run.manifest import code_directory
+from kddoctor.run.manifest import MANIFEST_FILE, code_directory
 from kddoctor.run.recorder import Recorder, record
+from kddoctor.treatment.checkpoint import Checkpoint, Stateful, checkpoint_directory
 from kddoctor.treatment.code_loading import LoadedCode
 from kddoctor.treatment.losses import distillation_loss
 from kddoctor.treatment.prescription import Plan
+from kddoctor.treatment.rate_probe import lower_rate
+from kddoctor.treatment.schedule import Schedule, constant, make_optimizer, make_scheduler, recorded_shape, schedule_of
 
-DEFAULT_EPOCHS, DEFAULT_BATCH, DEFAULT_RATE = 20, 64, 1e-3
 #: epoch finished, epochs in all, accuracy on held-out rows
 Progress = Callable[[int, int, float], None]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The training section with every gap filled."""
-
-    epochs: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    seed: int
-
-
-def schedule_of(plan: Plan) -> Schedule:
-    """The plan's training section; where a key is missing, an ordinary value."""
-    t = plan.manifest.training
-    return Schedule(
-        epochs=t.epochs or DEFAULT_EPOCHS,
-        batch_size=t.batch_size or DEFAULT_BATCH,
-        optimizer=(t.optimizer or "adam").lower(),
-        learning_rate=t.learning_rate or DEFAULT_RATE,
-        seed=t.seed or 0,
-    )
+#: Standard errors by which the loaded teacher may be worse than the recorded one.
+SAME_TEACHER = 4.0
 
 
 def reorder_columns(teacher: nn.Module, columns: tuple[int, ...]) -> None:
@@ -66,53 +50,87 @@ def logits_of(output: Any) -> Tensor:
     return found if isinstance(found, Tensor) else output[0]
 
 
-def retrain(run: Run, plan: Plan, code: LoadedCode, output: Path, *, resume: bool, progress: Progress) -> None:
-    """Train the corrected student and write ``output`` as an ordinary run directory.
+def retrain(run: Run, plan: Plan, code: LoadedCode, output: Path, *, resume: bool, progress: Progress) -> Schedule:
+    """Train the corrected student and write ``output`` as an ordinary run directory. Returns how it was trained.
 
     A checkpoint after every epoch lies beside ``output`` until it is complete; ``resume`` goes on from there, with
     the same result, bit for bit, as without the interruption.
     """
     schedule = schedule_of(plan)
-    work = _work_directory(output)
+    work = checkpoint_directory(output)
     if work.exists() and not resume:
         raise UsageError(f"{output}: an interrupted treatment lies in {work}; add --resume, or delete that directory")
-    torch.manual_seed(schedule.seed)
-    student = code.make_student()
     teacher = code.teacher.eval().requires_grad_(False)
     if plan.loop.column_permutation:
         reorder_columns(teacher, plan.loop.column_permutation)
-    optimizer = _optimizer(schedule, student)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, schedule.epochs)
+    _check_teacher(run, plan, code, schedule, teacher)
+    shape = recorded_shape(run)
+    if plan.loop.probe_rate:
+        rate = lower_rate(schedule, lambda tried, steps: _try_out(plan, code, tried, teacher, steps))
+        schedule, shape = replace(schedule, learning_rate=rate), constant
+    _seed(schedule.seed)
+    student = code.make_student()
+    optimizer = make_optimizer(schedule, student)
+    steps = schedule.epochs * len(_batches(code.train_data, schedule.batch_size))
+    scheduler = make_scheduler(optimizer, shape, steps)
     recorder = _recorder(run, plan, code, output, teacher, student, optimizer, schedule)
     work.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, Stateful] = {
+        "student": student,
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "recorder": recorder,
+    }
+    checkpoint = Checkpoint(work, plan, parts)
     # Left only on success: an interrupted recorder would write an unfinished student's run.
     recording = contextlib.ExitStack()
     recording.enter_context(recorder)
-    started = _restore(work, student, optimizer, decay, recorder) if resume else 0
-    for epoch in range(started, schedule.epochs):
-        _one_epoch(plan, code, schedule, epoch, teacher, student, optimizer, recorder)
-        decay.step()
+    for epoch in range(checkpoint.restore() if resume else 0, schedule.epochs):
+        _one_epoch(plan, code, schedule, epoch, teacher, student, optimizer, scheduler, recorder)
         accuracy, agreement = _evaluate(code, schedule, teacher, student)
         recorder.log(split="val", epoch=epoch, student_accuracy=accuracy, agreement=agreement)
-        _save(work, epoch + 1, student, optimizer, decay, recorder)
+        checkpoint.save(epoch + 1)
         progress(epoch + 1, schedule.epochs, accuracy)
     recording.close()
     if not output.exists():
         raise UsageError(f"{output}: the treated run could not be written; its checkpoint is kept in {work}")
-    for leftover in work.iterdir():
-        leftover.unlink()
-    work.rmdir()
+    checkpoint.discard()
+    return schedule
 
 
-def _work_directory(output: Path) -> Path:
-    return output.with_name(f".{output.name}.treating")
+def _check_teacher(run: Run, plan: Plan, code: LoadedCode, schedule: Schedule, teacher: nn.Module) -> None:
+    """Raises RunError where the teacher that was loaded is worse than the one that the run recorded."""
+    recorded = run.predictions("val")
+    if recorded is None or recorded.teacher_logits is None or run.manifest.task != "multiclass":
+        return
+    labels, answers = recorded.labels.read(), recorded.teacher_logits.read().argmax(-1)
+    if plan.loop.column_permutation:
+        answers = np.argsort(plan.loop.column_permutation)[answers]
+    was = float((labels == answers).mean())
+    found = _teacher_accuracy(code, schedule, teacher)
+    if was - found > SAME_TEACHER * standard_error(was, len(labels)):
+        raise RunError(
+            MANIFEST_FILE,
+            "code.teacher",
+            f"a teacher that is right on {found:.1%} of code.val_data",
+            f"the {was:.1%} that the run recorded",
+            "are checkpoints/teacher.safetensors, code.val_data and code.teacher_transform those of the run?",
+        )
 
 
-def _optimizer(schedule: Schedule, student: nn.Module) -> torch.optim.Optimizer:
-    parameters, rate = student.parameters(), schedule.learning_rate
-    if schedule.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum=0.9)
-    return torch.optim.AdamW(parameters, rate) if schedule.optimizer == "adamw" else torch.optim.Adam(parameters, rate)
+def _try_out(plan: Plan, code: LoadedCode, schedule: Schedule, teacher: nn.Module, steps: int) -> list[float]:
+    """The losses of a fresh student's first steps."""
+    _seed(schedule.seed)
+    student = code.make_student().train()
+    optimizer = make_optimizer(schedule, student)
+    losses: list[float] = []
+    while len(losses) < steps:
+        for inputs, labels in _batches(code.train_data, schedule.batch_size):
+            loss = _step(plan, code, teacher, student, optimizer, inputs, labels).total
+            losses.append(float(loss))
+            if len(losses) == steps:
+                break
+    return losses
 
 
 def _recorder(
@@ -178,32 +196,79 @@ def _one_epoch(
     teacher: nn.Module,
     student: nn.Module,
     optimizer: torch.optim.Optimizer,
+    scheduler: LambdaLR,
     recorder: Recorder,
 ) -> None:
-    # The order depends on seed and epoch alone, so that a resumed epoch sees the batches that it would have seen.
-    order = torch.Generator().manual_seed(schedule.seed * 1_000_003 + epoch)
-    loader = DataLoader(code.train_data, schedule.batch_size, shuffle=True, generator=order)
+    # Order, augmentation and dropout depend on seed and epoch alone: a resumed epoch is what it would have been.
+    _seed(schedule.seed * 1_000_003 + epoch + 1)
     student.train()
-    for inputs, labels in loader:
-        with torch.no_grad():
-            seen = code.teacher_transform(inputs) if code.teacher_transform else inputs
-            teacher_logits = logits_of(teacher(seen))
-        student_logits = logits_of(student(inputs))
-        total, terms = _loss(plan, code, student_logits, teacher_logits, labels)
-        optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        if plan.loop.clip_gradients:
-            nn.utils.clip_grad_norm_(student.parameters(), plan.loop.clip_gradients)
-        optimizer.step()
+    for inputs, labels in _batches(code.train_data, schedule.batch_size):
+        done = _step(plan, code, teacher, student, optimizer, inputs, labels)
+        scheduler.step()
         recorder.step(
-            loss=total,
-            student_logits=student_logits,
-            teacher_logits=teacher_logits,
+            loss=done.total,
+            student_logits=done.student_logits,
+            teacher_logits=done.teacher_logits,
             labels=labels,
             epoch=epoch,
-            kd_loss=terms.get("kd_loss"),
-            ce_loss=terms.get("ce_loss"),
+            kd_loss=done.terms.get("kd_loss"),
+            ce_loss=done.terms.get("ce_loss"),
         )
+
+
+class _Step(NamedTuple):
+    total: Tensor
+    terms: dict[str, Tensor]
+    student_logits: Tensor
+    teacher_logits: Tensor
+
+
+def _step(
+    plan: Plan,
+    code: LoadedCode,
+    teacher: nn.Module,
+    student: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs: Any,
+    labels: Tensor,
+) -> _Step:
+    with torch.no_grad():
+        teacher_logits = _answer("teacher", teacher, _seen_by_teacher(code, inputs))
+    student_logits = _answer("student", student, inputs)
+    total, terms = _loss(plan, code, student_logits, teacher_logits, labels)
+    optimizer.zero_grad()
+    total.backward()  # type: ignore[no-untyped-call]
+    if plan.loop.clip_gradients:
+        nn.utils.clip_grad_norm_(student.parameters(), plan.loop.clip_gradients)
+    optimizer.step()
+    return _Step(total.detach(), terms, student_logits, teacher_logits)
+
+
+def _seed(number: int) -> None:
+    """Every generator that a data set or a model may draw from."""
+    number %= 2**32
+    torch.manual_seed(number)
+    np.random.seed(number)
+    random.seed(number)
+
+
+def _batches(data: Dataset[Any], size: int) -> DataLoader[Any]:
+    """Shuffled; a last batch of one row is left out, since batch normalisation cannot learn from it."""
+    rows = len(data)  # type: ignore[arg-type]
+    return DataLoader(data, size, shuffle=True, drop_last=rows > size and rows % size == 1)
+
+
+def _seen_by_teacher(code: LoadedCode, inputs: Any) -> Any:
+    return code.teacher_transform(inputs) if code.teacher_transform else inputs
+
+
+def _answer(key: str, model: nn.Module, inputs: Any) -> Tensor:
+    """A model's logits. Raises RunError, one line, where the run's own code does not work."""
+    try:
+        return logits_of(model(inputs))
+    except Exception as error:  # the user's module may raise anything
+        why = f"a module that raises {type(error).__name__}: {error}"
+        raise RunError(MANIFEST_FILE, f"code.{key}", why, "a module that takes a batch of the data") from None
 
 
 def _loss(plan: Plan, code: LoadedCode, s: Tensor, t: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -224,50 +289,24 @@ def _loss(plan: Plan, code: LoadedCode, s: Tensor, t: Tensor, labels: Tensor) ->
 
 
 @torch.no_grad()
+def _teacher_accuracy(code: LoadedCode, schedule: Schedule, teacher: nn.Module) -> float:
+    right = count = 0
+    for inputs, labels in DataLoader(code.val_data, schedule.batch_size):
+        right += int((_answer("teacher", teacher, _seen_by_teacher(code, inputs)).argmax(-1) == labels).sum())
+        count += len(labels)
+    return right / max(1, count)
+
+
+@torch.no_grad()
 def _evaluate(code: LoadedCode, schedule: Schedule, teacher: nn.Module, student: nn.Module) -> tuple[float, float]:
     """(accuracy, agreement with the teacher) on held-out rows; of signs for yes-or-no tasks."""
     student.eval()
     right = same = count = 0
     for inputs, labels in DataLoader(code.val_data, schedule.batch_size):
-        seen = code.teacher_transform(inputs) if code.teacher_transform else inputs
-        answers = [logits_of(model(x)) for model, x in ((student, inputs), (teacher, seen))]
+        answers = [_answer("student", student, inputs), _answer("teacher", teacher, _seen_by_teacher(code, inputs))]
         s, t = ((z > 0).long() if z.shape == labels.shape else z.argmax(-1) for z in answers)
         counts = labels != -100
         right += int((s == labels)[counts].sum())
         same += int((s == t)[counts].sum())
         count += int(counts.sum())
     return right / max(1, count), same / max(1, count)
-
-
-# Checkpoints ---------------------------------------------------------------------------------------------
-
-
-def _save(work: Path, epoch: int, student: nn.Module, optimizer: Any, decay: Any, recorder: Recorder) -> None:
-    """One file, replaced atomically: after a crash it is the old or the new one."""
-    state = {
-        "epoch": epoch,
-        "student": student.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "decay": decay.state_dict(),
-        "random": torch.random.get_rng_state(),
-        "recorder": recorder.state_dict(),
-    }
-    partial = work / "checkpoint.partial"
-    with partial.open("wb") as stream:
-        torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(work / "checkpoint.pt")
-
-
-def _restore(work: Path, student: nn.Module, optimizer: Any, decay: Any, recorder: Recorder) -> int:
-    path = work / "checkpoint.pt"
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    student.load_state_dict(state["student"])
-    optimizer.load_state_dict(state["optimizer"])
-    decay.load_state_dict(state["decay"])
-    recorder.load_state_dict(state["recorder"])
-    torch.random.set_rng_state(state["random"])
-    return int(state["epoch"])

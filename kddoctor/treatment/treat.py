@@ -21,7 +21,8 @@ RESULT = "treatment.json"
 class Treatment(BaseModel):
     """What a treatment did; ``treatment.json`` in the treated run directory.
 
-    before, after, teacher: the metric on the same held-out rows. standard_error: of before and after alike.
+    before, after, teacher: the metric on the same held-out rows; labels_only: of the student without a teacher, where
+    the sick run recorded it. standard_error: of before and after alike.
     share_closed: (after − before) / (teacher − before), None where that gap is within the noise. helped: after
     exceeds before by more than two standard errors of the difference.
     """
@@ -37,6 +38,7 @@ class Treatment(BaseModel):
     before: float
     after: float
     teacher: float
+    labels_only: float | None
     standard_error: float
     share_closed: float | None
     helped: bool
@@ -75,12 +77,11 @@ def treat(
     # torch is loaded only now: a refusal is instant.
     from kddoctor.treatment.code_loading import load_code
     from kddoctor.treatment.progress import shown_progress
-    from kddoctor.treatment.retrain import retrain, schedule_of
+    from kddoctor.treatment.retrain import retrain
 
     code = load_code(run)
-    schedule = schedule_of(plan)
     with shown_progress(plan.code, quiet=quiet) as progress:
-        retrain(run, plan, code, output, resume=resume, progress=progress)
+        schedule = retrain(run, plan, code, output, resume=resume, progress=progress)
     after = diagnose(load(output))
     result = _result(plan, before, after, schedule.epochs, schedule.seed)
     partial = output / f".{RESULT}.partial"
@@ -105,6 +106,7 @@ def _result(plan: Plan, before: Diagnosis, after: Diagnosis, epochs: int, seed: 
         before=old,
         after=new,
         teacher=teacher,
+        labels_only=before.gap.baseline,
         standard_error=float(f"{error:.6g}"),
         share_closed=float(f"{(new - old) / gap:.6g}") if gap > noise_of_difference(error) else None,
         helped=new - old > noise_of_difference(error),

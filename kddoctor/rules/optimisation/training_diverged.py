@@ -26,8 +26,6 @@ Read more
     Pascanu et al. 2013, arXiv:1211.5063.
 """
 
-from typing import Any
-
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.output_health import OutputHealth
@@ -101,16 +99,14 @@ def training_diverged(
             "the logits of those steps are finite: the loss itself may be unstable",
             weight=4.0,
         )
-    rate = config.training.learning_rate
-    changes: dict[str, Any] = {"training__learning_rate": rate / 10} if rate else {}
     return finding.saying(
         "Training diverged: values became non-finite or exploded, and stayed so.",
         where="kd_run.yaml: training.learning_rate",
     ).prescribe(
-        "a tenth of the learning rate, and clipped gradients",
+        "a lower learning rate, found by a short probe, and clipped gradients",
         safety="careful",
+        treatment__learning_rate="probe",
         treatment__clip_gradients=1.0,
-        **changes,
     )
 
 

@@ -43,6 +43,8 @@ SHARE_OF_GAP = 0.25
 LONGER = 4
 #: The pace of a loss that has not slowed down.
 AVERAGE_PACE = 1.0
+#: Nats for a loss that certainly fell no slower than on average, and for one that did not certainly fall slower.
+CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
 
 
 @rule(
@@ -72,7 +74,7 @@ def undertrained_distillation(curve: LearningCurve, config: Manifest, held_out: 
             finding = finding.supported_by(
                 PROBE, "best", trend.best, "the best evaluation is at the very end", weight=1.0
             )
-    elif trend.high < STILL_RISING:
+    elif trend.high < STILL_RISING and not (falling and trend.low > 0):
         # An interval that holds both no rise and a steep one says nothing either way.
         finding = finding.against(
             PROBE,
@@ -137,4 +139,5 @@ def _of_loss(finding: Finding, curve: LearningCurve) -> tuple[Finding, bool]:
         f"in the second half the training loss fell at {pace.value:.1f} times its average pace "
         f"(90 % interval {pace.low:.1f} to {pace.high:.1f})"
     )
-    return finding.supported_by(PROBE, "pace", pace.value, text, threshold=AVERAGE_PACE, weight=3.0), True
+    weight = CERTAINLY_STEADY if pace.low >= AVERAGE_PACE else PERHAPS_STEADY
+    return finding.supported_by(PROBE, "pace", pace.value, text, threshold=AVERAGE_PACE, weight=weight), True

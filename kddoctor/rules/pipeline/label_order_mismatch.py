@@ -58,16 +58,19 @@ def label_order_mismatch(teacher: TeacherViews) -> Finding:
         if columns is None:
             continue
         moved = int((columns != np.arange(len(columns))).sum())
-        return (
-            _supported(finding, view, moved)
-            .saying(
-                f"The teacher's columns are permuted: {moved} of {len(columns)} classes answer to another label.",
-                where="the teacher's class order (id2label)",
-            )
-            .prescribe(
-                f"reorder the teacher's columns ({moved} of {len(columns)} move)",
-                treatment__column_permutation=[int(c) for c in columns],
-            )
+        finding = _supported(finding, view, moved)
+        if view.in_loop and teacher.own is not None and _columns(teacher.own.validity) is None:
+            # The teacher itself is right: reordering its columns would do to it what the loop does.
+            return finding.saying(
+                f"The loop permutes the teacher's columns: {moved} of {len(columns)} classes answer to another label.",
+                where="the training loop: what happens to the teacher's outputs before the loss",
+            ).prescribe("take the teacher's columns in their own order", treatment__pairing="online")
+        return finding.saying(
+            f"The teacher's columns are permuted: {moved} of {len(columns)} classes answer to another label.",
+            where="the teacher's class order (id2label)",
+        ).prescribe(
+            f"reorder the teacher's columns ({moved} of {len(columns)} move)",
+            treatment__column_permutation=[int(c) for c in columns],
         )
     view = teacher.all[0]
     if view.validity.hungarian_accuracy is None:

@@ -1,0 +1,82 @@
+"""How a treatment trains: the run's own schedule, with every gap filled."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from kddoctor.run.directory import Run
+from kddoctor.treatment.prescription import Plan
+
+DEFAULT_EPOCHS, DEFAULT_BATCH, DEFAULT_RATE, DEFAULT_MOMENTUM = 20, 64, 1e-3, 0.9
+
+#: From the share of the schedule that is done, 0 to 1, to the share of the learning rate that applies.
+Shape = Callable[[float], float]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The training section with every gap filled by an ordinary value."""
+
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    seed: int
+
+
+def schedule_of(plan: Plan) -> Schedule:
+    """The plan's training section."""
+    t = plan.manifest.training
+    return Schedule(
+        epochs=t.epochs or DEFAULT_EPOCHS,
+        batch_size=t.batch_size or DEFAULT_BATCH,
+        optimizer=(t.optimizer or "adam").lower(),
+        learning_rate=t.learning_rate or DEFAULT_RATE,
+        momentum=DEFAULT_MOMENTUM if t.momentum is None else t.momentum,
+        weight_decay=t.weight_decay or 0.0,
+        seed=t.seed or 0,
+    )
+
+
+def make_optimizer(schedule: Schedule, student: nn.Module) -> torch.optim.Optimizer:
+    """SGD, AdamW or Adam; an optimiser that is not known here becomes Adam."""
+    parameters, rate, decay = student.parameters(), schedule.learning_rate, schedule.weight_decay
+    if schedule.optimizer == "sgd":
+        return torch.optim.SGD(parameters, rate, momentum=schedule.momentum, weight_decay=decay)
+    kind = torch.optim.AdamW if schedule.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, rate, weight_decay=decay)
+
+
+def recorded_shape(run: Run) -> Shape:
+    """The course of the learning rate as the run logged it, as a share of where it began; constant where it did not.
+
+    The treated student should differ from the sick one by the treatment, not by another warm-up or decay.
+    """
+    pairs = sorted(
+        (float(step), float(rate))
+        for step, rate in ((row.get("step"), row.get("lr")) for row in run.metrics)
+        if isinstance(step, int | float) and isinstance(rate, int | float)
+    )
+    steps, rates = np.array(pairs, float).reshape(-1, 2).T
+    declared = run.manifest.training.learning_rate
+    base = declared or (float(rates.max()) if len(rates) else 0.0)
+    if len(rates) < 2 or steps[-1] <= steps[0] or not base or not np.isfinite(rates).all():
+        return constant
+    done = (steps - steps[0]) / (steps[-1] - steps[0])
+    return lambda share: float(np.interp(share, done, rates / base))
+
+
+def constant(_share: float) -> float:
+    """The learning rate never changes."""
+    return 1.0
+
+
+def make_scheduler(optimizer: torch.optim.Optimizer, shape: Shape, steps: int) -> LambdaLR:
+    """The shape stretched over ``steps`` training steps; call step() after each."""
+    return LambdaLR(optimizer, lambda step: shape(step / max(1, steps - 1)))
