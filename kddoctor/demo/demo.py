@@ -32,6 +32,7 @@ def run_demo(
     """Run one demo and return the exit status: 0 when the sick run was treated, or needs a human hand.
 
     The runs land in ``directory``/<name> and <name>-treated; an earlier demo of the same name is replaced.
+    Raises UsageError for an unknown name, and where something that is no demo is in the way.
     """
     fault = find_fault(name or DEFAULT)
     if fault is None:
@@ -40,8 +41,7 @@ def run_demo(
         raise UsageError(f"there is no demo {name}; {hint}")
     sick, treated = directory / fault.name, directory / f"{fault.name}-treated"
     for path in (sick, treated, directory / f".{treated.name}.treating"):
-        if path.exists():
-            shutil.rmtree(path)
+        _make_room(path)
     directory.mkdir(parents=True, exist_ok=True)
     echo(f"1  {fault.story}")
     echo(f"   Training a teacher and distilling a student on scikit-learn's digits, recorded into {sick}\n")
@@ -60,3 +60,14 @@ def run_demo(
     echo("\n3  The treated run, diagnosed again\n")
     show_diagnosis(diagnose(load(treated)), treated)
     return 0
+
+
+def _make_room(path: Path) -> None:
+    """Remove an earlier demo, and nothing else."""
+    if not path.exists():
+        return
+    made_by_demo = ("checkpoint.pt",) if path.name.startswith(".") else ("recipe.py", "kd_run.yaml")
+    ours = path.is_dir() and not path.is_symlink() and all((path / name).is_file() for name in made_by_demo)
+    if not ours:
+        raise UsageError(f"{path}: is in the way and was not made by a demo; choose another --output")
+    shutil.rmtree(path)

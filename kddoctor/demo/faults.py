@@ -214,7 +214,7 @@ DEFAULT = "teacher-rows-misaligned"
 def find_fault(name: str) -> Fault | None:
     """The fault of a name or code, ``healthy`` included."""
     wanted = name.strip().lower()
-    return next((f for f in (HEALTHY, *FAULTS) if wanted in (f.name, f.code.lower())), None)
+    return next((f for f in (HEALTHY, *FAULTS) if wanted and wanted in (f.name, f.code.lower())), None)
 
 
 def seeded(seed: int) -> None:

@@ -221,7 +221,8 @@ def _well(outcome: Outcome, measured: Mapping[type, object]) -> bool:
 def _cannot_tell(outcome: Outcome, measured: Mapping[type, object]) -> str:
     kept = outcome.skill_kept
     if kept is not None and kept < WITH_CONTROL and _loss_checked(measured):
-        return f"Nothing that was looked at explains why the student keeps only {kept:.0%} of the teacher's skill."
+        share = max(0.0, kept)
+        return f"Nothing that was looked at explains why the student keeps only {share:.0%} of the teacher's skill."
     return "Too little was recorded to tell."
 
 

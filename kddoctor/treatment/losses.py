@@ -1,5 +1,6 @@
 """The distillation losses that a treatment can retrain with."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -64,7 +65,7 @@ def _divergence(s: Tensor, t: Tensor, loss: str, temperature: float) -> Tensor:
     if loss == "reverse-kl":
         return F.kl_div(log_t, log_s, reduction="batchmean", log_target=True)
     if loss == "jsd":
-        log_m = torch.logaddexp(log_s, log_t) - torch.log(torch.tensor(2.0))
+        log_m = torch.logaddexp(log_s, log_t) - math.log(2)
         sides = (F.kl_div(log_m, side, reduction="batchmean", log_target=True) for side in (log_s, log_t))
         return 0.5 * sum(sides, torch.zeros((), dtype=s.dtype))
     raise ValueError(f"cannot distil with the loss {loss!r}; known: kl, reverse-kl, jsd, mse")

@@ -43,6 +43,8 @@ SHARE_OF_GAP = 0.25
 LONGER = 4
 #: The pace of a loss that has not slowed down.
 AVERAGE_PACE = 1.0
+#: Nats for an interval that lies above it, and for one that lies above zero only.
+CERTAINLY_RISING, PERHAPS_RISING = 5.0, 2.5
 #: Nats for a loss that certainly fell no slower than on average, and for one that did not certainly fall slower.
 CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
 
@@ -67,8 +69,9 @@ def undertrained_distillation(curve: LearningCurve, config: Manifest, held_out: 
         f"(90 % interval {trend.low:+.3f} to {trend.high:+.3f})"
     )
     if trend.low > 0 and trend.rise > STILL_RISING:
+        weight = CERTAINLY_RISING if trend.low > STILL_RISING else PERHAPS_RISING
         finding = finding.supported_by(
-            PROBE, "rise", trend.rise, text, threshold=STILL_RISING, origin="convention", weight=5.0
+            PROBE, "rise", trend.rise, text, threshold=STILL_RISING, origin="convention", weight=weight
         )
         if trend.best_is_last:
             finding = finding.supported_by(

@@ -1,0 +1,286 @@
+"""A treatment retrains from the run's own code, cures it, and can be interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import kddoctor
+from kddoctor.errors import RunError, UsageError
+from kddoctor.run import load
+from kddoctor.treatment import retrain as retraining
+from kddoctor.treatment.checkpoint import checkpoint_directory
+from kddoctor.treatment.rate_probe import SHARES, STEPS, lower_rate
+from kddoctor.treatment.schedule import Schedule, recorded_shape
+from kddoctor.treatment.treat import plan_treatment, treat
+from tests.treatment.recorded import CODE, EPOCHS, REFERENCES, sick_run
+
+COLUMNS = [2, 0, 3, 1]
+
+
+@pytest.fixture(scope="module")
+def sick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sick_run(tmp_path_factory.mktemp("sick") / "run")
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path / "checkpoints" / "student.safetensors")
+
+
+def same(one: Path, other: Path) -> bool:
+    a, b = weights(one), weights(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_treated_run_is_an_ordinary_healthy_one(sick, tmp_path):
+    assert kddoctor.diagnose(load(sick)).cause_codes == ["KD202"]
+    result = treat(load(sick), tmp_path / "out", quiet=True)
+    treated = load(tmp_path / "out")
+    assert kddoctor.diagnose(treated).cause_codes == []
+    assert (result.code, result.causes_after, result.epochs, result.seed) == ("KD202", (), EPOCHS, 0)
+    assert treated.manifest.training.momentum == 0.5
+    assert not checkpoint_directory(tmp_path / "out").exists()
+    # The sick run is untouched, and the treated one can be treated again.
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
+        [*(p.name for p in sick.iterdir()), "treatment.json"]
+    )
+
+
+def test_treatment_json_says_what_was_measured(sick, tmp_path):
+    result = treat(load(sick), tmp_path / "out", quiet=True)
+    told = json.loads((tmp_path / "out" / "treatment.json").read_text(encoding="utf-8"))
+    assert told == result.model_dump(mode="json")
+    before, after = kddoctor.diagnose(load(sick)), kddoctor.diagnose(load(tmp_path / "out"))
+    assert (told["before"], told["after"], told["teacher"]) == (
+        before.gap.student,
+        after.gap.student,
+        after.gap.teacher,
+    )
+    assert told["changes"] == {"distillation.temperature_squared": True}
+    if told["share_closed"] is not None:
+        gap = told["teacher"] - told["before"]
+        assert told["share_closed"] == pytest.approx((told["after"] - told["before"]) / gap, rel=1e-4)
+
+
+def test_the_same_run_gives_the_same_student(sick, tmp_path):
+    for name in ("one", "two"):
+        treat(load(sick), tmp_path / name, quiet=True)
+    assert same(tmp_path / "one", tmp_path / "two")
+
+
+def test_the_learning_rate_takes_the_recorded_course(sick, tmp_path):
+    shape = recorded_shape(load(sick))
+    assert shape(0.0) == pytest.approx(1.0)
+    assert shape(1.0) == pytest.approx((1 + np.cos(np.pi * (EPOCHS - 1) / EPOCHS)) / 2, abs=1e-6)
+    treat(load(sick), tmp_path / "out", quiet=True)
+    again = recorded_shape(load(tmp_path / "out"))
+    for done in (0.0, 0.3, 0.7, 1.0):
+        assert again(done) == pytest.approx(shape(done), abs=0.02)
+
+
+def test_a_run_without_recorded_rates_keeps_its_rate(sick):
+    bare = shutil.copytree(sick, sick.parent / "bare")
+    (bare / "metrics.jsonl").unlink()
+    shape = recorded_shape(load(bare))
+    assert {shape(done) for done in (0.0, 0.5, 1.0)} == {1.0}
+
+
+def test_a_teacher_in_another_order_is_put_back(tmp_path):
+    run = sick_run(tmp_path / "run", columns=COLUMNS, t_squared=True)
+    result = treat(load(run), tmp_path / "out", quiet=True)
+    assert result.code == "KD105"
+    assert result.before < 0.5
+    assert min(result.teacher, result.after) > 0.8
+    assert result.causes_after == ()
+
+
+def test_a_teacher_that_only_the_loop_reorders_is_left_alone(tmp_path):
+    run = sick_run(tmp_path / "run", columns=COLUMNS, in_loop_only=True, t_squared=True)
+    result = treat(load(run), tmp_path / "out", quiet=True)
+    assert result.code == "KD105"
+    assert result.changes == {"treatment.pairing": "online"}
+    assert result.after > 0.8
+
+
+def test_a_dry_run_changes_nothing(sick, tmp_path):
+    plan = plan_treatment(load(sick), epochs=3)
+    assert (plan.code, plan.manifest.training.epochs) == ("KD202", 3)
+    assert "- training.epochs: 6" in plan.diff
+    assert "+ training.epochs: 3" in plan.diff
+    assert not any(tmp_path.iterdir())
+
+
+class _StopError(Exception):
+    pass
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
+    ran = retraining._one_epoch
+
+    def counted(plan, code, schedule, epoch, *rest):
+        if epoch == epochs:
+            raise _StopError
+        ran(plan, code, schedule, epoch, *rest)
+
+    monkeypatch.setattr(retraining, "_one_epoch", counted)
+
+
+def test_an_interrupted_treatment_goes_on_bit_for_bit(sick, tmp_path, monkeypatch):
+    treat(load(sick), tmp_path / "whole", quiet=True)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3)
+        with pytest.raises(_StopError):
+            treat(load(sick), tmp_path / "parts", quiet=True)
+    assert not (tmp_path / "parts").exists()
+    with pytest.raises(UsageError, match="add --resume"):
+        treat(load(sick), tmp_path / "parts", quiet=True)
+    treat(load(sick), tmp_path / "parts", resume=True, quiet=True)
+    assert same(tmp_path / "whole", tmp_path / "parts")
+    one, other = (load(tmp_path / name) for name in ("whole", "parts"))
+    assert one.metrics == other.metrics
+    np.testing.assert_array_equal(one.steps.loss, other.steps.loss)
+
+
+def test_a_killed_treatment_goes_on_bit_for_bit(sick, tmp_path):
+    treat(load(sick), tmp_path / "whole", epochs=40, quiet=True)
+    command = [sys.executable, "-c", KILLED, str(sick), str(tmp_path / "parts")]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(kddoctor.__file__).parents[1])})
+    saved = checkpoint_directory(tmp_path / "parts") / "checkpoint.pt"
+    for _ in range(600):
+        if saved.exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    assert not (tmp_path / "parts").exists()
+    treat(load(sick), tmp_path / "parts", epochs=40, resume=True, quiet=True)
+    assert same(tmp_path / "whole", tmp_path / "parts")
+
+
+KILLED = """
+import sys, time, torch
+from kddoctor.run import load
+from kddoctor.treatment.treat import treat
+from kddoctor.treatment import retrain
+torch.set_num_threads(1)
+evaluate = retrain._evaluate
+def slowly(*arguments):
+    time.sleep(0.2)
+    return evaluate(*arguments)
+retrain._evaluate = slowly
+treat(load(sys.argv[1]), sys.argv[2], epochs=40, quiet=True)
+"""
+
+
+def test_another_treatments_checkpoint_is_refused(sick, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2)
+        with pytest.raises(_StopError):
+            treat(load(sick), tmp_path / "out", quiet=True)
+    with pytest.raises(UsageError, match="belongs to another treatment"):
+        treat(load(sick), tmp_path / "out", epochs=9, resume=True, quiet=True)
+    (checkpoint_directory(tmp_path / "out") / "checkpoint.pt").write_bytes(b"torn")
+    with pytest.raises(UsageError, match="cannot be read"):
+        treat(load(sick), tmp_path / "out", resume=True, quiet=True)
+
+
+def test_an_output_that_exists_is_not_touched(sick, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match="already exists"):
+        treat(load(sick), tmp_path / "out", quiet=True)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_a_healthy_run_has_nothing_to_treat(tmp_path):
+    run = sick_run(tmp_path / "run", t_squared=True)
+    with pytest.raises(UsageError, match="nothing to treat: the run is healthy"):
+        treat(load(run), tmp_path / "out", quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
+BROKEN = {
+    "a module that is not there": ({"student": "nowhere:make"}, CODE, "code.student"),
+    "a function that is not there": ({"student": "blobs:forgotten"}, CODE, "has no function forgotten"),
+    "a function that raises": (
+        {},
+        CODE + "\n\ndef make_student():\n    raise OSError('no disk')\n",
+        "OSError: no disk",
+    ),
+    "a function that returns no module": ({}, CODE + "\n\ndef make_student():\n    return 3\n", "returns a int"),
+    "an import that raises": ({}, CODE + "\n\n1 / 0\n", "ZeroDivisionError"),
+    "a student for other inputs": (
+        {},
+        CODE + "\n\ndef make_student():\n    return nn.Linear(9, 4)\n",
+        "code.student is a module that raises RuntimeError",
+    ),
+    "other weights": (
+        {},
+        CODE + "\n\ndef make_teacher():\n    return nn.Linear(2, 4)\n",
+        "checkpoints/teacher.safetensors: keys",
+    ),
+    "other data": (
+        {},
+        CODE + "\n\ndef val_data():\n    return TensorDataset(-_blobs(200, 1).tensors[0], torch.arange(200) % 4)\n",
+        "code.teacher is a teacher that is right on",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_code_gets_one_line_and_leaves_nothing(tmp_path, name):
+    changed, source, expected = BROKEN[name]
+    run = sick_run(tmp_path / "run", code=REFERENCES | changed, source=source, epochs=2)
+    with pytest.raises(RunError) as error:
+        treat(load(run), tmp_path / "out", quiet=True)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_code_or_teacher_says_what_is_missing(sick, tmp_path):
+    bare = shutil.copytree(sick, tmp_path / "bare")
+    shutil.rmtree(bare / "checkpoints")
+    with pytest.raises(RunError, match=r"checkpoints/teacher\.safetensors: the file is missing"):
+        treat(load(bare), tmp_path / "out", quiet=True)
+    manifest = yaml.safe_load((bare / "kd_run.yaml").read_text(encoding="utf-8"))
+    del manifest["code"]
+    (bare / "kd_run.yaml").write_text(yaml.safe_dump(manifest), encoding="utf-8")
+    with pytest.raises(RunError, match=r"kd_run\.yaml: code is missing"):
+        treat(load(bare), tmp_path / "out", quiet=True)
+
+
+def test_two_runs_may_call_their_code_alike(sick, tmp_path):
+    other = CODE.replace("nn.Linear(2, 3)", "nn.Linear(2, 5)").replace("BatchNorm1d(3)", "BatchNorm1d(5)")
+    other = other.replace("nn.Linear(3, 4)", "nn.Linear(5, 4)")
+    run = sick_run(tmp_path / "run", source=other, epochs=2)
+    treat(load(sick), tmp_path / "first", epochs=1, quiet=True)
+    treat(load(run), tmp_path / "second", epochs=1, quiet=True)
+    assert weights(tmp_path / "first")["0.weight"].shape == (3, 2)
+    assert weights(tmp_path / "second")["0.weight"].shape == (5, 2)
+
+
+def test_the_rate_probe_takes_the_rate_that_learns_most():
+    tried: list[float] = []
+
+    def losses(schedule: Schedule, steps: int) -> list[float]:
+        tried.append(schedule.learning_rate)
+        too_high = schedule.learning_rate > 0.1
+        return [float("nan") if too_high else 1.0 - schedule.learning_rate] * steps
+
+    schedule = Schedule(1, 1, "sgd", 20.0, 0.9, 0.0, 0)
+    assert lower_rate(schedule, losses) == pytest.approx(0.02)
+    assert tried == pytest.approx([20.0 * share for share in SHARES])
+    assert STEPS > 10
