@@ -1,6 +1,7 @@
 """The diagnosis that users and programs see, and how a differential becomes one."""
 
 import math
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, Literal
 
@@ -25,6 +26,8 @@ WELL = 0.9
 WITH_CONTROL = 0.6
 #: Where the loss itself could not be checked, the outcome has to be better than that.
 WELL_UNSEEN = 0.98
+#: Measurements that speak for a healthy run, in the answer.
+MOST_REASSURING = 5
 #: Significant figures of every number: enough to read, few enough that summation order never shows.
 FIGURES = 6
 
@@ -105,7 +108,11 @@ class NotExaminedReport(_Part):
 
 
 class Diagnosis(_Part):
-    """The whole answer; ``model_dump_json`` is the file format of the contract."""
+    """The whole answer; ``model_dump_json`` is the file format of the contract.
+
+    reassuring: the strongest evidence against faults that were ruled out. undecided: codes that were examined, but
+    neither shown nor ruled out.
+    """
 
     format: Literal[1] = 1
     run: str
@@ -113,6 +120,7 @@ class Diagnosis(_Part):
     summary: str
     gap: GapReport
     findings: tuple[FindingReport, ...]
+    reassuring: tuple[EvidenceReport, ...]
     ruled_out: tuple[str, ...]
     undecided: tuple[str, ...]
     not_examined: tuple[NotExaminedReport, ...]
@@ -165,6 +173,7 @@ def diagnose(run: Run, *, select: Sequence[str] = (), ignore: Container[str] = (
         summary=summary,
         gap=_gap(outcome),
         findings=findings,
+        reassuring=_reassuring(found),
         ruled_out=tuple(h.rule.code for h in found.refuted),
         undecided=found.open,
         not_examined=tuple(
@@ -297,6 +306,17 @@ def _findings(found: Differential) -> tuple[FindingReport, ...]:
     # A suspicion is shown, never counted: its severity is a note and its role contributor.
     reports += [_report(h, "contributor", "note") for h in found.suspects]
     return tuple(reports)
+
+
+def _reassuring(found: Differential) -> tuple[EvidenceReport, ...]:
+    """The strongest measurement of each probe that speaks against faults; of equals the one that excludes most."""
+    against = [e for h in found.refuted for e in h.finding.opposing]
+    excludes = Counter(e.text for e in against)
+    against.sort(key=lambda e: (-e.grade, -e.weight, -excludes[e.text]))
+    strongest: dict[str, Evidence] = {}
+    for item in against:
+        strongest.setdefault(item.probe, item)
+    return tuple(_evidence(e) for e in list(strongest.values())[:MOST_REASSURING])
 
 
 def _report(hypothesis: Hypothesis, role: Role, severity: Severity | None = None) -> FindingReport:

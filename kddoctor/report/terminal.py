@@ -84,6 +84,7 @@ def show_diagnosis(diagnosis: Diagnosis, path: str, out: Console | None = None, 
         _causes(page, diagnosis.causes if verbose else diagnosis.causes[:MOST_CAUSES])
     elif diagnosis.verdict == "healthy":
         _notes(page, diagnosis.causes)
+        _reassuring(page, diagnosis)
     _symptoms(page, diagnosis)
     _watching(page, diagnosis, verbose)
     if diagnosis.verdict == "inconclusive":
@@ -105,7 +106,7 @@ def _header(page: Page, diagnosis: Diagnosis, path: str) -> None:
         parts = [f"teacher {gap.teacher:.1%}", f"student {gap.student:.1%}"]
         if gap.baseline is not None:
             parts.append(
-                f"same student, labels only {gap.baseline:.1%}   →   {_brought(gap, gap.student - gap.baseline)}"
+                f"labels only {gap.baseline:.1%}   →   {_brought(gap, gap.student - gap.baseline)}"
             )
         page.line("   ".join(parts), indent=3)
         details = [f"metric {gap.metric}"]
@@ -120,7 +121,7 @@ def _header(page: Page, diagnosis: Diagnosis, path: str) -> None:
 def _brought(gap: GapReport, gained: float) -> str:
     noise = noise_of_difference(gap.standard_error or 0.0)
     if abs(gained) <= noise:
-        return f"distilling made no clear difference ({100 * gained:+.1f} pt, noise {100 * noise:.1f})"
+        return f"distilling {100 * gained:+.1f} pt, within noise"
     return f"distilling {'gained' if gained > 0 else 'cost'} {abs(100 * gained):.1f} pt"
 
 
@@ -167,6 +168,14 @@ def _measured(item: EvidenceReport) -> str:
     value = "" if item.value is None else f" {item.value:.3g}"
     limit = "" if item.threshold is None else f", limit {item.threshold:.3g} ({item.origin})"
     return f"{item.measure}{value}{limit}, {item.grade}"
+
+
+def _reassuring(page: Page, diagnosis: Diagnosis) -> None:
+    if diagnosis.reassuring:
+        page.line("Strongest evidence", style="bold")
+        for item in diagnosis.reassuring:
+            page.labelled(supported("✓", page.out.encoding), [item.text], indent=3, width=3)
+        page.line()
 
 
 def _notes(page: Page, notes: Sequence[FindingReport]) -> None:
