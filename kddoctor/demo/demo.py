@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from kddoctor.demo.distil import distil
 from kddoctor.demo.faults import DEFAULT, FAULTS, HEALTHY, find_fault
 from kddoctor.engine import Diagnosis, diagnose
@@ -43,6 +45,8 @@ def run_demo(
     for path in (sick, treated, directory / f".{treated.name}.treating"):
         _make_room(path)
     directory.mkdir(parents=True, exist_ok=True)
+    # The tensors are tiny: on a busy machine, threads that wait for one another take longer than the work.
+    torch.set_num_threads(1)
     echo(f"1  {fault.story}")
     echo(f"   Training a teacher and distilling a student on scikit-learn's digits, recorded into {sick}\n")
     distil(sick, fault, seed=seed)

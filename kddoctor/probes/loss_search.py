@@ -27,6 +27,7 @@ SAME_TEMPERATURE = 0.005
 #: A single constant is identified from this many steps; two weights and a form need more.
 MIN_STEPS = 3
 MIN_STEPS_TOTAL_ONLY = 5
+MIN_STEPS_SMOOTHED = 8
 
 
 @dataclass(frozen=True)
@@ -305,12 +306,8 @@ class Search:
         if self.ce_recorded is not None or len(self.finite) <= len(terms) + 1:
             return None
         fit = fit_mix(self.loss, terms | {"uniform": self._uniform_cross_entropy()})
-        smoothing = fit.weights.get("uniform", 0.0)
-        if fit.worst > self.tolerance or smoothing < 0:
-            return None
-        weights = {name: weight for name, weight in fit.weights.items() if name != "uniform"}
-        weights["ce"] += smoothing
-        return Mix(MixFit(weights, fit.errors))
+        merged = _merged(fit)
+        return Mix(merged) if merged.worst <= self.tolerance else None
 
     def _schedule(self, ce: Array, kd: Array) -> Mix | None:
         """A weight that moves steadily: total = (1−w) ce + w kd, or total = a ce + w kd."""
@@ -351,6 +348,9 @@ class Search:
         fits = [self._fit_total(ce, value) for value in candidates.values]
         worst = np.array([fit.worst for fit in fits])
         closest, closest_error = _closest_plain(candidates.forms, worst)
+        if worst.min() > self.tolerance and self._may_be_smoothed():
+            fits = [self._fit_smoothed(ce, value) for value in candidates.values]
+            worst = np.array([fit.worst for fit in fits])
         limit = min(self.tolerance, max(DISTINGUISHABLE * float(worst.min()), ROUNDING))
         for index, fit in enumerate(fits):
             if fit.worst <= limit:
@@ -368,6 +368,17 @@ class Search:
         terms = {"kd": value} | self._terms(ce, None)
         alone = fit_mix(self.loss, {"kd": value})
         return alone if alone.worst <= self.tolerance else fit_mix(self.loss, terms)
+
+    def _may_be_smoothed(self) -> bool:
+        """Label smoothing is one constant more, so it takes more steps to tell."""
+        return self.ce_recorded is None and len(self.finite) >= MIN_STEPS_SMOOTHED
+
+    def _fit_smoothed(self, ce: Array, value: Array) -> MixFit:
+        """The same with a hard-label term that spreads a part of itself over all classes."""
+        assert self.loss is not None
+        return _merged(
+            fit_mix(self.loss, {"kd": value, "uniform": self._uniform_cross_entropy()} | self._terms(ce, None))
+        )
 
     def _weigh_total(self, form: LossForm, fit: MixFit) -> tuple[int, TermFit, Mix]:
         """Split the fitted constant into weight and factor, the declared weights first."""
@@ -429,6 +440,15 @@ class Search:
         if term.source == "total":
             return 1.0  # already given to the weight
         return abs(term.factor) / self._declared_factor(term.form)
+
+
+def _merged(fit: MixFit) -> MixFit:
+    """Label smoothing counted into the hard-label term; no fit where the smoothing is none."""
+    smoothing = fit.weights.get("uniform", 0.0)
+    weights = {name: weight for name, weight in fit.weights.items() if name != "uniform"}
+    if not 0 < smoothing < weights.get("ce", 0.0):
+        return MixFit(weights, np.full_like(fit.errors, np.inf))
+    return MixFit(weights | {"ce": weights["ce"] + smoothing}, fit.errors)
 
 
 def _closest_plain(forms: Sequence[LossForm], worst: Array) -> tuple[LossForm | None, float]:

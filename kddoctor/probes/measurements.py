@@ -30,7 +30,9 @@ class TeacherView:
         if self.auc is not None:
             return 2 * self.auc - 1
         chance = self.validity.chance
-        return (self.validity.accuracy - chance) / max(1e-9, 1 - chance)
+        if chance == 1:  # a single class, which leaves no room above chance
+            return self.validity.accuracy
+        return (self.validity.accuracy - chance) / (1 - chance)
 
 
 @dataclass(frozen=True)

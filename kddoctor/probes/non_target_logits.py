@@ -27,7 +27,10 @@ class NonTargetLogits:
         mean = shifted.sum(axis=1) / np.float32(others)
         centred = shifted - mean[:, None]
         np.put_along_axis(centred, top[:, None], 0.0, axis=1)
-        square = np.matmul(centred[:, None, :], centred[:, :, None])[:, 0, 0].astype(np.float64)
+        with np.errstate(over="ignore"):
+            square = np.matmul(centred[:, None, :], centred[:, :, None])[:, 0, 0].astype(np.float64)
+        if not np.isfinite(square).all():  # logits beyond 1e19, whose squares leave float32
+            square = np.square(centred, dtype=np.float64).sum(axis=1)
         uneven = mean < 0.0
         spread = np.sqrt(square[uneven] / others)
         self._relative_spread += float((spread / -mean[uneven]).sum())

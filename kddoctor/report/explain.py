@@ -10,6 +10,10 @@ from kddoctor.errors import UsageError
 from kddoctor.report.terminal import Page, console
 from kddoctor.rules.registry import Rule, all_rules
 
+#: Letters that are typed for digits.
+LOOKALIKES = str.maketrans("OIL", "011")
+MOST_HINTS = 3
+
 
 def find_rule(code: str) -> Rule:
     """The rule of a code or name. Raises UsageError with the nearest known one."""
@@ -19,9 +23,13 @@ def find_rule(code: str) -> Rule:
     found = rules.get(wanted.upper()) or by_name.get(wanted.lower())
     if found is not None:
         return found
-    near = difflib.get_close_matches(wanted.upper().replace("O", "0"), rules, n=1, cutoff=0.6)
+    if not wanted:
+        raise UsageError("no code is given; `kddoctor explain` lists them")
+    typed = wanted.upper().translate(LOOKALIKES)
+    near = [code for code in rules if code.startswith(typed)] or difflib.get_close_matches(typed, rules, cutoff=0.9)
     near = near or difflib.get_close_matches(wanted.lower(), by_name, n=1)
-    hint = f"; did you mean {near[0]}?" if near else "; `kddoctor explain` lists all codes"
+    near = near or difflib.get_close_matches(typed, rules)
+    hint = f"; did you mean {' or '.join(near[:MOST_HINTS])}?" if near else "; `kddoctor explain` lists all codes"
     raise UsageError(f"there is no {wanted}{hint}")
 
 

@@ -105,9 +105,7 @@ def _header(page: Page, diagnosis: Diagnosis, path: str) -> None:
     if gap.teacher is not None and gap.student is not None:
         parts = [f"teacher {gap.teacher:.1%}", f"student {gap.student:.1%}"]
         if gap.baseline is not None:
-            parts.append(
-                f"labels only {gap.baseline:.1%}   →   {_brought(gap, gap.student - gap.baseline)}"
-            )
+            parts.append(f"labels only {gap.baseline:.1%}   →   {_brought(gap, gap.student - gap.baseline)}")
         page.line("   ".join(parts), indent=3)
         details = [f"metric {gap.metric}"]
         if gap.retention is not None:

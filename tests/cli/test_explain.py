@@ -51,11 +51,25 @@ def test_without_a_code_all_are_listed(kddoctor):
     assert all(f"{code}  {rule.name}" in answer.out for code, rule in all_rules().items())
 
 
-@pytest.mark.parametrize(("typo", "meant"), [("KD22", "KD2"), ("KD2O2", "KD202"), ("missing-t", "missing-t-squared")])
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [
+        ("KD22", "KD2"),
+        ("KD2O2", "KD202"),
+        ("KD20I", "KD201"),
+        ("KD20", "KD201 or KD202"),
+        ("missing-t", "missing-t-squared"),
+    ],
+)
 def test_a_wrong_code_is_bad_usage_and_the_nearest_is_suggested(kddoctor, typo, meant):
     answer = kddoctor("explain", typo)
     assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
     assert f"did you mean {meant}" in answer.err
+
+
+def test_no_code_at_all_is_bad_usage(kddoctor):
+    answer = kddoctor("explain", "")
+    assert (answer.code, answer.err) == (2, "kddoctor: no code is given; `kddoctor explain` lists them\n")
 
 
 def test_a_code_like_no_other_leads_to_the_list(kddoctor):

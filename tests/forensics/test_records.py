@@ -50,6 +50,21 @@ def test_label_smoothing_is_recognised_and_leaves_the_weights_readable(amount):
     assert found.mix.fit.weights == pytest.approx({"ce": 0.1, "kd": 0.9})
 
 
+@pytest.mark.parametrize("scale", ["T²", "1"])
+def test_label_smoothing_is_seen_through_in_the_total_alone(scale):
+    found = asked(recorded(ce=losses.smoothed(0.1), kd=losses.kl(scale=scale), terms=False))
+    assert found.term is not None
+    assert (found.term.form.family, found.term.form.temperature) == ("kl", 4.0)
+    assert found.term.explanations[0].scale == scale
+    assert found.mix.ce_weight == pytest.approx(0.1, rel=1e-3)
+
+
+def test_a_total_that_nothing_explains_is_not_explained_by_smoothing():
+    arrays = recorded(terms=False)
+    arrays["loss"] = np.random.default_rng(0).uniform(1, 2, len(arrays["loss"]))
+    assert asked(arrays).term is None
+
+
 def test_a_cross_entropy_of_probabilities_is_recognised():
     assert asked(recorded(ce=losses.of_probabilities)).hard_term == "cross-entropy of softmax(softmax(z))"
 

@@ -224,3 +224,12 @@ def test_infinite_logits_are_refused():
 def test_probes_for_other_temperatures_are_not_merged():
     with pytest.raises(ValueError, match="different temperatures"):
         SoftTargetsProbe((1.0,), 3).merge(SoftTargetsProbe((2.0,), 3))
+
+
+def test_logits_whose_squares_leave_float32_give_finite_numbers():
+    logits = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32) * np.float32(1e25)
+    probe = SoftTargetsProbe((1.0, 4.0), 5)
+    probe.update(logits)
+    found = probe.compute()
+    assert np.isfinite(found.entropy_ratio_median).all()
+    assert np.isfinite(found.non_target_spread)
