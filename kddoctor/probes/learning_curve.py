@@ -51,7 +51,7 @@ class Pace:
 class LearningCurve:
     """Trends of one run.
 
-    pace: how fast the training loss still fell.
+    pace: how fast the training loss still fell. final_rate: the last learning rate over the largest one.
     quality: evaluation accuracy, agreement or another "more is better" key; None where too few were logged.
     loss: training loss (distillation term where logged). ``nonfinite_late``: share of non-finite training losses
     in the last tenth. ``explosion``: median of the last tenth of finite losses over the smallest of the first three.
@@ -66,6 +66,7 @@ class LearningCurve:
     explosion: float
     epochs: float
     pace: Pace | None
+    final_rate: float | None
 
 
 class LearningCurveProbe:
@@ -114,6 +115,7 @@ class LearningCurveProbe:
             explosion=_explosion(losses[finite]),
             epochs=float(epochs.max()) if len(epochs) else 0.0,
             pace=_pace(kd_steps, kd) or _pace(steps, losses),
+            final_rate=_final_rate(_series(train, "lr")[1]),
         )
 
 
@@ -137,6 +139,11 @@ def _explosion(losses: Array) -> float:
     tenth = max(1, len(losses) // 10)
     start = float(np.abs(losses[:3]).min())
     return float(np.median(np.abs(losses[-tenth:])) / max(start, 1e-12))
+
+
+def _final_rate(rates: Array) -> float | None:
+    rates = rates[np.isfinite(rates)]
+    return float(rates[-1] / rates.max()) if len(rates) and rates.max() > 0 else None
 
 
 def _pace(steps: Array, losses: Array) -> Pace | None:

@@ -10,6 +10,8 @@ from tests import builders as b
 from tests.builders import recorded_run
 from tests.forensics import losses
 
+POOR = b.forgetting(0.3)
+
 COLUMNS = [3, 1, 2, 0, 4, 6, 5, 9, 7, 8]
 
 
@@ -203,3 +205,31 @@ def test_a_student_far_below_its_teacher_is_not_called_healthy(tmp_path):
     )
     assert (found.verdict, found.cause_codes) == ("inconclusive", [])
     assert "keeps only" in found.summary
+
+
+def test_a_rise_while_the_learning_rate_is_wound_down_proves_nothing(tmp_path):
+    """Step-wise and cosine decays lift the last epochs of every run."""
+    rows = b.rising_curve(0.7)
+    assert diagnosed(tmp_path, student=POOR, metrics=rows).cause_codes == ["KD502"]
+    last = max(row["epoch"] for row in rows)
+    decayed = [row | {"lr": 0.1 if row["epoch"] < last / 2 else 0.001} for row in rows]
+    assert "KD502" not in diagnosed(tmp_path / "decayed", student=POOR, metrics=decayed).cause_codes
+    constant = [row | {"lr": 0.1} for row in rows]
+    assert diagnosed(tmp_path / "constant", student=POOR, metrics=constant).cause_codes == ["KD502"]
+
+
+def test_a_loss_that_never_slowed_outweighs_an_accuracy_that_stands_still(tmp_path):
+    rows = []
+    for step in range(200):
+        rows.append({"step": step, "epoch": step // 10, "split": "train", "loss": 9.0 - step / 100})
+        if step % 10 == 9:
+            accuracy = 0.2 + 0.001 * (-1) ** (step // 10)
+            rows.append({"step": step, "epoch": step // 10, "split": "val", "student_accuracy": accuracy})
+    found = diagnosed(tmp_path, student=b.forgetting(0.8), baseline=b.forgetting(0.8, 6), metrics=rows)
+    assert found.cause_codes == ["KD502"]
+
+
+def test_a_teacher_that_knows_a_little_was_loaded(tmp_path):
+    """Untrained networks stay below a tenth of the possible skill; this one has 0.13."""
+    found = diagnosed(tmp_path, teacher=b.forgetting(0.77), baseline=b.unchanged)
+    assert found.cause_codes[0] == "KD102"

@@ -35,10 +35,13 @@ from kddoctor.run.observations import Observations
 PROBE = "example-gaps"
 #: Points of training accuracy below the teacher, and between the two students (taxonomy).
 FAR_BELOW, ALIKE, CLOSE = 0.10, 0.02, 0.05
-#: Share of the gap by which the labels-only twin may be ahead: one that closes more of it has the capacity.
+#: Share of the gap by which the labels-only twin may be ahead, or that another schedule may promise: more of it, and
+#: the student has the capacity.
 SHARE_OF_GAP = 0.25
 #: A loss that may still fall as fast as on average has not levelled.
 AVERAGE_PACE = 1.0
+#: Nats for a held-out score that rises so, and for one that hardly moves.
+NOT_FULL, SLOW = 6.0, 1.5
 #: A student this close to chance learned nothing, which says nothing about what it could hold.
 AT_CHANCE = 0.05
 
@@ -72,7 +75,7 @@ def student_capacity_floor(
         return finding
     if curve is None or curve.pace is None:
         return NotExamined(*RECORD["LearningCurve"])
-    finding = _level(finding, curve, curve.pace.high)
+    finding = _level(finding, curve, curve.pace.high, below)
     finding = finding.supported_by(
         PROBE,
         "train_accuracy",
@@ -112,7 +115,7 @@ def student_capacity_floor(
     ).prescribe("a wider student", automatic=False, safety="manual")
 
 
-def _level(finding: Finding, curve: LearningCurve, pace: float) -> Finding:
+def _level(finding: Finding, curve: LearningCurve, pace: float, below: float) -> Finding:
     if pace >= AVERAGE_PACE:
         text = (
             "the training loss never fell"
@@ -130,10 +133,13 @@ def _level(finding: Finding, curve: LearningCurve, pace: float) -> Finding:
         )
     if curve.quality is None:
         return finding
-    rising = curve.quality.low > 0 and curve.quality.rise > 2 * ALIKE
-    text = f"held-out {curve.quality_key} moves by {curve.quality.rise:+.3f} per schedule at the end"
+    rise = curve.quality.rise
+    rising = curve.quality.low > 0 and rise > 2 * ALIKE
+    text = f"held-out {curve.quality_key} moves by {rise:+.3f} per schedule at the end"
     add = finding.against if rising else finding.supported_by
-    return add("learning-curve", "rise", curve.quality.rise, text, threshold=2 * ALIKE, origin="convention", weight=1.5)
+    # A rise that would close much of the gap says that the student is not full; a slow one hardly anything.
+    weight = NOT_FULL if rising and rise > SHARE_OF_GAP * below else SLOW
+    return add("learning-curve", "rise", rise, text, threshold=2 * ALIKE, origin="convention", weight=weight)
 
 
 def _against_baseline(finding: Finding, train: TrainGaps) -> Finding:

@@ -13,7 +13,8 @@ What it looks like
     The best epoch is the last one; a longer run wins.
 
 Told apart from
-    KD401 and KD402, where the curves are level. KD501, where the learning rate is so low that no affordable schedule
+    A learning rate that was wound down, which lifts the last epochs of every run: then the rise proves nothing. KD401
+    and KD402, where the curves are level. KD501, where the learning rate is so low that no affordable schedule
     is long enough.
 
 Fix
@@ -27,23 +28,31 @@ Read more
     Beyer et al. 2022, arXiv:2106.05237: patience.
 """
 
+from typing import Literal
+
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.registry import RECORD, rule
 from kddoctor.run.manifest import Manifest
 
 PROBE = "learning-curve"
-#: Points that another schedule of the same length would add at the final slope; a third of it is believed.
+#: Points that another schedule of the same length would add at the final slope.
 STILL_RISING = 0.06
 #: Points below the teacher from which more training is worth asking for.
 BELOW_TEACHER = 0.02
 #: Share of the gap to the teacher that another schedule has to promise, for the schedule to be the cause.
 SHARE_OF_GAP = 0.25
 LONGER = 4
+#: Share of its largest value at which a learning rate has been wound down. What still rises then rises because of it,
+#: as after every step of a step-wise decay, and would not go on.
+ANNEALED = 0.1
 #: The pace of a loss that has not slowed down.
 AVERAGE_PACE = 1.0
-#: Nats for an interval that lies above it, and for one that lies above zero only.
+#: Share of a linear extrapolation that comes true: curves flatten.
+COMES_TRUE = 1 / 3
+#: Nats for a rise that is relevant for certain or that a longer run would show, and for one that is above zero only.
 CERTAINLY_RISING, PERHAPS_RISING = 5.0, 2.5
 #: Nats for a loss that certainly fell no slower than on average, and for one that did not certainly fall slower.
 CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
@@ -63,13 +72,15 @@ def undertrained_distillation(curve: LearningCurve, config: Manifest, held_out: 
     trend = curve.quality
     if trend is None:
         return NotExamined(*RECORD["LearningCurve"])
-    finding, falling = _of_loss(Finding(), curve)
+    annealed = curve.final_rate is not None and curve.final_rate <= ANNEALED
+    finding, falling = _of_loss(Finding(), curve, annealed)
     text = (
         f"held-out {curve.quality_key} rises by {trend.rise:+.3f} per schedule at the end "
         f"(90 % interval {trend.low:+.3f} to {trend.high:+.3f})"
     )
     if trend.low > 0 and trend.rise > STILL_RISING:
-        weight = CERTAINLY_RISING if trend.low > STILL_RISING else PERHAPS_RISING
+        certain = not annealed and (trend.low > STILL_RISING or _measurable(trend.rise, held_out))
+        weight = CERTAINLY_RISING if certain else PERHAPS_RISING
         finding = finding.supported_by(
             PROBE, "rise", trend.rise, text, threshold=STILL_RISING, origin="convention", weight=weight
         )
@@ -77,7 +88,7 @@ def undertrained_distillation(curve: LearningCurve, config: Manifest, held_out: 
             finding = finding.supported_by(
                 PROBE, "best", trend.best, "the best evaluation is at the very end", weight=1.0
             )
-    elif trend.high < STILL_RISING and not (falling and trend.low > 0):
+    elif trend.high < STILL_RISING and falling != "certainly":
         # An interval that holds both no rise and a steep one says nothing either way.
         finding = finding.against(
             PROBE,
@@ -87,7 +98,7 @@ def undertrained_distillation(curve: LearningCurve, config: Manifest, held_out: 
             threshold=STILL_RISING,
             origin="convention",
             # Accuracy can stand still for a while, as long as the loss still falls.
-            weight=2.0 if falling else 8.0,
+            weight=2.0 if falling == "perhaps" else 8.0,
         )
     if held_out is not None:
         finding = _against_the_gap(finding, curve, trend.rise, held_out)
@@ -115,6 +126,14 @@ def undertrained_distillation(curve: LearningCurve, config: Manifest, held_out: 
     )
 
 
+def _measurable(rise: float, held_out: Gaps | None) -> bool:
+    """Whether what comes true of the rise would stand out from the noise of these rows."""
+    if held_out is None:
+        return False
+    error = standard_error(held_out.gaps.student_accuracy, held_out.gaps.n)
+    return rise * COMES_TRUE > noise_of_difference(error)
+
+
 def _against_the_gap(finding: Finding, curve: LearningCurve, rise: float, held_out: Gaps) -> Finding:
     """A slow rise below a wide gap, with a loss that has slowed down: not the schedule holds the student back."""
     if curve.pace is None or curve.pace.high >= AVERAGE_PACE:
@@ -133,14 +152,18 @@ def _against_the_gap(finding: Finding, curve: LearningCurve, rise: float, held_o
     )
 
 
-def _of_loss(finding: Finding, curve: LearningCurve) -> tuple[Finding, bool]:
-    """The training loss: many more points than the evaluations. Whether it still falls without having slowed down."""
+def _of_loss(
+    finding: Finding, curve: LearningCurve, annealed: bool
+) -> tuple[Finding, Literal["certainly", "perhaps", "no"]]:
+    """Whether the training loss, which has more points than the evaluations, still falls without having slowed down."""
     pace = curve.pace
-    if pace is None or not (pace.low > 0 and pace.high >= AVERAGE_PACE):
-        return finding, False
+    if annealed or pace is None or not (pace.low > 0 and pace.high >= AVERAGE_PACE):
+        return finding, "no"
     text = (
         f"in the second half the training loss fell at {pace.value:.1f} times its average pace "
         f"(90 % interval {pace.low:.1f} to {pace.high:.1f})"
     )
-    weight = CERTAINLY_STEADY if pace.low >= AVERAGE_PACE else PERHAPS_STEADY
-    return finding.supported_by(PROBE, "pace", pace.value, text, threshold=AVERAGE_PACE, weight=weight), True
+    certain = pace.low >= AVERAGE_PACE
+    weight = CERTAINLY_STEADY if certain else PERHAPS_STEADY
+    finding = finding.supported_by(PROBE, "pace", pace.value, text, threshold=AVERAGE_PACE, weight=weight)
+    return finding, "certainly" if certain else "perhaps"

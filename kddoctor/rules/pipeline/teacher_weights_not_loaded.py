@@ -34,8 +34,9 @@ from kddoctor.rules.registry import rule
 from kddoctor.run.observations import Observations
 
 PROBE = "teacher-validity"
-#: Accuracy above chance, as a share of the possible, below which a teacher knows nothing of this task.
-NO_SKILL = 0.15
+#: Accuracy above chance, as a share of the possible, that a network may have without any training: the largest of 200
+#: untrained ones on digits had 0.093, of 120 on clothes 0.085, of 120 on newsgroups 0.018.
+NO_SKILL = 0.10
 #: From the taxonomy's checks: an untrained head has H/lnC >= .85 and a histogram .77 off the labels'; trained ones
 #: with permuted classes reach .8 and more after matching, untrained ones at most .44.
 UNSURE, SKEWED, MATCHED = 0.8, 0.5, 0.6
@@ -93,7 +94,7 @@ def _at_random(finding: Finding, view: TeacherView) -> Finding:
         found.accuracy,
         f"{view.source}: accuracy {found.accuracy:.1%} where chance is {found.chance:.1%}",
         threshold=NO_SKILL,
-        origin="calibrated on toy checks",
+        origin="calibrated on untrained networks",
     )
     unsure, skewed = found.entropy_ratio_median > UNSURE, found.histogram_l1 > SKEWED
     if unsure or skewed:
