@@ -131,7 +131,7 @@ def explain(
 def demo(
     name: Annotated[str | None, typer.Argument(help="Which fault; `--list` shows them.")] = None,
     output: Annotated[Path, typer.Option(help="Where the runs go.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the whole demo.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the whole demo.")] = 0,
     show_list: Annotated[bool, typer.Option("--list", help="List the faults.")] = False,
 ) -> None:
     """Record a sick distillation of real images, diagnose it, cure it, show the proof."""

@@ -1,8 +1,9 @@
 """The demo: record a sick distillation of real images, diagnose it, treat it, diagnose it again."""
 
 import difflib
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +16,24 @@ from kddoctor.run import load
 from kddoctor.treatment.treat import Treatment, treat
 
 Echo = Callable[[str], object]
+
+#: What a demo leaves in its directories.
+WRITTEN = frozenset(
+    {
+        "kd_run.yaml",
+        "predictions",
+        "steps.safetensors",
+        "metrics.jsonl",
+        "observations.json",
+        "fingerprints",
+        "checkpoints",
+        "recipe.py",
+        "__pycache__",
+        "treatment.json",
+        "checkpoint.pt",
+        "checkpoint.pt.partial",
+    }
+)
 
 
 def list_faults() -> list[str]:
@@ -42,9 +61,11 @@ def run_demo(
         hint = f"did you mean {near[0]}?" if near else "`kddoctor demo --list` shows them all"
         raise UsageError(f"there is no demo {name}; {hint}")
     sick, treated = directory / fault.name, directory / f"{fault.name}-treated"
-    for path in (sick, treated, directory / f".{treated.name}.treating"):
-        _make_room(path)
-    directory.mkdir(parents=True, exist_ok=True)
+    _make_room((sick, treated, directory / f".{treated.name}.treating"))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{directory}: cannot be made: {error.strerror or error}") from None
     # The tensors are tiny: on a busy machine, threads that wait for one another take longer than the work.
     torch.set_num_threads(1)
     echo(f"1  {fault.story}")
@@ -66,12 +87,12 @@ def run_demo(
     return 0
 
 
-def _make_room(path: Path) -> None:
-    """Remove an earlier demo, and nothing else."""
-    if not path.exists():
-        return
-    made_by_demo = ("checkpoint.pt",) if path.name.startswith(".") else ("recipe.py", "kd_run.yaml")
-    ours = path.is_dir() and not path.is_symlink() and all((path / name).is_file() for name in made_by_demo)
-    if not ours:
-        raise UsageError(f"{path}: is in the way and was not made by a demo; choose another --output")
-    shutil.rmtree(path)
+def _make_room(paths: Sequence[Path]) -> None:
+    """Remove an earlier demo, and nothing else: one file that no demo writes, and everything stays."""
+    there = [path for path in paths if os.path.lexists(path)]
+    for path in there:
+        ours = path.is_dir() and not path.is_symlink() and all(entry.name in WRITTEN for entry in path.iterdir())
+        if not ours:
+            raise UsageError(f"{path}: is in the way and holds what no demo has written; choose another --output")
+    for path in there:
+        shutil.rmtree(path)

@@ -24,7 +24,8 @@ def show_treatment(treatment: Treatment, path: str, out: Console | None = None) 
         parts.append(f"labels only {treatment.labels_only:.1%}")
     page.line("   ".join([treatment.metric, *parts, f"teacher {treatment.teacher:.1%}"]), indent=3)
     if treatment.share_closed is not None:
-        page.line(f"{treatment.share_closed:.0%} of the gap to the teacher closed", indent=3)
+        closed = f"{treatment.share_closed:.0%} of the gap to the teacher closed"
+        page.line(closed if treatment.share_closed >= 0 else "the gap to the teacher is wider than before", indent=3)
     if not treatment.helped:
         page.line("It did not help: the difference is within the noise of these rows, or the wrong way.", indent=3)
     page.line(f"the treated run is {treatment.verdict_after}", indent=3)

@@ -32,6 +32,7 @@ class Checkpoint:
 
     def save(self, epochs: int) -> None:
         """After ``epochs`` finished epochs. After a crash the file is the old or the new one."""
+        self.directory.mkdir(parents=True, exist_ok=True)
         state = {name: part.state_dict() for name, part in self.parts.items()}
         partial = self.directory / f"{FILE}.partial"
         with partial.open("wb") as stream:
@@ -59,6 +60,8 @@ class Checkpoint:
 
     def discard(self) -> None:
         """Once the output is complete."""
+        if not self.directory.exists():
+            return
         for leftover in self.directory.iterdir():
             leftover.unlink()
         self.directory.rmdir()

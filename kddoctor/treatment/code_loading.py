@@ -3,7 +3,7 @@
 import importlib
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -31,8 +31,12 @@ class LoadedCode:
     teacher_transform: Callable[[Any], Any] | None
 
 
-def load_code(run: Run) -> LoadedCode:
-    """Import models and data, and load the teacher's checkpoint. Raises RunError, one line, for what is missing."""
+@contextmanager
+def loaded_code(run: Run) -> Iterator[LoadedCode]:
+    """Models and data, imported, and the teacher with its checkpoint; the code's folder stays on sys.path inside.
+
+    Raises RunError, one line, for what is missing or broken.
+    """
     code = run.manifest.code
     if code is None:
         advice = "add it, with teacher, student, train_data and val_data as module:function"
@@ -49,7 +53,7 @@ def load_code(run: Run) -> LoadedCode:
                 raise RunError(MANIFEST_FILE, f"code.{name}", "missing", "module:function, such as recipe:make_student")
         teacher = _called(code, "teacher", found["teacher"], nn.Module)
         _load_teacher(run, teacher)
-        return LoadedCode(
+        yield LoadedCode(
             teacher=teacher,
             make_student=lambda: _called(code, "student", found["student"], nn.Module),
             train_data=_called(code, "train_data", found["train_data"], object),
@@ -67,7 +71,8 @@ def _on_path(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
+        with suppress(ValueError):  # the run's own code may have taken it away
+            sys.path.remove(str(folder))
         for name in set(sys.modules) - before:
             file = getattr(sys.modules[name], "__file__", None)
             if file and Path(file).is_relative_to(folder):
@@ -97,7 +102,7 @@ def _module(folder: Path, key: str, reference: str, name: str) -> ModuleType:
         raise RunError(
             MANIFEST_FILE, f"code.{key}", f"'{reference}', which fails to import ({error})", "a module"
         ) from None
-    except Exception as error:  # the user's module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # the user's module may raise anything while it is imported
         why = f"{type(error).__name__}: {error}"
         raise RunError(MANIFEST_FILE, f"code.{key}", f"'{reference}', whose import raises {why}", "a module") from None
 
@@ -107,7 +112,7 @@ def _called(code: Code, key: str, make: Callable[..., Any] | None, kind: type) -
     reference = getattr(code, key)
     try:
         made = make()
-    except Exception as error:  # the user's function may raise anything
+    except (Exception, SystemExit) as error:  # the user's function may raise anything
         why = f"{type(error).__name__}: {error}"
         raise RunError(
             MANIFEST_FILE, f"code.{key}", f"'{reference}', which raises {why}", "a working function"

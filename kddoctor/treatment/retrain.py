@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,8 @@ from kddoctor.treatment.schedule import Schedule, constant, make_optimizer, make
 
 #: epoch finished, epochs in all, accuracy on held-out rows
 Progress = Callable[[int, int, float], None]
+#: Directories of a run that hold records, not code.
+RECORDED = ("predictions", "features", "inputs", "fingerprints", "checkpoints", "__pycache__")
 #: Standard errors by which the loaded teacher may be worse than the recorded one.
 SAME_TEACHER = 4.0
 
@@ -70,11 +72,12 @@ def retrain(run: Run, plan: Plan, code: LoadedCode, output: Path, *, resume: boo
         schedule, shape = replace(schedule, learning_rate=rate), constant
     _seed(schedule.seed)
     student = code.make_student()
-    optimizer = make_optimizer(schedule, student)
-    steps = schedule.epochs * len(_batches(code.train_data, schedule.batch_size))
+    with _users_code("student", "a module with parameters to train"):
+        optimizer = make_optimizer(schedule, student)
+    with _users_code("train_data", "a dataset of (input, label) with a length"):
+        steps = schedule.epochs * len(_batches(code.train_data, schedule.batch_size))
     scheduler = make_scheduler(optimizer, shape, steps)
     recorder = _recorder(run, plan, code, output, teacher, student, optimizer, schedule)
-    work.mkdir(parents=True, exist_ok=True)
     parts: dict[str, Stateful] = {
         "student": student,
         "optimizer": optimizer,
@@ -125,7 +128,7 @@ def _try_out(plan: Plan, code: LoadedCode, schedule: Schedule, teacher: nn.Modul
     optimizer = make_optimizer(schedule, student)
     losses: list[float] = []
     while len(losses) < steps:
-        for inputs, labels in _batches(code.train_data, schedule.batch_size):
+        for inputs, labels in _shuffled(code, schedule):
             loss = _step(plan, code, teacher, student, optimizer, inputs, labels).total
             losses.append(float(loss))
             if len(losses) == steps:
@@ -144,7 +147,7 @@ def _recorder(
     schedule: Schedule,
 ) -> Recorder:
     meant = plan.manifest.distillation
-    own = code.loss is not None and plan.loop.own_loss
+    own = _own_loss(plan, code)
     return record(
         output,
         teacher=teacher,
@@ -179,8 +182,13 @@ def _code_files(run: Run) -> dict[str, str]:
     if run.manifest.code is None:
         return {}
     folder = code_directory(run.path, run.manifest.code)
-    files = sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
-    return {str(path.relative_to(run.path.resolve())): path.read_text(encoding="utf-8") for path in files}
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(run.path.resolve())
+        if path.is_file() and name.parts[0] not in RECORDED and ":" not in str(name):
+            with contextlib.suppress(UnicodeDecodeError, OSError):
+                found[name.as_posix()] = path.read_text(encoding="utf-8")
+    return found
 
 
 def _loss_name(plan: Plan) -> str:
@@ -202,7 +210,7 @@ def _one_epoch(
     # Order, augmentation and dropout depend on seed and epoch alone: a resumed epoch is what it would have been.
     _seed(schedule.seed * 1_000_003 + epoch + 1)
     student.train()
-    for inputs, labels in _batches(code.train_data, schedule.batch_size):
+    for inputs, labels in _shuffled(code, schedule):
         done = _step(plan, code, teacher, student, optimizer, inputs, labels)
         scheduler.step()
         recorder.step(
@@ -235,7 +243,10 @@ def _step(
     with torch.no_grad():
         teacher_logits = _answer("teacher", teacher, _seen_by_teacher(code, inputs))
     student_logits = _answer("student", student, inputs)
-    total, terms = _loss(plan, code, student_logits, teacher_logits, labels)
+    with _users_code("loss" if _own_loss(plan, code) else "student", "a loss of the student's logits and the labels"):
+        total, terms = _loss(plan, code, student_logits, teacher_logits, labels)
+        if not isinstance(total, Tensor) or total.numel() != 1 or not total.requires_grad or total.is_complex():
+            raise TypeError("the loss is no real scalar tensor with a gradient")
     optimizer.zero_grad()
     total.backward()  # type: ignore[no-untyped-call]
     if plan.loop.clip_gradients:
@@ -259,16 +270,55 @@ def _batches(data: Dataset[Any], size: int) -> DataLoader[Any]:
 
 
 def _seen_by_teacher(code: LoadedCode, inputs: Any) -> Any:
-    return code.teacher_transform(inputs) if code.teacher_transform else inputs
+    if code.teacher_transform is None:
+        return inputs
+    with _users_code("teacher_transform", "a function from the student's inputs to the teacher's"):
+        return code.teacher_transform(inputs)
 
 
 def _answer(key: str, model: nn.Module, inputs: Any) -> Tensor:
-    """A model's logits. Raises RunError, one line, where the run's own code does not work."""
-    try:
+    """A model's logits."""
+    with _users_code(key, "a module that takes a batch of the data"):
         return logits_of(model(inputs))
-    except Exception as error:  # the user's module may raise anything
-        why = f"a module that raises {type(error).__name__}: {error}"
-        raise RunError(MANIFEST_FILE, f"code.{key}", why, "a module that takes a batch of the data") from None
+
+
+@contextlib.contextmanager
+def _users_code(key: str, expected: str) -> Iterator[None]:
+    """What the run's own code raises, anything, becomes a RunError of one line."""
+    try:
+        yield
+    except RunError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise RunError(
+            MANIFEST_FILE, f"code.{key}", f"code that raises {type(error).__name__}: {error}", expected
+        ) from None
+
+
+def _own_loss(plan: Plan, code: LoadedCode) -> bool:
+    return code.loss is not None and plan.loop.own_loss
+
+
+def _shuffled(code: LoadedCode, schedule: Schedule) -> Iterator[tuple[Any, Tensor]]:
+    return _read("train_data", lambda: _batches(code.train_data, schedule.batch_size))
+
+
+def _held_out(code: LoadedCode, schedule: Schedule) -> Iterator[tuple[Any, Tensor]]:
+    return _read("val_data", lambda: DataLoader(code.val_data, schedule.batch_size))
+
+
+def _read(key: str, loader: Callable[[], DataLoader[Any]]) -> Iterator[tuple[Any, Tensor]]:
+    """(inputs, labels) of each batch."""
+    expected = "a dataset of (input, label)"
+    with _users_code(key, expected):
+        batches = iter(loader())
+    while True:
+        with _users_code(key, expected):
+            try:
+                inputs, labels = next(batches)
+            except StopIteration:
+                return
+        yield inputs, labels
 
 
 def _loss(plan: Plan, code: LoadedCode, s: Tensor, t: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -291,7 +341,7 @@ def _loss(plan: Plan, code: LoadedCode, s: Tensor, t: Tensor, labels: Tensor) ->
 @torch.no_grad()
 def _teacher_accuracy(code: LoadedCode, schedule: Schedule, teacher: nn.Module) -> float:
     right = count = 0
-    for inputs, labels in DataLoader(code.val_data, schedule.batch_size):
+    for inputs, labels in _held_out(code, schedule):
         right += int((_answer("teacher", teacher, _seen_by_teacher(code, inputs)).argmax(-1) == labels).sum())
         count += len(labels)
     return right / max(1, count)
@@ -302,7 +352,7 @@ def _evaluate(code: LoadedCode, schedule: Schedule, teacher: nn.Module, student:
     """(accuracy, agreement with the teacher) on held-out rows; of signs for yes-or-no tasks."""
     student.eval()
     right = same = count = 0
-    for inputs, labels in DataLoader(code.val_data, schedule.batch_size):
+    for inputs, labels in _held_out(code, schedule):
         answers = [_answer("student", student, inputs), _answer("teacher", teacher, _seen_by_teacher(code, inputs))]
         s, t = ((z > 0).long() if z.shape == labels.shape else z.argmax(-1) for z in answers)
         counts = labels != -100

@@ -75,12 +75,11 @@ def treat(
     before = diagnosis or diagnose(run)
     plan = make_plan(run.manifest, before, only, epochs)
     # torch is loaded only now: a refusal is instant.
-    from kddoctor.treatment.code_loading import load_code
+    from kddoctor.treatment.code_loading import loaded_code
     from kddoctor.treatment.progress import shown_progress
     from kddoctor.treatment.retrain import retrain
 
-    code = load_code(run)
-    with shown_progress(plan.code, quiet=quiet) as progress:
+    with loaded_code(run) as code, shown_progress(plan.code, quiet=quiet) as progress:
         schedule = retrain(run, plan, code, output, resume=resume, progress=progress)
     after = diagnose(load(output))
     result = _result(plan, before, after, schedule.epochs, schedule.seed)
@@ -92,7 +91,8 @@ def treat(
 
 def _result(plan: Plan, before: Diagnosis, after: Diagnosis, epochs: int, seed: int) -> Treatment:
     # A teacher that the treatment repaired is measured after it: that is the teacher which the student could match.
-    teacher = after.gap.teacher or 0.0
+    # A student that became NaN leaves no row to measure on: then it is the teacher as it was.
+    teacher = after.gap.teacher or before.gap.teacher or 0.0
     old, new = before.gap.student or 0.0, after.gap.student or 0.0
     rows = max(1, after.gap.rows)
     error = standard_error(new, rows)

@@ -111,7 +111,7 @@ def test_files_that_are_no_demo_stay(kddoctor: Command, tmp_path: Path) -> None:
     mine.write_text("mine", encoding="utf-8")
     answer = kddoctor("demo", "--output", tmp_path)
     assert answer.code == 2
-    assert "not made by a demo" in answer.err
+    assert "no demo has written" in answer.err
     assert mine.read_text(encoding="utf-8") == "mine"
 
 

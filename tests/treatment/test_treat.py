@@ -221,10 +221,26 @@ BROKEN = {
     ),
     "a function that returns no module": ({}, CODE + "\n\ndef make_student():\n    return 3\n", "returns a int"),
     "an import that raises": ({}, CODE + "\n\n1 / 0\n", "ZeroDivisionError"),
+    "an import that ends the process": ({}, CODE + "\n\nraise SystemExit(0)\n", "SystemExit"),
+    "a loss that is no scalar": (
+        {"loss": "blobs:kd"},
+        CODE + "\n\ndef kd(s, t, y):\n    return s - t\n",
+        "code.loss is code that raises TypeError: the loss is no real scalar",
+    ),
+    "data without rows": (
+        {},
+        CODE + "\n\ndef train_data():\n    return TensorDataset(torch.zeros(0, 2), torch.zeros(0).long())\n",
+        "code.train_data is",
+    ),
+    "a student without parameters": (
+        {},
+        CODE + "\n\ndef make_student():\n    return nn.Identity()\n",
+        "code.student is code that raises ValueError: optimizer got an empty parameter list",
+    ),
     "a student for other inputs": (
         {},
         CODE + "\n\ndef make_student():\n    return nn.Linear(9, 4)\n",
-        "code.student is a module that raises RuntimeError",
+        "code.student is code that raises RuntimeError",
     ),
     "other weights": (
         {},
@@ -243,11 +259,23 @@ BROKEN = {
 def test_broken_code_gets_one_line_and_leaves_nothing(tmp_path, name):
     changed, source, expected = BROKEN[name]
     run = sick_run(tmp_path / "run", code=REFERENCES | changed, source=source, epochs=2)
+    if "loss" in changed:
+        # Its own loss is kept where the loss is not what is treated.
+        run = sick_run(tmp_path / "other", code=REFERENCES | changed, source=source, columns=COLUMNS, t_squared=True)
     with pytest.raises(RunError) as error:
         treat(load(run), tmp_path / "out", quiet=True)
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists()
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name not in ("run", "other")) == []
+
+
+def test_code_may_import_its_own_modules_late(tmp_path):
+    late = CODE.replace("    return _blobs(200, 1)", "    import helper\n\n    return helper.rows(_blobs)")
+    run = sick_run(tmp_path / "run", source=late, epochs=2)
+    (run / "helper.py").write_text("def rows(blobs):\n    return blobs(200, 1)\n", encoding="utf-8")
+    treat(load(run), tmp_path / "out", quiet=True)
+    assert (tmp_path / "out" / "helper.py").is_file()
+    assert "helper" not in sys.modules
 
 
 def test_a_run_without_code_or_teacher_says_what_is_missing(sick, tmp_path):
