@@ -1,6 +1,7 @@
 """The command line: parse, call the API, print. Heavy imports happen inside the commands."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -109,7 +110,10 @@ def treat(
             return
         treatment = retrain(run, output, only=codes, epochs=epochs, resume=resume)
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; go on with: kddoctor treat {run_dir} --output {output} --resume", err=True)
+        asked = ["--only", only] if only else []
+        asked += ["--epochs", str(epochs)] if epochs else []
+        again = shlex.join(["kddoctor", "treat", str(run_dir), "--output", str(output), *asked, "--resume"])
+        typer.echo(f"interrupted; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED) from None
     show_treatment(treatment, str(output))
 

@@ -36,7 +36,8 @@ def fit_constants(recorded: Array, values: Array, noise: Array) -> ConstantFits:
     square = (x * x).sum(axis=1)
     factors = np.divide((x * y).sum(axis=1), square, out=np.zeros_like(square), where=square > 0)
     size = np.where(factors == 0, 1.0, np.abs(factors))[:, None]
-    errors = np.abs(y - factors[:, None] * x) / size
+    with np.errstate(over="ignore"):  # no fit at all, which infinity says
+        errors = np.abs(y - factors[:, None] * x) / size
     errors[factors == 0] = np.inf
     return ConstantFits(factors, np.nan_to_num(errors, nan=np.inf, posinf=np.inf))
 
@@ -44,7 +45,8 @@ def fit_constants(recorded: Array, values: Array, noise: Array) -> ConstantFits:
 def errors_at(factor: float, recorded: Array, values: Array, noise: Array) -> Array:
     """[steps] relative errors of one form with a given constant."""
     scale = abs(factor) * np.maximum(np.maximum(np.abs(values), CANCELLATION * noise), 1e-300)
-    return np.asarray(np.abs(recorded - factor * values) / scale)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # a factor of 0 fits nothing
+        return np.nan_to_num(np.abs(recorded - factor * values) / scale, nan=np.inf, posinf=np.inf)
 
 
 @dataclass(frozen=True)

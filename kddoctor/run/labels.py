@@ -21,24 +21,24 @@ def checked_labels(labels: LazyArray, task: str, num_classes: int | None) -> Laz
     num_classes - 1, or -100 in tokens runs; 0 or 1 in binary runs; a grade of 0 or more in ranking runs;
     a number from 0 to 1 in multilabel runs.
     """
-    if task == "multilabel":
-        _check(labels, lambda v: (v >= 0) & (v <= 1), "0 or 1 (or a probability between them)")
-        return labels
-    if labels.dtype != "I64":
+    if task != "multilabel" and labels.dtype != "I64":
         _check(labels, lambda v: (v == np.floor(v)) & (np.abs(v) < EXACT), "a whole number")
         labels = replace(labels, integers=True)
-    if task == "ranking":
-        _check(labels, lambda v: v >= 0, "a relevance of 0 or more")
-        return labels
-    classes = num_classes if task != "binary" and num_classes else 2
-    expected = f"a class from 0 to {classes - 1}" + (f", or {IGNORED} to ignore" if task == "tokens" else "")
-    _check(labels, lambda v: _is_class(v, classes, task), expected)
+    _check(labels, *allowed_labels(task, num_classes))
     return labels
 
 
-def _is_class(values: Array, classes: int, task: str) -> Array:
-    valid = (values >= 0) & (values < classes)
-    return np.asarray(valid | (values == IGNORED) if task == "tokens" else valid)
+def allowed_labels(task: str, num_classes: int | None) -> tuple[Callable[[Array], Array], str]:
+    """(which of these values can be labels, what a label can be, for people)."""
+    if task == "multilabel":
+        return lambda v: np.asarray((v >= 0) & (v <= 1)), "0 or 1 (or a probability between them)"
+    if task == "ranking":
+        return lambda v: np.asarray(v >= 0), "a relevance of 0 or more"
+    classes = num_classes if task != "binary" and num_classes else 2
+    if task == "tokens":
+        expected = f"a class from 0 to {classes - 1}, or {IGNORED} to ignore"
+        return lambda v: np.asarray(((v >= 0) & (v < classes)) | (v == IGNORED)), expected
+    return lambda v: np.asarray((v >= 0) & (v < classes)), f"a class from 0 to {classes - 1}"
 
 
 def _check(labels: LazyArray, is_valid: Callable[[Array], Array], expected: str) -> None:

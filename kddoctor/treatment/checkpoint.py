@@ -2,16 +2,23 @@
 
 import json
 import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from filelock import FileLock, Timeout
 
 from kddoctor.errors import UsageError
+from kddoctor.run.manifest import MANIFEST_FILE
+from kddoctor.run.paths import reason
 from kddoctor.treatment.prescription import Plan
 
-FILE = "checkpoint.pt"
+FILE, LOCK = "checkpoint.pt", "lock"
 
 
 class Stateful(Protocol):
@@ -47,24 +54,22 @@ class Checkpoint:
         if not path.exists():
             return 0
         try:
-            state = torch.load(path, weights_only=True)
+            with warnings.catch_warnings(action="ignore"):
+                state = torch.load(path, weights_only=True)
+            signature, epochs, parts = state["plan"], int(state["epochs"]), dict(state["parts"])
         except Exception as error:  # a damaged file fails in many ways
             why = f"the checkpoint cannot be read ({type(error).__name__})"
             raise UsageError(f"{path}: {why}; delete {self.directory} and start again") from None
-        if state["plan"] != self._signature():
+        if signature != self._signature():
             advice = f"delete {self.directory}, or ask for the same codes and epochs again"
             raise UsageError(f"{path}: belongs to another treatment; {advice}")
         for name, part in self.parts.items():
-            part.load_state_dict(state["parts"][name])
-        return int(state["epochs"])
-
-    def discard(self) -> None:
-        """Once the output is complete."""
-        if not self.directory.exists():
-            return
-        for leftover in self.directory.iterdir():
-            leftover.unlink()
-        self.directory.rmdir()
+            try:
+                part.load_state_dict(parts[name])
+            except Exception as error:  # the run's code may have changed in any way since
+                why = f"its {name} does not fit the run's code any more ({type(error).__name__})"
+                raise UsageError(f"{path}: {why}; delete {self.directory} and start again") from None
+        return epochs
 
     def _signature(self) -> str:
         """What has to be the same for a checkpoint to be gone on from."""
@@ -76,3 +81,29 @@ class Checkpoint:
 def checkpoint_directory(output: Path) -> Path:
     """Hidden, beside the output."""
     return output.with_name(f".{output.name}.treating")
+
+
+@contextmanager
+def claimed(output: Path, *, resume: bool) -> Iterator[Path]:
+    """The checkpoint directory of ``output``, for this process alone.
+
+    Removed at the end where the output is complete or nothing was saved. Raises UsageError where an interrupted
+    treatment lies there and is not to be resumed, where another process is at it, or where the disk refuses.
+    """
+    work = checkpoint_directory(output)
+    if (work / FILE).exists() and not resume:
+        raise UsageError(f"{output}: an interrupted treatment lies in {work}; add --resume, or delete that directory")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(work / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"{output}: another process is treating into it; wait, or choose another --output") from None
+    except OSError as error:
+        raise UsageError(f"{output}: cannot be written: {reason(error)}") from None
+    try:
+        yield work
+    finally:
+        if (output / MANIFEST_FILE).exists() or not (work / FILE).exists():
+            shutil.rmtree(work, ignore_errors=True)
+        lock.release()

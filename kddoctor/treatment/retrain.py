@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from kddoctor.errors import RunError, UsageError
 from kddoctor.probes.proportions import standard_error
 from kddoctor.run.directory import Run
+from kddoctor.run.labels import IGNORED, allowed_labels
 from kddoctor.run.manifest import MANIFEST_FILE, code_directory
 from kddoctor.run.recorder import Recorder, record
-from kddoctor.treatment.checkpoint import Checkpoint, Stateful, checkpoint_directory
+from kddoctor.treatment.checkpoint import Checkpoint, Stateful
 from kddoctor.treatment.code_loading import LoadedCode
 from kddoctor.treatment.losses import distillation_loss
 from kddoctor.treatment.prescription import Plan
@@ -52,16 +53,13 @@ def logits_of(output: Any) -> Tensor:
     return found if isinstance(found, Tensor) else output[0]
 
 
-def retrain(run: Run, plan: Plan, code: LoadedCode, output: Path, *, resume: bool, progress: Progress) -> Schedule:
+def retrain(run: Run, plan: Plan, code: LoadedCode, output: Path, work: Path, *, progress: Progress) -> Schedule:
     """Train the corrected student and write ``output`` as an ordinary run directory. Returns how it was trained.
 
-    A checkpoint after every epoch lies beside ``output`` until it is complete; ``resume`` goes on from there, with
-    the same result, bit for bit, as without the interruption.
+    work: holds a checkpoint after every epoch. Where one is there already it goes on from it, with the same result,
+    bit for bit, as without the interruption.
     """
     schedule = schedule_of(plan)
-    work = checkpoint_directory(output)
-    if work.exists() and not resume:
-        raise UsageError(f"{output}: an interrupted treatment lies in {work}; add --resume, or delete that directory")
     teacher = code.teacher.eval().requires_grad_(False)
     if plan.loop.column_permutation:
         reorder_columns(teacher, plan.loop.column_permutation)
@@ -88,30 +86,33 @@ def retrain(run: Run, plan: Plan, code: LoadedCode, output: Path, *, resume: boo
     # Left only on success: an interrupted recorder would write an unfinished student's run.
     recording = contextlib.ExitStack()
     recording.enter_context(recorder)
-    for epoch in range(checkpoint.restore() if resume else 0, schedule.epochs):
+    for epoch in range(checkpoint.restore(), schedule.epochs):
         _one_epoch(plan, code, schedule, epoch, teacher, student, optimizer, scheduler, recorder)
-        accuracy, agreement = _evaluate(code, schedule, teacher, student)
+        accuracy, agreement = _evaluate(plan, code, schedule, teacher, student)
         recorder.log(split="val", epoch=epoch, student_accuracy=accuracy, agreement=agreement)
         checkpoint.save(epoch + 1)
         progress(epoch + 1, schedule.epochs, accuracy)
     recording.close()
-    if not output.exists():
+    if not (output / MANIFEST_FILE).exists():
         raise UsageError(f"{output}: the treated run could not be written; its checkpoint is kept in {work}")
-    checkpoint.discard()
     return schedule
 
 
 def _check_teacher(run: Run, plan: Plan, code: LoadedCode, schedule: Schedule, teacher: nn.Module) -> None:
     """Raises RunError where the teacher that was loaded is worse than the one that the run recorded."""
     recorded = run.predictions("val")
-    if recorded is None or recorded.teacher_logits is None or run.manifest.task != "multiclass":
+    if recorded is None or recorded.teacher_logits is None or run.manifest.task == "ranking":
         return
-    labels, answers = recorded.labels.read(), recorded.teacher_logits.read().argmax(-1)
-    if plan.loop.column_permutation:
-        answers = np.argsort(plan.loop.column_permutation)[answers]
-    was = float((labels == answers).mean())
-    found = _teacher_accuracy(code, schedule, teacher)
-    if was - found > SAME_TEACHER * standard_error(was, len(labels)):
+    order = plan.loop.column_permutation
+    labels, right, count = torch.from_numpy(recorded.labels.read()), 0, 0
+    for chunk in recorded.teacher_logits.chunks():
+        rows, labels = labels[: len(chunk)], labels[len(chunk) :]
+        answers = _answers(torch.tensor(chunk), rows)
+        hits = rows == (torch.tensor(np.argsort(order))[answers] if order else answers)
+        right, count = right + int(hits[rows != IGNORED].sum()), count + int((rows != IGNORED).sum())
+    was = right / max(1, count)
+    found = _teacher_accuracy(plan, code, schedule, teacher)
+    if was - found > SAME_TEACHER * standard_error(was, max(1, count)):
         raise RunError(
             MANIFEST_FILE,
             "code.teacher",
@@ -128,7 +129,7 @@ def _try_out(plan: Plan, code: LoadedCode, schedule: Schedule, teacher: nn.Modul
     optimizer = make_optimizer(schedule, student)
     losses: list[float] = []
     while len(losses) < steps:
-        for inputs, labels in _shuffled(code, schedule):
+        for inputs, labels in _shuffled(plan, code, schedule):
             loss = _step(plan, code, teacher, student, optimizer, inputs, labels).total
             losses.append(float(loss))
             if len(losses) == steps:
@@ -210,7 +211,7 @@ def _one_epoch(
     # Order, augmentation and dropout depend on seed and epoch alone: a resumed epoch is what it would have been.
     _seed(schedule.seed * 1_000_003 + epoch + 1)
     student.train()
-    for inputs, labels in _shuffled(code, schedule):
+    for inputs, labels in _shuffled(plan, code, schedule):
         done = _step(plan, code, teacher, student, optimizer, inputs, labels)
         scheduler.step()
         recorder.step(
@@ -299,16 +300,17 @@ def _own_loss(plan: Plan, code: LoadedCode) -> bool:
     return code.loss is not None and plan.loop.own_loss
 
 
-def _shuffled(code: LoadedCode, schedule: Schedule) -> Iterator[tuple[Any, Tensor]]:
-    return _read("train_data", lambda: _batches(code.train_data, schedule.batch_size))
+def _shuffled(plan: Plan, code: LoadedCode, schedule: Schedule) -> Iterator[tuple[Any, Tensor]]:
+    return _read(plan, "train_data", lambda: _batches(code.train_data, schedule.batch_size))
 
 
-def _held_out(code: LoadedCode, schedule: Schedule) -> Iterator[tuple[Any, Tensor]]:
-    return _read("val_data", lambda: DataLoader(code.val_data, schedule.batch_size))
+def _held_out(plan: Plan, code: LoadedCode, schedule: Schedule) -> Iterator[tuple[Any, Tensor]]:
+    return _read(plan, "val_data", lambda: DataLoader(code.val_data, schedule.batch_size))
 
 
-def _read(key: str, loader: Callable[[], DataLoader[Any]]) -> Iterator[tuple[Any, Tensor]]:
-    """(inputs, labels) of each batch."""
+def _read(plan: Plan, key: str, loader: Callable[[], DataLoader[Any]]) -> Iterator[tuple[Any, Tensor]]:
+    """(inputs, labels) of each batch. Raises RunError where a label is none that the task can have."""
+    may_be, allowed = allowed_labels(plan.manifest.task, plan.manifest.num_classes)
     expected = "a dataset of (input, label)"
     with _users_code(key, expected):
         batches = iter(loader())
@@ -318,6 +320,9 @@ def _read(key: str, loader: Callable[[], DataLoader[Any]]) -> Iterator[tuple[Any
                 inputs, labels = next(batches)
             except StopIteration:
                 return
+            wrong = labels[~torch.as_tensor(may_be(labels.numpy()))]
+        if len(wrong):
+            raise RunError(MANIFEST_FILE, f"code.{key}", f"data with the label {wrong[0].item()}", allowed)
         yield inputs, labels
 
 
@@ -338,24 +343,33 @@ def _loss(plan: Plan, code: LoadedCode, s: Tensor, t: Tensor, labels: Tensor) ->
     return total, {"kd_loss": kd, "ce_loss": ce}
 
 
+def _answers(logits: Tensor, labels: Tensor) -> Tensor:
+    """What the logits answer: the sign for questions of yes or no, the largest of several classes."""
+    return (logits > 0).long() if logits.shape == labels.shape else logits.argmax(-1)
+
+
 @torch.no_grad()
-def _teacher_accuracy(code: LoadedCode, schedule: Schedule, teacher: nn.Module) -> float:
+def _teacher_accuracy(plan: Plan, code: LoadedCode, schedule: Schedule, teacher: nn.Module) -> float:
     right = count = 0
-    for inputs, labels in _held_out(code, schedule):
-        right += int((_answer("teacher", teacher, _seen_by_teacher(code, inputs)).argmax(-1) == labels).sum())
-        count += len(labels)
+    for inputs, labels in _held_out(plan, code, schedule):
+        counts = labels != IGNORED
+        answers = _answers(_answer("teacher", teacher, _seen_by_teacher(code, inputs)), labels)
+        right += int((answers == labels)[counts].sum())
+        count += int(counts.sum())
     return right / max(1, count)
 
 
 @torch.no_grad()
-def _evaluate(code: LoadedCode, schedule: Schedule, teacher: nn.Module, student: nn.Module) -> tuple[float, float]:
+def _evaluate(
+    plan: Plan, code: LoadedCode, schedule: Schedule, teacher: nn.Module, student: nn.Module
+) -> tuple[float, float]:
     """(accuracy, agreement with the teacher) on held-out rows; of signs for yes-or-no tasks."""
     student.eval()
     right = same = count = 0
-    for inputs, labels in _held_out(code, schedule):
+    for inputs, labels in _held_out(plan, code, schedule):
         answers = [_answer("student", student, inputs), _answer("teacher", teacher, _seen_by_teacher(code, inputs))]
-        s, t = ((z > 0).long() if z.shape == labels.shape else z.argmax(-1) for z in answers)
-        counts = labels != -100
+        s, t = (_answers(z, labels) for z in answers)
+        counts = labels != IGNORED
         right += int((s == labels)[counts].sum())
         same += int((s == t)[counts].sum())
         count += int(counts.sum())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -61,15 +62,20 @@ def recorded_shape(run: Run) -> Shape:
     pairs = sorted(
         (float(step), float(rate))
         for step, rate in ((row.get("step"), row.get("lr")) for row in run.metrics)
-        if isinstance(step, int | float) and isinstance(rate, int | float)
+        if _is_number(step) and _is_number(rate) and rate >= 0
     )
     steps, rates = np.array(pairs, float).reshape(-1, 2).T
     declared = run.manifest.training.learning_rate
     base = declared or (float(rates.max()) if len(rates) else 0.0)
-    if len(rates) < 2 or steps[-1] <= steps[0] or not base or not np.isfinite(rates).all():
+    if len(rates) < 2 or steps[-1] <= steps[0] or not base:
         return constant
     done = (steps - steps[0]) / (steps[-1] - steps[0])
     return lambda share: float(np.interp(share, done, rates / base))
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    # 2^53: beyond it, neighbouring steps are one number.
+    return isinstance(value, int | float) and abs(value) < 2**53  # false for NaN and the infinities, too
 
 
 def constant(_share: float) -> float:

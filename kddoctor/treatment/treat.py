@@ -11,6 +11,7 @@ from kddoctor.engine.diagnosis import Diagnosis, diagnose
 from kddoctor.errors import UsageError
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.run.directory import Run, load
+from kddoctor.run.paths import reason
 from kddoctor.treatment.prescription import Plan, make_plan
 
 __all__ = ["Plan", "Treatment", "plan_treatment", "treat"]
@@ -70,23 +71,40 @@ def treat(
     ``output``, from which ``resume`` goes on.
     """
     output = Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UsageError(f"{output}: already exists; choose another --output")
+    _refuse_taken(output, run)
     before = diagnosis or diagnose(run)
     plan = make_plan(run.manifest, before, only, epochs)
     # torch is loaded only now: a refusal is instant.
+    from kddoctor.treatment.checkpoint import claimed
     from kddoctor.treatment.code_loading import loaded_code
     from kddoctor.treatment.progress import shown_progress
     from kddoctor.treatment.retrain import retrain
 
-    with loaded_code(run) as code, shown_progress(plan.code, quiet=quiet) as progress:
-        schedule = retrain(run, plan, code, output, resume=resume, progress=progress)
+    with (
+        claimed(output, resume=resume) as work,
+        loaded_code(run) as code,
+        shown_progress(plan.code, quiet=quiet) as progress,
+    ):
+        schedule = retrain(run, plan, code, output, work, progress=progress)
     after = diagnose(load(output))
     result = _result(plan, before, after, schedule.epochs, schedule.seed)
     partial = output / f".{RESULT}.partial"
     partial.write_text(json.dumps(result.model_dump(mode="json"), indent=2, sort_keys=True) + "\n", encoding="utf-8")
     partial.replace(output / RESULT)
     return result
+
+
+def _refuse_taken(output: Path, run: Run) -> None:
+    """Raises UsageError where the treated run could not be written, before anything is trained."""
+    try:
+        taken = output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir())))
+        inside = output.resolve().is_relative_to(run.path.resolve())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{output}: cannot be used: {reason(error)}") from None
+    if inside:
+        raise UsageError(f"{output}: lies in the run that is treated; choose an --output beside it")
+    if taken:
+        raise UsageError(f"{output}: already exists; choose another --output")
 
 
 def _result(plan: Plan, before: Diagnosis, after: Diagnosis, epochs: int, seed: int) -> Treatment:

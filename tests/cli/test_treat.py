@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,12 @@ def test_an_interruption_says_how_to_go_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(treatment, "treat", interrupted)
-        answer = kddoctor("treat", sick, "--output", tmp_path / "out")
+        answer = kddoctor("treat", sick, "--output", tmp_path / "my out", "--only", "KD202", "--epochs", "9")
     assert answer.code == 130
-    assert answer.err.strip().endswith(f"kddoctor treat {sick} --output {tmp_path / 'out'} --resume")
+    advised = answer.err.strip().partition("go on with: kddoctor ")[2]
+    assert shlex.split(advised) == [
+        *("treat", str(sick), "--output", str(tmp_path / "my out"), "--only", "KD202", "--epochs", "9", "--resume")
+    ]
 
 
 def test_only_what_was_found_can_be_treated(kddoctor: Command, sick: Path, tmp_path: Path) -> None:

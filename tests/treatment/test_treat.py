@@ -21,9 +21,9 @@ import kddoctor
 from kddoctor.errors import RunError, UsageError
 from kddoctor.run import load
 from kddoctor.treatment import retrain as retraining
-from kddoctor.treatment.checkpoint import checkpoint_directory
+from kddoctor.treatment.checkpoint import checkpoint_directory, claimed
 from kddoctor.treatment.rate_probe import SHARES, STEPS, lower_rate
-from kddoctor.treatment.schedule import Schedule, recorded_shape
+from kddoctor.treatment.schedule import Schedule, constant, recorded_shape
 from kddoctor.treatment.treat import plan_treatment, treat
 from tests.treatment.recorded import CODE, EPOCHS, REFERENCES, sick_run
 
@@ -196,6 +196,59 @@ def test_another_treatments_checkpoint_is_refused(sick, tmp_path, monkeypatch):
         treat(load(sick), tmp_path / "out", resume=True, quiet=True)
 
 
+def test_a_checkpoint_of_other_code_is_refused(sick, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(sick, run)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2)
+        with pytest.raises(_StopError):
+            treat(load(run), tmp_path / "out", quiet=True)
+    other = CODE.replace("nn.BatchNorm1d(3)", "nn.Identity()")
+    (run / "blobs.py").write_text(other, encoding="utf-8")
+    with pytest.raises(UsageError, match="its student does not fit the run's code any more"):
+        treat(load(run), tmp_path / "out", resume=True, quiet=True)
+
+
+def test_two_processes_do_not_treat_into_one_output(sick, tmp_path):
+    with claimed(tmp_path / "out", resume=False), pytest.raises(UsageError, match="another process is treating"):
+        treat(load(sick), tmp_path / "out", quiet=True)
+    assert not checkpoint_directory(tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda d: (d / "out").symlink_to(d / "nowhere"), "already exists"),
+        (lambda d: (d / "out").write_text("mine", "utf-8"), "already exists"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_training(sick, tmp_path, make, why):
+    make(tmp_path)
+    with pytest.raises(UsageError, match=why):
+        treat(load(sick), tmp_path / "out", quiet=True)
+
+
+def test_a_place_inside_the_run_or_under_a_file_is_no_output(sick, tmp_path):
+    with pytest.raises(UsageError, match="lies in the run that is treated"):
+        treat(load(sick), sick / "treated", quiet=True)
+    (tmp_path / "file").write_text("mine", "utf-8")
+    with pytest.raises(UsageError, match="cannot be"):
+        treat(load(sick), tmp_path / "file" / "out", quiet=True)
+
+
+def test_a_rate_that_cannot_be_is_passed_over(sick, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(sick, run)
+    rows = [
+        '{"step": 1, "lr": -1}',
+        '{"step": Infinity, "lr": 0.1}',
+        '{"step": 9, "lr": NaN}',
+        '{"step": 5, "lr": 0.1}',
+    ]
+    (run / "metrics.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert recorded_shape(load(run)) is constant
+
+
 def test_an_output_that_exists_is_not_touched(sick, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine", encoding="utf-8")
@@ -246,6 +299,11 @@ BROKEN = {
         {},
         CODE + "\n\ndef make_teacher():\n    return nn.Linear(2, 4)\n",
         "checkpoints/teacher.safetensors: keys",
+    ),
+    "labels out of range": (
+        {},
+        CODE + "\n\ndef train_data():\n    return TensorDataset(_blobs(160, 0).tensors[0], torch.arange(160) % 5)\n",
+        "code.train_data is data with the label 4; expected a class from 0 to 3",
     ),
     "other data": (
         {},
