@@ -1,0 +1,1 @@
+"""One file for each code: how people make that mistake."""

@@ -1,0 +1,56 @@
+"""Trained weights on disk, made once and shared by all processes: teachers and labels-only students."""
+
+import hashlib
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+from filelock import FileLock
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from kddoctor.bench.task import Task
+
+State = dict[str, Tensor]
+
+
+class States:
+    """Weights by key, below one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def take(self, key: str, make: Callable[[], State]) -> State:
+        """The state of this key, made where nobody has made it yet."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / f"{key}.safetensors"
+        if not path.exists():
+            with FileLock(f"{path}.lock"):
+                if not path.exists():
+                    partial = path.with_suffix(f".{os.getpid()}.partial")
+                    save_file({name: value.clone().contiguous() for name, value in make().items()}, partial)
+                    partial.replace(path)
+        return load_file(path)
+
+
+def key_of(purpose: str, task: Task, recipe: object, seed: int) -> str:
+    """A name that changes with everything that the weights depend on: task, recipe, seed and the code of them."""
+    text = "\n".join([purpose, source_of(task.load), described(task.recipe), described(recipe), str(seed)])
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def described(value: object) -> str:
+    """A recipe as text, functions by their source."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return "\n".join(f"{field.name}: {described(getattr(value, field.name))}" for field in fields(value))
+    return source_of(value) if callable(value) else repr(value)
+
+
+def source_of(function: Callable[..., object]) -> str:
+    """The source of the file that a function stands in, with the values it closes over."""
+    module = inspect.getmodule(function)
+    closure = getattr(function, "__closure__", None) or ()
+    held = [described(cell.cell_contents) for cell in closure]
+    return f"{function.__qualname__} {held}\n{inspect.getsource(module) if module else ''}"
