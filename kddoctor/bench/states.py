@@ -3,8 +3,10 @@
 import hashlib
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from functools import cache, partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -29,9 +31,9 @@ class States:
         if not path.exists():
             with FileLock(f"{path}.lock"):
                 if not path.exists():
-                    partial = path.with_suffix(f".{os.getpid()}.partial")
-                    save_file({name: value.clone().contiguous() for name, value in make().items()}, partial)
-                    partial.replace(path)
+                    unfinished = path.with_suffix(f".{os.getpid()}.partial")
+                    save_file({name: value.clone().contiguous() for name, value in make().items()}, unfinished)
+                    unfinished.replace(path)
         return load_file(path)
 
 
@@ -45,12 +47,18 @@ def described(value: object) -> str:
     """A recipe as text, functions by their source."""
     if is_dataclass(value) and not isinstance(value, type):
         return "\n".join(f"{field.name}: {described(getattr(value, field.name))}" for field in fields(value))
+    if isinstance(value, partial):
+        return f"{described(value.func)} of {value.args} {value.keywords}"
     return source_of(value) if callable(value) else repr(value)
 
 
 def source_of(function: Callable[..., object]) -> str:
     """The source of the file that a function stands in, with the values it closes over."""
-    module = inspect.getmodule(function)
-    closure = getattr(function, "__closure__", None) or ()
-    held = [described(cell.cell_contents) for cell in closure]
-    return f"{function.__qualname__} {held}\n{inspect.getsource(module) if module else ''}"
+    held = [described(cell.cell_contents) for cell in getattr(function, "__closure__", None) or ()]
+    return f"{getattr(function, '__qualname__', '')} {held}\n{_digest(function.__module__)}"
+
+
+@cache
+def _digest(module: str) -> str:
+    source = inspect.getsource(sys.modules[module]) if module.startswith("kddoctor") else module
+    return hashlib.blake2b(source.encode(), digest_size=12).hexdigest()

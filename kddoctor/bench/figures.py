@@ -1,0 +1,204 @@
+"""The figures of the benchmark, from results and the impact gate. Definitions are those of the report's glossary."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest, bootstrap
+
+from kddoctor.bench.gate import Gate, Severity
+from kddoctor.bench.judging import Result
+from kddoctor.bench.tier import Tier
+from kddoctor.rules.registry import all_rules
+
+RESAMPLES = 1000
+#: Bins of equal mass of the reliability diagram.
+BINS = 10
+#: Confidence from which a diagnosis counts as sure.
+SURE = 0.9
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A share with its 95 % interval. value: None where nothing was counted."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+NOTHING = Figure(None, None, None, 0)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one selection of results. top1, top3 and worst are macro averages over faults that some rule can name;
+    with_missing counts the catalogue's other codes, as misses. worst: the code with the lowest top-3.
+    """
+
+    detection: Figure
+    detection_mild: Figure
+    top1: Figure
+    top3: Figure
+    top1_loss: Figure
+    top1_with_missing: Figure
+    top3_with_missing: Figure
+    worst: tuple[str | None, float | None]
+    false_alarms: Figure
+    lookalike_alarms: Figure
+    unsure: Figure
+    pair_first: Figure
+    pair_both: Figure
+    unknown: Figure
+    ece: float | None
+    precision_at_09: Figure
+    n: int
+
+
+def figures(results: Iterable[Result], gate: Gate, tier: Tier = Tier.FULL) -> Figures:
+    """All figures of a selection, at one tier."""
+    chosen = [r for r in results if r.tier is tier]
+    faults = [r for r in chosen if r.case.group == "fault" and gate.severity[r.case.key] is not Severity.LATENT]
+    ruled = [r for r in faults if r.case.truth[0] in all_rules()]
+    harsh = [r for r in ruled if gate.severity[r.case.key] in (Severity.MODERATE, Severity.SEVERE)]
+    mild = [r for r in ruled if gate.severity[r.case.key] is Severity.MILD]
+    sound = [r for r in chosen if r.case.sound and r.case.key in gate.certified]
+    pairs = [r for r in chosen if r.case.group == "pair" and gate.severity[r.case.key] is not Severity.LATENT]
+    outside = [r for r in chosen if r.case.group == "outside" and gate.severity[r.case.key] is not Severity.LATENT]
+    loss = [r for r in ruled if all_rules()[r.case.truth[0]].family == "loss"]
+    plain = [r for r in sound if r.case.group != "lookalike"]
+    named = [r for r in (*faults, *sound, *pairs, *outside) if r.first is not None]
+    return Figures(
+        detection=clustered(harsh, lambda r: r.sick),
+        detection_mild=clustered(mild, lambda r: r.sick),
+        top1=macro(ruled, in_top(1)),
+        top3=macro(ruled, in_top(3)),
+        top1_loss=macro(loss, in_top(1)),
+        top1_with_missing=macro(faults, in_top(1)),
+        top3_with_missing=macro(faults, in_top(3)),
+        worst=_worst(ruled),
+        false_alarms=counted([r.sick for r in plain]),
+        lookalike_alarms=counted([r.sick for r in sound if r.case.group == "lookalike"]),
+        unsure=counted([r.verdict == "inconclusive" for r in sound]),
+        pair_first=counted([r.right for r in pairs]),
+        pair_both=counted([set(r.case.truth) <= set(r.ranked[:3]) for r in pairs]),
+        unknown=counted([not r.sick and r.verdict != "healthy" for r in outside]),
+        ece=calibration_error(named),
+        precision_at_09=counted([r.right for r in named if r.confidence >= SURE]),
+        n=len(chosen),
+    )
+
+
+def in_top(most: int) -> Callable[[Result], bool]:
+    """Whether a true code is among the first so many, in a run that was called sick."""
+    return lambda r: r.sick and any(code in r.case.truth for code in r.ranked[:most])
+
+
+# Shares and their intervals -------------------------------------------------------------------------------
+
+
+def counted(hits: Sequence[bool]) -> Figure:
+    """A plain share, with Wilson's interval."""
+    if not hits:
+        return NOTHING
+    found = binomtest(sum(hits), len(hits))
+    interval = found.proportion_ci(method="wilson")
+    return Figure(sum(hits) / len(hits), float(interval.low), float(interval.high), len(hits))
+
+
+def clustered(results: Sequence[Result], hit: Callable[[Result], bool]) -> Figure:
+    """A share over runs; the interval resamples cells of fault, task and implementation, whose runs are alike."""
+    cells = _cells(results, hit)
+    hits = np.array([sum(cell) for cell in cells.values()], float)
+    sizes = np.array([len(cell) for cell in cells.values()], float)
+    return _resampled((hits, sizes), lambda h, s: h.sum(-1) / s.sum(-1), len(results))
+
+
+def macro(results: Sequence[Result], hit: Callable[[Result], bool]) -> Figure:
+    """The mean over codes of the share of hits, each code counting alike; the interval resamples cells."""
+    cells = _cells(results, hit)
+    codes = np.array([str(key[0]) for key in cells])
+    names, numbers = np.unique(codes, return_inverse=True) if len(codes) else (codes, np.zeros(0, int))
+    hits = np.array([sum(cell) for cell in cells.values()], float)
+    sizes = np.array([len(cell) for cell in cells.values()], float)
+
+    def mean_over_codes(h: np.ndarray, s: np.ndarray, number: np.ndarray) -> float:
+        of = number.astype(int)
+        right, count = np.bincount(of, h, len(names)), np.bincount(of, s, len(names))
+        return float((right[count > 0] / count[count > 0]).mean())
+
+    return _resampled((hits, sizes, numbers.astype(float)), mean_over_codes, len(results), vectorized=False)
+
+
+def _cells(results: Sequence[Result], hit: Callable[[Result], bool]) -> dict[tuple[str, str, str], list[bool]]:
+    cells: dict[tuple[str, str, str], list[bool]] = {}
+    for r in results:
+        cells.setdefault((r.case.truth[0], r.case.task, r.case.name), []).append(hit(r))
+    return cells
+
+
+def _resampled(
+    data: tuple[np.ndarray, ...], statistic: Callable[..., float], n: int, *, vectorized: bool = True
+) -> Figure:
+    if not n:
+        return NOTHING
+    value = float(statistic(*data))
+    if len(data[0]) < 2 or np.ptp(data[0] / data[1]) == 0:
+        # All cells agree: resampling would show no spread at all, so that the counts have to speak.
+        interval = binomtest(round(value * n), n).proportion_ci(method="wilson")
+        return Figure(value, float(interval.low), float(interval.high), n)
+    found = bootstrap(
+        data,
+        statistic,
+        paired=True,
+        vectorized=vectorized,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return Figure(value, float(found.low), float(found.high), n)
+
+
+def _worst(results: Sequence[Result]) -> tuple[str | None, float | None]:
+    shares = {
+        code: np.mean([in_top(3)(r) for r in results if r.case.truth[0] == code]).item()
+        for code in sorted({r.case.truth[0] for r in results})
+    }
+    code = min(shares, key=lambda c: (shares[c], c), default=None)
+    return code, None if code is None else shares[code]
+
+
+# Confidence -----------------------------------------------------------------------------------------------
+
+
+def calibration_error(named: Sequence[Result]) -> float | None:
+    """Expected calibration error over bins of equal mass: |confidence - share right|, weighted by size."""
+    if not named:
+        return None
+    bins = reliability(named)
+    return sum(b["n"] * abs(b["confidence"] - b["right"]) for b in bins) / len(named)
+
+
+def reliability(named: Sequence[Result]) -> list[dict[str, float]]:
+    """Points of the reliability diagram: mean confidence, share right and size of each bin."""
+    ordered = sorted(named, key=lambda r: (r.confidence, r.case.key))
+    bins = [part for part in np.array_split(np.arange(len(ordered)), min(BINS, len(ordered))) if len(part)]
+    return [
+        {
+            "confidence": float(np.mean([ordered[i].confidence for i in part])),
+            "right": float(np.mean([ordered[i].right for i in part])),
+            "n": len(part),
+        }
+        for part in bins
+    ]
+
+
+def confusion(results: Iterable[Result]) -> Mapping[tuple[str, str], int]:
+    """How often each truth (healthy, outside or a code) was answered by each first answer."""
+    return Counter((_truth(r), r.first or r.verdict) for r in results)
+
+
+def _truth(result: Result) -> str:
+    return result.case.truth[0] if result.case.truth else "healthy" if result.case.sound else "outside"

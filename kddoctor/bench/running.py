@@ -1,0 +1,114 @@
+"""Runs the benchmark: records in parallel processes, measures, judges. Interrupted, it goes on where it stopped."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+from kddoctor.bench.case import Case, Group
+from kddoctor.bench.fault import Level
+from kddoctor.bench.judging import Result, judge_measured
+from kddoctor.bench.measuring import measure_case
+from kddoctor.bench.plan import all_cases
+from kddoctor.bench.recording import Cache, record_case
+from kddoctor.bench.tier import Tier
+
+#: What is going on, things done, things in all.
+Progress = Callable[[str, int, int], object]
+Item = TypeVar("Item")
+
+#: Cases a process takes at a time: starting one costs an import of torch.
+BLOCK = 8
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A case that could not be made or measured: a defect of the benchmark, shown and counted."""
+
+    label: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Bench:
+    """results: of every case at every tier, in the order of the cases."""
+
+    results: tuple[Result, ...]
+    broken: tuple[Broken, ...]
+
+
+def run_bench(cases: Sequence[Case], cache: Cache, *, jobs: int, progress: Progress) -> Bench:
+    """Record what is missing, measure what has changed, judge everything."""
+    wanted = {case.key: case for case in (*cases, *(case.twin for case in cases))}
+    made = _parallel(_record, [(cache.directory, key) for key in wanted], jobs, "recording", progress)
+    measured = _parallel(
+        _measure,
+        [(cache.directory, case.key, tier) for case in cases for tier in tiers(case)],
+        jobs,
+        "measuring",
+        progress,
+    )
+    broken = {item[1]: error for item, error in (*made, *measured)}
+    whole = [case for case in cases if case.key not in broken and case.twin.key not in broken]
+    return Bench(tuple(_judged(whole, cache)), tuple(Broken(wanted[key].label, error) for key, error in broken.items()))
+
+
+def tiers(case: Case) -> tuple[Tier, ...]:
+    """Thinned records of the severe faults and of one seed of what is sound; the others in full only."""
+    everything: dict[Group, bool] = {
+        "fault": case.seed == Level.SEVERE,
+        "healthy": case.seed == 1,
+        "lookalike": case.seed == 1,
+    }
+    return tuple(Tier) if everything.get(case.group) else (Tier.FULL,)
+
+
+def _judged(cases: Iterable[Case], cache: Cache) -> Iterable[Result]:
+    for case in cases:
+        outcome, twin = cache.outcome(case), cache.outcome(case.twin)
+        assert outcome is not None
+        assert twin is not None
+        for tier in tiers(case):
+            yield judge_measured(case, tier, outcome, twin, measure_case(case, tier, cache))
+
+
+def _record(item: tuple[Path, str]) -> None:
+    record_case(all_cases()[item[1]], Cache(item[0]))
+
+
+def _measure(item: tuple[Path, str, Tier]) -> None:
+    measure_case(all_cases()[item[1]], item[2], Cache(item[0]))
+
+
+def _guarded(work: Callable[[Item], None], items: Sequence[Item]) -> list[tuple[Item, str]]:
+    failed = []
+    for item in items:
+        try:
+            work(item)
+        except Exception as error:  # one broken case must not cost the others
+            failed.append((item, f"{type(error).__name__}: {error}"))
+    return failed
+
+
+def _parallel(
+    work: Callable[[Item], None], items: Sequence[Item], jobs: int, name: str, progress: Progress
+) -> list[tuple[Item, str]]:
+    """What failed, with the reason. Blocks of work are small, so that little is lost by an interruption."""
+    failed: list[tuple[Item, str]] = []
+    done = 0
+    progress(name, 0, len(items))
+    # Fork would copy threads of torch that are not running in the child.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        blocks = [items[start : start + BLOCK] for start in range(0, len(items), BLOCK)]
+        waiting = {pool.submit(_guarded, work, block): len(block) for block in blocks}
+        try:
+            for future in as_completed(waiting):
+                failed += future.result()
+                done += waiting[future]
+                progress(name, done, len(items))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return failed
