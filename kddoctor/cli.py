@@ -159,6 +159,31 @@ def demo(
     raise typer.Exit(status)
 
 
+@app.command()
+def bench(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A slice in three minutes, against committed verdicts.")
+    ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="With --quick: make its verdicts the committed ones.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    cache: Annotated[Path, typer.Option(help="Where records are kept, for the next time.")] = Path(".bench"),
+    output: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
+    cures: Annotated[bool, typer.Option(help="Also retrain by the prescriptions.")] = True,
+    readme: Annotated[Path | None, typer.Option(help="Fill the benchmark's table in this file, too.")] = None,
+) -> None:
+    """The fault benchmark: how often the diagnosis is right, on faults that no rule was tuned on."""
+    from kddoctor.bench.command import run_full, run_quick
+
+    try:
+        same = run_quick(cache, jobs, accept) if quick else run_full(cache, jobs, output, readme, cures, _write_whole)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    raise typer.Exit(0 if same else 1)
+
+
 @app.callback(invoke_without_command=True)
 def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,

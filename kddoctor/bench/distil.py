@@ -19,6 +19,30 @@ from kddoctor.bench.states import States, key_of
 from kddoctor.bench.task import Task
 from kddoctor.run.recorder import Recorder, record
 
+#: How a retraining finds models and data of a task.
+CODE = {
+    "path": ".",
+    "teacher": "script:make_teacher",
+    "student": "script:make_student",
+    "train_data": "script:train_data",
+    "val_data": "script:val_data",
+}
+SCRIPT = """from kddoctor.bench.tasks import {task}
+
+make_teacher = {task}.TASK.make_teacher
+
+
+def make_student():
+    return {task}.TASK.make_student({width!r})
+
+
+def train_data():
+    return {task}.TASK.data().train
+
+
+def val_data():
+    return {task}.TASK.data().val
+"""
 #: Rows on which the epoch's progress is logged.
 LOGGED_ROWS = 1000
 
@@ -31,11 +55,21 @@ class Distilled:
     seconds: float
 
 
-def distil(run_dir: Path, task: Task, recipe: Recipe, *, seed: int, states: States, baseline: bool = True) -> Distilled:
+def distil(
+    run_dir: Path,
+    task: Task,
+    recipe: Recipe,
+    *,
+    seed: int,
+    states: States,
+    baseline: bool = True,
+    code: bool = False,
+) -> Distilled:
     """Train by the recipe and record the run into ``run_dir``.
 
     The same seed gives every recipe of a task the same teacher, first weights and order of batches. baseline: also
-    train the same student on the labels alone and record its outputs. states: where trained teachers are kept.
+    train the same student on the labels alone and record its outputs. states: where trained teachers are kept. code:
+    also keep what a retraining needs.
     """
     teacher = task.make_teacher()
     key = key_of("teacher", task, recipe.teacher, seed)
@@ -45,7 +79,7 @@ def distil(run_dir: Path, task: Task, recipe: Recipe, *, seed: int, states: Stat
     recipe.before(session)
     optimizer = _optimizer(recipe, session)
     started = time.perf_counter()
-    with _recorder(run_dir, task, recipe, session, optimizer, alone, seed) as recorder:
+    with _recorder(run_dir, task, recipe, session, optimizer, alone, seed, code) as recorder:
         _train(task, recipe, session, optimizer, recorder)
         recipe.after(session)
     return Distilled(run_dir, time.perf_counter() - started)
@@ -247,6 +281,7 @@ def _recorder(
     optimizer: Optimizer,
     alone: nn.Module | None,
     seed: int,
+    code: bool,
 ) -> Recorder:
     return record(
         run_dir,
@@ -273,6 +308,9 @@ def _recorder(
         max_steps=24,
         max_examples=1000,
         feature_examples=256,
+        code=CODE if code else None,
+        code_files={"script.py": SCRIPT.format(task=task.name, width=recipe.width)} if code else None,
+        save_checkpoints=code,
     )
 
 

@@ -102,6 +102,14 @@ def _outcome(case: Case, run: Path, cache: Cache, seconds: float) -> Outcome:
     )
 
 
+def metric_of(run: Path) -> float:
+    """The student's metric on the held-out rows of a record."""
+    part = load(run).predictions("val")
+    assert part is not None
+    assert part.student_logits is not None
+    return _metric(part.student_logits.read(), np.asarray(part.labels.read()))
+
+
 def _metric(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """Accuracy, or area under the ROC curve for one logit a row; chance where the logits are not finite."""
     if logits.ndim == 1:

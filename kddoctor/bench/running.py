@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kddoctor.bench.case import Case, Group
+from kddoctor.bench.cure import Cure, cure_case
 from kddoctor.bench.fault import Level
 from kddoctor.bench.judging import Result, judge_measured
 from kddoctor.bench.measuring import measure_case
@@ -55,6 +56,13 @@ def run_bench(cases: Sequence[Case], cache: Cache, *, jobs: int, progress: Progr
     return Bench(tuple(_judged(whole, cache)), tuple(Broken(wanted[key].label, error) for key, error in broken.items()))
 
 
+def run_cures(chosen: Sequence[Result], cache: Cache, *, jobs: int, progress: Progress) -> list[Cure]:
+    """Retrain these by their prescription and by the controls. What cannot be retrained is left out."""
+    items = [(cache.directory, r.case.key, r.twin.student) for r in chosen]
+    failed = {item[1] for item, _ in _parallel(_cure, items, jobs, "treating", progress)}
+    return [cure for _, key, healthy in items if key not in failed for cure in cure_case(key, healthy, cache)]
+
+
 def tiers(case: Case) -> tuple[Tier, ...]:
     """Thinned records of the severe faults and of one seed of what is sound; the others in full only."""
     everything: dict[Group, bool] = {
@@ -80,6 +88,10 @@ def _record(item: tuple[Path, str]) -> None:
 
 def _measure(item: tuple[Path, str, Tier]) -> None:
     measure_case(all_cases()[item[1]], item[2], Cache(item[0]))
+
+
+def _cure(item: tuple[Path, str, float]) -> None:
+    cure_case(item[1], item[2], Cache(item[0]))
 
 
 def _guarded(work: Callable[[Item], None], items: Sequence[Item]) -> list[tuple[Item, str]]:

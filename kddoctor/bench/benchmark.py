@@ -1,0 +1,113 @@
+"""The whole benchmark, and its quick slice against a snapshot of verdicts."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from kddoctor.bench.cure import curable, summarise_cures
+from kddoctor.bench.gate import Gate, decide
+from kddoctor.bench.judging import Result
+from kddoctor.bench.others import judge_others
+from kddoctor.bench.plan import all_cases, quick_cases
+from kddoctor.bench.recording import Cache
+from kddoctor.bench.report.html import render_html
+from kddoctor.bench.report.markdown import render_markdown
+from kddoctor.bench.report.matrix import evidence_matrix
+from kddoctor.bench.running import Bench, Progress, run_bench, run_cures
+from kddoctor.bench.summary import summarise
+
+SNAPSHOT = "snapshot.json"
+COMMAND = "kddoctor bench"
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``kddoctor bench`` found. results: of every case and tier."""
+
+    summary: Json
+    results: tuple[Result, ...]
+    gate: Gate
+
+
+def benchmark(cache: Path, *, jobs: int, progress: Progress, cures: bool = True) -> Report:
+    """Run, judge and add up everything; most of an hour the first time, minutes after a change of rules.
+
+    cures: also retrain by the prescriptions.
+    """
+    place = Cache(cache)
+    bench = run_bench(list(all_cases().values()), place, jobs=jobs, progress=progress)
+    gate = decide(bench.results)
+    others = judge_others(bench.results, gate, place)
+    summary = summarise(bench.results, gate, bench.broken, others)
+    if cures:
+        summary["cure"] = summarise_cures(run_cures(curable(bench.results, gate), place, jobs=jobs, progress=progress))
+    return Report(summary, bench.results, gate)
+
+
+def write_report(report: Report, directory: Path, write: Callable[[Path, str], object]) -> list[Path]:
+    """benchmark.json, .md, .html and the evidence matrix, below a directory. Returns what was written."""
+    directory.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "benchmark.json": json.dumps(_rounded(report.summary), indent=1) + "\n",
+        "benchmark.md": render_markdown(report.summary, COMMAND),
+        "benchmark.html": render_html(report.summary, COMMAND),
+        "benchmark-evidence.csv": evidence_matrix(report.results, report.gate),
+    }
+    for name, text in texts.items():
+        write(directory / name, text)
+    return [directory / name for name in texts]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, Mapping):
+        return {str(key): _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+# The quick slice -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A case whose verdict is not the one that was committed. None: the case is not there."""
+
+    label: str
+    committed: str | None
+    found: str | None
+
+
+def quick(cache: Path, *, jobs: int, progress: Progress) -> dict[str, str]:
+    """Verdict and causes of every case of the slice, by its label."""
+    bench: Bench = run_bench(quick_cases(), Cache(cache), jobs=jobs, progress=progress)
+    said = {f"{r.case.label}, {r.tier.value}": " ".join((r.verdict, *r.causes)) for r in bench.results}
+    said |= {b.label: f"broken: {b.error}" for b in bench.broken}
+    return dict(sorted(said.items()))
+
+
+def differences(found: Mapping[str, str]) -> list[Difference]:
+    """Against the committed snapshot: a new verdict and a lost one count alike."""
+    committed = read_snapshot()
+    labels = sorted(set(found) | set(committed))
+    return [
+        Difference(label, committed.get(label), found.get(label))
+        for label in labels
+        if committed.get(label) != found.get(label)
+    ]
+
+
+def read_snapshot() -> dict[str, str]:
+    """The committed verdicts."""
+    text = resources.files("kddoctor.bench").joinpath(SNAPSHOT).read_text("utf-8")
+    snapshot: dict[str, str] = json.loads(text)
+    return snapshot
+
+
+def snapshot_text(found: Mapping[str, str]) -> str:
+    """What is committed."""
+    return json.dumps(found, indent=1) + "\n"

@@ -1,0 +1,67 @@
+"""What ``kddoctor bench`` does on a terminal: progress on stderr, figures on stdout."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from kddoctor.bench.benchmark import SNAPSHOT, benchmark, differences, quick, snapshot_text, write_report
+from kddoctor.bench.report.markdown import fill_readme
+from kddoctor.bench.report.tables import headline
+from kddoctor.bench.running import Progress as Report
+
+Write = Callable[[Path, str], object]
+
+
+def run_full(cache: Path, jobs: int, output: Path, readme: Path | None, cures: bool, write: Write) -> bool:
+    """Everything; True, since a missed target is a figure and no failure."""
+    with _progress() as progress:
+        report = benchmark(cache, jobs=jobs, progress=progress, cures=cures)
+    written = write_report(report, output, write)
+    if readme is not None:
+        write(readme, fill_readme(readme.read_text("utf-8"), report.summary))
+    shown = headline(report.summary)
+    table = Table(*shown.heads, title=shown.title, caption=shown.caption)
+    for row in shown.rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table)
+    console.print("written: " + ", ".join(str(path) for path in written), soft_wrap=True)
+    return True
+
+
+def run_quick(cache: Path, jobs: int, accept: bool) -> bool:
+    """The slice; whether its verdicts are the committed ones."""
+    with _progress() as progress:
+        found = quick(cache, jobs=jobs, progress=progress)
+    console = Console()
+    if accept:
+        (Path(__file__).parent / SNAPSHOT).write_text(snapshot_text(found), "utf-8")
+        console.print(f"{len(found)} verdicts are now the committed ones", soft_wrap=True)
+        return True
+    other = differences(found)
+    for difference in other:
+        console.print(
+            f"{difference.label}: {difference.found or 'not run'} (committed: {difference.committed or 'nothing'})",
+            soft_wrap=True,
+            markup=False,
+        )
+    console.print(f"{len(found)} verdicts, {len(other)} other than committed")
+    return not other
+
+
+@contextmanager
+def _progress() -> Iterator[Report]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done, total=total)
+
+        yield show

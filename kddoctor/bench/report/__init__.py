@@ -1,0 +1,1 @@
+"""The benchmark's report: the same tables as Markdown, HTML, CSV and in the README."""

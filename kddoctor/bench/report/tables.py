@@ -1,0 +1,279 @@
+"""Tables of the benchmark's summary: a question, its answer in a sentence, and the numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """caption: asks the question and answers it. rows: text, as many cells as there are heads."""
+
+    title: str
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+NAMES: Mapping[str, str] = {
+    "detection": "moderate and severe faults called sick",
+    "detection_mild": "mild faults called sick",
+    "top1": "first cause is true (mean over faults)",
+    "top1_loss": "the same, loss family with steps",
+    "top3": "true cause among the first three",
+    "worst": "worst single fault, top three",
+    "false_alarms": "healthy runs called sick",
+    "lookalike_alarms": "look-alikes called sick",
+    "unsure": "sound runs without an answer",
+    "unknown": "unknown faults declared unknown",
+    "pair_first": "pairs: first cause is true",
+    "pair_both": "pairs: both among the first three",
+    "ece": "calibration error",
+    "precision_at_09": "right, where at least 0.9 sure",
+    "top1_with_missing": "first cause, codes without a rule counted as misses",
+    "top3_with_missing": "top three, codes without a rule counted as misses",
+}
+RATIOS = {"ece"}
+
+
+def all_tables(summary: Json) -> list[Table]:
+    """Every table, in the order of the report: what matters, then failures, then details."""
+    return [
+        headline(summary),
+        judges(summary),
+        by_code(summary),
+        confusions(summary, "unseen"),
+        confusions(summary, "seen"),
+        by_severity(summary),
+        by_tier(summary),
+        by_task(summary),
+        calibration(summary),
+        reported(summary),
+        *([cures(summary)] if summary.get("cure") else []),
+        tasks(summary),
+    ]
+
+
+def headline(summary: Json) -> Table:
+    """The two by two of seen and unseen, against the targets."""
+    met = sum(bool(t["met"]) for t in summary["targets"])
+    quadrants = ("seen", "unseen_task_seen_implementation", "seen_task_unseen_implementation", "unseen")
+    wanted = {t["name"]: t for t in summary["targets"]}
+    rows = []
+    for name, text in NAMES.items():
+        target = wanted.get(name)
+        cells = [_cell(name, summary[q][name]) for q in quadrants]
+        interval = summary["intervals"]["unseen"].get(name)
+        rows.append((text, *cells, _interval(interval), _wanted(target), _met(target)))
+    rows.append(("runs judged", *(str(summary[q]["n"]) for q in quadrants), "", "", ""))
+    return Table(
+        "Is kddoctor right?",
+        f"On tasks and implementations that no rule was developed with, {met} of {len(wanted)} targets are met.",
+        ("", "seen", "unseen task", "unseen implementation", "both unseen", "95 %", "target", ""),
+        tuple(rows),
+    )
+
+
+def judges(summary: Json) -> Table:
+    """Ours, its ablations and the baselines on identical cases."""
+    names = ("detection", "top1", "top3", "false_alarms", "lookalike_alarms", "unknown", "precision_at_09")
+    rows = [("kddoctor", *(_cell(n, summary["unseen"][n]) for n in names))]
+    rows += [(name, *(_cell(n, of[n]) for n in names)) for name, of in summary["judges"].items()]
+    others = [of["top1"] or 0.0 for name, of in summary["judges"].items() if not name.startswith("ours:")]
+    ours = summary["unseen"]["top1"] or 0.0
+    better = "above every baseline" if ours > max(others, default=0.0) else "not above every baseline"
+    return Table(
+        "Is it better than simple means?",
+        f"First causes are right in {ours:.0%} of the unseen faults, {better}. All were given the same records, and "
+        "trained, where they can be, on the seen tasks and implementations.",
+        ("", *(NAMES[n] for n in names)),
+        tuple(rows),
+    )
+
+
+def by_code(summary: Json) -> Table:
+    """Each fault that some rule can name, the worst first."""
+    rows = []
+    ruled = {code: row for code, row in summary["by_code"].items() if row["ruled"]}
+    for code, row in sorted(ruled.items(), key=lambda item: (_or_one(item[1]["unseen"]["top1"]), item[0])):
+        rows.append(
+            (
+                code,
+                str(row["made"]),
+                str(row["latent"]),
+                *(_percent(row["seen"][n]) for n in ("top1", "top3")),
+                *(_percent(row["unseen"][n]) for n in ("top1", "top3")),
+                _mistakes(row["all"]["mistaken_for"]),
+            )
+        )
+    first = rows[0][0] if rows else "none"
+    return Table(
+        "Which faults are missed?",
+        f"Worst on unseen tasks and implementations is {first}. Latent: no measurable harm, counted apart.",
+        ("code", "runs", "latent", "seen top 1", "top 3", "unseen top 1", "top 3", "mistaken for"),
+        tuple(rows),
+    )
+
+
+def confusions(summary: Json, name: str) -> Table:
+    """What was said instead of the truth."""
+    wrong = [row for row in summary["confusion"][name] if row[0] != row[1]]
+    wrong = [row for row in wrong if not (row[0] == "healthy" and row[1] in ("healthy", "inconclusive"))]
+    wrong = [row for row in wrong if not (row[0] == "outside" and row[1] == "inconclusive")]
+    wrong.sort(key=lambda row: (-row[2], row[0], row[1]))
+    named = sum(row[2] for row in wrong if row[1].startswith("KD"))
+    return Table(
+        f"What is confused with what ({name})?",
+        f"A wrong code was named {named} times; latent faults are among these rows.",
+        ("truth", "answer", "runs"),
+        tuple((row[0], row[1], str(row[2])) for row in wrong),
+    )
+
+
+def by_severity(summary: Json) -> Table:
+    """By the harm that was measured."""
+    rows = [
+        (
+            name,
+            str(of["all"]["n"]),
+            *(_percent(of["all"][n]) for n in ("detection", "top1", "top3")),
+            str(of["unseen"]["n"]),
+            *(_percent(of["unseen"][n]) for n in ("detection", "top1", "top3")),
+        )
+        for name, of in summary["by_severity"].items()
+    ]
+    return Table(
+        "Does it depend on the harm done?",
+        "Mild: one to three points below the healthy twin; moderate: to ten; severe: more.",
+        ("", "runs", "sick", "top 1", "top 3", "unseen runs", "sick", "top 1", "top 3"),
+        tuple(rows),
+    )
+
+
+def by_tier(summary: Json) -> Table:
+    """By what was recorded."""
+    names = ("detection", "top1", "top3", "false_alarms", "lookalike_alarms", "unsure", "precision_at_09")
+    rows = [(tier, *(_cell(n, of[n]) for n in names)) for tier, of in summary["by_tier"].items()]
+    return Table(
+        "What does a thin record cost?",
+        "The same cases, with parts of their records taken away.",
+        ("recorded", *(NAMES[n] for n in names)),
+        tuple(rows),
+    )
+
+
+def by_task(summary: Json) -> Table:
+    """By task."""
+    names = ("detection", "top1", "top3", "false_alarms", "lookalike_alarms", "unknown")
+    rows = [
+        (task, "seen" if summary["tasks"][task]["seen"] else "unseen", *(_cell(n, of[n]) for n in names))
+        for task, of in summary["by_task"].items()
+    ]
+    return Table(
+        "Does it depend on the task?", "All implementations.", ("", "", *(NAMES[n] for n in names)), tuple(rows)
+    )
+
+
+def calibration(summary: Json) -> Table:
+    """Stated confidence against the share that was right."""
+    points = summary["reliability"]["unseen"]
+    rows = [(f"{p['confidence']:.2f}", f"{p['right']:.2f}", str(int(p["n"]))) for p in points]
+    error = summary["unseen"]["ece"]
+    text = "nothing was named" if error is None else f"the calibration error is {error:.3f}"
+    return Table(
+        "Does its confidence mean anything?",
+        f"On unseen tasks and implementations {text}; bins of equal mass.",
+        ("stated", "right", "diagnoses"),
+        tuple(rows),
+    )
+
+
+def reported(summary: Json) -> Table:
+    """Bugs that were reported in public, rebuilt."""
+    of = summary["reported"]
+    right = sum(r["right"] for r in of)
+    rows = [
+        (r["name"], r["task"], "+".join(r["truth"]), "+".join(r["found"]) or r["verdict"], f"{100 * r['harm']:.1f}")
+        for r in sorted(of, key=lambda r: (r["right"], r["name"], r["task"]))
+    ]
+    return Table(
+        "Would it have found bugs that people reported?",
+        f"The first cause is a true one in {right} of {len(of)} rebuilt cases, those without a rule included.",
+        ("bug", "task", "true", "found", "points lost"),
+        tuple(rows),
+    )
+
+
+def cures(summary: Json) -> Table:
+    """Share of the lost points that retraining by the prescription brought back, against controls of equal compute."""
+    rows = [
+        (name, str(of["n"]), _number(of["median"]), _percent(of["share_08"]), _percent(of["harm"]))
+        for name, of in summary["cure"].items()
+    ]
+    ours = summary["cure"]["prescription"]
+    return Table(
+        "Does the prescription cure?",
+        f"Median share of the lost points that came back: {_number(ours['median'])}, over {ours['n']} runs.",
+        ("retrained with", "runs", "median cure", "cure of 0.8 or more", "harmed"),
+        tuple(rows),
+    )
+
+
+def tasks(summary: Json) -> Table:
+    """What the tasks are like."""
+    rows = [
+        (name, of["kind"], "seen" if of["seen"] else "unseen", *(_percent(of[n], 1) for n in METRICS))
+        for name, of in summary["tasks"].items()
+    ]
+    return Table(
+        "What was it tried on?",
+        "Accuracy (ranking: area under the ROC curve) of teacher, healthy student and labels-only student.",
+        ("task", "kind", "", "teacher", "student", "labels only"),
+        tuple(rows),
+    )
+
+
+METRICS = ("teacher", "student", "labels_only")
+
+
+# Cells ----------------------------------------------------------------------------------------------------
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{_percent(value['top3'])} ({value['code']})" if value["code"] else "-"
+    return _number(value) if name in RATIOS else _percent(value)
+
+
+def _percent(value: float | None, digits: int = 0) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _or_one(value: float | None) -> float:
+    return 1.0 if value is None else value
+
+
+def _interval(figure: Json | None) -> str:
+    if figure is None or figure["low"] is None:
+        return ""
+    return f"{100 * figure['low']:.0f} to {100 * figure['high']:.0f} %, n {figure['n']}"
+
+
+def _wanted(target: Json | None) -> str:
+    if target is None:
+        return ""
+    return f"≥ {target['at_least']:g}" if target["at_least"] is not None else f"≤ {target['at_most']:g}"
+
+
+def _met(target: Json | None) -> str:
+    return "" if target is None or target["met"] is None else "met" if target["met"] else "missed"
+
+
+def _mistakes(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in counts.items()) or "-"
