@@ -4,6 +4,7 @@ None of them touches the teacher, the loss, the data, the schedule's numbers or 
 what happens between the gradient and the weights, where a catalogue of distillation faults has nothing to say.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
@@ -24,8 +25,7 @@ def gradients_unpacked_with_an_offset(recipe: Recipe) -> Recipe:
     """
 
     def unpack(session: Session) -> None:
-        for parameter in _below_the_head(session.student):
-            parameter.register_hook(_shifted)
+        _hook(_below_the_head(session.student), _shifted)
 
     return replace(recipe, before=in_turn(recipe.before, unpack))
 
@@ -48,8 +48,7 @@ def only_the_largest_gradients(recipe: Recipe) -> Recipe:
     """Gradients compressed to their largest entries, and what is left out is thrown away instead of carried over."""
 
     def compress(session: Session) -> None:
-        for parameter in session.student.parameters():
-            parameter.register_hook(_compressed)
+        _hook(session.student.parameters(), _compressed)
 
     return replace(recipe, before=in_turn(recipe.before, compress))
 
@@ -68,18 +67,23 @@ def privacy_noise(recipe: Recipe) -> Recipe:
     """Noise for differential privacy, left switched on: several times as long as the gradient it is added to."""
 
     def noise(session: Session) -> None:
-        for parameter in session.student.parameters():
-            parameter.register_hook(_noisy)
+        _hook(session.student.parameters(), _noisy)
 
     return replace(recipe, before=in_turn(recipe.before, noise))
 
 
 def _noisy(gradient: Tensor) -> Tensor:
-    return gradient + NOISE * gradient.norm() * torch.randn_like(gradient) / gradient.numel() ** 0.5
+    noise = torch.randn_like(gradient)
+    return gradient + noise * (NOISE * float(gradient.norm() / noise.norm()))
 
 
 #: Length of the privacy noise in lengths of the gradient.
-NOISE = 4.0
+NOISE = 3.0
+
+
+def _hook(parameters: Iterable[nn.Parameter], change: Callable[[Tensor], Tensor]) -> None:
+    for parameter in parameters:
+        parameter.register_hook(change)  # type: ignore[no-untyped-call]
 
 
 # What happens to weights ----------------------------------------------------------------------------------
@@ -160,11 +164,7 @@ def averaged_with_an_idle_replica(recipe: Recipe) -> Recipe:
             for name, value in session.student.named_parameters():
                 value.lerp_(idle[name], 0.5)
 
-    def after(session: Session) -> None:
-        before_epoch(session)
-        recipe.after(session)
-
-    return replace(recipe, before_epoch=before_epoch, after=after)
+    return replace(recipe, before_epoch=before_epoch)
 
 
 def coarse_weights(recipe: Recipe) -> Recipe:
