@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test lint types contracts check testbed benchmarks clean
+.PHONY: install demo test lint types contracts check testbed bench bench-quick reports benchmarks clean
 
 install: $(STAMP)
 
@@ -34,6 +34,14 @@ check: lint types contracts test   ## what CI runs
 
 testbed: install         ## the whole fault test-bed: every fault, more seeds; prints accuracy and false alarms
 	$(BIN)/python -m tests.testbed
+
+bench: install           ## the fault benchmark: how often is the diagnosis right? An hour the first time, then minutes
+	$(BIN)/kddoctor bench --output reports --readme README.md
+
+bench-quick: install     ## a slice of it in three minutes, against the committed verdicts
+	$(BIN)/kddoctor bench --quick
+
+reports: bench           ## everything below reports/, made anew
 
 benchmarks: install      ## speed and accuracy of the probes, as ratios against peers
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
