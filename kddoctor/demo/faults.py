@@ -198,7 +198,7 @@ FAULTS: tuple[Fault, ...] = (
         "KD502",
         "undertrained-distillation",
         "The schedule was sized for another learning rate.",
-        replace(_SOUND, learning_rate=1e-3),
+        replace(_SOUND, learning_rate=2e-3),
     ),
     Fault(
         "KD505",

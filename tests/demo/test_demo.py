@@ -85,6 +85,14 @@ def test_the_whole_demo(kddoctor: Command, tmp_path: Path) -> None:  # noqa: F81
     assert kddoctor("diagnose", tmp_path / "demo" / f"{DEFAULT}-treated", "--quiet").code == 0
 
 
+def test_a_longer_schedule_is_enough_to_cure_a_short_one(kddoctor: Command, tmp_path: Path) -> None:  # noqa: F811
+    name = "undertrained-distillation"
+    answer = kddoctor("demo", name, "--output", tmp_path)
+    assert answer.code == 0, answer.err
+    told = json.loads((tmp_path / f"{name}-treated" / "treatment.json").read_text(encoding="utf-8"))
+    assert (told["code"], told["verdict_after"]) == ("KD502", "healthy")
+
+
 def test_a_fault_that_only_a_human_can_mend(kddoctor: Command, tmp_path: Path) -> None:  # noqa: F811
     answer = kddoctor("demo", "teacher-weights-not-loaded", "--output", tmp_path)
     assert answer.code == 0
