@@ -354,9 +354,14 @@ def _gaps(run: Run, split: str) -> Any:
 
 
 def _softness(run: Run, loss: object) -> TargetSoftness | None:
-    temperature = run.manifest.distillation.temperature or 1.0
-    if isinstance(loss, LossForensics) and loss.term is not None and loss.term.form.objective.family != "mse":
-        temperature = loss.term.form.teacher_temperature
+    meant = run.manifest.distillation
+    temperature = meant.temperature or (1.0 if meant.loss in ("mse", "none") else None)
+    if isinstance(loss, LossForensics) and loss.term is not None:
+        objective = loss.term.form.objective
+        temperature = (temperature or 1.0) if objective.family == "mse" else loss.term.form.teacher_temperature
+    if temperature is None:
+        # Neither declared nor recovered from the loss: how soft the targets were is not known.
+        return None
     split = held_out_split(run)
     held_out = _soft_targets(run, split, temperature)
     train = _soft_targets(run, "train", temperature) if split != "train" else None

@@ -22,7 +22,10 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
         "call run.step(loss=…, student_logits=…, teacher_logits=…, labels=…) in the loop (steps.safetensors)",
     ),
     "TeacherViews": (("predictions",), "record the teacher's logits in predictions/<split>.safetensors"),
-    "TargetSoftness": (("predictions",), "record the teacher's logits in predictions/train.safetensors"),
+    "TargetSoftness": (
+        ("predictions", "distillation.temperature"),
+        "declare distillation.temperature in kd_run.yaml, with the teacher's logits in predictions/train.safetensors",
+    ),
     "Gaps": (("predictions",), "record teacher and student logits of one split"),
     "TrainGaps": (
         ("predictions/train",),

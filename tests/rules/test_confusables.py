@@ -233,3 +233,13 @@ def test_a_teacher_that_knows_a_little_was_loaded(tmp_path):
     """Untrained networks stay below a tenth of the possible skill; this one has 0.13."""
     found = diagnosed(tmp_path, teacher=b.forgetting(0.77), baseline=b.unchanged)
     assert found.cause_codes[0] == "KD102"
+
+
+def test_targets_of_an_unknown_temperature_are_not_called_one_hot(tmp_path):
+    sharp = {"teacher": b.sharpened(20), "student": b.forgetting(0.1), "steps": 0}
+    found = diagnosed(tmp_path / "unknown", declared={"temperature": None}, **sharp)
+    assert found.cause_codes == []
+    assert [item.needs for item in found.not_examined if item.code == "KD301"] == [
+        ("predictions", "distillation.temperature")
+    ]
+    assert diagnosed(tmp_path / "declared", declared={"temperature": 1.0}, **sharp).cause_codes == ["KD301"]
