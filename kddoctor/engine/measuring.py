@@ -43,6 +43,8 @@ FORENSIC_ELEMENTS = 40_000_000
 PAIRED_ROWS = 20_000
 #: Rounding that a softmax in float32 (or float16) leaves in the sum of a row.
 ROW_SUM = {"F16": 5e-3, "BF16": 3e-2}
+#: Beyond these, the squares and sums that probes take leave the range of float32.
+LARGEST_LOGIT, LARGEST_ACTIVATION = 1e18, 1e12
 
 
 def measure(run: Run) -> Measured:
@@ -72,7 +74,7 @@ def measure(run: Run) -> Measured:
     softness = _softness(run, measured.get(LossForensics))
     if softness is not None:
         measured[TargetSoftness] = softness
-    similarity = _layer_similarity(run)
+    similarity = _layer_similarity(run, student_broke=health.student_nonfinite_rows > 0 or _saw_divergence(run))
     if similarity is not None:
         measured[LayerSimilarity] = similarity
     gaps = measured.get(Gaps)
@@ -94,10 +96,20 @@ def _refuse_broken_teachers(run: Run) -> None:
         assert part is not None
         for name in ("teacher_logits", "teacher_targets", "baseline_logits"):
             array = getattr(part, name)
-            count, row = first_nonfinite(array) if array is not None else (0, -1)
-            if count:
-                found = f"NaN or infinite in {count} places, the first in row {row}"
+            # A labels-only student may have diverged; a frozen teacher has not.
+            largest = np.inf if name == "baseline_logits" else LARGEST_LOGIT
+            found = None if array is None else _unusable(array, largest)
+            if found is not None:
                 raise RunError(part.file, name, found, "finite logits")
+
+
+def _unusable(array: LazyArray, largest: float) -> str | None:
+    """What is wrong with the values of an array, None where nothing is."""
+    count, row = first_nonfinite(array, largest=largest)
+    if not count:
+        return None
+    kind = f"beyond {largest:g}" if np.isfinite(array[row]).all() else "NaN or infinite"
+    return f"{kind} in {count} places, the first in row {row}"
 
 
 def _output_health(run: Run) -> OutputHealth:
@@ -383,18 +395,31 @@ def _soft_targets(run: Run, split: str, temperature: float) -> SoftTargets | Non
     return probe.compute() if rows else None
 
 
-def _layer_similarity(run: Run) -> LayerSimilarity | None:
-    features = run.features(held_out_split(run))
+def _layer_similarity(run: Run, student_broke: bool) -> LayerSimilarity | None:
+    """Layers against layers. Raises RunError for values that are no activations, unless training explains them."""
+    split = held_out_split(run)
+    features = run.features(split)
     if features is None or not features.teacher or not features.student:
         return None
     rows = min(len(array) for array in (*features.teacher.values(), *features.student.values()))
     if rows < 4:
         return None
+    for array in (*features.teacher.values(), *features.student.values()):
+        found = _unusable(array, LARGEST_ACTIVATION)
+        if found is not None and student_broke:
+            return None
+        if found is not None:
+            raise RunError(f"features/{split}.safetensors", array.name, found, "finite activations")
     probe = LayerSimilarityProbe(tuple(features.teacher), tuple(features.student))
     for start in range(0, rows, 256):
         block = slice(start, min(rows, start + 256))
         probe.update(
-            {name: array[block] for name, array in features.teacher.items()},
-            {name: array[block] for name, array in features.student.items()},
+            {name: _as_rows(array[block]) for name, array in features.teacher.items()},
+            {name: _as_rows(array[block]) for name, array in features.student.items()},
         )
     return probe.compute()
+
+
+def _as_rows(block: NDArray[np.floating]) -> NDArray[np.floating]:
+    """[n, d]: a layer of one number for each example comes as [n]."""
+    return block.reshape(len(block), -1)

@@ -40,7 +40,8 @@ def console(stream: TextIO | None = None) -> Console:
 
 
 def supported(text: str, encoding: str | None) -> str:
-    """The same text in the characters that the stream can carry."""
+    """The same text in the characters that the stream can carry, without any that would steer a terminal."""
+    text = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
     try:
         text.encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

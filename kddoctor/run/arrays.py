@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -212,13 +213,13 @@ def _two_step_index(
     return tuple(blocks), tuple(after)
 
 
-def first_nonfinite(array: LazyArray, rows: int = CHUNK_ROWS) -> tuple[int, int]:
-    """How many elements are NaN or infinite, and the first row that holds one (-1 where none does)."""
+def first_nonfinite(array: LazyArray, rows: int = CHUNK_ROWS, largest: float = math.inf) -> tuple[int, int]:
+    """How many elements are NaN, infinite or beyond ±largest, and the first row with one (-1 where there is none)."""
     count, first, start = 0, -1, 0
     if not array.is_float:
         return count, first
     for chunk in array.chunks(rows):
-        bad = ~np.isfinite(chunk)
+        bad = ~(np.isfinite(chunk) & (np.abs(chunk) <= largest))
         found = int(np.count_nonzero(bad))
         if found and first < 0:
             first = start + int(np.argmax(bad.reshape(len(chunk), -1).any(axis=1)))

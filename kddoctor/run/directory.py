@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from kddoctor.errors import RunError
+from kddoctor.errors import RunError, one_line
 from kddoctor.run.arrays import ArrayFile, LazyArray
 from kddoctor.run.features import Features, Inputs, read_features, read_fingerprints, read_inputs
 from kddoctor.run.manifest import MANIFEST_FILE, Manifest, read_manifest
@@ -119,14 +119,17 @@ def load(path: str | Path) -> Run:
     rows, metric_warnings = read_metrics(metrics_path) if metrics_path else ((), ())
     features = _each(root, "features", SPLITS, lambda file, _: read_features(file))
     inputs = _each(root, "inputs", SPLITS, lambda file, _: read_inputs(file))
+    fingerprints = _each(root, "fingerprints", SPLITS, lambda file, _: read_fingerprints(file))
     for kind, counts in (("features", features), ("inputs", inputs)):
         _check_first_rows(kind, {split: part.n for split, part in counts.items()}, predictions)
+    _check_all_rows(fingerprints, predictions)
     array_warnings = (line for part in predictions.values() for line in unknown_arrays(part))
     return Run(
         path=root,
         name=root.resolve().name,
         manifest=manifest,
-        warnings=(*warnings, *array_warnings, *metric_warnings, *_stray_splits(root)),
+        # Names come from the files as they stand there; a control character would reach the terminal.
+        warnings=tuple(map(one_line, (*warnings, *array_warnings, *metric_warnings, *_stray_splits(root)))),
         splits=tuple(predictions),
         steps=read_steps(ArrayFile(steps_path, STEPS_FILE), manifest) if steps_path else None,
         metrics=rows,
@@ -134,7 +137,7 @@ def load(path: str | Path) -> Run:
         _predictions=predictions,
         _features=features,
         _inputs=inputs,
-        _fingerprints=_each(root, "fingerprints", SPLITS, lambda file, _: read_fingerprints(file)),
+        _fingerprints=fingerprints,
         _checkpoints=_each(root, "checkpoints", MODELS, lambda file, _: _whole(file)),
         _has_observations=observations_path is not None,
     )
@@ -176,6 +179,17 @@ def _check_first_rows(kind: str, rows: dict[str, int], predictions: dict[str, Pr
             raise RunError.plain(
                 f"{kind}/{split}.safetensors: holds {n} rows but {part.file} holds {part.n}; "
                 "expected the first rows of the same split."
+            )
+
+
+def _check_all_rows(fingerprints: dict[str, LazyArray], predictions: dict[str, Predictions]) -> None:
+    # Predictions may hold the first rows of a split only; its fingerprints are those of all.
+    for split, hashes in fingerprints.items():
+        part = predictions.get(split)
+        if part is not None and len(hashes) < part.n:
+            raise RunError.plain(
+                f"fingerprints/{split}.safetensors: fingerprint is [{len(hashes)}] but {part.file} holds {part.n} "
+                "rows; expected one for every example of the split."
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from kddoctor.errors import RunError
 from kddoctor.run.manifest_errors import manifest_error, unknown_keys
@@ -19,12 +19,20 @@ FORMAT = 1
 Task = Literal["multiclass", "binary", "multilabel", "ranking", "tokens"]
 Loss = Literal["kl", "reverse-kl", "jsd", "mse", "none", "custom"]
 TASKS_WITH_CLASSES: frozenset[str] = frozenset({"multiclass", "multilabel", "tokens"})
+#: Temperatures outside of these are typing errors, and their powers leave the range of floats.
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1e-6, 1e6
 
 
 def _not_a_boolean(value: object) -> object:
     # YAML reads yes and no as booleans, and pydantic would read those on as 1 and 0.
     if isinstance(value, bool):
         raise ValueError("a number")
+    return value
+
+
+def _a_usable_temperature(value: float) -> float:
+    if not LOWEST_TEMPERATURE <= value <= HIGHEST_TEMPERATURE:
+        raise ValueError(f"a number from {LOWEST_TEMPERATURE:g} to {HIGHEST_TEMPERATURE:g}")
     return value
 
 
@@ -49,13 +57,13 @@ class Section(BaseModel):
 class Distillation(Section):
     """What the user meant to do. Loss, temperature and alpha are None where they were not declared.
 
-    temperature: divides the logits of both models, > 0. alpha: weight of the distillation term, >= 0, with
+    temperature: divides the logits of both models, from 1e-6 to 1e6. alpha: weight of the distillation term, >= 0, with
     1 - alpha on the hard-label term. temperature_squared: the distillation term is meant to carry T^2.
     feature_layers: pairs (teacher layer, student layer).
     """
 
     loss: Loss | None = None
-    temperature: Annotated[Number, Field(gt=0)] | None = None
+    temperature: Annotated[Number, Field(gt=0), AfterValidator(_a_usable_temperature)] | None = None
     alpha: Annotated[Number, Field(ge=0)] | None = None
     temperature_squared: bool = True
     feature_layers: list[tuple[str, str]] = []

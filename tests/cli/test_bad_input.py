@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 VAL = "predictions/val.safetensors"
 STEPS = "steps.safetensors"
+FEATURES = "features/val.safetensors"
 
 
 def edited(file: str, key: str, change: Callable[[np.ndarray], np.ndarray | None]) -> Callable[[Path], None]:
@@ -65,6 +66,33 @@ def no_predictions(run: Path) -> None:
     shutil.rmtree(run / "predictions")
 
 
+def with_layer(name: str, values: np.ndarray) -> Callable[[Path], None]:
+    """Record a layer of the student beside a plain one of the teacher."""
+
+    def spoil(run: Path) -> None:
+        (run / "features").mkdir()
+        rows = np.random.default_rng(0).normal(size=(len(values), 3)).astype(np.float32)
+        save_file({"teacher/block": rows, f"student/{name}": values.astype(np.float32)}, run / FEATURES)
+
+    return spoil
+
+
+def with_temperature(value: str) -> Callable[[Path], None]:
+    def spoil(run: Path) -> None:
+        manifest = run / "kd_run.yaml"
+        manifest.write_text(manifest.read_text().replace("temperature: 4.0", f"temperature: {value}"))
+
+    return spoil
+
+
+def with_fingerprints(rows: int) -> Callable[[Path], None]:
+    def spoil(run: Path) -> None:
+        (run / "fingerprints").mkdir()
+        save_file({"fingerprint": np.arange(rows)}, run / "fingerprints/val.safetensors")
+
+    return spoil
+
+
 #: What was done to a good run, and what the line has to name.
 SPOILED: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "no manifest": (without("kd_run.yaml"), ("kd_run.yaml", "missing")),
@@ -96,6 +124,20 @@ SPOILED: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "logits of whole numbers": (edited(VAL, "teacher_logits", lambda a: a.astype(np.int64)), (VAL, "teacher_logits")),
     "steps without a loss": (edited(STEPS, "loss", lambda a: None), (STEPS, "loss")),
     "too many losses": (edited(STEPS, "loss", lambda a: np.append(a, a)), (STEPS, "loss", "24", "12")),
+    "a teacher of no number that is one": (
+        edited(VAL, "teacher_logits", with_value(1e30)),
+        (VAL, "teacher_logits", "beyond 1e+18", "row 5"),
+    ),
+    "a temperature near zero": (with_temperature("1.0e-300"), ("kd_run.yaml", "temperature", "1e-300", "1e-06")),
+    "a temperature without end": (with_temperature("1.0e+300"), ("kd_run.yaml", "temperature", "1e+300", "1e+06")),
+    "NaN in a layer": (
+        with_layer("fc", np.where(np.arange(600)[:, None] == 7, np.nan, np.ones((600, 2)))),
+        (FEATURES, "student/fc", "NaN", "row 7"),
+    ),
+    "fewer fingerprints than rows": (
+        with_fingerprints(599),
+        ("fingerprints/val.safetensors", "fingerprint", "599", "600"),
+    ),
     "metrics that are no JSON": (text("metrics.jsonl", "{]\n{}\n"), ("metrics.jsonl", "line 1")),
     "observations that are no JSON": (text("observations.json", "{]"), ("observations.json",)),
     "an observation of the wrong type": (
@@ -168,8 +210,21 @@ def one_label(run: Path) -> None:
     edited(VAL, "labels", np.zeros_like)(run)
 
 
+def a_layer_of_one_number(run: Path) -> None:
+    with_layer("fc", np.random.default_rng(1).normal(size=600))(run)
+
+
+def layers_of_a_diverged_student(run: Path) -> None:
+    for split in ("val", "train"):
+        edited(f"predictions/{split}.safetensors", "student_logits", lambda a: np.full_like(a, np.nan))(run)
+    with_layer("fc", np.full((600, 2), np.nan))(run)
+    (run / "observations.json").write_text('{"nonfinite_steps": [3, 4, 5]}')
+
+
 EXTREME = (
     one_row,
+    a_layer_of_one_number,
+    layers_of_a_diverged_student,
     one_step_of_one_row,
     constant_logits,
     huge_logits,
@@ -187,3 +242,27 @@ def test_extreme_but_legal_runs_get_a_verdict(kddoctor, runs, tmp_path, change):
     answer = kddoctor("diagnose", run)
     assert answer.code in (0, 1, 3), answer.err
     assert answer.err == ""
+
+
+def test_a_few_rows_are_too_few_to_call_a_run_healthy(kddoctor, runs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs["healthy"], run)
+    one_row(run)
+    answer = kddoctor("diagnose", run)
+    assert answer.code == 3
+    assert "Too few held-out rows" in answer.out
+    assert "record at least 30 rows in predictions/val.safetensors" in answer.out
+
+
+def test_names_in_a_record_cannot_steer_the_terminal(kddoctor, runs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs["healthy"], run)
+    name = "\\u001b[31mlayer\\nanother line"
+    (run / "observations.json").write_text(f'{{"parameters_without_gradient": ["{name}"]}}')
+    with (run / "kd_run.yaml").open("a") as manifest:
+        manifest.write('"\\e[31mkey\\nanother line": 1\n')
+    for how in ("-v", "-q"):
+        answer = kddoctor("diagnose", run, how)
+        assert "layer another line" in " ".join(answer.out.split())
+        assert "\x1b" not in answer.out + answer.err
+    assert answer.out.count("\n") == answer.err.count("\n") == 1
