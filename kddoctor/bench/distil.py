@@ -236,7 +236,7 @@ def _optimizer(recipe: Recipe, session: Session) -> Optimizer:
 
 
 def _teacher(task: Task, meant: TeacherRecipe, seed: int) -> dict[str, Tensor]:
-    data = task.data().teacher
+    data = meant.data(task.data().teacher)
     if meant.examples is not None:
         data = TensorDataset(*(tensor[: meant.examples] for tensor in data.tensors))
     torch.manual_seed(seed + 104729)
@@ -249,9 +249,8 @@ def _teacher(task: Task, meant: TeacherRecipe, seed: int) -> dict[str, Tensor]:
         weight_decay=meant.weight_decay,
         optimizer="adam",
         schedule="cosine",
-        ce_loss=lambda logits, labels: nn.functional.cross_entropy(
-            logits, labels, label_smoothing=meant.label_smoothing
-        ),
+        ce_loss=meant.loss
+        or (lambda logits, labels: nn.functional.cross_entropy(logits, labels, label_smoothing=meant.label_smoothing)),
     )
     return _fit(task, plain, Session(teacher, teacher, data, data, meant.batch_size, seed))
 
@@ -296,7 +295,7 @@ def _recorder(
         temperature_squared=recipe.temperature_squared,
         task=task.kind,
         num_classes=task.classes,
-        layers=task.layers or None,
+        layers=_layers(task, session) or None,
         baseline=alone,
         training={
             "epochs": recipe.epochs,
@@ -312,6 +311,16 @@ def _recorder(
         code_files={"script.py": SCRIPT.format(task=task.name, width=recipe.width)} if code else None,
         save_checkpoints=code,
     )
+
+
+def _layers(task: Task, session: Session) -> dict[str, list[str]]:
+    """The task's layers, as far as both models still are what the task made."""
+    models = {"teacher": session.teacher, "student": session.student}
+    found = {
+        role: [name for name in names if name in dict(models[role].named_modules())]
+        for role, names in task.layers.items()
+    }
+    return found if all(found.values()) else {}
 
 
 @torch.no_grad()

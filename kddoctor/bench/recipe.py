@@ -17,18 +17,6 @@ if TYPE_CHECKING:
 Schedule = Literal["constant", "cosine", "warm-restarts", "step"]
 
 
-@dataclass(frozen=True)
-class TeacherRecipe:
-    """How the teacher was trained, long before. examples: how many of its rows it was shown (None: all)."""
-
-    epochs: int = 10
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.0
-    examples: int | None = None
-    label_smoothing: float = 0.0
-
-
 # The sound version of each line ---------------------------------------------------------------------------
 
 
@@ -78,6 +66,23 @@ def nothing(_session: "Session") -> None:
 def unchanged(inputs: Tensor) -> Tensor:
     """Inputs as they are."""
     return inputs
+
+
+@dataclass(frozen=True)
+class TeacherRecipe:
+    """How the teacher was trained, long before. examples: how many of its rows it was shown (None: all).
+
+    data: what happened to its training set. loss: what it was trained on (None: cross-entropy, smoothed as said).
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.0
+    examples: int | None = None
+    label_smoothing: float = 0.0
+    data: Callable[[TensorDataset], TensorDataset] = the_same
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
