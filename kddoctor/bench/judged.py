@@ -6,6 +6,8 @@ from typing import Any
 
 #: The truth of a fault outside the catalogue.
 OUTSIDE = ("?",)
+#: The label of a run that has nothing wrong with it.
+HEALTHY = "healthy"
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,15 @@ class Example:
     config: Mapping[str, Any]
     twin_config: Mapping[str, Any]
 
+    @property
+    def label(self) -> str:
+        """The one class that a classifier learns: the primary code, or ``HEALTHY``."""
+        return self.truth[0] if self.truth else HEALTHY
+
 
 @dataclass(frozen=True)
 class Judgement:
-    """ranked: codes, most likely first. confidence: that the verdict and the first code are right."""
+    """ranked: codes, most likely first. confidence: in the first of them, 0 where the run is not called sick."""
 
     sick: bool
     ranked: tuple[str, ...]
@@ -37,3 +44,11 @@ class Judgement:
 Judge = Callable[[Example], Judgement]
 #: From examples whose truth is known to a judge of others.
 Fit = Callable[[Sequence[Example]], Judge]
+
+
+def judgement_of(shares: Mapping[str, float]) -> Judgement:
+    """From the share that each label has, ``HEALTHY`` among them; of equal shares the first in the mapping counts."""
+    ranked = [label for label in sorted(shares, key=lambda label: -shares[label]) if shares[label] > 0]
+    sick = bool(ranked) and ranked[0] != HEALTHY
+    codes = tuple(label for label in ranked if label != HEALTHY)
+    return Judgement(sick, codes, float(shares[codes[0]]) if sick else 0.0)

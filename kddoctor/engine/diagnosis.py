@@ -7,9 +7,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from kddoctor.engine.explaining import explain_away
 from kddoctor.engine.measuring import measure
-from kddoctor.engine.reasoning import differential
+from kddoctor.engine.reasoning import Explain, Weigh, differential
 from kddoctor.engine.types import Differential, Hypothesis, Outcome, Plan, Role
+from kddoctor.engine.weighing import weigh
 from kddoctor.errors import one_line
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import declared_form
@@ -173,9 +175,11 @@ def judge(
     select: Sequence[str] = (),
     ignore: Container[str] = (),
     warnings: tuple[str, ...] = (),
+    weigh: Weigh = weigh,
+    explain: Explain = explain_away,
 ) -> Diagnosis:
     """Say what is wrong with the run of this name, from its measurements alone."""
-    found = differential(measured, select, ignore)
+    found = differential(measured, select, ignore, weigh=weigh, explain=explain)
     outcome = measured[Outcome]
     assert isinstance(outcome, Outcome)
     findings = _findings(found)

@@ -1,20 +1,33 @@
 """Runs the rules, weighs what they found, and settles on one differential."""
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from kddoctor.engine.explaining import BELIEVED, MENTIONED, explain_away, order
 from kddoctor.engine.residual import weigh_residual
 from kddoctor.engine.types import Differential, Hypothesis
 from kddoctor.engine.weighing import PRIOR, weigh
-from kddoctor.rules.finding import NotExamined
+from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.registry import Rule, all_rules
+
+#: From the finding of a rule to a hypothesis.
+Weigh = Callable[[Rule, Finding], Hypothesis]
+#: From what is believed to (causes, symptoms).
+Explain = Callable[[Sequence[Hypothesis]], tuple[list[Hypothesis], list[Hypothesis]]]
 
 
 def differential(
-    measured: Mapping[type, object], select: Sequence[str] = (), ignore: Container[str] = ()
+    measured: Mapping[type, object],
+    select: Sequence[str] = (),
+    ignore: Container[str] = (),
+    *,
+    weigh: Weigh = weigh,
+    explain: Explain = explain_away,
 ) -> Differential:
-    """Judge every rule (or the selected ones) and put all explanations side by side."""
+    """Judge every rule (or the selected ones) and put all explanations side by side.
+
+    weigh, explain: other ways to do so, for the benchmark to show what these are worth.
+    """
     hypotheses: list[Hypothesis] = []
     not_examined: list[tuple[Rule, NotExamined]] = []
     for code, rule in all_rules().items():
@@ -26,7 +39,7 @@ def differential(
         else:
             hypotheses.append(weigh(rule, result))
     believed = [h for h in hypotheses if h.confidence >= BELIEVED]
-    causes, symptoms = explain_away(believed)
+    causes, symptoms = explain(believed)
     rest = [h for h in hypotheses if h.confidence < BELIEVED]
     suspects = [h for h in rest if h.finding.supporting and h.confidence >= MENTIONED]
     refuted = [h for h in rest if h not in suspects and h.log_odds < PRIOR]

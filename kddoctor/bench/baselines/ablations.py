@@ -1,0 +1,61 @@
+"""kddoctor itself, whole and without some of its parts, on measurements that were made before."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from kddoctor.bench.judged import Judgement
+from kddoctor.engine.diagnosis import Diagnosis, judge
+from kddoctor.engine.explaining import order
+from kddoctor.engine.types import Hypothesis, Outcome
+from kddoctor.engine.weighing import weigh
+from kddoctor.probes.learning_curve import LearningCurve
+from kddoctor.rules.finding import Finding
+from kddoctor.rules.registry import Rule
+from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
+
+Measurements = Mapping[type, object]
+Ablation = Callable[[Measurements], Judgement]
+
+#: What is known of a run without running anything on its arrays. The outcome only decides healthy or inconclusive.
+WITHOUT_PROBES = (Manifest, Observations, LearningCurve, Outcome)
+
+
+def full(measured: Measurements) -> Judgement:
+    """The whole engine."""
+    return judgement(judge("run", measured))
+
+
+def no_probes(measured: Measurements) -> Judgement:
+    """Only the manifest, what the recorder saw, and the learning curve."""
+    return judgement(judge("run", {kind: measured[kind] for kind in WITHOUT_PROBES if kind in measured}))
+
+
+def no_negative_evidence(measured: Measurements) -> Judgement:
+    """Nothing speaks against a code."""
+    return judgement(judge("run", measured, weigh=weigh_support))
+
+
+def no_explaining_away(measured: Measurements) -> Judgement:
+    """Whatever is believed is a cause."""
+    return judgement(judge("run", measured, explain=all_causes))
+
+
+def weigh_support(rule: Rule, finding: Finding) -> Hypothesis:
+    """A finding weighed by its supporting evidence alone."""
+    return weigh(rule, replace(finding, evidence=finding.supporting))
+
+
+def all_causes(believed: Sequence[Hypothesis]) -> tuple[list[Hypothesis], list[Hypothesis]]:
+    """(causes, symptoms) of which no symptom is one."""
+    return order(believed), []
+
+
+def judgement(diagnosis: Diagnosis) -> Judgement:
+    """Causes first, then suspicions, then symptoms."""
+    causes = [f for f in diagnosis.causes if f.severity != "note"]
+    ranked = [f.code for f in causes]
+    for role in ("contributor", "symptom"):
+        ranked += [f.code for f in diagnosis.findings if f.role == role]
+    sick = diagnosis.verdict == "sick"
+    return Judgement(sick, tuple(dict.fromkeys(ranked)), causes[0].confidence if sick else 0.0)
