@@ -6,7 +6,7 @@ from kddoctor.bench.fault import Fault, Level
 from kddoctor.bench.recipe import Recipe
 
 #: Rows that the teacher was fine-tuned on, or the factor on its learning rate, by level.
-EXAMPLES = {Level.MILD: 120, Level.MODERATE: 60, Level.SEVERE: 30}
+EXAMPLES = {Level.MILD: 300, Level.MODERATE: 120, Level.SEVERE: 40}
 RATE = {Level.MILD: 0.5, Level.MODERATE: 0.3, Level.SEVERE: 0.15}
 
 
