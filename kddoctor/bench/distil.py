@@ -110,6 +110,8 @@ BASELINE_FIELDS = (
     "clip",
     "width",
     "make_student",
+    "change_student",
+    "split",
     "train_set",
     "augment",
 )
@@ -206,7 +208,7 @@ class _Factor:
 
 
 def _session(task: Task, recipe: Recipe, teacher: nn.Module, seed: int) -> Session:
-    data = task.data()
+    data = recipe.split(task.data())
     student = _student(task, recipe, seed, teacher)
     session = Session(
         teacher=teacher,
@@ -223,8 +225,8 @@ def _session(task: Task, recipe: Recipe, teacher: nn.Module, seed: int) -> Sessi
 def _student(task: Task, recipe: Recipe, seed: int, teacher: nn.Module | None = None) -> nn.Module:
     torch.manual_seed(seed)
     if recipe.make_student is not None:
-        return recipe.make_student(task.make_teacher() if teacher is None else teacher)
-    return task.make_student(recipe.width)
+        return recipe.change_student(recipe.make_student(task.make_teacher() if teacher is None else teacher))
+    return recipe.change_student(task.make_student(recipe.width))
 
 
 def _optimizer(recipe: Recipe, session: Session) -> Optimizer:
@@ -257,7 +259,7 @@ def _teacher(task: Task, meant: TeacherRecipe, seed: int) -> dict[str, Tensor]:
 
 def _alone(task: Task, plain: Recipe, seed: int) -> dict[str, Tensor]:
     student = _student(task, plain, seed)
-    data = task.data()
+    data = plain.split(task.data())
     session = Session(student, student, plain.train_set(data.train), data.val, plain.batch_size, seed)
     torch.manual_seed(seed + 1)
     return _fit(task, plain, session)
@@ -304,6 +306,7 @@ def _recorder(
             "learning_rate": recipe.learning_rate,
             "seed": seed,
         },
+        targets=recipe.wanted,
         max_steps=24,
         max_examples=1000,
         feature_examples=256,

@@ -1,6 +1,6 @@
 """A distillation as its author wrote it, line by line. Every line is sound by default; a fault replaces some."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +13,7 @@ from kddoctor.bench.rows import class_rows
 
 if TYPE_CHECKING:
     from kddoctor.bench.session import Batch, Session
+    from kddoctor.bench.task import Data
 
 Schedule = Literal["constant", "cosine", "warm-restarts", "step"]
 
@@ -23,6 +24,16 @@ Schedule = Literal["constant", "cosine", "warm-restarts", "step"]
 def the_same(data: TensorDataset) -> TensorDataset:
     """The data set as it is."""
     return data
+
+
+def as_split(data: "Data") -> "Data":
+    """Training and validation rows as the task splits them."""
+    return data
+
+
+def as_built(student: nn.Module) -> nn.Module:
+    """The student as the task builds it."""
+    return student
 
 
 def load_strictly(teacher: nn.Module, state: dict[str, Tensor]) -> None:
@@ -89,7 +100,9 @@ class TeacherRecipe:
 class Recipe:
     """One script. temperature, alpha, loss, temperature_squared, epochs, … are what the manifest will say.
 
-    train_set, val_set: what happens to the data before the loop. load_teacher: the checkpoint into a new teacher.
+    split: the rows to training and validation. train_set, val_set: what happens to the data before the loop.
+    load_teacher: the checkpoint into a new teacher. change_student: what a new student goes through, in place or not.
+    wanted: the user's own targets.
     before: once, when both models exist. before_epoch: at the start of each epoch. parameters: for the optimizer.
     augment: the training batch for both models (on top of the task's own). targets: what the loss takes for the
     teacher's logits. rows: logits and labels to class rows. kd_loss, ce_loss, mix: the loss. hint: a feature loss,
@@ -110,10 +123,13 @@ class Recipe:
     clip: float | None = None
     width: float = 1.0
     teacher: TeacherRecipe = TeacherRecipe()
+    wanted: Mapping[str, float] | None = None
+    split: Callable[["Data"], "Data"] = as_split
     train_set: Callable[[TensorDataset], TensorDataset] = the_same
     val_set: Callable[[TensorDataset], TensorDataset] = the_same
     load_teacher: Callable[[nn.Module, dict[str, Tensor]], None] = load_strictly
     make_student: Callable[[nn.Module], nn.Module] | None = None
+    change_student: Callable[[nn.Module], nn.Module] = as_built
     before: Callable[["Session"], None] = eval_and_freeze
     before_epoch: Callable[["Session"], None] = train_student
     parameters: Callable[["Session"], Iterable[nn.Parameter]] = student_parameters
