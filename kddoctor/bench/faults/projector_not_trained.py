@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from kddoctor.bench.fault import Fault, Level
-from kddoctor.bench.hints import features_that_count, new_projector, relative_error, with_hint
+from kddoctor.bench.hints import features_that_count, relative_error, with_hint
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
@@ -23,7 +23,7 @@ def made_anew_each_step(recipe: Recipe, level: Level) -> Recipe:
 
     def hint(session: Session, batch: Batch) -> Tensor:
         student, teacher = features_that_count(session, batch)
-        session.notes["projector"] = new_projector(student.shape[-1], teacher.shape[-1])
+        session.notes["projector"] = nn.Linear(student.shape[-1], teacher.shape[-1])
         return relative_error(session.notes["projector"](student), teacher)
 
     return replace(with_hint(recipe, WEIGHT[level]), parameters=recipe.parameters, hint=hint)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kddoctor.bench.fault import Fault, Level
@@ -39,9 +40,10 @@ def computed_in_numpy(recipe: Recipe, _level: Level) -> Recipe:
     return replace(recipe, kd_loss=kd_loss)
 
 
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+def _probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    powers: NDArray[np.float64] = np.exp(logits - logits.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
 
 
 FAULT = Fault("KD111", seen=(detached,), unseen=(added_as_a_number, computed_in_numpy), knob=False)

@@ -1,7 +1,8 @@
 """KD104: the teacher learns along with the student."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -9,29 +10,28 @@ from kddoctor.bench.fault import Fault, Level
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
-#: Share of the teacher's parameters, from the last one, that were left out of the freeze.
-SHARE = {Level.MILD: 0.0, Level.MODERATE: 0.5, Level.SEVERE: 1.0}
-#: Share of the epochs after which a callback for gradual unfreezing takes hold of the teacher as well.
-FROZEN_FOR = {Level.MILD: 0.7, Level.MODERATE: 0.4, Level.SEVERE: 0.1}
+#: Learning rate of the teacher's parameters, as a share of the student's.
+RATE = {Level.MILD: 1e-4, Level.MODERATE: 1e-3, Level.SEVERE: 5e-3}
+#: The same where they learn for the last part of the run only, and that part of the epochs.
+LATE_RATE = {Level.MILD: 1e-3, Level.MODERATE: 3e-3, Level.SEVERE: 1e-2}
+LATE = 0.5
 
 
-def _with_gradients(session: Session, batch: Batch) -> Tensor:
+def _live(session: Session, batch: Batch) -> Tensor:
     logits: Tensor = session.teacher(batch.inputs)
     return logits
 
 
 def both_in_the_optimizer(recipe: Recipe, level: Level) -> Recipe:
-    """One module holds both, the optimizer gets all its parameters, and only the teacher's lower part is frozen."""
+    """One module holds both; the optimizer gets all its parameters, at a lower rate those that were pre-trained."""
 
     def before(session: Session) -> None:
         session.teacher.eval()
         session.student.train()
-        parameters = list(session.teacher.parameters())
-        free = max(2, round(SHARE[level] * len(parameters)))
-        for parameter in parameters[:-free]:
-            parameter.requires_grad_(False)
 
-    return replace(recipe, before=before, parameters=_all_parameters, targets=_with_gradients)
+    return replace(
+        recipe, before=before, parameters=_with_teacher_at(RATE[level] * recipe.learning_rate), targets=_live
+    )
 
 
 def unfrozen_by_a_callback(recipe: Recipe, level: Level) -> Recipe:
@@ -40,14 +40,20 @@ def unfrozen_by_a_callback(recipe: Recipe, level: Level) -> Recipe:
     def before_epoch(session: Session) -> None:
         recipe.before_epoch(session)
         epoch = session.notes["epoch"] = session.notes.get("epoch", -1) + 1
-        if epoch >= round(FROZEN_FOR[level] * recipe.epochs):
+        if epoch >= LATE * recipe.epochs:
             nn.ModuleList([session.student, session.teacher]).requires_grad_(True)
 
-    return replace(recipe, before_epoch=before_epoch, parameters=_all_parameters, targets=_with_gradients)
+    rate = LATE_RATE[level] * recipe.learning_rate
+    return replace(recipe, before_epoch=before_epoch, parameters=_with_teacher_at(rate), targets=_live)
 
 
-def _all_parameters(session: Session) -> Iterable[nn.Parameter]:
-    return nn.ModuleList([session.student, session.teacher]).parameters()
+def _with_teacher_at(rate: float) -> Callable[[Session], Iterable[nn.Parameter]]:
+    def parameters(session: Session) -> Iterable[nn.Parameter]:
+        groups = [{"params": session.student.parameters()}, {"params": session.teacher.parameters(), "lr": rate}]
+        # Optimizers take groups as well, each with a rate of its own.
+        return cast(Iterable[nn.Parameter], groups)
+
+    return parameters
 
 
 FAULT = Fault("KD104", seen=(both_in_the_optimizer,), unseen=(unfrozen_by_a_callback,))

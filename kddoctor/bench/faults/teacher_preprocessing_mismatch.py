@@ -13,13 +13,17 @@ from kddoctor.bench.recipe import Recipe, run_teacher
 from kddoctor.bench.session import Batch, Session
 
 #: Mean and standard deviation by which the student's pipeline normalises images of values between 0 and 1.
-NORMALISED = {Level.MILD: (0.2, 0.6), Level.MODERATE: (0.3, 0.4), Level.SEVERE: (0.5, 0.25)}
+NORMALISED = {Level.MILD: (0.15, 0.7), Level.MODERATE: (0.2, 0.55), Level.SEVERE: (0.3, 0.4)}
 #: Share of a text that the student's tokenizer keeps before it pads.
 KEPT = {Level.MILD: 0.6, Level.MODERATE: 0.35, Level.SEVERE: 0.15}
 #: Largest value of a pixel, where the teacher knows it as 1.
-LARGEST = {Level.MILD: 0.5, Level.MODERATE: 0.3, Level.SEVERE: 0.15}
+LARGEST = {Level.MILD: 0.75, Level.MODERATE: 0.6, Level.SEVERE: 0.3}
 #: Share of a text's length by which padding stands before it rather than after it.
 BEFORE = {Level.MILD: 0.1, Level.MODERATE: 0.3, Level.SEVERE: 0.6}
+
+#: Size to which images are brought, as a share of their own; and one word of how many is kept.
+RESIZED = {Level.MILD: 0.9, Level.MODERATE: 0.7, Level.SEVERE: 0.4}
+STEP = {Level.MILD: 2, Level.MODERATE: 3, Level.SEVERE: 5}
 
 
 def pipeline_of_the_student(recipe: Recipe, level: Level) -> Recipe:
@@ -61,7 +65,7 @@ def _older(inputs: Tensor, level: Level) -> Tensor:
 
 
 def resized_for_the_teacher(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher's wrapper brings inputs to a size that it was not trained at: blurred, or words merged."""
+    """The teacher's wrapper brings inputs to a size that it was not trained at: blurred, or thinned."""
 
     def wrap(session: Session) -> None:
         session.teacher.register_forward_pre_hook(lambda _module, inputs: (_resized(inputs[0], level), *inputs[1:]))
@@ -73,18 +77,13 @@ def _resized(inputs: Tensor, level: Level) -> Tensor:
     if inputs.is_floating_point():
         size = inputs.shape[-2:]
         small = [max(2, round(length * RESIZED[level])) for length in size]
-        return F.interpolate(F.interpolate(inputs, small, mode="bilinear"), size, mode="nearest")
-    # Every second word of what is kept, as where sub-words of another tokenizer are dropped.
+        return F.interpolate(F.interpolate(inputs, small, mode="bilinear"), size, mode="bilinear")
+    # One word of several, as where a text is thinned to fit another length.
     step = STEP[level]
     thinned = torch.zeros_like(inputs)
     kept = inputs[:, ::step]
     thinned[:, : kept.shape[1]] = kept
     return thinned
-
-
-#: Size to which images are brought, as a share of their own; and one word of how many is kept.
-RESIZED = {Level.MILD: 0.75, Level.MODERATE: 0.5, Level.SEVERE: 0.3}
-STEP = {Level.MILD: 2, Level.MODERATE: 3, Level.SEVERE: 5}
 
 
 # Sequences of tokens have codes of their own for tokenizers and truncation.

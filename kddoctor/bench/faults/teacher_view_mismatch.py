@@ -9,11 +9,12 @@ from kddoctor.bench.fault import Fault, Level
 from kddoctor.bench.recipe import Recipe, run_teacher
 from kddoctor.bench.session import Batch, Session
 
-#: How far a view is moved, as a share of an image's side; and which share of a text's words is dropped.
-MOVED = {Level.MILD: 0.12, Level.MODERATE: 0.25, Level.SEVERE: 0.38}
+#: How far an image is moved at most, as a share of its side, and how many of them are; share of words dropped.
+FARTHEST = 0.12
+MOVED = {Level.MILD: 0.1, Level.MODERATE: 0.3, Level.SEVERE: 1.0}
 DROPPED = {Level.MILD: 0.15, Level.MODERATE: 0.35, Level.SEVERE: 0.6}
 #: Side of the hole cut into an image, and length of the hole in a text, as a share of it.
-HOLE = {Level.MILD: 0.3, Level.MODERATE: 0.5, Level.SEVERE: 0.75}
+HOLE = {Level.MILD: 0.15, Level.MODERATE: 0.3, Level.SEVERE: 0.45}
 
 
 def cached_plain_view(recipe: Recipe, level: Level) -> Recipe:
@@ -30,9 +31,9 @@ def cached_plain_view(recipe: Recipe, level: Level) -> Recipe:
 
 
 def _moved(images: Tensor, share: float) -> Tensor:
-    """Each image by up to so much in either direction; what leaves on one side is lost."""
-    most = max(1, round(share * images.shape[-1]))
-    ways = torch.randint(-most, most + 1, (len(images), 2)).tolist()
+    """This share of the images, each in a direction of its own; what leaves on one side is lost."""
+    most = max(1, round(FARTHEST * images.shape[-1]))
+    ways = (torch.randint(-most, most + 1, (len(images), 2)) * (torch.rand(len(images), 1) < share)).tolist()
     moved = torch.zeros_like(images)
     height, width = images.shape[-2:]
     for number, (down, right) in enumerate(ways):
