@@ -9,6 +9,7 @@ from kddoctor.engine.explaining import order
 from kddoctor.engine.types import Hypothesis, Outcome
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.learning_curve import LearningCurve
+from kddoctor.probes.output_health import OutputHealth
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import Rule
 from kddoctor.run.manifest import Manifest
@@ -17,8 +18,11 @@ from kddoctor.run.observations import Observations
 Measurements = Mapping[type, object]
 Ablation = Callable[[Measurements], Judgement]
 
-#: What is known of a run without running anything on its arrays. The outcome only decides healthy or inconclusive.
+#: What is known of a run without looking at its arrays. No rule reads the outcome; it only tells healthy from
+#: inconclusive.
 WITHOUT_PROBES = (Manifest, Observations, LearningCurve, Outcome)
+#: No row was looked at.
+UNSEEN = OutputHealth(rows=0, student_nonfinite_rows=0.0, teacher_nonfinite_rows=0.0)
 
 
 def full(measured: Measurements) -> Judgement:
@@ -28,7 +32,8 @@ def full(measured: Measurements) -> Judgement:
 
 def no_probes(measured: Measurements) -> Judgement:
     """Only the manifest, what the recorder saw, and the learning curve."""
-    return judgement(judge("run", {kind: measured[kind] for kind in WITHOUT_PROBES if kind in measured}))
+    known = {kind: measured[kind] for kind in WITHOUT_PROBES if kind in measured}
+    return judgement(judge("run", {**known, OutputHealth: UNSEEN}))
 
 
 def no_negative_evidence(measured: Measurements) -> Judgement:
