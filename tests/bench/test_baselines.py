@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 
 from kddoctor.bench.baselines import ablations, config_diff, majority, nearest, trainproof, trainspotter, trees
 from kddoctor.bench.baselines.features import MEASUREMENTS, features_of
+from kddoctor.bench.baselines.trainer_state import trainer_state
 from kddoctor.bench.judged import OUTSIDE, Example, Judgement
 from kddoctor.engine import diagnose
 from kddoctor.engine.explaining import explain_away
@@ -199,6 +201,13 @@ def test_a_diverged_log_is_sick_of_divergence(name, log):
     assert said.sick
     assert "KD505" in said.ranked[:2]
     assert said == judge(example(metrics=BAD_LOGS[log]))
+
+
+def test_a_log_holds_means_over_several_steps():
+    with trainer_state(GOOD_LOG) as path:
+        entries = [entry for entry in json.loads(path.read_text())["log_history"] if "loss" in entry]
+    assert len(entries) == 50
+    assert entries[0]["loss"] == pytest.approx(np.mean([row["loss"] for row in GOOD_LOG[:4]]))
 
 
 @pytest.mark.parametrize("name", LOG_READERS)

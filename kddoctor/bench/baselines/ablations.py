@@ -32,7 +32,7 @@ def full(measured: Measurements) -> Judgement:
 
 def no_probes(measured: Measurements) -> Judgement:
     """Only the manifest, what the recorder saw, and the learning curve."""
-    known = {kind: measured[kind] for kind in WITHOUT_PROBES if kind in measured}
+    known: dict[type, object] = {kind: measured[kind] for kind in WITHOUT_PROBES if kind in measured}
     return judgement(judge("run", {**known, OutputHealth: UNSEEN}))
 
 
