@@ -13,18 +13,20 @@ from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Session
 
-#: Micro-batches of a step, and devices that share a model.
-PARTS = {Level.MILD: 4, Level.MODERATE: 8, Level.SEVERE: 32}
+#: Micro-batches of a step whose gradients are added up.
+ADDED = {Level.MILD: 4, Level.MODERATE: 5, Level.SEVERE: 8}
+#: Micro-batches, or devices that share a model, by whose number a gradient is divided once too often.
+DIVIDED = {Level.MILD: 6, Level.MODERATE: 16, Level.SEVERE: 48}
 
 
 def divided_twice(recipe: Recipe, level: Level) -> Recipe:
     """The loop divides by the accumulation steps, and so does the trainer: gradients are that much too small."""
-    return _with_gradients_times(recipe, 1 / PARTS[level])
+    return _with_gradients_times(recipe, 1 / DIVIDED[level])
 
 
 def summed_over_micro_batches(recipe: Recipe, level: Level) -> Recipe:
     """The means of the micro-batches are summed and never divided by their number."""
-    return _with_gradients_times(recipe, float(PARTS[level]))
+    return _with_gradients_times(recipe, float(ADDED[level]))
 
 
 def _with_gradients_times(recipe: Recipe, factor: float) -> Recipe:
@@ -44,7 +46,7 @@ def averaged_over_devices_that_hold_nothing(recipe: Recipe, level: Level) -> Rec
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
         value = recipe.kd_loss(student, teacher, t)
-        share = 1 / PARTS[level]
+        share = 1 / DIVIDED[level]
         # The value of the term, with a share of its gradient.
         return share * value + (1 - share) * value.detach()
 

@@ -11,7 +11,7 @@ from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
 
 #: Weight of the teacher in the mixture. At 0 and at 1 the divergence is 0, where people expect a plain KL.
-BETA = {Level.MILD: 0.03, Level.MODERATE: 0.01, Level.SEVERE: 1e-4}
+BETA = {Level.MILD: 0.05, Level.MODERATE: 0.02, Level.SEVERE: 1e-4}
 
 
 def _jsd(student: Tensor, teacher: Tensor, beta: float) -> Tensor:

@@ -1,8 +1,10 @@
-"""KD213: the loss is right on paper, and underflows, divides by nothing or rounds to noise in floating point."""
+"""KD213: the loss is right on paper, and overflows, underflows or rounds to noise in floating point."""
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kddoctor.bench.fault import Fault, Level
 from kddoctor.bench.losses import log_p, p
@@ -24,12 +26,28 @@ def _softened(probabilities: Tensor, t: float) -> Tensor:
     return powers / powers.sum(1, keepdim=True)
 
 
-def mean_over_no_rows(recipe: Recipe, _level: Level) -> Recipe:
-    """Only rows count on which the two disagree; the mean over none of them, once the student is good, is 0 / 0."""
+def exponentials_without_a_maximum(recipe: Recipe, _level: Level) -> Recipe:
+    """exp() of the logits in half precision, then the power: above 11 it is infinite."""
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        each = (p(teacher / t) * (log_p(teacher / t) - log_p(student / t))).sum(1)
-        return t**2 * each[student.argmax(1) != teacher.argmax(1)].mean()
+        answers, targets = (_softened(logits.half().exp(), t).float() for logits in (student, teacher))
+        return F.kl_div((answers + TINY).log(), targets, reduction="batchmean") * t * t
+
+    return replace(recipe, kd_loss=kd_loss)
+
+
+#: Added before a logarithm.
+TINY = 1e-8
+
+
+def guarded_by_where(recipe: Recipe, _level: Level) -> Recipe:
+    """where() keeps the logarithm of 0 out of the value of the loss; in its gradient it still is."""
+
+    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        answers = _softened(p(student.half()), t)
+        logarithms = torch.where(answers > 0, answers.log(), 0.0).float()
+        targets = p(teacher / t)
+        return t**2 * (targets * (log_p(teacher / t) - logarithms)).sum(1).mean()
 
     return replace(recipe, kd_loss=kd_loss)
 
@@ -49,6 +67,6 @@ def difference_of_entropies(recipe: Recipe, _level: Level) -> Recipe:
 FAULT = Fault(
     "KD213",
     seen=(powers_of_half_probabilities,),
-    unseen=(mean_over_no_rows, difference_of_entropies),
+    unseen=(exponentials_without_a_maximum, guarded_by_where, difference_of_entropies),
     knob=False,
 )

@@ -12,7 +12,7 @@ from kddoctor.bench.recipe import Recipe
 #: How many times the task's own temperature.
 TIMES = {Level.MILD: 10.0, Level.MODERATE: 40.0, Level.SEVERE: 200.0}
 #: The same, where no T² makes up for it.
-TIMES_UNSCALED = {Level.MILD: 3.0, Level.MODERATE: 6.0, Level.SEVERE: 15.0}
+TIMES_UNSCALED = {Level.MILD: 2.0, Level.MODERATE: 5.0, Level.SEVERE: 15.0}
 
 
 def copied_from_a_sweep(recipe: Recipe, level: Level) -> Recipe:
