@@ -131,7 +131,7 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
                 treat(load(sick), output, diagnosis=given, quiet=True)
             except KDDoctorError:
                 continue
-            found.append(Cure(case.key, means, before, metric_of(output), healthy))  # type: ignore[arg-type]
+            found.append(Cure(case.key, means, before, metric_of(output), healthy))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from kddoctor.bench.baselines import ablations, config_diff, majority, nearest, trainproof, trainspotter, trees
 from kddoctor.bench.baselines.features import features_of
 from kddoctor.bench.gate import Gate, Severity
-from kddoctor.bench.judged import Example, Judgement
+from kddoctor.bench.judged import OUTSIDE, Example, Judgement
 from kddoctor.bench.judging import Result
 from kddoctor.bench.measuring import measure_case
 from kddoctor.bench.recording import Cache
@@ -63,13 +63,13 @@ def _measurements(result: Result, cache: Cache) -> Mapping[type, object]:
 
 
 def _example(result: Result, cache: Cache) -> Example:
-    case = result.case
+    case, metrics = result.case, _metrics(result, cache)
     return Example(
         run=case.key,
         task=case.task,
         truth=case.truth or (() if case.sound else ("?",)),
-        features=features_of(_measurements(result, cache)),
-        metrics=_metrics(result, cache),
+        features=features_of(_measurements(result, cache), metrics),
+        metrics=metrics,
         config=_config(result, cache),
         twin_config=_config(replace(result, case=case.twin), cache),
     )
@@ -92,12 +92,14 @@ def _config(result: Result, cache: Cache) -> dict[str, Any]:
 
 
 def _instead(result: Result, said: Judgement) -> Result:
-    causes = said.ranked if said.sick else ()
+    ranked = tuple(code for code in said.ranked if code not in OUTSIDE)
+    # A run that is called sick of something unknown is left without a name, as ours is.
+    unnamed = said.sick and said.ranked[:1] == OUTSIDE
     return replace(
         result,
-        verdict="sick" if said.sick else "healthy",
-        causes=tuple(code for code in causes if code != "?"),
-        ranked=tuple(code for code in said.ranked if code != "?"),
+        verdict="inconclusive" if unnamed else "sick" if said.sick else "healthy",
+        causes=ranked[:1] if said.sick and not unnamed else (),
+        ranked=ranked,
         confidence=said.confidence,
         unknown=False,
     )

@@ -51,7 +51,7 @@ def run_bench(cases: Sequence[Case], cache: Cache, *, jobs: int, progress: Progr
         "measuring",
         progress,
     )
-    broken = {item[1]: error for item, error in (*made, *measured)}
+    broken = {item[1]: error for item, error in made} | {item[1]: error for item, error in measured}
     whole = [case for case in cases if case.key not in broken and case.twin.key not in broken]
     return Bench(tuple(_judged(whole, cache)), tuple(Broken(wanted[key].label, error) for key, error in broken.items()))
 

@@ -36,7 +36,9 @@ def evidence_matrix(results: Sequence[Result], gate: Gate) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADS)
-    writer.writerows(sorted((_row(r, gate) for r in results), key=lambda row: (-int(row[0]), *row[1:])))
+    rows = [_row(r, gate) for r in results]
+    rows.sort(key=lambda row: (-int(row[0]), *row[1:]))
+    writer.writerows(rows)
     return out.getvalue()
 
 
