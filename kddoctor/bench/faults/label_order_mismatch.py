@@ -11,8 +11,8 @@ from kddoctor.bench.fault import Fault, Level
 from kddoctor.bench.recipe import Recipe, run_teacher
 from kddoctor.bench.session import Batch, Session
 
-#: Share of the classes that are out of place.
-SHARE = {Level.MILD: 0.2, Level.MODERATE: 0.4, Level.SEVERE: 0.8}
+#: Share of the classes that are out of place; two at the least.
+SHARE = {Level.MILD: 0.05, Level.MODERATE: 0.4, Level.SEVERE: 0.8}
 
 
 def sorted_as_text(recipe: Recipe, _level: Level) -> Recipe:

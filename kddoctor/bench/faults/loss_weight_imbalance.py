@@ -10,7 +10,7 @@ from kddoctor.bench.losses import kl, log_p, p
 from kddoctor.bench.recipe import Recipe
 
 #: A weight from another set-up, by level.
-STRONGER = {Level.MILD: 30.0, Level.MODERATE: 100.0, Level.SEVERE: 1000.0}
+STRONGER = {Level.MILD: 7.0, Level.MODERATE: 30.0, Level.SEVERE: 300.0}
 WEAKER = {Level.MILD: 0.03, Level.MODERATE: 0.007, Level.SEVERE: 0.0015}
 
 

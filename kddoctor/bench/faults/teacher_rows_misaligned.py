@@ -10,7 +10,7 @@ from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
 #: Share of the rows whose cached outputs are out of place.
-SHARE = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 1.0}
+SHARE = {Level.MILD: 0.06, Level.MODERATE: 0.2, Level.SEVERE: 1.0}
 
 
 def cached_by_batch_number(recipe: Recipe, _level: Level) -> Recipe:
