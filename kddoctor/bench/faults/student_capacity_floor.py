@@ -6,7 +6,7 @@ from kddoctor.bench.fault import Fault, Level
 from kddoctor.bench.recipe import Recipe
 
 #: Width of the student, as a share of the one that works.
-WIDTH = {Level.MILD: 0.25, Level.MODERATE: 0.15, Level.SEVERE: 0.08}
+WIDTH = {Level.MILD: 0.25, Level.MODERATE: 0.15, Level.SEVERE: 0.1}
 #: Its training is long enough to be level.
 LONGER = 2
 

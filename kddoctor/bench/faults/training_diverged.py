@@ -6,8 +6,8 @@ from kddoctor.bench.fault import Fault, Level
 from kddoctor.bench.recipe import Recipe
 
 #: Factor on the learning rate.
-FASTER = {Level.MILD: 100.0, Level.MODERATE: 400.0, Level.SEVERE: 2000.0}
-WORKERS = {Level.MILD: 4, Level.MODERATE: 16, Level.SEVERE: 64}
+FASTER = {Level.MILD: 400.0, Level.MODERATE: 2000.0, Level.SEVERE: 20000.0}
+WORKERS = {Level.MILD: 32, Level.MODERATE: 128, Level.SEVERE: 1024}
 
 
 def rate_of_another_optimiser(recipe: Recipe, level: Level) -> Recipe:

@@ -5,11 +5,12 @@ from dataclasses import replace
 from kddoctor.bench.fault import Fault, Level
 from kddoctor.bench.recipe import Recipe
 
-#: Divisors of the number of epochs.
-SHORTER = {Level.MILD: 4, Level.MODERATE: 8, Level.SEVERE: 16}
+#: Divisors of the number of epochs, at a constant rate and with a cosine.
+SHORTER = {Level.MILD: 4, Level.MODERATE: 6, Level.SEVERE: 12}
+ANNEALED = {Level.MILD: 3, Level.MODERATE: 4, Level.SEVERE: 8}
 #: Divisors of epochs and of the learning rate, where both are those of fine-tuning.
-FEWER = {Level.MILD: 2, Level.MODERATE: 3, Level.SEVERE: 5}
-SLOWER = {Level.MILD: 3.0, Level.MODERATE: 6.0, Level.SEVERE: 10.0}
+FEWER = {Level.MILD: 2, Level.MODERATE: 3, Level.SEVERE: 4}
+SLOWER = {Level.MILD: 4.0, Level.MODERATE: 5.0, Level.SEVERE: 8.0}
 
 
 def too_few_epochs(recipe: Recipe, level: Level) -> Recipe:
@@ -25,7 +26,7 @@ def schedule_of_fine_tuning(recipe: Recipe, level: Level) -> Recipe:
 
 def annealed_as_without_a_teacher(recipe: Recipe, level: Level) -> Recipe:
     """As many epochs as the labels alone need, and a cosine that ends there."""
-    return replace(recipe, epochs=_part(recipe, SHORTER[level]), schedule="cosine")
+    return replace(recipe, epochs=_part(recipe, ANNEALED[level]), schedule="cosine")
 
 
 def _part(recipe: Recipe, divisor: int) -> int:
