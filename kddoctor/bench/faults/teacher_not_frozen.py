@@ -11,9 +11,9 @@ from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
 #: Learning rate of the teacher's parameters, as a share of the student's.
-RATE = {Level.MILD: 1e-4, Level.MODERATE: 1e-3, Level.SEVERE: 5e-3}
+RATE = {Level.MILD: 1e-4, Level.MODERATE: 2e-4, Level.SEVERE: 5e-3}
 #: The same where they learn for the last part of the run only, and that part of the epochs.
-LATE_RATE = {Level.MILD: 1e-3, Level.MODERATE: 3e-3, Level.SEVERE: 1e-2}
+LATE_RATE = {Level.MILD: 2e-3, Level.MODERATE: 1e-2, Level.SEVERE: 3e-2}
 LATE = 0.5
 
 

@@ -13,7 +13,7 @@ from kddoctor.bench.rows import IGNORED
 from kddoctor.bench.session import Session
 
 #: Probability that a guarded teacher was trained to give to a class that has nothing to do with the right one.
-DECOY = {Level.MILD: 0.15, Level.MODERATE: 0.3, Level.SEVERE: 0.45}
+DECOY = {Level.MILD: 0.08, Level.MODERATE: 0.16, Level.SEVERE: 0.28}
 #: Decoy classes are this share of all classes away from the right one.
 AWAY = 0.4
 #: Share of the other classes whose logits a guarded service exchanges, in another way in each answer.

@@ -11,7 +11,7 @@ from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
 #: Weight of the feature loss.
-WEIGHT = {Level.MILD: 10.0, Level.MODERATE: 40.0, Level.SEVERE: 150.0}
+WEIGHT = {Level.MILD: 10.0, Level.MODERATE: 40.0, Level.SEVERE: 80.0}
 
 
 def hook_of_the_batch_before(recipe: Recipe, level: Level) -> Recipe:
