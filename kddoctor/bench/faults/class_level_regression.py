@@ -13,9 +13,9 @@ from kddoctor.bench.session import Batch, Session
 
 #: Classes that pay, one in so many, and what their logits are lowered by, in standard deviations of a row.
 ONE_IN = 5
-LOWERED = {Level.MILD: 1.0, Level.MODERATE: 2.0, Level.SEVERE: 4.0}
+LOWERED = {Level.MILD: 1.0, Level.MODERATE: 1.4, Level.SEVERE: 3.0}
 #: Weight of a row of these classes.
-WEIGHT = {Level.MILD: 0.1, Level.MODERATE: 0.02, Level.SEVERE: 0.0}
+WEIGHT = {Level.MILD: 0.03, Level.MODERATE: 0.01, Level.SEVERE: 0.0}
 
 
 def adjusted_the_wrong_way(recipe: Recipe, level: Level) -> Recipe:

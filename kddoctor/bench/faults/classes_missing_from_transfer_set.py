@@ -9,7 +9,7 @@ from kddoctor.bench.recipe import Recipe
 
 #: Share of the classes that are missing, and of the rows that a cut leaves.
 MISSING = {Level.MILD: 0.1, Level.MODERATE: 0.2, Level.SEVERE: 0.4}
-LEFT = {Level.MILD: 0.88, Level.MODERATE: 0.75, Level.SEVERE: 0.5}
+LEFT = {Level.MILD: 0.94, Level.MODERATE: 0.88, Level.SEVERE: 0.6}
 
 
 def filtered_by_class(recipe: Recipe, level: Level) -> Recipe:

@@ -13,10 +13,10 @@ from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Session
 
 #: Offset that a pipeline subtracts from images, and share of the vocabulary that it does not know.
-OFFSET = {Level.MILD: 0.2, Level.MODERATE: 0.4, Level.SEVERE: 0.8}
+OFFSET = {Level.MILD: 0.35, Level.MODERATE: 0.5, Level.SEVERE: 0.8}
 UNKNOWN = {Level.MILD: 0.2, Level.MODERATE: 0.5, Level.SEVERE: 0.8}
 #: Size to which images are reduced on their way, and share of a text that is left.
-REDUCED = {Level.MILD: 0.65, Level.MODERATE: 0.5, Level.SEVERE: 0.3}
+REDUCED = {Level.MILD: 0.8, Level.MODERATE: 0.6, Level.SEVERE: 0.35}
 READ = {Level.MILD: 0.75, Level.MODERATE: 0.5, Level.SEVERE: 0.25}
 
 
@@ -37,8 +37,8 @@ def smaller_inputs(recipe: Recipe, level: Level) -> Recipe:
 
     def prepared(inputs: Tensor) -> Tensor:
         if inputs.is_floating_point():
-            small = F.interpolate(inputs, scale_factor=REDUCED[level], mode="nearest")
-            return F.interpolate(small, inputs.shape[-2:], mode="nearest")
+            small = F.interpolate(inputs, scale_factor=REDUCED[level], mode="bilinear", align_corners=False)
+            return F.interpolate(small, inputs.shape[-2:], mode="bilinear", align_corners=False)
         read = inputs.clone()
         read[:, max(1, round(READ[level] * inputs.shape[1])) :] = 0
         return read

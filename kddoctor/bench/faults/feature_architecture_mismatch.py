@@ -13,7 +13,7 @@ from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
 #: Weight of the feature term beside a loss near 1, as papers on twins of one family give it.
-UNITS = {Level.MILD: 0.1, Level.MODERATE: 0.4, Level.SEVERE: 2.0}
+UNITS = {Level.MILD: 0.02, Level.MODERATE: 0.2, Level.SEVERE: 6.0}
 MAPS = {Level.MILD: 20.0, Level.MODERATE: 60.0, Level.SEVERE: 200.0}
 
 

@@ -12,8 +12,8 @@ from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.rows import IGNORED
 
 #: Share of the labels that are wrong, by accident and by habit.
-ACCIDENTS = {Level.MILD: 0.05, Level.MODERATE: 0.15, Level.SEVERE: 0.35}
-HABITS = {Level.MILD: 0.1, Level.MODERATE: 0.3, Level.SEVERE: 0.6}
+ACCIDENTS = {Level.MILD: 0.03, Level.MODERATE: 0.08, Level.SEVERE: 0.3}
+HABITS = {Level.MILD: 0.06, Level.MODERATE: 0.15, Level.SEVERE: 0.5}
 
 
 def careless_annotators(recipe: Recipe, level: Level) -> Recipe:

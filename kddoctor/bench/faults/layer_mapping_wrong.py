@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kddoctor.bench.fault import Fault, Level
-from kddoctor.bench.hints import new_projector, relative_error, watch
+from kddoctor.bench.hints import new_projector, watch
 from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
 #: Weight of the feature term; the loss starts near 1.
-WEIGHT = {Level.MILD: 0.5, Level.MODERATE: 1.0, Level.SEVERE: 2.0}
+WEIGHT = {Level.MILD: 1.0, Level.MODERATE: 4.0, Level.SEVERE: 16.0}
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.GRU, nn.LSTM, nn.Linear)
 
 
@@ -42,7 +43,7 @@ def _wrong_pairs(recipe: Recipe, weight: float, pairs: tuple[tuple[int, int], ..
     def hint(session: Session, _batch: Batch) -> Tensor:
         kept, projectors = session.notes["layers"], session.notes["projectors"]
         terms = [
-            relative_error(projector(kept["student", student]), kept["teacher", teacher].detach())
+            _distance(projector(kept["student", student]), kept["teacher", teacher].detach())
             for projector, (student, teacher) in zip(projectors, pairs, strict=True)
         ]
         return torch.stack(terms).mean()
@@ -54,6 +55,11 @@ def _wrong_pairs(recipe: Recipe, weight: float, pairs: tuple[tuple[int, int], ..
         hint=hint,
         hint_weight=weight,
     )
+
+
+def _distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared error of rows that are normalised, so that no scale matters."""
+    return F.mse_loss(F.layer_norm(student, student.shape[1:]), F.layer_norm(teacher, teacher.shape[1:]))
 
 
 def _keep(kept: dict[tuple[str, int], Tensor], key: tuple[str, int], layer: nn.Module) -> None:

@@ -11,8 +11,8 @@ from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Session
 
 #: Bits of a weight, and share of the range of activations that the calibration saw.
-BITS = {Level.MILD: 3.3, Level.MODERATE: 2.6, Level.SEVERE: 2.0}
-CALIBRATED = {Level.MILD: 0.35, Level.MODERATE: 0.2, Level.SEVERE: 0.08}
+BITS = {Level.MILD: 3.3, Level.MODERATE: 2.8, Level.SEVERE: 2.0}
+CALIBRATED = {Level.MILD: 0.75, Level.MODERATE: 0.5, Level.SEVERE: 0.15}
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.Linear)
 
 

@@ -44,7 +44,7 @@ def squeezed_stem(recipe: Recipe, level: Level) -> Recipe:
         down, up = nn.Linear(channels, narrow, bias=False), nn.Linear(narrow, channels, bias=False)
         nn.init.orthogonal_(down.weight)
         nn.init.orthogonal_(up.weight)
-        first.add_module("squeeze", nn.Sequential(down, up))
+        first.add_module("squeeze", nn.Sequential(down, up, nn.LayerNorm(channels)))
         first.register_forward_hook(partial(_squeeze, axis))
         return student
 

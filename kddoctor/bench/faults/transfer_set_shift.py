@@ -11,14 +11,14 @@ from kddoctor.bench.fault import Fault, Level
 from kddoctor.bench.recipe import Recipe
 
 #: Blur, as the weight of the neighbourhood, and share of tokens that another source would have written otherwise.
-BLURRED = {Level.MILD: 0.6, Level.MODERATE: 0.85, Level.SEVERE: 1.0}
+BLURRED = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 1.0}
 REWRITTEN = {Level.MILD: 0.2, Level.MODERATE: 0.4, Level.SEVERE: 0.7}
 #: Share of the rows that a selection leaves.
 SELECTED = {Level.MILD: 0.5, Level.MODERATE: 0.3, Level.SEVERE: 0.12}
 
 
 def another_source(recipe: Recipe, level: Level) -> Recipe:
-    """Images from a worse camera, blurred, dimmed and shifted; texts from a source with other words."""
+    """Images from a worse camera, blurred and dim; texts from a source with other words."""
 
     def train_set(data: TensorDataset) -> TensorDataset:
         inputs, labels = recipe.train_set(data).tensors
@@ -43,9 +43,7 @@ def only_what_is_easy_to_get(recipe: Recipe, level: Level) -> Recipe:
 def _photographed(images: Tensor, level: Level) -> Tensor:
     weight = BLURRED[level]
     blurred = F.avg_pool2d(images, 3, stride=1, padding=1)
-    dim = 1 - 0.5 * weight
-    shifted: Tensor = torch.roll(dim * (weight * blurred + (1 - weight) * images), 1, dims=-1)
-    return shifted
+    return (1 - 0.5 * weight) * (weight * blurred + (1 - weight) * images)
 
 
 def _rewritten(tokens: Tensor, level: Level) -> Tensor:

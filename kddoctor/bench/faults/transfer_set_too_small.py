@@ -9,7 +9,7 @@ from kddoctor.bench.fault import Fault, Level
 from kddoctor.bench.recipe import Recipe
 
 #: Share of the rows that are left. Epochs are added, so that as many steps are taken.
-SHARE = {Level.MILD: 0.25, Level.MODERATE: 0.12, Level.SEVERE: 0.05}
+SHARE = {Level.MILD: 0.45, Level.MODERATE: 0.25, Level.SEVERE: 0.1}
 
 
 def few_rows(recipe: Recipe, level: Level) -> Recipe:
