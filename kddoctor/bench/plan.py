@@ -20,6 +20,8 @@ TWIN_SEEDS = range(6)
 #: Seeds of sound variants and of faults outside the catalogue.
 VARIANT_SEEDS = (1,)
 OUTSIDE_SEEDS = (1, 2)
+#: Seeds of a fault without a knob, as levels.
+WITHOUT_KNOB = (Level.MILD, Level.SEVERE)
 #: Tasks on which pairs are made, and those on which bugs that were reported are rebuilt.
 PAIR_TASKS = ("digits", "language", "clothes", "cloze")
 REPORTED_TASKS = ("digits", "language", "clothes")
@@ -99,7 +101,7 @@ def _faulty(task: Task) -> Iterator[Case]:
 
 def _of_fault(task: Task, fault: Fault) -> Iterator[Case]:
     for edit in (*fault.seen, *fault.unseen):
-        for level in Level if fault.code in all_rules() else (Level.SEVERE,):
+        for level in _levels(fault):
             yield Case(
                 "fault",
                 task.name,
@@ -107,12 +109,18 @@ def _of_fault(task: Task, fault: Fault) -> Iterator[Case]:
                 (fault.code,),
                 edit(task.recipe, level),
                 int(level),
-                # Without a knob the three differ in their seed alone.
+                # Without a knob they differ in their seed alone.
                 level if fault.knob else None,
                 unseen_implementation=edit in fault.unseen,
-                # The same for every fault, so that whether a baseline was recorded says nothing about which.
-                baseline=level is not Level.MODERATE,
+                # Drawn, so that whether a baseline was recorded says nothing about what is wrong.
+                baseline=_drawn(task.name, fault.code, edit.__name__, level),
             )
+
+
+def _levels(fault: Fault) -> tuple[Level, ...]:
+    if fault.code not in all_rules():
+        return (Level.SEVERE,)
+    return tuple(Level) if fault.knob else WITHOUT_KNOB
 
 
 def _outside(task: Task) -> Iterator[Case]:
