@@ -16,7 +16,7 @@ from kddoctor.bench.session import Session
 OFFSET = {Level.MILD: 0.35, Level.MODERATE: 0.5, Level.SEVERE: 0.8}
 UNKNOWN = {Level.MILD: 0.2, Level.MODERATE: 0.5, Level.SEVERE: 0.8}
 #: Size to which images are reduced on their way, and share of a text that is left.
-REDUCED = {Level.MILD: 0.8, Level.MODERATE: 0.6, Level.SEVERE: 0.35}
+REDUCED = {Level.MILD: 0.9, Level.MODERATE: 0.8, Level.SEVERE: 0.5}
 READ = {Level.MILD: 0.75, Level.MODERATE: 0.5, Level.SEVERE: 0.25}
 
 

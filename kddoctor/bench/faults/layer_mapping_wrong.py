@@ -13,8 +13,8 @@ from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
-#: Weight of the feature term; the loss starts near 1.
-WEIGHT = {Level.MILD: 1.0, Level.MODERATE: 4.0, Level.SEVERE: 16.0}
+#: Weight of the feature term.
+WEIGHT = {Level.MILD: 30.0, Level.MODERATE: 100.0, Level.SEVERE: 300.0}
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.GRU, nn.LSTM, nn.Linear)
 
 

@@ -6,10 +6,10 @@ from kddoctor.bench.fault import Fault, Level
 from kddoctor.bench.recipe import Recipe
 
 #: Devices that the rate was scaled for. Adam forgives more, as its steps do not grow with the loss.
-DEVICES = {Level.MILD: 4, Level.MODERATE: 6, Level.SEVERE: 8}
+DEVICES = {Level.MILD: 4, Level.MODERATE: 5, Level.SEVERE: 8}
 FORGIVEN = 3
 #: Divisor and factor of the batch size.
-SMALLER = {Level.MILD: 4, Level.MODERATE: 6, Level.SEVERE: 8}
+SMALLER = {Level.MILD: 4, Level.MODERATE: 5, Level.SEVERE: 8}
 LARGER = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 16}
 
 

@@ -14,7 +14,7 @@ from kddoctor.bench.session import Session
 #: Standard deviation of every weight, whatever the width of its layer.
 DEVIATION = {Level.MILD: 0.8, Level.MODERATE: 1.2, Level.SEVERE: 2.0}
 #: Probability that a rare class is taken to have.
-RARE = {Level.MILD: 0.43, Level.MODERATE: 0.37, Level.SEVERE: 0.1}
+RARE = {Level.MILD: 0.43, Level.MODERATE: 0.4, Level.SEVERE: 0.1}
 
 
 def one_deviation_for_all(recipe: Recipe, level: Level) -> Recipe:

@@ -12,7 +12,7 @@ from kddoctor.bench.session import Session
 
 #: Bits of a weight, and share of the range of activations that the calibration saw.
 BITS = {Level.MILD: 3.3, Level.MODERATE: 2.8, Level.SEVERE: 2.0}
-CALIBRATED = {Level.MILD: 0.75, Level.MODERATE: 0.5, Level.SEVERE: 0.15}
+CALIBRATED = {Level.MILD: 0.9, Level.MODERATE: 0.75, Level.SEVERE: 0.3}
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.Linear)
 
 

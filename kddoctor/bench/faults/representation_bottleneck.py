@@ -11,7 +11,7 @@ from kddoctor.bench.recipe import Recipe
 
 #: What a layer is squeezed to, as a share of its outputs or inputs, whichever are fewer.
 HEAD = {Level.MILD: 0.5, Level.MODERATE: 0.3, Level.SEVERE: 0.15}
-FIRST = {Level.MILD: 0.25, Level.MODERATE: 0.15, Level.SEVERE: 0.1}
+FIRST = {Level.MILD: 0.45, Level.MODERATE: 0.25, Level.SEVERE: 0.12}
 
 
 def low_rank_head(recipe: Recipe, level: Level) -> Recipe:

@@ -10,7 +10,7 @@ from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
 #: Factor on the epochs.
-LONGER = {Level.MILD: 1, Level.MODERATE: 3, Level.SEVERE: 8}
+LONGER = {Level.MILD: 1, Level.MODERATE: 2, Level.SEVERE: 4}
 #: Logit of a token that the teacher wrote.
 CERTAIN = 20.0
 
@@ -36,7 +36,7 @@ def few_prompts_for_many_epochs(recipe: Recipe, level: Level) -> Recipe:
     def targets(session: Session, batch: Batch) -> Tensor:
         return session.cached_by_row[batch.rows]
 
-    return replace(recipe, targets=targets, alpha=1.0, epochs=3 * LONGER[level] * recipe.epochs, schedule="constant")
+    return replace(recipe, targets=targets, alpha=1.0, epochs=2 * LONGER[level] * recipe.epochs, schedule="constant")
 
 
 FAULT = Fault("KD810", seen=(answers_written_once,), unseen=(few_prompts_for_many_epochs,), kinds=("tokens",))
