@@ -14,7 +14,7 @@ from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
 #: Weight of the feature term.
-WEIGHT = {Level.MILD: 30.0, Level.MODERATE: 100.0, Level.SEVERE: 300.0}
+WEIGHT = {Level.MILD: 20.0, Level.MODERATE: 30.0, Level.SEVERE: 45.0}
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.GRU, nn.LSTM, nn.Linear)
 
 

@@ -9,7 +9,7 @@ from kddoctor.bench.fault import Fault, Level
 from kddoctor.bench.recipe import Recipe
 
 #: Tokens that do not exist, for each one that does, and the share of the vocabulary that a crop leaves.
-PADDED = {Level.MILD: 1, Level.MODERATE: 16, Level.SEVERE: 256}
+PADDED = {Level.MILD: 1, Level.MODERATE: 16, Level.SEVERE: 64}
 CROPPED = {Level.MILD: 0.8, Level.MODERATE: 0.5, Level.SEVERE: 0.25}
 
 
