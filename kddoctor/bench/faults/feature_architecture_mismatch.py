@@ -13,8 +13,8 @@ from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
 #: Weight of the feature term beside a loss near 1, as papers on twins of one family give it.
-UNITS = {Level.MILD: 0.06, Level.MODERATE: 0.2, Level.SEVERE: 2.0}
-MAPS = {Level.MILD: 200.0, Level.MODERATE: 600.0, Level.SEVERE: 2000.0}
+UNITS = {Level.MILD: 0.06, Level.MODERATE: 0.2, Level.SEVERE: 6.0}
+MAPS = {Level.MILD: 200.0, Level.MODERATE: 300.0, Level.SEVERE: 450.0}
 
 
 def unit_by_unit(recipe: Recipe, level: Level) -> Recipe:
