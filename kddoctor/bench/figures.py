@@ -113,7 +113,7 @@ def clustered(results: Sequence[Result], hit: Callable[[Result], bool]) -> Figur
     cells = _cells(results, hit)
     hits = np.array([sum(cell) for cell in cells.values()], float)
     sizes = np.array([len(cell) for cell in cells.values()], float)
-    return _resampled((hits, sizes), lambda h, s: h.sum(-1) / s.sum(-1), len(results))
+    return _resampled((hits, sizes), lambda h, s: float(h.sum() / s.sum()), len(results))
 
 
 def macro(results: Sequence[Result], hit: Callable[[Result], bool]) -> Figure:
@@ -129,7 +129,7 @@ def macro(results: Sequence[Result], hit: Callable[[Result], bool]) -> Figure:
         right, count = np.bincount(of, h, len(names)), np.bincount(of, s, len(names))
         return float((right[count > 0] / count[count > 0]).mean())
 
-    return _resampled((hits, sizes, numbers.astype(float)), mean_over_codes, len(results), vectorized=False)
+    return _resampled((hits, sizes, numbers.astype(float)), mean_over_codes, len(results))
 
 
 def _cells(results: Sequence[Result], hit: Callable[[Result], bool]) -> dict[tuple[str, str, str], list[bool]]:
@@ -139,9 +139,7 @@ def _cells(results: Sequence[Result], hit: Callable[[Result], bool]) -> dict[tup
     return cells
 
 
-def _resampled(
-    data: tuple[np.ndarray, ...], statistic: Callable[..., float], n: int, *, vectorized: bool = True
-) -> Figure:
+def _resampled(data: tuple[np.ndarray, ...], statistic: Callable[..., float], n: int) -> Figure:
     if not n:
         return NOTHING
     value = float(statistic(*data))
@@ -153,7 +151,7 @@ def _resampled(
         data,
         statistic,
         paired=True,
-        vectorized=vectorized,
+        vectorized=False,
         n_resamples=RESAMPLES,
         method="percentile",
         rng=np.random.default_rng(0),
