@@ -73,12 +73,14 @@ def _rows(
             yield form("soft-cross-entropy", a, b), soft, soft
             back = sums["t_log_z"][:, i] - sums["s_cross"][:, j] / a
             yield form("reverse-kl", a, b), sums["s_entropy"][:, j] + back, back
+            yield form("reverse-cross-entropy", a, b), back, back
     for i, a in enumerate(temperatures):
         zero = np.zeros_like(sums["overlap"][:, i])
         missing = sums["t_entropy"][:, i] - sums["overlap"][:, i]
         yield form("kl-input-not-log", a, a), missing, np.abs(missing)
         missing = sums["s_entropy"][:, i] - sums["overlap"][:, i]
         yield form("reverse-kl-input-not-log", a, a), missing, np.abs(missing)
+        yield form("kl-target-not-log", a, a), sums["log_target"][:, i], zero
         yield form("mse-probabilities", a, a), sums["square"][:, i], zero
         if view.axis == "class":
             for k, beta in enumerate(JSD_BETAS):

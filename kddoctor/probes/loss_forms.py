@@ -14,6 +14,8 @@ Family = Literal[
     "soft-cross-entropy",  # −Σ p_teacher log p_student: KL plus a constant, same gradient
     "kl-input-not-log",  # kl_div(input=p_student, target=p_teacher): the logarithm is missing
     "reverse-kl-input-not-log",
+    "reverse-cross-entropy",  # −Σ p_student log p_teacher: no constant away from reverse KL
+    "kl-target-not-log",  # kl_div(log p_student, p_teacher, log_target=True): the other logarithm is missing
     "jsd",  # β KL(teacher ‖ m) + (1−β) KL(student ‖ m), m = β teacher + (1−β) student; Agarwal et al. 2024
     "mse",  # Σ (z_student/T − z_teacher/T)²; Ba and Caruana 2014
     "mse-probabilities",
@@ -28,6 +30,8 @@ FAMILY_TEXT: dict[str, str] = {
     "soft-cross-entropy": "cross-entropy with the soft targets",
     "kl-input-not-log": "kl_div of student probabilities that were never logged",
     "reverse-kl-input-not-log": "kl_div of teacher probabilities that were never logged",
+    "reverse-cross-entropy": "cross-entropy of the student's probabilities with the teacher's",
+    "kl-target-not-log": "kl_div of teacher probabilities that were taken for log-probabilities",
     "jsd": "Jensen-Shannon divergence",
     "mse": "squared error of logits",
     "mse-probabilities": "squared error of probabilities",

@@ -25,7 +25,7 @@ class PairSums:
     """Sums over the rows of one step, for one pair of transforms. Every array is [temperatures].
 
     ``t_entropy`` Σ p_t log p_t, ``t_cross`` Σ p_t·z_s, ``t_log_z`` Σ log Z_t, and mirrored for the student;
-    the last three pair both sides at the same temperature.
+    the rest pair both sides at the same temperature.
     """
 
     t_entropy: Array
@@ -36,6 +36,7 @@ class PairSums:
     s_log_z: Array
     overlap: Array  # Σ p_t·p_s
     square: Array  # Σ (p_t − p_s)²
+    log_target: Array  # Σ exp(p_t)·(p_t − log p_s)
     jsd: Array  # [betas, temperatures]
     logit_square: float  # Σ (z_t − z_s)²
 
@@ -101,6 +102,7 @@ def pair_sums(z_s: Array, z_t: Array, temperatures: Sequence[float], axis: int =
         log_z_s, p_s = _log_partition(z_s, temperature, axis)
         own_t, own_s = float((p_t * z_t).sum()), float((p_s * z_s).sum())
         total_t, total_s = float(log_z_t.sum()), float(log_z_s.sum())
+        log_q = z_s / temperature - log_z_s
         columns.append(
             [
                 own_t / temperature - total_t,
@@ -111,12 +113,13 @@ def pair_sums(z_s: Array, z_t: Array, temperatures: Sequence[float], axis: int =
                 total_s,
                 float((p_t * p_s).sum()),
                 float(((p_t - p_s) ** 2).sum()),
+                float((np.exp(p_t) * (p_t - log_q)).sum()),
             ]
         )
         if axis == 1:
-            log_p, log_q = z_t / temperature - log_z_t, z_s / temperature - log_z_s
+            log_p = z_t / temperature - log_z_t
             jsd[:, index] = [_jensen_shannon(p_t, p_s, log_p, log_q, beta) for beta in JSD_BETAS]
-    names = ("t_entropy", "t_cross", "t_log_z", "s_entropy", "s_cross", "s_log_z", "overlap", "square")
+    names = ("t_entropy", "t_cross", "t_log_z", "s_entropy", "s_cross", "s_log_z", "overlap", "square", "log_target")
     table = dict(zip(names, np.array(columns).T, strict=True))
     return PairSums(**table, jsd=jsd, logit_square=float(((z_t - z_s) ** 2).sum()))
 

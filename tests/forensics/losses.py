@@ -44,6 +44,10 @@ FAMILIES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "soft-cross-entropy": lambda s, t, _: -F.softmax(t, -1) * F.log_softmax(s, -1),
     "kl-input-not-log": lambda s, t, _: F.kl_div(F.softmax(s, -1), F.softmax(t, -1), reduction="none"),
     "reverse-kl-input-not-log": lambda s, t, _: F.kl_div(F.softmax(t, -1), F.softmax(s, -1), reduction="none"),
+    "reverse-cross-entropy": lambda s, t, _: -F.softmax(s, -1) * F.log_softmax(t, -1),
+    "kl-target-not-log": lambda s, t, _: F.kl_div(
+        F.log_softmax(s, -1), F.softmax(t, -1), reduction="none", log_target=True
+    ),
     "jsd": _jsd,
     "mse": lambda s, t, _: F.mse_loss(s, t, reduction="none"),
     "mse-probabilities": lambda s, t, _: F.mse_loss(F.softmax(s, -1), F.softmax(t, -1), reduction="none"),

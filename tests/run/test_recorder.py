@@ -137,6 +137,22 @@ def test_logits_from_a_stale_cache_are_checked_on_the_students_inputs(tmp_path: 
     assert load(tmp_path / "run").observations.same_inputs is None
 
 
+def test_a_cache_that_is_filled_inside_the_loop_is_no_forward_of_this_batch(tmp_path: Path) -> None:
+    distillation = Distillation()
+    with distillation.record(tmp_path / "run") as run, torch.no_grad():
+        cached = None
+        for inputs, labels in distillation.loader:
+            if cached is None:
+                cached = distillation.teacher(distillation.train.tensors[0])
+            s, t = distillation.student(inputs), cached[: len(inputs)]
+            loss, kd, ce = distillation.terms(s, t, labels)
+            run.step(loss=loss, kd_loss=kd, ce_loss=ce, student_logits=s, teacher_logits=t, labels=labels)
+    steps = load(tmp_path / "run").steps
+    assert steps is not None
+    assert steps.teacher_logits_check is not None, "the teacher was run again on the student's inputs at every step"
+    assert load(tmp_path / "run").observations.same_inputs is None
+
+
 def test_a_teacher_that_sees_other_inputs_is_noticed(tmp_path: Path) -> None:
     distillation = Distillation()
     with distillation.record(tmp_path / "run") as run:

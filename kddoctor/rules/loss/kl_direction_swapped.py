@@ -1,7 +1,8 @@
 """Teacher and student have changed places in the divergence.
 
 What it checks
-    Whether the recorded loss is KL(student ‖ teacher) where KL(teacher ‖ student) was declared, or the reverse.
+    Whether the recorded loss is KL(student ‖ teacher), or the cross-entropy of that direction, where KL(teacher ‖
+    student) was declared, or the reverse.
 
 Why it hurts
     The reverse divergence seeks one mode: the student becomes overconfident and drops the teacher's second choices,
@@ -31,7 +32,8 @@ from kddoctor.rules.loss.declared import as_declared, distils, excluded, reprodu
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
 
-DIRECTIONS = ("kl", "reverse-kl")
+#: What runs where the two were exchanged, by what was declared.
+OPPOSITE = {"kl": ("reverse-kl", "reverse-cross-entropy"), "reverse-kl": ("kl",)}
 
 
 @rule(
@@ -46,10 +48,9 @@ DIRECTIONS = ("kl", "reverse-kl")
 def kl_direction_swapped(loss: LossForensics, config: Manifest) -> Finding:
     finding = as_declared(Finding(), loss)
     term, declared = loss.term, config.distillation.loss
-    if term is None or declared not in DIRECTIONS or not distils(config):
+    if term is None or declared not in OPPOSITE or not distils(config):
         return finding
-    found = term.form.objective.family
-    if found not in DIRECTIONS or found == declared:
+    if term.form.objective.family not in OPPOSITE[declared]:
         return excluded(finding, loss)
     finding = reproduced(finding, loss, f"recorded = {term.form.describe()}")
     return (

@@ -2,7 +2,7 @@
 
 What it checks
     Whether the recorded distillation loss equals Σ p (log p − q), which is what ``kl_div`` returns when its input
-    is softmax instead of log_softmax.
+    is softmax instead of log_softmax; or Σ exp(p) (p − log q), which it returns with log_target and a plain softmax.
 
 Why it hurts
     The value is no divergence: it is always negative, bounded, and its gradient pushes the student towards a one-hot
@@ -32,6 +32,13 @@ from kddoctor.rules.loss.declared import as_declared, distils, reproduced
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
 
+#: Argument of kl_div that lacks the logarithm, and what is then computed.
+NOT_LOGGED = {
+    "kl-input-not-log": ("first", "Σ p_teacher (log p_teacher − p_student)"),
+    "reverse-kl-input-not-log": ("first", "Σ p_student (log p_student − p_teacher)"),
+    "kl-target-not-log": ("second", "Σ exp(p_teacher) (p_teacher − log p_student)"),
+}
+
 
 @rule(
     "KD203",
@@ -47,7 +54,7 @@ def kl_input_not_log(loss: LossForensics, config: Manifest) -> Finding:
     term = loss.term
     if term is None or not distils(config):
         return finding
-    if term.form.family not in ("kl-input-not-log", "reverse-kl-input-not-log"):
+    if term.form.family not in NOT_LOGGED:
         return finding.against(
             "loss-forensics",
             "relative_error",
@@ -56,8 +63,9 @@ def kl_input_not_log(loss: LossForensics, config: Manifest) -> Finding:
             threshold=loss.tolerance,
             weight=12.0,
         )
-    finding = reproduced(finding, loss, "recorded = Σ p_teacher (log p_teacher − p_student), without a logarithm")
+    side, formula = NOT_LOGGED[term.form.family]
+    finding = reproduced(finding, loss, f"recorded = {formula}, without a logarithm")
     return finding.saying(
         "The divergence is computed from probabilities that were never logged.",
-        where="the training loop: first argument of kl_div",
-    ).prescribe("log_softmax on the student's side", loss__student_input="log_softmax")
+        where=f"the training loop: {side} argument of kl_div",
+    ).prescribe("log_softmax on both sides, or log_target left out", loss__student_input="log_softmax")

@@ -31,13 +31,14 @@ from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import LossForm
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES, as_declared, distils, excluded, reproduced, undecided
+from kddoctor.rules.loss.kl_direction_swapped import OPPOSITE
+from kddoctor.rules.loss.kl_input_not_log import NOT_LOGGED
 from kddoctor.rules.loss.loss_weight_imbalance import IMBALANCE, strength_against_declared
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
 
 #: Differences that another code names.
-NAMED_ELSEWHERE = ("kl-input-not-log", "reverse-kl-input-not-log")
-DIRECTIONS = ("kl", "reverse-kl")
+NAMED_ELSEWHERE = tuple(NOT_LOGGED)
 #: Relative difference from which a temperature is another one: a fitted temperature is good to 1e-3.
 SAME_TEMPERATURE = 0.005
 #: Smallest ratio of strengths that counts as drift; fitted weights are good to 1e-3.
@@ -95,7 +96,7 @@ def _difference(form: LossForm, config: Manifest) -> str | None:
     if form.axis == "batch" or not form.masked or "softmax" in transforms or form.family in NAMED_ELSEWHERE:
         return None
     found = form.objective.family
-    if found != declared and not (found in DIRECTIONS and declared in DIRECTIONS):
+    if found != declared and found not in OPPOSITE.get(declared or "", ()):
         return f"{declared} was declared"
     if transforms == ("standardised", "standardised"):
         return "plain logits were declared"

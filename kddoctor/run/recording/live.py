@@ -78,7 +78,11 @@ class LiveSteps:
                 self.nonfinite.append(number)
         named = {name: value for name, value in tensors.items() if value is not None}
         values = {"loss": loss, **{name: term for name, term in terms.items() if term is not None}}
-        held = _Held(number, values, named, self._seen("student"), self._seen("teacher"))
+        teacher = self._seen("teacher")
+        if teacher is not None and teacher.rows != len(named["student_logits"]):
+            # Run over something else than this batch: a cache that was just filled, say.
+            teacher = None
+        held = _Held(number, values, named, self._seen("student"), teacher)
         size, step_bytes = len(named["student_logits"]), _bytes(named)
         self._last = None
         if self.sample.wants(size, step_bytes, finite):

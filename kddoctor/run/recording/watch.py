@@ -33,6 +33,12 @@ class Seen:
         """The first tensor, which is what models are about."""
         return next(tensors_in((self.args, self.kwargs)), None)
 
+    @property
+    def rows(self) -> int | None:
+        """Length of the first tensor, None where there is none."""
+        inputs = self.inputs
+        return len(inputs) if inputs is not None and inputs.ndim else None
+
     def again(self, model: nn.Module) -> Tensor:
         """The logits of the same call, made once more under the same precision."""
         device, enabled, dtype = self.autocast
