@@ -42,9 +42,9 @@ def dictionary_updated(recipe: Recipe, _level: Level) -> Recipe:
 
 #: Share of the classes that are not told from their neighbour, and of the rows that have the other question's label.
 COARSE = {Level.MILD: 0.2, Level.MODERATE: 0.4, Level.SEVERE: 1.0}
-OTHER_QUESTION = {Level.MILD: 0.5, Level.MODERATE: 0.65, Level.SEVERE: 1.0}
+OTHER_QUESTION = {Level.MILD: 0.42, Level.MODERATE: 0.5, Level.SEVERE: 0.7}
 #: Share of the teacher's rows in the corner that it was trained on.
-CORNER = {Level.MILD: 0.12, Level.MODERATE: 0.09, Level.SEVERE: 0.05}
+CORNER = {Level.MILD: 0.11, Level.MODERATE: 0.07, Level.SEVERE: 0.03}
 
 
 def coarser_labels(recipe: Recipe, level: Level) -> Recipe:
@@ -385,7 +385,7 @@ def inverse_temperature(recipe: Recipe, level: Level) -> Recipe:
 # KD402 ----------------------------------------------------------------------------------------------------
 
 #: Share of the weights that pruning left, and how many times as long the training is.
-LEFT = {Level.MILD: 0.3, Level.MODERATE: 0.2, Level.SEVERE: 0.08}
+LEFT = {Level.MILD: 0.2, Level.MODERATE: 0.15, Level.SEVERE: 0.1}
 LONGER = 2
 
 
