@@ -26,7 +26,8 @@ EVERY_KIND: tuple[Kind, ...] = ("multiclass", "ranking", "tokens")
 
 @dataclass(frozen=True)
 class Fault:
-    """seen: ways that rules were developed with in sight. unseen: written by others; rules are only measured on them.
+    """seen: ways that rules were developed with in sight from the start. unseen: ways that were measured first and
+    looked at later, so that they are held out no more; those that still are stand in ``held_out``.
 
     kinds: tasks in which the mistake can be made. knob: whether the level changes anything.
     """
