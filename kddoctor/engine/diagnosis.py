@@ -13,8 +13,10 @@ from kddoctor.engine.reasoning import Explain, Weigh, differential
 from kddoctor.engine.types import Differential, Hypothesis, Outcome, Plan, Role
 from kddoctor.engine.weighing import weigh
 from kddoctor.errors import one_line
+from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import declared_form
+from kddoctor.probes.measurements import TrainGaps
 from kddoctor.probes.proportions import noise_of_difference
 from kddoctor.rules.finding import Evidence, Severity
 from kddoctor.rules.finding import Prescription as RulePrescription
@@ -27,6 +29,11 @@ Verdict = Literal["sick", "healthy", "inconclusive"]
 WELL = 0.9
 #: The same where a labels-only twin shows that the student can do no better on its own.
 WITH_CONTROL = 0.6
+#: Accuracy on training rows by which a student that has learnt what it was taught may stay below its teacher, and the
+#: pace of its loss; on the tasks that rules are developed on, healthy students were above and below these.
+LEARNT, LEVEL = 0.05, 0.3
+#: Share of its teacher's skill, and the teacher's accuracy, from which nobody wonders why a student lost nothing.
+EQUAL, FAR_FROM_PERFECT = 0.97, 0.9
 #: Where the loss itself could not be checked, the outcome has to be better than that.
 WELL_UNSEEN = 0.98
 #: Held-out rows without which nobody is called well: two standard errors of a share of 90 % are 11 points then.
@@ -243,7 +250,32 @@ def _well(outcome: Outcome, measured: Mapping[type, object]) -> bool:
         return near and (gained > 2 * error or (checked and gained > -2 * error))
     if kept is None:
         return checked
-    return (checked and kept >= WELL - 2 * outcome.standard_error) or (_loss_private(measured) and kept >= WELL_UNSEEN)
+    if _as_weak_as_its_teacher(outcome):
+        return False
+    good = kept >= WELL - 2 * outcome.standard_error or (kept >= WITH_CONTROL and _learnt(measured))
+    return (checked and good) or (_loss_private(measured) and kept >= WELL_UNSEEN)
+
+
+def _learnt(measured: Mapping[type, object]) -> bool:
+    """Whether the student is as right as its teacher on the rows that it was taught on, and has levelled there.
+
+    What is then missing on held-out rows, no fault of the distillation explains.
+    """
+    train, curve = measured.get(TrainGaps), measured.get(LearningCurve)
+    if not isinstance(train, TrainGaps) or not isinstance(curve, LearningCurve) or curve.pace is None:
+        return False
+    taught = train.gaps.teacher_accuracy - train.gaps.student_accuracy <= LEARNT
+    return taught and curve.pace.high <= LEVEL
+
+
+def _as_weak_as_its_teacher(outcome: Outcome) -> bool:
+    """Whether the student equals a teacher that is far from perfect: either of them may be at the task's limit, or the
+    teacher may be no better than labels alone would be. Only a labels-only twin can tell.
+    """
+    if outcome.metric != "accuracy" or outcome.teacher is None or outcome.student is None:
+        return False
+    kept = outcome.skill_kept
+    return kept is not None and kept > EQUAL and outcome.teacher < FAR_FROM_PERFECT
 
 
 def _cannot_tell(outcome: Outcome, measured: Mapping[type, object]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kddoctor.engine.outcome import measure_outcome
-from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, finite_rows
+from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, finite_baseline, finite_rows
 from kddoctor.engine.types import Outcome
 from kddoctor.errors import RunError
 from kddoctor.probes.example_gaps import ExampleGapsProbe
@@ -96,6 +96,8 @@ def _refuse_broken_teachers(run: Run) -> None:
         assert part is not None
         for name in ("teacher_logits", "teacher_targets", "baseline_logits"):
             array = getattr(part, name)
+            if name == "baseline_logits" and _saw_divergence(run):
+                continue  # the twin of a run that diverged may well have diverged too
             # A labels-only student may have diverged; a frozen teacher has not.
             largest = np.inf if name == "baseline_logits" else LARGEST_LOGIT
             found = None if array is None else _unusable(array, largest)
@@ -303,7 +305,7 @@ def _probabilities(manifest: Manifest, array: LazyArray) -> bool:
 
 
 def _row_pairing(run: Run) -> RowPairing | None:
-    if run.manifest.task != "multiclass":
+    if run.manifest.task == "multilabel":
         return None
     in_place, elsewhere, rows, source = float("nan"), 0.0, 0, "steps"
     for split in run.splits:
@@ -311,18 +313,18 @@ def _row_pairing(run: Run) -> RowPairing | None:
         if part is None or part.teacher_targets is None or part.teacher_logits is None:
             continue
         first = slice(0, min(part.n, PAIRED_ROWS))
-        used, own = part.teacher_targets[first], part.teacher_logits[first]
+        used, own = (_output_rows(run.manifest, a[first]) for a in (part.teacher_targets, part.teacher_logits))
         in_place, elsewhere = pair_outputs(used, own)
         rows, source = len(used), f"{part.file}: teacher_targets"
     check = None if run.steps is None else run.steps.teacher_logits_check
     if run.steps is not None and check is not None and not rows:
-        flat = [a.read().reshape(-1, a.shape[-1])[:PAIRED_ROWS] for a in (run.steps.teacher_logits, check)]
+        flat = [_output_rows(run.manifest, a.read())[:PAIRED_ROWS] for a in (run.steps.teacher_logits, check)]
         good = np.isfinite(flat[0]).all(axis=1) & np.isfinite(flat[1]).all(axis=1)
         if good.any():
             in_place, elsewhere = pair_outputs(flat[0][good], flat[1][good])
             rows, source = int(good.sum()), "steps"
     shift, plain, shifted = 0, float("nan"), float("nan")
-    if run.steps is not None:
+    if run.steps is not None and run.manifest.task == "multiclass":
         chosen = evenly(run.steps.count, 64)
         logits = np.stack([run.steps.teacher_logits[int(k)] for k in chosen])
         labels = np.stack([run.steps.labels[int(k)] for k in chosen])
@@ -330,6 +332,11 @@ def _row_pairing(run: Run) -> RowPairing | None:
     elif not rows:
         return None
     return RowPairing(rows, in_place, elsewhere, shift, plain, shifted, source)
+
+
+def _output_rows(manifest: Manifest, logits: NDArray[np.floating]) -> NDArray[np.floating]:
+    """[n, C], and [n, 1] where every row has one logit."""
+    return logits.reshape(-1, 1) if binary_like(manifest) else logits.reshape(-1, logits.shape[-1])
 
 
 # Gaps and soft targets -----------------------------------------------------------------------------------
@@ -354,7 +361,7 @@ def _gaps(run: Run, split: str) -> Any:
     if part is None or part.teacher_logits is None or part.student_logits is None:
         return None
     probe = ExampleGapsProbe(classes(run.manifest))
-    arrays = (part.teacher_logits, part.student_logits, part.labels, part.baseline_logits)
+    arrays = (part.teacher_logits, part.student_logits, part.labels, finite_baseline(part))
     rows = 0
     for teacher, student, labels, baseline in finite_rows(*arrays):
         t, y = class_rows(run.manifest, teacher, labels)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from kddoctor.engine.reading import binary_like, finite_rows
+from kddoctor.engine.reading import binary_like, finite_baseline, finite_rows
 from kddoctor.engine.types import Outcome
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.proportions import standard_error
@@ -52,7 +52,7 @@ def _areas(part: Any) -> tuple[float, float, float | None] | None:
 
     columns: list[list[Any]] = [[], [], [], []]
     rows = 0
-    arrays = (part.labels, part.teacher_logits, part.student_logits, part.baseline_logits)
+    arrays = (part.labels, part.teacher_logits, part.student_logits, finite_baseline(part))
     for chunk in finite_rows(*arrays):
         for column, values in zip(columns, chunk, strict=True):
             if values is not None:

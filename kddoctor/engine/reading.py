@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kddoctor.run.arrays import LazyArray
+from kddoctor.run.arrays import LazyArray, first_nonfinite
 from kddoctor.run.manifest import Manifest
+from kddoctor.run.predictions import Predictions
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
@@ -58,6 +59,12 @@ def finite_rows(*arrays: LazyArray | None) -> Iterator[tuple[Any, ...]]:
             if values is not None and values.dtype.kind == "f":
                 good &= np.isfinite(values).reshape(len(values), -1).all(axis=1)
         yield tuple(c if c is None or good.all() else c[good] for c in chunk)
+
+
+def finite_baseline(part: Predictions) -> LazyArray | None:
+    """The labels-only twin's logits, None where there are none or some are not finite."""
+    array = part.baseline_logits
+    return None if array is None or first_nonfinite(array)[0] else array
 
 
 def evenly(count: int, most: int) -> Ints:

@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
-#: Rows are the same output when they differ by less than this share of the logits' standard deviation.
-SAME_OUTPUT = 0.02
+#: Rows are the same output when they differ by less than this share of the logits' standard deviation: half precision
+#: leaves a thousandth. Ten times as much, and confident answers to other rows of the same class pass for the same.
+SAME_OUTPUT = 0.002
+#: The same for one logit a row, which many rows nearly share: what rounding of float32 leaves, and little more.
+SAME_NUMBER = 2e-5
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,14 @@ class RowPairing:
 def pair_outputs(used: Floats, own: Floats) -> tuple[float, float]:
     """(share in place, share found at another row) of ``used`` [N, C] among the teacher's ``own`` [N, C].
 
+    With one logit a row (C = 1), N numbers lie so close that some strays are found by chance; so many of those found
+    are taken away as chance would give.
+
     The nearest own output is found with a k-d tree on a random projection to eight dimensions (distances only
     shrink under an orthonormal projection, so a match cannot be lost), then checked on all classes.
     """
+    if used.shape[1] == 1:
+        return _pair_numbers(np.asarray(used[:, 0], np.float64), np.asarray(own[:, 0], np.float64))
     a, b = _centred(used), _centred(own)
     scale = float(b.std()) or 1.0
     limit = SAME_OUTPUT * scale * np.sqrt(b.shape[1])
@@ -53,6 +61,23 @@ def pair_outputs(used: Floats, own: Floats) -> tuple[float, float]:
     _, nearest = cKDTree(b @ basis).query(a[strays] @ basis, k=1)
     found = np.linalg.norm(a[strays] - b[nearest], axis=1) <= limit
     return float(in_place.mean()), float(found.sum() / len(a))
+
+
+def _pair_numbers(used: NDArray[np.float64], own: NDArray[np.float64]) -> tuple[float, float]:
+    limit = SAME_NUMBER * (float(own.std()) or 1.0)
+    in_place = np.abs(used - own) <= limit
+    strays = used[~in_place]
+    if not len(strays) or len(own) < 2:
+        return float(in_place.mean()), 0.0
+    known = np.sort(own)
+
+    def found(values: NDArray[np.float64]) -> float:
+        after = np.clip(np.searchsorted(known, values), 1, len(known) - 1)
+        return float((np.minimum(np.abs(values - known[after - 1]), np.abs(values - known[after])) <= limit).sum())
+
+    # Numbers shifted by a hundred limits are as close to their neighbours as any, and equal to none.
+    by_chance = (found(strays + 100 * limit) + found(strays - 100 * limit)) / 2
+    return float(in_place.mean()), max(0.0, found(strays) - by_chance) / len(used)
 
 
 def best_batch_shift(logits: Floats, labels: Ints, most: int = 8) -> tuple[int, float, float]:

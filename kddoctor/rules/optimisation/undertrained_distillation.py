@@ -30,7 +30,8 @@ Read more
 
 from typing import Literal
 
-from kddoctor.probes.learning_curve import LearningCurve
+from kddoctor.probes.learning_curve import LearningCurve, Trend
+from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade, NotExamined
@@ -54,6 +55,8 @@ AVERAGE_PACE = 1.0
 COMES_TRUE = 1 / 3
 #: Nats for a rise that is relevant for certain or that a longer run would show, and for one that is above zero only.
 CERTAINLY_RISING, PERHAPS_RISING = 5.0, 2.5
+#: Share of the gap to the teacher that the labels alone close in the same schedule, for it to be long enough.
+ENOUGH = 0.5
 #: Nats for a loss that certainly fell no slower than on average, and for one that did not certainly fall slower.
 CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
 
@@ -65,15 +68,48 @@ CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
     title="The schedule ended while the student was still improving",
     stage=52,
     reads=(LearningCurve, Manifest),
-    uses=(Gaps,),
+    uses=(Gaps, LossForensics),
     masks=("KD402",),
 )
-def undertrained_distillation(curve: LearningCurve, config: Manifest, held_out: Gaps | None) -> Finding | NotExamined:
-    trend = curve.quality
-    if trend is None:
-        return NotExamined(*RECORD["LearningCurve"])
+def undertrained_distillation(
+    curve: LearningCurve, config: Manifest, held_out: Gaps | None, loss: LossForensics | None
+) -> Finding | NotExamined:
     annealed = curve.final_rate is not None and curve.final_rate <= ANNEALED
     finding, falling = _of_loss(Finding(), curve, annealed)
+    if curve.quality is None and not finding.evidence:
+        return NotExamined(*RECORD["LearningCurve"])
+    if curve.quality is not None:
+        finding = _of_quality(finding, curve, curve.quality, held_out, falling)
+    if held_out is not None:
+        finding = _of_gaps(finding, curve, held_out)
+    if loss is not None and _unexplained(loss):
+        finding = finding.against(
+            "loss-forensics",
+            "relative_error",
+            None,
+            "no form that is known reproduces the recorded loss: what it asks for comes before how long it was asked",
+            weight=5.0,
+        )
+    epochs = config.training.epochs
+    return finding.saying(
+        "Training ended while the student was still improving.",
+        where="kd_run.yaml: training.epochs",
+        severity="warning",
+    ).prescribe(
+        f"{LONGER} times the epochs",
+        safety="careful",
+        training__epochs=LONGER * (epochs or max(1, round(curve.epochs) or 1)),
+    )
+
+
+def _unexplained(loss: LossForensics) -> bool:
+    errors = loss.declared_errors
+    differs = errors is not None and float(errors.max()) > loss.tolerance
+    return loss.kd_always_zero or (differs and loss.term is None)
+
+
+def _of_quality(finding: Finding, curve: LearningCurve, trend: Trend, held_out: Gaps | None, falling: str) -> Finding:
+    annealed = curve.final_rate is not None and curve.final_rate <= ANNEALED
     text = (
         f"held-out {curve.quality_key} rises by {trend.rise:+.3f} per schedule at the end "
         f"(90 % interval {trend.low:+.3f} to {trend.high:+.3f})"
@@ -100,29 +136,45 @@ def undertrained_distillation(curve: LearningCurve, config: Manifest, held_out: 
             # Accuracy can stand still for a while, as long as the loss still falls.
             weight=2.0 if falling == "perhaps" else 8.0,
         )
-    if held_out is not None:
-        finding = _against_the_gap(finding, curve, trend.rise, held_out)
-        below = held_out.gaps.teacher_accuracy - held_out.gaps.student_accuracy
-        if below < BELOW_TEACHER:
-            finding = finding.against(
-                "example-gaps",
-                "below_teacher",
-                below,
-                f"the student is {100 * below:.1f} points below its teacher: little is left to gain",
-                threshold=BELOW_TEACHER,
-                origin="convention",
-                grade=Grade.STATISTICAL,
-                weight=8.0,
-            )
-    epochs = config.training.epochs
-    return finding.saying(
-        "Training ended while the student was still improving.",
-        where="kd_run.yaml: training.epochs",
-        severity="warning",
-    ).prescribe(
-        f"{LONGER} times the epochs",
-        safety="careful",
-        training__epochs=LONGER * (epochs or max(1, round(curve.epochs) or 1)),
+    return finding
+
+
+def _of_gaps(finding: Finding, curve: LearningCurve, held_out: Gaps) -> Finding:
+    if curve.quality is not None:
+        finding = _against_the_gap(finding, curve, curve.quality.rise, held_out)
+    finding = _against_the_twin(finding, held_out)
+    below = held_out.gaps.teacher_accuracy - held_out.gaps.student_accuracy
+    if below < BELOW_TEACHER:
+        finding = finding.against(
+            "example-gaps",
+            "below_teacher",
+            below,
+            f"the student is {100 * below:.1f} points below its teacher: little is left to gain",
+            threshold=BELOW_TEACHER,
+            origin="convention",
+            grade=Grade.STATISTICAL,
+            weight=8.0,
+        )
+    return finding
+
+
+def _against_the_twin(finding: Finding, held_out: Gaps) -> Finding:
+    """The same schedule that is said to be too short sufficed for the labels alone."""
+    twin, gaps = held_out.gaps.baseline_accuracy, held_out.gaps
+    if twin is None:
+        return finding
+    ahead, gap = twin - gaps.student_accuracy, gaps.teacher_accuracy - gaps.student_accuracy
+    error = standard_error(gaps.student_accuracy, gaps.n)
+    if ahead <= max(noise_of_difference(error), ENOUGH * gap):
+        return finding
+    return finding.against(
+        "example-gaps",
+        "baseline_accuracy",
+        twin,
+        f"in the same schedule the labels alone made a student that is right on {twin:.1%}",
+        threshold=gaps.student_accuracy + ENOUGH * gap,
+        origin="convention",
+        weight=5.0,
     )
 
 

@@ -2,7 +2,8 @@
 
 What it checks
     Whether one fixed permutation of the teacher's columns turns a teacher that looks useless into a good one, on
-    both halves of the data. Exchanged pairs of classes are found as well.
+    both halves of the data. Exchanged pairs of classes are found as well. With one logit a row, whether the teacher
+    ranks the wrong way round.
 
 Why it hurts
     The student is taught the right structure under wrong names: confidently wrong, or torn between teacher and labels.
@@ -34,10 +35,14 @@ from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
 
 PROBE = "teacher-validity"
-#: All four must hold (taxonomy section 7): a random teacher meets none, a re-initialised head at most the gain.
+#: All four must hold (taxonomy section 7): a random teacher meets none, a re-initialised head at most the gain. Inside
+#: the loop, matching has to restore most of what the teacher is right on by itself, and more than chance matches.
+OF_OWN, RANDOM = 0.9, 0.44
 MATCHED, GAIN, SURE, STABLE = 0.8, 0.3, 0.5, 0.9
 #: An exchanged class: the teacher is right on at most this share of its rows before, and on so many after matching.
 WRONG_BEFORE, RIGHT_AFTER = 0.2, 0.7
+#: Area under the curve below one half that is no accident, and in standard errors of a ranking without skill.
+TURNED, TURNED_ERRORS = 0.05, 5.0
 #: Rows of a class that must have been predicted before an exchange can be believed.
 ROWS = 10
 
@@ -54,12 +59,15 @@ ROWS = 10
 def label_order_mismatch(teacher: TeacherViews) -> Finding:
     finding = Finding()
     for view in teacher.all:
-        columns = _columns(view.validity)
+        if view.auc is not None and _turned(view):
+            return _turned_round(finding, view, teacher)
+        own = teacher.own if view.in_loop else None
+        columns = _columns(view.validity, MATCHED if own is None else OF_OWN * own.validity.accuracy)
         if columns is None:
             continue
         moved = int((columns != np.arange(len(columns))).sum())
         finding = _supported(finding, view, moved)
-        if view.in_loop and teacher.own is not None and _columns(teacher.own.validity) is None:
+        if view.in_loop and teacher.own is not None and _columns(teacher.own.validity, MATCHED) is None:
             # The teacher itself is right: reordering its columns would do to it what the loop does.
             return finding.saying(
                 f"The loop permutes the teacher's columns: {moved} of {len(columns)} classes answer to another label.",
@@ -73,6 +81,15 @@ def label_order_mismatch(teacher: TeacherViews) -> Finding:
             treatment__column_permutation=[int(c) for c in columns],
         )
     view = teacher.all[0]
+    if view.auc is not None:
+        return finding.against(
+            PROBE,
+            "auc",
+            view.auc,
+            f"{view.source}: the teacher ranks a yes above a no in {view.auc:.1%} of the pairs",
+            threshold=0.5,
+            weight=8.0,
+        )
     if view.validity.hungarian_accuracy is None:
         return finding
     return finding.against(
@@ -85,6 +102,42 @@ def label_order_mismatch(teacher: TeacherViews) -> Finding:
         origin="calibrated on toy checks",
         weight=8.0,
     )
+
+
+def _turned(view: TeacherView) -> bool:
+    """Whether the teacher ranks the wrong way round, by far more than a useless teacher's ranking strays."""
+    assert view.auc is not None
+    return view.auc < 0.5 - max(TURNED, TURNED_ERRORS * _error_of_chance(view.validity))
+
+
+def _error_of_chance(found: TeacherValidity) -> float:
+    """Standard error of the area under the curve of a ranking without any skill (Mann and Whitney 1947)."""
+    yes = float(found.label_prior[-1]) * found.n
+    no = found.n - yes
+    return float(np.sqrt((found.n + 1) / (12 * max(yes, 1) * max(no, 1))))
+
+
+def _turned_round(finding: Finding, view: TeacherView, teacher: TeacherViews) -> Finding:
+    assert view.auc is not None
+    finding = finding.supported_by(
+        PROBE,
+        "auc",
+        view.auc,
+        f"{view.source}: the teacher ranks a yes above a no in {view.auc:.1%} of the pairs; with its sign turned, in "
+        f"{1 - view.auc:.1%}",
+        threshold=0.5 - TURNED,
+        origin="convention",
+        grade=Grade.INTERVENTIONAL,
+        weight=10.0,
+    )
+    own = teacher.own is not None and teacher.own.auc is not None and _turned(teacher.own)
+    finding = finding.saying(
+        "The teacher's yes is the labels' no: its sign is turned.",
+        where="the teacher's class order (id2label)" if own else "the training loop: sign of the teacher's outputs",
+    )
+    if own:
+        return finding.prescribe("turn the sign of the teacher's logit", automatic=False, safety="manual")
+    return finding.prescribe("take the teacher's outputs as they are", treatment__pairing="online")
 
 
 def _supported(finding: Finding, view: TeacherView, moved: int) -> Finding:
@@ -109,13 +162,13 @@ def _supported(finding: Finding, view: TeacherView, moved: int) -> Finding:
     )
 
 
-def _columns(found: TeacherValidity) -> np.ndarray | None:
+def _columns(found: TeacherValidity, matched: float) -> np.ndarray | None:
     """For each label the teacher's column that answers to it, or None where the order is right (or no order is)."""
     permutation, confusion = found.hungarian_permutation, found.confusion
     if permutation is None or confusion is None or found.hungarian_accuracy is None:
         return None
     whole = (
-        found.hungarian_accuracy >= MATCHED
+        found.hungarian_accuracy >= max(matched, RANDOM)
         and found.hungarian_accuracy - found.accuracy >= GAIN
         and found.entropy_ratio_median < SURE
         and (found.permutation_stability or 0) >= STABLE

@@ -28,6 +28,8 @@ Read more
     PyTorch documentation of load_state_dict: the returned missing and unexpected keys.
 """
 
+import math
+
 from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
@@ -37,6 +39,11 @@ PROBE = "teacher-validity"
 #: Accuracy above chance, as a share of the possible, that a network may have without any training: the largest of 200
 #: untrained ones on digits had 0.093, of 120 on clothes 0.085, of 120 on newsgroups 0.018.
 NO_SKILL = 0.10
+#: Standard errors above chance from which a teacher that is sure of itself knows something.
+KNOWS = 4.0
+#: A body with its weights under a head without: a little skill, and most answers in a few classes (digits: 0.15 and
+#: 1.5; the least trained of useful teachers had 0.67).
+LITTLE_SKILL, LOPSIDED = 0.25, 1.0
 #: From the taxonomy's checks: an untrained head has H/lnC >= .85 and a histogram .77 off the labels'; trained ones
 #: with permuted classes reach .8 and more after matching, untrained ones at most .44.
 UNSURE, SKEWED, MATCHED = 0.8, 0.5, 0.6
@@ -57,7 +64,9 @@ def teacher_weights_not_loaded(teacher: TeacherViews, seen: Observations | None)
     assert view is not None
     finding = Finding()
     missing = len((seen.missing_keys if seen else None) or ())
-    if view.skill > NO_SKILL:
+    skill = max(v.skill for v in (view, teacher.own_train) if v is not None)
+    lopsided = skill <= LITTLE_SKILL and view.validity.histogram_l1 > LOPSIDED
+    if skill > NO_SKILL and not lopsided:
         return finding.against(
             PROBE,
             "accuracy",
@@ -66,7 +75,7 @@ def teacher_weights_not_loaded(teacher: TeacherViews, seen: Observations | None)
             threshold=view.validity.chance,
             grade=Grade.PROOF,
         )
-    finding = _at_random(finding, view)
+    finding = _at_random(finding, view, own=teacher.own is not None)
     if missing:
         finding = finding.supported_by(
             "observations",
@@ -86,8 +95,17 @@ def teacher_weights_not_loaded(teacher: TeacherViews, seen: Observations | None)
     )
 
 
-def _at_random(finding: Finding, view: TeacherView) -> Finding:
+def _knows_something(view: TeacherView) -> bool:
+    """Whether the little skill is no accident of these rows."""
     found = view.validity
+    error = math.sqrt(found.chance * (1 - found.chance) / max(1, found.n))
+    return found.accuracy - found.chance > KNOWS * error
+
+
+def _at_random(finding: Finding, view: TeacherView, *, own: bool) -> Finding:
+    found = view.validity
+    # Run by the recorder on the rows themselves, a teacher at chance cannot be a matter of pairing.
+    in_place = own and view.skill <= NO_SKILL
     finding = finding.supported_by(
         PROBE,
         "accuracy",
@@ -95,6 +113,7 @@ def _at_random(finding: Finding, view: TeacherView) -> Finding:
         f"{view.source}: accuracy {found.accuracy:.1%} where chance is {found.chance:.1%}",
         threshold=NO_SKILL,
         origin="calibrated on untrained networks",
+        weight=5.0 if in_place else 3.0,
     )
     unsure, skewed = found.entropy_ratio_median > UNSURE, found.histogram_l1 > SKEWED
     if unsure or skewed:
@@ -108,7 +127,7 @@ def _at_random(finding: Finding, view: TeacherView) -> Finding:
             origin="calibrated on toy checks",
             weight=5.0 if unsure and skewed else 3.0,
         )
-    else:
+    elif not in_place or _knows_something(view):
         finding = finding.against(
             PROBE,
             "histogram_l1",

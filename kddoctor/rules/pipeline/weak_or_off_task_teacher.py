@@ -23,9 +23,10 @@ Read more
     Cho and Hariharan 2019, arXiv:1910.01348.
 """
 
-from kddoctor.probes.measurements import Gaps, TeacherViews
+import math
+
+from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
 
 PROBE = "example-gaps"
@@ -33,8 +34,22 @@ PROBE = "example-gaps"
 SIGNIFICANT = 2.0
 #: Smallest difference in accuracy that matters, as in the benchmark's definition of a mild fault.
 ONE_POINT = 0.01
+#: Points, and standard errors, by which a student beats its teacher when no self-distillation does.
+CLEARLY, CLEAR_ERRORS = 0.03, 4.0
+#: Accuracy minus mean confidence: label smoothing of 0.1 costs a tenth of confidence, not a quarter.
+UNSURE = 0.25
+#: Standard errors of chance.
+ACCIDENT = 4.0
+#: A teacher this good is at the limit of the task rather than weak.
+GOOD = 0.95
 #: A teacher that is right this often after a permutation of classes is not weak.
 MATCHED = 0.8
+
+
+def _by_accident(view: TeacherView) -> float:
+    """Skill that a teacher without any shows on so few rows."""
+    found = view.validity
+    return ACCIDENT * math.sqrt(found.chance / max(1, found.n) / max(1e-9, 1 - found.chance))
 
 
 @rule(
@@ -50,7 +65,7 @@ def weak_or_off_task_teacher(teacher: TeacherViews, held_out: Gaps) -> Finding:
     gaps = held_out.gaps
     view = teacher.own
     finding = Finding()
-    if view is None or view.skill <= NO_SKILL:
+    if view is None or view.skill <= _by_accident(view):
         return finding
     reference, name = held_out.baseline_accuracy, "the same student trained on labels alone"
     own_control = reference is not None
@@ -58,7 +73,10 @@ def weak_or_off_task_teacher(teacher: TeacherViews, held_out: Gaps) -> Finding:
         reference, name = gaps.student_accuracy, "its own student"
     behind = reference - gaps.teacher_accuracy
     error = (2 * max(reference * (1 - reference), 1 / gaps.n) / gaps.n) ** 0.5
+    gained = gaps.student_accuracy - reference
     if behind > max(ONE_POINT, SIGNIFICANT * error):
+        # A student that its teacher holds back, and that is far better all the same, would be so without it.
+        clearly = not own_control and behind > max(CLEARLY, CLEAR_ERRORS * error)
         finding = finding.supported_by(
             PROBE,
             "teacher_accuracy",
@@ -67,6 +85,18 @@ def weak_or_off_task_teacher(teacher: TeacherViews, held_out: Gaps) -> Finding:
             threshold=reference,
             origin="identity",
             grade=Grade.INTERVENTIONAL if own_control else Grade.STATISTICAL,
+            weight=5.0 if clearly else None,
+        )
+    elif own_control and behind > -error and gained <= 0 and gaps.teacher_accuracy < GOOD:
+        finding = finding.supported_by(
+            PROBE,
+            "teacher_accuracy",
+            gaps.teacher_accuracy,
+            f"the teacher is right on {gaps.teacher_accuracy:.1%}, no more than {name} ({reference:.1%}), and "
+            f"distilling gained nothing ({gaps.student_accuracy:.1%})",
+            threshold=reference,
+            origin="taxonomy",
+            weight=5.0,
         )
     elif behind < -error:
         finding = finding.against(
@@ -87,7 +117,19 @@ def weak_or_off_task_teacher(teacher: TeacherViews, held_out: Gaps) -> Finding:
             threshold=MATCHED,
             weight=8.0,
         )
-    if own_control and gaps.student_accuracy - reference > SIGNIFICANT * error:
+    unsure = view.validity.accuracy - view.validity.top1_mean
+    if unsure > UNSURE and behind > -error:
+        finding = finding.supported_by(
+            "teacher-validity",
+            "top1_mean",
+            view.validity.top1_mean,
+            f"it is right on {view.validity.accuracy:.1%} and only {view.validity.top1_mean:.1%} sure: its training "
+            "had hardly begun",
+            threshold=UNSURE,
+            origin="convention",
+            weight=2.0,
+        )
+    if own_control and gained > SIGNIFICANT * error:
         finding = finding.against(
             PROBE,
             "student_accuracy",
