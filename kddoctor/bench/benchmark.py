@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from kddoctor.bench.cost import cost_of
 from kddoctor.bench.cure import curable, summarise_cures
 from kddoctor.bench.gate import Gate, decide
 from kddoctor.bench.judging import Result
@@ -43,6 +44,9 @@ def benchmark(cache: Path, *, jobs: int, progress: Progress, cures: bool = True)
     gate = decide(bench.results)
     others = judge_others(bench.results, gate, place)
     summary = summarise(bench.results, gate, bench.broken, others)
+    for name, details in summary["tasks"].items():
+        plain = next(r.case for r in bench.results if r.case.task == name and r.case.group == "twin")
+        details["diagnosis"] = asdict(cost_of(place.run(plain)))
     if cures:
         summary["cure"] = summarise_cures(run_cures(curable(bench.results, gate), place, jobs=jobs, progress=progress))
     return Report(summary, bench.results, gate)

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import joblib
+import numpy as np
 
 import kddoctor
 from kddoctor.bench.case import Case
@@ -40,7 +41,7 @@ def measure_case(case: Case, tier: Tier, cache: Cache) -> Measurement:
     started = time.perf_counter()
     measured, refused = None, None
     try:
-        with thinned(cache.run(case), tier) as run:
+        with thinned(cache.run(case), tier) as run, np.errstate(all="ignore"):
             measured = measure(load(run))
     except RunError as error:
         refused = str(error)

@@ -14,6 +14,7 @@ from kddoctor.bench.judging import Result, judge_measured
 from kddoctor.bench.measuring import measure_case
 from kddoctor.bench.plan import all_cases
 from kddoctor.bench.recording import Cache, record_case
+from kddoctor.bench.task import find_task
 from kddoctor.bench.tier import Tier
 
 #: What is going on, things done, things in all.
@@ -64,13 +65,17 @@ def run_cures(chosen: Sequence[Result], cache: Cache, *, jobs: int, progress: Pr
 
 
 def tiers(case: Case) -> tuple[Tier, ...]:
-    """Thinned records of the severe faults and of one seed of what is sound; the others in full only."""
+    """Thinned records of the severe faults and of one seed of what is sound; the others in full only.
+
+    Not of the language model, whose measurements take as long as those of all other tasks together.
+    """
     everything: dict[Group, bool] = {
         "fault": case.seed == Level.SEVERE,
         "healthy": case.seed == 1,
         "lookalike": case.seed == 1,
     }
-    return tuple(Tier) if everything.get(case.group) else (Tier.FULL,)
+    thin = everything.get(case.group) and find_task(case.task).kind != "tokens"
+    return tuple(Tier) if thin else (Tier.FULL,)
 
 
 def _judged(cases: Iterable[Case], cache: Cache) -> Iterable[Result]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from kddoctor.engine.explaining import explain_away
@@ -172,7 +173,10 @@ class Diagnosis(_Part):
 
 def diagnose(run: Run, *, select: Sequence[str] = (), ignore: Container[str] = ()) -> Diagnosis:
     """Measure a run, judge it and say what is wrong. Raises RunError for values that cannot be measured."""
-    return judge(run.name, measure(run), select=select, ignore=ignore, warnings=run.warnings)
+    # A student that exploded overflows in many a sum; probes count what is not finite, and nobody needs numpy's word.
+    with np.errstate(all="ignore"):
+        measured = measure(run)
+    return judge(run.name, measured, select=select, ignore=ignore, warnings=run.warnings)
 
 
 def judge(

@@ -76,7 +76,7 @@ class Training(Section):
     batch_size: Annotated[Integer, Field(ge=1)] | None = None
     optimizer: str | None = None
     learning_rate: Annotated[Number, Field(ge=0)] | None = None
-    momentum: Annotated[Number, Field(ge=0, lt=1)] | None = None
+    momentum: Annotated[Number, Field(ge=0)] | None = None
     weight_decay: Annotated[Number, Field(ge=0)] | None = None
     seed: Integer | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from kddoctor.engine import Diagnosis, diagnose
@@ -34,6 +35,15 @@ def test_shuffled_rows_are_not_taken_for_permuted_classes(tmp_path):
 def test_shuffled_rows_are_not_taken_for_a_teacher_in_training_mode(tmp_path):
     found = diagnosed(tmp_path, in_loop=b.shifted(5), observations={"teacher_training": None})
     assert found.cause_codes == ["KD106"]
+
+
+def test_rows_that_are_shuffled_in_part_are_found_beside_a_teacher_that_is_right_on_the_others(tmp_path):
+    def half(logits, labels):
+        moved = logits.copy()
+        moved[: len(moved) // 2] = np.roll(logits[: len(moved) // 2], 3, axis=0)
+        return moved
+
+    assert diagnosed(tmp_path, in_loop=half).cause_codes == ["KD106"]
 
 
 def test_a_weak_teacher_is_not_taken_for_an_untrained_one(tmp_path):

@@ -224,13 +224,20 @@ def cures(summary: Json) -> Table:
 def tasks(summary: Json) -> Table:
     """What the tasks are like."""
     rows = [
-        (name, of["kind"], "seen" if of["seen"] else "unseen", *(_percent(of[n], 1) for n in METRICS))
+        (
+            name,
+            of["kind"],
+            "seen" if of["seen"] else "unseen",
+            *(_percent(of[n], 1) for n in METRICS),
+            f"{of['diagnosis']['seconds']:.1f} s, {of['diagnosis']['mebibytes']:.0f} MiB",
+        )
         for name, of in summary["tasks"].items()
     ]
     return Table(
         "What was it tried on?",
-        "Accuracy (ranking: area under the ROC curve) of teacher, healthy student and labels-only student.",
-        ("task", "kind", "", "teacher", "student", "labels only"),
+        "Accuracy (ranking: area under the ROC curve) of teacher, healthy student and labels-only student; seconds and "
+        "peak memory of a diagnosis in a process of its own.",
+        ("task", "kind", "", "teacher", "student", "labels only", "one diagnosis"),
         tuple(rows),
     )
 

@@ -1,0 +1,72 @@
+"""What the benchmark is made of holds what its protocol asks for."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from kddoctor.bench.fault import all_faults
+from kddoctor.bench.held_out import HELD_OUT
+from kddoctor.bench.plan import all_cases, quick_cases
+from kddoctor.bench.reported import REPORTED
+from kddoctor.bench.task import NAMES, find_task
+from kddoctor.bench.unmade import UNMADE
+from kddoctor.rules.registry import all_rules
+
+#: Faults that are made and that no rule can name yet. A rule that lands has to leave this list, and a fault that lands
+#: without a rule has to be entered: nothing of the catalogue is forgotten.
+WITHOUT_RULE = {
+    *("KD104", "KD107", "KD108", "KD109", "KD111", "KD112", "KD113"),
+    *("KD206", "KD209", "KD210", "KD212", "KD213", "KD214"),
+    *("KD302", "KD303", "KD304", "KD305", "KD306", "KD307", "KD308"),
+    *("KD401", "KD403", "KD404", "KD405", "KD501", "KD503", "KD504", "KD506"),
+    *("KD601", "KD602", "KD603", "KD604", "KD605", "KD606"),
+    *("KD701", "KD702", "KD703", "KD704", "KD705"),
+    *("KD801", "KD803", "KD804", "KD805", "KD806", "KD810", "KD811"),
+    *("KD901", "KD902", "KD903"),
+}
+#: Codes of the catalogue: 74.
+CATALOGUE = 74
+
+
+def test_every_rule_has_a_fault_and_every_fault_a_rule_or_a_place_on_the_list() -> None:
+    assert set(all_rules()) - set(all_faults()) == set(), "a rule without a fault is an opinion"
+    assert set(all_faults()) - set(all_rules()) == WITHOUT_RULE
+
+
+def test_every_code_of_the_catalogue_is_made_or_said_to_be_out_of_reach() -> None:
+    assert set(all_faults()) & set(UNMADE) == set()
+    assert len(set(all_faults()) | set(UNMADE)) == CATALOGUE
+    assert all(len(why) > 40 for why in UNMADE.values())
+
+
+def test_every_rule_is_measured_on_an_implementation_that_is_still_held_out() -> None:
+    assert set(HELD_OUT) == set(all_rules())
+    names = {edit.__name__ for fault in all_faults().values() for edit in (*fault.seen, *fault.unseen)}
+    assert not names & {edit.__name__ for edits in HELD_OUT.values() for edit in edits}
+
+
+def test_tasks_differ_in_kind() -> None:
+    tasks = [find_task(name) for name in NAMES]
+    assert len(tasks) >= 6
+    assert {task.kind for task in tasks} == {"multiclass", "ranking", "tokens"}
+    assert max(task.classes or 0 for task in tasks) >= 100
+    assert {task.seen for task in tasks} == {True, False}
+
+
+def test_there_are_enough_sound_runs_and_look_alikes_among_them() -> None:
+    groups = Counter(case.group for case in all_cases().values())
+    assert groups["twin"] + groups["healthy"] + groups["lookalike"] >= 200
+    assert groups["lookalike"] >= 70
+    assert groups["pair"] >= 40
+    assert len(REPORTED) >= 8
+
+
+def test_a_key_is_made_of_content_alone() -> None:
+    for key, case in list(all_cases().items())[::50]:
+        assert re.fullmatch("[0-9a-f]{24}", key)
+        assert case.twin.key in all_cases()
+
+
+def test_the_quick_slice_holds_every_rule() -> None:
+    assert {case.truth[0] for case in quick_cases() if case.group == "fault"} == set(all_rules())
