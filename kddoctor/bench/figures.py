@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest, bootstrap
 
+from kddoctor.bench.fault import all_faults
 from kddoctor.bench.gate import Gate, Severity
 from kddoctor.bench.judging import Result
 from kddoctor.bench.tier import Tier
@@ -76,8 +77,8 @@ def figures(results: Iterable[Result], gate: Gate, tier: Tier = Tier.FULL) -> Fi
         top1=macro(ruled, in_top(1)),
         top3=macro(ruled, in_top(3)),
         top1_loss=macro(loss, in_top(1)),
-        top1_with_missing=macro(faults, in_top(1)),
-        top3_with_missing=macro(faults, in_top(3)),
+        top1_with_missing=_with_missing(macro(ruled, in_top(1)), ruled),
+        top3_with_missing=_with_missing(macro(ruled, in_top(3)), ruled),
         worst=_worst(ruled),
         false_alarms=counted([r.sick for r in plain]),
         lookalike_alarms=counted([r.sick for r in sound if r.case.group == "lookalike"]),
@@ -130,6 +131,17 @@ def macro(results: Sequence[Result], hit: Callable[[Result], bool]) -> Figure:
         return float((right[count > 0] / count[count > 0]).mean())
 
     return _resampled((hits, sizes, numbers.astype(float)), mean_over_codes, len(results))
+
+
+def _with_missing(figure: Figure, ruled: Sequence[Result]) -> Figure:
+    """The macro average with a zero for every code that has a fault and no rule: whatever was run, none is named."""
+    codes = len({r.case.truth[0] for r in ruled})
+    share = codes / (codes + len(set(all_faults()) - set(all_rules()))) if codes else 0.0
+
+    def scaled(value: float | None) -> float | None:
+        return None if value is None else value * share
+
+    return Figure(scaled(figure.value), scaled(figure.low), scaled(figure.high), figure.n)
 
 
 def _cells(results: Sequence[Result], hit: Callable[[Result], bool]) -> dict[tuple[str, str, str], list[bool]]:
@@ -199,4 +211,6 @@ def confusion(results: Iterable[Result]) -> Mapping[tuple[str, str], int]:
 
 
 def _truth(result: Result) -> str:
+    if result.right:
+        return str(result.first)
     return result.case.truth[0] if result.case.truth else "healthy" if result.case.sound else "outside"
