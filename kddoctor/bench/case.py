@@ -7,7 +7,7 @@ from typing import Literal
 
 from kddoctor.bench.fault import Level
 from kddoctor.bench.recipe import Recipe
-from kddoctor.bench.states import described, source_of
+from kddoctor.bench.states import described, recorder_code, source_of
 from kddoctor.bench.task import find_task
 
 Group = Literal["twin", "healthy", "lookalike", "fault", "pair", "outside", "reported"]
@@ -57,6 +57,7 @@ class Case:
 
         task = find_task(self.task)
         parts = (
+            recorder_code(),
             source_of(task.load),
             source_of(distil.distil),
             source_of(session.batches),

@@ -3,12 +3,12 @@
 import hashlib
 import json
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -19,10 +19,11 @@ from kddoctor.bench.gate import Gate, Severity
 from kddoctor.bench.judging import Result
 from kddoctor.bench.measuring import measure_case
 from kddoctor.bench.plan import all_cases
+from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.recording import Cache, metric_of
 from kddoctor.bench.task import find_task
 from kddoctor.bench.tier import Tier
-from kddoctor.engine.diagnosis import Diagnosis, PrescriptionReport, diagnose, judge
+from kddoctor.engine.diagnosis import Diagnosis, FindingReport, PrescriptionReport, diagnose, judge
 from kddoctor.errors import KDDoctorError
 from kddoctor.run import load
 from kddoctor.treatment.treat import treat
@@ -35,14 +36,14 @@ CURE_TASKS = ("digits", "movielens", "clothes", "sentiment")
 CURED = 0.8
 #: Distance of the seed with which the faulty loop is run once more.
 OTHER_SEED = 1000
-#: Prescriptions that any run could be given: the control draws one of those that ours is not.
-SHELF: tuple[Mapping[str, Any], ...] = (
-    {"distillation.temperature": 2.0},
-    {"distillation.temperature": 8.0},
-    {"distillation.alpha": 0.5},
-    {"distillation.alpha": 0.1},
-    {"training.epochs": 2.0},
-    {"training.learning_rate": 0.3},
+#: What people try when they do not know: the control draws one of these changes of the script.
+SHELF: tuple[Callable[[Recipe], Recipe], ...] = (
+    lambda recipe: replace(recipe, temperature=recipe.temperature / 2),
+    lambda recipe: replace(recipe, temperature=recipe.temperature * 2),
+    lambda recipe: replace(recipe, alpha=0.5),
+    lambda recipe: replace(recipe, alpha=0.1),
+    lambda recipe: replace(recipe, epochs=recipe.epochs * 2),
+    lambda recipe: replace(recipe, learning_rate=recipe.learning_rate / 3),
 )
 
 
@@ -125,12 +126,18 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
         sick = Path(folder) / "run"
         distil(sick, task, case.recipe, seed=case.seed, states=cache.states(), baseline=case.baseline, code=True)
         before = metric_of(sick)
-        again = Path(folder) / "again"
-        distil(again, task, case.recipe, seed=case.seed + OTHER_SEED, states=cache.states(), baseline=False)
-        found = [Cure(case.key, "retrained unchanged", before, metric_of(again), healthy)]
+        found = [
+            Cure(
+                case.key, "retrained unchanged", before, _again(case, case.recipe, OTHER_SEED, cache, folder), healthy
+            ),
+            Cure(case.key, "random prescription", before, _again(case, _tried(case), 0, cache, folder), healthy),
+        ]
         diagnosis = diagnose(load(sick))
-        for means in ("prescription", "random prescription", "second diagnosis"):
-            given = _given(means, diagnosis, case, float(case.recipe.learning_rate))
+        given_by: dict[Means, Diagnosis | None] = {
+            "prescription": _by_the_first(diagnosis),
+            "second diagnosis": _by_the_second(diagnosis),
+        }
+        for means, given in given_by.items():
             if given is None:
                 continue
             output = Path(folder) / means.replace(" ", "-")
@@ -142,22 +149,30 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
     return found
 
 
-def _given(means: str, diagnosis: Diagnosis, case: Case, rate: float) -> Diagnosis | None:
-    """The diagnosis whose first treatable cause is the one to be tried, None where there is none."""
-    treatable = [f for f in diagnosis.findings if f.prescription is not None and f.prescription.automatic]
-    if means == "prescription":
-        return diagnosis if diagnosis.causes and diagnosis.causes[0] in treatable else None
-    if means == "second diagnosis":
-        rest = [f for f in treatable if f not in diagnosis.causes[:1]]
-        return _only(diagnosis, rest[0].prescription) if rest and rest[0].prescription else None
-    own = diagnosis.causes[0].prescription if diagnosis.causes else None
-    shelf = [changes for changes in SHELF if own is None or set(changes) != set(own.changes)]
-    changes = dict(random.Random(hashlib.blake2b(case.key.encode()).digest()).choice(shelf))
-    if "training.learning_rate" in changes:
-        changes["training.learning_rate"] = rate * changes["training.learning_rate"]
-    if "training.epochs" in changes:
-        changes["training.epochs"] = max(1, round(case.recipe.epochs * changes["training.epochs"]))
-    return _only(diagnosis, PrescriptionReport(summary="random", changes=changes, automatic=True, safety="careful"))
+def _again(case: Case, recipe: Recipe, more: int, cache: Cache, folder: str) -> float:
+    """The metric of the user's own loop run once more, with another seed or another setting."""
+    run = Path(folder) / f"again-{more}"
+    distil(run, find_task(case.task), recipe, seed=case.seed + more, states=cache.states(), baseline=False)
+    return metric_of(run)
+
+
+def _tried(case: Case) -> Recipe:
+    return random.Random(case.key).choice(SHELF)(case.recipe)
+
+
+def _treatable(diagnosis: Diagnosis) -> list[FindingReport]:
+    return [f for f in diagnosis.findings if f.prescription is not None and f.prescription.automatic]
+
+
+def _by_the_first(diagnosis: Diagnosis) -> Diagnosis | None:
+    """The diagnosis itself, None where its first cause has no treatment that runs by itself."""
+    return diagnosis if diagnosis.causes and diagnosis.causes[0] in _treatable(diagnosis) else None
+
+
+def _by_the_second(diagnosis: Diagnosis) -> Diagnosis | None:
+    """As if the next best explanation were the cause."""
+    rest = [f for f in _treatable(diagnosis) if f not in diagnosis.causes[:1]]
+    return _only(diagnosis, rest[0].prescription) if rest else None
 
 
 def _only(diagnosis: Diagnosis, prescription: PrescriptionReport | None) -> Diagnosis:

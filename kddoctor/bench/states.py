@@ -13,6 +13,7 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import kddoctor
 from kddoctor.bench.task import Task
 
 State = dict[str, Tensor]
@@ -56,6 +57,16 @@ def source_of(function: Callable[..., object]) -> str:
     """The source of the file that a function stands in, with the values it closes over."""
     held = [described(cell.cell_contents) for cell in getattr(function, "__closure__", None) or ()]
     return f"{getattr(function, '__qualname__', '')} {held}\n{_digest(function.__module__)}"
+
+
+@cache
+def recorder_code() -> str:
+    """A digest of what turns a loop into a record; of teachers and labels-only students nothing depends on it."""
+    root = Path(kddoctor.__file__).parent / "run"
+    digest = hashlib.blake2b(digest_size=12)
+    for path in (root / "recorder.py", root / "writer.py", *sorted((root / "recording").rglob("*.py"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 @cache

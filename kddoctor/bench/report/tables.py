@@ -215,7 +215,9 @@ def cures(summary: Json) -> Table:
     ours = summary["cure"]["prescription"]
     return Table(
         "Does the prescription cure?",
-        f"Median share of the lost points that came back: {_number(ours['median'])}, over {ours['n']} runs.",
+        f"Median share of the lost points that came back: {_number(ours['median'])}, over {ours['n']} runs. The "
+        "prescription is carried out by kddoctor's own loop; retrained unchanged is the user's loop with another seed, "
+        "a random prescription the user's loop with another temperature, alpha, rate or length.",
         ("retrained with", "runs", "median cure", "cure of 0.8 or more", "harmed"),
         tuple(rows),
     )
