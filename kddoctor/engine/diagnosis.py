@@ -35,6 +35,8 @@ WITH_CONTROL = 0.6
 LEARNT, LEVEL = 0.05, 0.3
 #: Share of its teacher's skill, and the teacher's accuracy, from which nobody wonders why a student lost nothing.
 EQUAL, FAR_FROM_PERFECT = 0.97, 0.9
+#: Weight of the distillation term at which a student follows the labels, whatever its teacher is worth.
+SMALL_ALPHA = 0.1
 #: Where the loss itself could not be checked, the outcome has to be better than that.
 WELL_UNSEEN = 0.98
 #: Held-out rows without which nobody is called well: two standard errors of a share of 90 % are 11 points then.
@@ -254,7 +256,10 @@ def _well(outcome: Outcome, measured: Mapping[type, object]) -> bool:
         return near and (gained > 2 * error or (checked and gained > -2 * error))
     if kept is None:
         return checked
-    if _as_weak_as_its_teacher(outcome):
+    manifest = measured[Manifest]
+    assert isinstance(manifest, Manifest)
+    alpha = manifest.distillation.alpha
+    if _as_weak_as_its_teacher(outcome) and (alpha is None or alpha > SMALL_ALPHA):
         return False
     good = kept >= WELL - 2 * outcome.standard_error or (kept >= WITH_CONTROL and _learnt(measured))
     return (checked and good) or (_loss_private(measured) and kept >= WELL_UNSEEN)

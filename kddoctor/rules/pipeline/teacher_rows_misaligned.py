@@ -61,8 +61,8 @@ def teacher_rows_misaligned(teacher: TeacherViews, pairing: RowPairing | None) -
         finding = _by_shift(finding, pairing)
     view = teacher.in_loop or teacher.own
     assert view is not None
-    if not (pairing is not None and pairing.elsewhere > STRAYS):
-        # Where some outputs are proven to be out of place, the others may well be right.
+    if pairing is None or pairing.elsewhere <= STRAYS or view.skill <= SKILLED:
+        # Where some outputs are proven to be out of place, that the others are right speaks against nothing.
         finding = _by_chance(finding, view, teacher.own)
     return finding.saying(
         "The teacher's outputs are paired with other examples than they were computed from.",

@@ -28,6 +28,7 @@ import math
 from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
 
 PROBE = "example-gaps"
 #: Standard errors of a difference of two accuracies on the same rows that make it significant.
@@ -40,6 +41,8 @@ CLEARLY, CLEAR_ERRORS = 0.03, 4.0
 UNSURE = 0.25
 #: Standard errors of chance.
 ACCIDENT = 4.0
+#: Weight at which a weak teacher does little harm.
+SMALL_ALPHA = 0.1
 #: A teacher this good is at the limit of the task rather than weak.
 GOOD = 0.95
 #: A teacher that is right this often after a permutation of classes is not weak.
@@ -58,10 +61,10 @@ def _by_accident(view: TeacherView) -> float:
     family="pipeline",
     title="The teacher is weaker than a student trained on the labels alone",
     stage=14,
-    reads=(TeacherViews, Gaps),
+    reads=(TeacherViews, Gaps, Manifest),
     masks=("KD402", "KD502"),
 )
-def weak_or_off_task_teacher(teacher: TeacherViews, held_out: Gaps) -> Finding:
+def weak_or_off_task_teacher(teacher: TeacherViews, held_out: Gaps, config: Manifest) -> Finding:
     gaps = held_out.gaps
     view = teacher.own
     finding = Finding()
@@ -138,8 +141,14 @@ def weak_or_off_task_teacher(teacher: TeacherViews, held_out: Gaps) -> Finding:
             threshold=reference,
             weight=6.0,
         )
-    return finding.saying(f"The teacher is weaker than {name}.", where="the choice of the teacher").prescribe(
+    alpha = config.distillation.alpha
+    return finding.saying(
+        f"The teacher is weaker than {name}.",
+        where="the choice of the teacher",
+        # Its small weight is what is prescribed: then the teacher is worth a word, and no alarm.
+        severity="note" if alpha is not None and alpha <= SMALL_ALPHA else "error",
+    ).prescribe(
         "a teacher trained on this task; until then a small alpha",
         safety="careful",
-        distillation__alpha=0.1,
+        distillation__alpha=SMALL_ALPHA,
     )
