@@ -122,7 +122,7 @@ BASELINE_FIELDS = (
 
 def _train(task: Task, recipe: Recipe, session: Session, optimizer: Optimizer, recorder: Recorder | None) -> None:
     per_epoch = len(session.train) // min(recipe.batch_size, len(session.train))
-    scheduler = LambdaLR(optimizer, _shape(recipe.schedule, recipe.epochs * per_epoch))
+    scheduler = LambdaLR(optimizer, _Factor(recipe.schedule, max(1, recipe.epochs * per_epoch)))
     for batch in _batches(task, recipe, session):
         if batch.number == 0:
             recipe.before_epoch(session)
@@ -180,10 +180,6 @@ def _batches(task: Task, recipe: Recipe, session: Session) -> Iterator[Batch]:
             seen = raw if task.augment is None else task.augment(raw)
             yield Batch(recipe.augment(seen), raw, labels[rows], rows, number, epoch, step)
             step += 1
-
-
-def _shape(schedule: Schedule, steps: int) -> "_Factor":
-    return _Factor(schedule, max(1, steps))
 
 
 @dataclass(frozen=True)

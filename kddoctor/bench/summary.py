@@ -10,7 +10,7 @@ from kddoctor.bench.fault import all_faults
 from kddoctor.bench.figures import Figure, Figures, clustered, confusion, counted, figures, in_top, reliability
 from kddoctor.bench.gate import Gate, Severity
 from kddoctor.bench.judging import Result
-from kddoctor.bench.running import Broken
+from kddoctor.bench.running import Broken, tiers
 from kddoctor.bench.task import NAMES, find_task
 from kddoctor.bench.tier import Tier
 from kddoctor.bench.unmade import UNMADE
@@ -56,10 +56,10 @@ def summarise(
 ) -> Json:
     """judges: what baselines and ablations said of the unseen selection, each in place of ours."""
     full = [r for r in results if r.tier is Tier.FULL]
-    unseen = figures(filter(UNSEEN, results), gate)
+    seen, unseen = (figures(filter(chosen, results), gate) for chosen in (SEEN, UNSEEN))
     return {
         "format": 1,
-        "seen": _plain(figures(filter(SEEN, results), gate)),
+        "seen": _plain(seen),
         "unseen": _plain(unseen),
         "seen_task_unseen_implementation": _plain(
             figures(filter(selection(unseen_task=False, unseen_implementation=True), results), gate)
@@ -69,9 +69,9 @@ def summarise(
         ),
         "all": _plain(figures(results, gate)),
         "targets": _targets(unseen),
-        "intervals": {"seen": _intervals(figures(filter(SEEN, results), gate)), "unseen": _intervals(unseen)},
+        "intervals": {"seen": _intervals(seen), "unseen": _intervals(unseen)},
         "by_task": {name: _plain(figures([r for r in results if r.case.task == name], gate)) for name in NAMES},
-        "by_tier": {tier.value: _plain(figures([r for r in results if len_tiers(r)], gate, tier)) for tier in Tier},
+        "by_tier": {tier.value: _plain(figures([r for r in results if at_every_tier(r)], gate, tier)) for tier in Tier},
         "by_code": _by_code(full, gate),
         "by_family": _by_family(full, gate),
         "by_severity": _by_severity(full, gate),
@@ -124,10 +124,8 @@ def summarise(
     }
 
 
-def len_tiers(result: Result) -> bool:
+def at_every_tier(result: Result) -> bool:
     """Whether this case was judged at every tier, so that tiers compare the same cases."""
-    from kddoctor.bench.running import tiers
-
     return len(tiers(result.case)) > 1
 
 

@@ -1,4 +1,4 @@
-"""Handwritten digits: a convolutional teacher, a perceptron as the student. Data: scikit-learn's load_digits."""
+"""Handwritten digits with the demo's models, other rows and another size. Data: scikit-learn's load_digits."""
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch.utils.data import TensorDataset
 
 from kddoctor.bench.recipe import Recipe, TeacherRecipe
 from kddoctor.bench.task import Data, Task
+from kddoctor.demo import recipe
 
 HELD_OUT, TRANSFER, HIDDEN = 600, 250, 20
 
@@ -23,28 +24,9 @@ def load() -> Data:
     return Data(*(TensorDataset(images[rows], labels[rows]) for rows in (train, few, val)))
 
 
-def make_teacher() -> nn.Module:
-    """A CNN of 24,000 parameters with batch normalisation and dropout."""
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
-        nn.BatchNorm2d(16),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, 3, padding=1),
-        nn.BatchNorm2d(32),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Dropout(0.3),
-        nn.Flatten(),
-        nn.Linear(512, 32),
-        nn.ReLU(),
-        nn.Linear(32, 10),
-    )
-
-
 def make_student(width: float = 1.0) -> nn.Module:
     """A perceptron with one hidden layer."""
-    hidden = max(1, round(HIDDEN * width))
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+    return recipe.make_student(max(1, round(HIDDEN * width)))
 
 
 TASK = Task(
@@ -53,7 +35,7 @@ TASK = Task(
     seen=True,
     classes=10,
     load=load,
-    make_teacher=make_teacher,
+    make_teacher=recipe.make_teacher,
     make_student=make_student,
     recipe=Recipe(
         temperature=4.0,

@@ -2,8 +2,9 @@
 
 What it checks
     Whether accuracy (or agreement) on held-out rows still rose in the last third of the schedule, by a robust line
-    and its 90 % interval; whether the training loss fell in the second half as fast as on average; and whether the
-    student is still clearly below its teacher.
+    and its 90 % interval; whether the training loss fell in the second half as fast as on average; whether the
+    student is still clearly below its teacher; and whether the same schedule sufficed for the labels alone. A loss that
+    no known form reproduces speaks against it.
 
 Why it hurts
     Matching a function takes many more steps than fitting labels. A run that is stopped early measures the schedule,
