@@ -41,7 +41,7 @@ def test_every_code_of_the_catalogue_is_made_or_said_to_be_out_of_reach() -> Non
 
 
 def test_every_rule_is_measured_on_an_implementation_that_is_still_held_out() -> None:
-    assert set(HELD_OUT) == set(all_rules())
+    assert set(all_rules()) <= set(HELD_OUT)
     names = {edit.__name__ for fault in all_faults().values() for edit in (*fault.seen, *fault.unseen)}
     assert not names & {edit.__name__ for edits in HELD_OUT.values() for edit in edits}
 

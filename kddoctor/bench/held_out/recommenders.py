@@ -1,0 +1,7 @@
+"""Held-out mistakes of the codes KD9xx."""
+
+from collections.abc import Mapping
+
+from kddoctor.bench.fault import Edit
+
+HELD_OUT: Mapping[str, tuple[Edit, ...]] = {}
