@@ -294,6 +294,7 @@ def _recorder(
         task=task.kind,
         num_classes=task.classes,
         layers=_layers(task, session) or None,
+        row_ids=task.row_ids,
         baseline=alone,
         training={
             "epochs": recipe.epochs,
@@ -306,6 +307,7 @@ def _recorder(
         max_steps=24,
         max_examples=1000,
         feature_examples=256,
+        save_inputs=True,
         code=CODE if code else None,
         code_files={"script.py": SCRIPT.format(task=task.name, width=recipe.width)} if code else None,
         save_checkpoints=code,

@@ -32,6 +32,7 @@ class Task:
 
     make_student takes a width factor (1: the usual student; smaller ones are narrower). layers: names to record.
     augment: what a training batch goes through for both models, None where nothing. classes: None for ranking.
+    row_ids: the user and the item of each row of a batch of inputs, for ranking.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Task:
     recipe: Recipe
     layers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     augment: Callable[[Tensor], Tensor] | None = None
+    row_ids: Callable[[Tensor], Mapping[str, Tensor]] | None = None
 
     def data(self) -> Data:
         """The data, loaded once a process."""

@@ -40,12 +40,65 @@ class Baseline(_Facts):
     seed: int | None = None
 
 
+class InputFacts(_Facts):
+    """Statistics of all elements of the inputs of one place. zeros: share. shape: of one row."""
+
+    rows: int | None = None
+    mean: float | None = None
+    std: float | None = None
+    min: float | None = None
+    max: float | None = None
+    zeros: float | None = None
+    shape: list[int] | None = None
+
+
+class Reach(_Facts):
+    """How many learnable tensors of each owner a loss depends on. in_total: whether it is part of the total."""
+
+    student: int = 0
+    teacher: int = 0
+    other: int = 0
+    in_total: bool | None = None
+
+
+class Graph(_Facts):
+    """What autograd's graph says of the total and its terms. not_in_optimizer: shapes of learnable tensors of neither
+    model that the total depends on and no optimizer holds.
+    """
+
+    loss: Reach | None = None
+    kd_loss: Reach | None = None
+    ce_loss: Reach | None = None
+    feature_loss: Reach | None = None
+    not_in_optimizer: list[list[int]] | None = None
+
+
+class LastStep(_Facts):
+    """The student's answers to its last training batch, then and after training."""
+
+    agreement: float | None = None
+    accuracy_then: float | None = None
+    accuracy_after: float | None = None
+    relative_difference: float | None = None
+
+
+class DistinctValues(_Facts):
+    """The student's weight with the fewest distinct values."""
+
+    parameter: str | None = None
+    distinct: int | None = None
+    elements: int | None = None
+
+
 class Observations(_Facts):
     """Facts about the training process; None where nobody looked. Unknown keys are kept in model_extra.
 
     teacher_drift: largest ||change|| / ||value|| of a teacher parameter or buffer over the run, which may
     be NaN. nonfinite_steps: numbers of steps whose loss was not finite, the first ones where there were
-    many. grad_cosine_kd_ce: mean cosine between the gradients of the two loss terms.
+    many. grad_cosine_kd_ce: mean cosine between the gradients of the two loss terms. graph: what the loss depends on.
+    inputs: statistics by place, loop_student, loop_teacher and the splits. parameters_changed_after_training: names of
+    student parameters written to after the last optimizer step. frozen_parameters: of the student. student_dropout:
+    the largest dropout rate of the student's modules.
     """
 
     teacher_training: StrictBool | None = None
@@ -62,6 +115,14 @@ class Observations(_Facts):
     parameters: ParameterCounts | None = None
     latency_ms: Latency | None = None
     baseline: Baseline | None = None
+    graph: Graph | None = None
+    inputs: dict[StrictStr, InputFacts] | None = None
+    last_step: LastStep | None = None
+    frozen_parameters: list[StrictStr] | None = None
+    parameters_changed_after_training: list[StrictStr] | None = None
+    student_distinct_values: DistinctValues | None = None
+    student_dtypes: list[StrictStr] | None = None
+    student_dropout: float | None = None
 
 
 def read_observations(path: Path) -> Observations:

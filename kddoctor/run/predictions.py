@@ -14,7 +14,7 @@ from kddoctor.run.manifest import TASKS_WITH_CLASSES, Manifest
 from kddoctor.run.spelling import nearest
 
 LOGITS = ("teacher_logits", "student_logits", "teacher_targets", "baseline_logits")
-IDS = ("example_ids", "group_ids")
+IDS = ("example_ids", "group_ids", "item_ids")
 TOPK = (
     "teacher_topk_values",
     "teacher_topk_indices",
@@ -42,6 +42,7 @@ class Predictions:
     baseline_logits: LazyArray | None
     example_ids: LazyArray | None
     group_ids: LazyArray | None
+    item_ids: LazyArray | None
     teacher_topk_values: LazyArray | None
     teacher_topk_indices: LazyArray | None
     student_topk_values: LazyArray | None

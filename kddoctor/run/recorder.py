@@ -15,8 +15,9 @@ from torch.optim import Optimizer
 from kddoctor.errors import KDDoctorError, UsageError
 from kddoctor.run.manifest import TASKS_WITH_CLASSES, manifest_from
 from kddoctor.run.recording.batches import Source, first_rows, source_of
-from kddoctor.run.recording.calling import Transform, bare, latency_ms
+from kddoctor.run.recording.calling import RowIds, Transform, bare, latency_ms
 from kddoctor.run.recording.drift import Drift
+from kddoctor.run.recording.ending import StudentAfterTraining
 from kddoctor.run.recording.gradients import GradientWatch
 from kddoctor.run.recording.layers import Layers, find_layers, layer_pairs
 from kddoctor.run.recording.live import LiveSteps
@@ -54,6 +55,7 @@ def record(
     code: Mapping[str, object] | None = None,
     code_files: Mapping[str, str] | None = None,
     teacher_transform: Transform | None = None,
+    row_ids: RowIds | None = None,
     baseline: nn.Module | None = None,
     max_steps: int = 32,
     max_examples: int = 10_000,
@@ -70,7 +72,8 @@ def record(
     temperature, alpha, loss, temperature_squared: what the loop is meant to do, as in kd_run.yaml.
     num_classes: taken from the logits where it is not given. layers: names, looked up in both models, or
     {"teacher": [...], "student": [...]}, whose activations to keep. teacher_transform: the student's
-    input batch to the teacher's. baseline: the student trained without a teacher. code, code_files: how a
+    input batch to the teacher's. row_ids: an input batch to {"group_ids": [B], "item_ids": [B]}, the query or user and
+    the item of each row. baseline: the student trained without a teacher. code, code_files: how a
     later retraining finds the models, and files to put into the run directory for it.
     max_steps, max_examples, feature_examples: bounds on training steps, rows a split, and rows of features.
 
@@ -116,6 +119,7 @@ def record(
         layers=named,
         task=task,
         transform=teacher_transform,
+        row_ids=row_ids,
         max_examples=max_examples,
         feature_examples=feature_examples,
         save_inputs=save_inputs,
@@ -159,6 +163,7 @@ class Recorder:
         self._state = "new"
         self._drift: Drift | None = None
         self._gradients: GradientWatch | None = None
+        self._after: StudentAfterTraining | None = None
         self._first_process = is_first_process()
 
     def __enter__(self) -> Self:
@@ -239,6 +244,7 @@ class Recorder:
         for split, source in self._sources.items():
             with self._harmless(f"run the models over {split}_data"), self._undisturbed():
                 splits[split] = self._predicting.record(source)
+                observations.setdefault("inputs", {})[split] = splits[split].statistics
         with self._harmless("time the models"), self._undisturbed():
             observations["latency_ms"] = self._latency()
         self._write(splits, observations)
@@ -275,6 +281,7 @@ class Recorder:
             on_error=self._complain_about("watch gradients"),
         )
         self._drift = Drift(live.teacher)
+        self._after = StudentAfterTraining(live.student, live.optimizers)
 
     def _observe(self) -> dict[str, Any]:
         facts: dict[str, Any] = {}
@@ -284,12 +291,19 @@ class Recorder:
                 facts.update(self._gradients.observations())
             if self._drift is not None:
                 facts["teacher_drift"] = self._drift.largest()
+            if self._after is not None:
+                facts.update(self._after.observations())
+        with self._harmless("run the student on its last step again"):
+            again = self._live.last_step_again()
+            if again is not None:
+                facts["last_step"] = again
         return facts
 
     def _close(self) -> None:
         self._live.close()
-        if self._gradients is not None:
-            self._gradients.close()
+        for watch in (self._gradients, self._after):
+            if watch is not None:
+                watch.close()
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:

@@ -14,7 +14,10 @@ from kddoctor.run.labels import checked_labels
 from kddoctor.run.layout import Layout
 from kddoctor.run.manifest import Manifest
 
-PER_STEP = ("kd_loss", "ce_loss", "feature_loss", "kd_grad_norm", "ce_grad_norm")
+PER_STEP = (
+    *("kd_loss", "ce_loss", "feature_loss", "kd_grad_norm", "ce_grad_norm", "loss_grad_norm"),
+    *("kd_grad_weight", "ce_grad_weight", "grad_weight_residual", "expected_grad_norm", "grad_norm"),
+)
 KNOWN = {
     "student_logits",
     "teacher_logits",
@@ -33,7 +36,10 @@ class Steps:
 
     student_logits, teacher_logits and teacher_logits_check [K, B, C] (tokens [K, B, L, V]), labels [K, B],
     mask [K, B, L]. Everything else is [K]: float64 and possibly NaN, step int64. weighted_terms: kd_loss
-    and ce_loss already carry their weights. extra: arrays that kddoctor does not know.
+    and ce_loss already carry their weights. *_grad_norm: of the gradient in the student's logits; *_grad_weight: how
+    much of each term's gradient the total's holds there, up to grad_weight_residual (relative). expected_grad_norm,
+    grad_norm: of the gradient in the student's parameters, as the loss has it and as the optimizer got it. extra:
+    arrays that kddoctor does not know.
     """
 
     file: str
@@ -48,6 +54,12 @@ class Steps:
     feature_loss: NDArray[np.float64] | None
     kd_grad_norm: NDArray[np.float64] | None
     ce_grad_norm: NDArray[np.float64] | None
+    loss_grad_norm: NDArray[np.float64] | None
+    kd_grad_weight: NDArray[np.float64] | None
+    ce_grad_weight: NDArray[np.float64] | None
+    grad_weight_residual: NDArray[np.float64] | None
+    expected_grad_norm: NDArray[np.float64] | None
+    grad_norm: NDArray[np.float64] | None
     teacher_logits_check: LazyArray | None
     mask: LazyArray | None
     weighted_terms: bool

@@ -258,7 +258,7 @@ def test_parameters_that_do_not_learn_are_named(tmp_path: Path) -> None:
     observations = load(tmp_path / "run").observations
     assert observations.parameters_without_gradient == ["0.weight", "0.bias"]
     assert observations.parameters_not_in_optimizer == ["5.bias"]
-    assert (observations.model_extra or {})["frozen_parameters"] == ["0.weight", "0.bias"]
+    assert observations.frozen_parameters == ["0.weight", "0.bias"]
 
 
 def test_a_teacher_that_is_trained_is_noticed(tmp_path: Path) -> None:

@@ -110,4 +110,5 @@ TASK = Task(
         teacher=TeacherRecipe(epochs=10, batch_size=256, learning_rate=5e-3, weight_decay=1e-5),
     ),
     layers={"teacher": ("user", "film"), "student": ("user", "film")},
+    row_ids=lambda inputs: {"group_ids": inputs[:, 0], "item_ids": inputs[:, 1]},
 )

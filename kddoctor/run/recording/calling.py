@@ -16,6 +16,8 @@ from kddoctor.run.recording.outputs import logits_of, on_device
 TIMED_FORWARDS = 7
 
 Transform = Callable[[Any], Any]
+#: From a batch of inputs to ids of its rows, by name: group_ids, item_ids.
+RowIds = Callable[[Any], Mapping[str, Tensor]]
 
 
 def bare(model: nn.Module) -> nn.Module:

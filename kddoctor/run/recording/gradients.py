@@ -13,6 +13,8 @@ from torch.optim import Optimizer
 # costs a read from the device.
 EVERY_STEP_UNTIL = 50
 THEN_EVERY = 20
+# Cosine of two gradients from which their weights cannot be told apart.
+ALIKE = 0.999
 
 
 class GradientWatch:
@@ -142,6 +144,29 @@ def term_gradients(student_logits: object, terms: dict[str, object]) -> dict[str
         if gradient is not None:
             found[name] = gradient.detach()
     return found
+
+
+def gradient_weights(gradients: dict[str, Tensor]) -> dict[str, float]:
+    """How much of each term's gradient the total's gradient holds: kd_grad_weight and ce_grad_weight.
+
+    Least squares of the total's gradient on those of the terms; a term without one counts nothing. Left out where two
+    gradients are too alike to be told apart.
+    """
+    total = gradients.get("loss")
+    terms = [name for name in ("kd", "ce") if name in gradients and bool(gradients[name].ne(0).any())]
+    if total is None or not terms:
+        return {}
+    columns = torch.stack([gradients[name].flatten().double().cpu() for name in terms], dim=1)
+    target = total.flatten().double().cpu()
+    if not (torch.isfinite(columns).all() and torch.isfinite(target).all()):
+        return {}
+    scaled = columns / columns.norm(dim=0)
+    if len(terms) == 2 and float((scaled[:, 0] @ scaled[:, 1]).abs()) > ALIKE:
+        return {}
+    solution = torch.linalg.lstsq(scaled, target[:, None]).solution[:, 0] / columns.norm(dim=0)
+    rest = float((target - columns @ solution).norm() / target.norm().clamp_min(1e-30))
+    found = {f"{name}_grad_weight": float(weight) for name, weight in zip(terms, solution, strict=True)}
+    return {**found, "grad_weight_residual": rest}
 
 
 def _has_hooks(tensor: Tensor) -> bool:

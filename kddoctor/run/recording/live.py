@@ -11,7 +11,10 @@ from torch.optim import Optimizer
 
 from kddoctor.run.labels import IGNORED
 from kddoctor.run.recording.calling import Transform, bare
-from kddoctor.run.recording.gradients import term_gradients
+from kddoctor.run.recording.ending import compared
+from kddoctor.run.recording.gradients import gradient_weights, term_gradients
+from kddoctor.run.recording.graph import expected_gradient_norm, merged, reach
+from kddoctor.run.recording.input_statistics import InputStatistics
 from kddoctor.run.recording.labelling import class_labels
 from kddoctor.run.recording.metrics import MetricRows, batch_rates
 from kddoctor.run.recording.outputs import copied, is_finite, number_of, version
@@ -20,6 +23,7 @@ from kddoctor.run.recording.undisturbed import undisturbed
 from kddoctor.run.recording.watch import ModelWatch, Seen
 
 MAX_LISTED = 100
+WALKED_STEPS = 3  # a term may join late, such as after a warm-up
 CLOSE = 1e-5  # relative: the same transform twice, on hardware that adds in another order
 
 Terms = dict[str, Tensor | float | None]
@@ -50,7 +54,12 @@ class LiveSteps:
         self.same_inputs: bool | None = None
         self.teacher_trained: bool | None = None
         self.cosines: list[float] = []
+        self.reach: dict[str, Any] = {}
+        self.inputs = {role: InputStatistics() for role in ("student", "teacher")}
+        self._walked = 0
         self._last: _Held | None = None
+        self._final: _Held | None = None
+        self._awaiting_norm: Step | None = None
         self._watches: dict[str, ModelWatch] = {}
 
     def begin(self, on_error: Callable[[Exception], None]) -> None:
@@ -86,9 +95,13 @@ class LiveSteps:
         size, step_bytes = len(named["student_logits"]), _bytes(named)
         self._last = None
         if self.sample.wants(size, step_bytes, finite):
-            self.sample.keep(size, {**self._copied(held), **self._gradient_norms(named, values)}, finite)
+            kept = {**self._copied(held), **self._gradient_norms(named, values)}
+            self._await_norm(kept, values)
+            self._walk(values)
+            self.sample.keep(size, kept, finite)
         elif size in self.sample.by_size:
             self._last = held.without_graph()
+        self._final = held.without_graph()
         for watch in self._watches.values():
             watch.forget()
         self._metric_row(held, epoch, scalars)
@@ -107,10 +120,25 @@ class LiveSteps:
         return self.metrics.rows()
 
     def wants_gradient_norm(self) -> bool:
-        return self.metrics.wants_gradient_norm()
+        return self._awaiting_norm is not None or self.metrics.wants_gradient_norm()
 
     def take_gradient_norm(self, norm: float) -> None:
-        self.metrics.take_gradient_norm(norm)
+        if self._awaiting_norm is not None:
+            self._awaiting_norm["grad_norm"] = norm
+            self._awaiting_norm = None
+        if self.metrics.wants_gradient_norm():
+            self.metrics.take_gradient_norm(norm)
+
+    def last_step_again(self) -> dict[str, float] | None:
+        """The student as it is now on the inputs of the last step, beside what it answered there."""
+        held = self._final
+        if held is None or held.student is None or not held.student.intact or not held.intact:
+            return None
+        self.pause()
+        student = bare(self.student)
+        with undisturbed(student):
+            now = copied(held.student.again(student))
+        return compared(copied(held.tensors["student_logits"]), now, copied(held.tensors["labels"]))
 
     def observations(self) -> dict[str, Any]:
         facts: dict[str, Any] = {
@@ -127,6 +155,10 @@ class LiveSteps:
             facts["teacher_training"] = trained
         if self.same_inputs is not None:
             facts["same_inputs"] = self.same_inputs
+        if self.reach:
+            facts["graph"] = self.reach
+        seen = {f"loop_{role}": statistics.facts() for role, statistics in self.inputs.items()}
+        facts["inputs"] = {place: found for place, found in seen.items() if found}
         if self.cosines:
             facts["grad_cosine_kd_ce"] = sum(self.cosines) / len(self.cosines)
         return facts
@@ -140,7 +172,7 @@ class LiveSteps:
         for watch in self._watches.values():
             watch.close()
         self._watches = {}
-        self._last = None
+        self._last = self._final = None
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -153,6 +185,9 @@ class LiveSteps:
             "same_inputs": self.same_inputs,
             "teacher_trained": self._teacher_trained(),
             "cosines": list(self.cosines),
+            "graph": self.reach,
+            "walked": self._walked,
+            "inputs": {role: statistics.state_dict() for role, statistics in self.inputs.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -161,6 +196,9 @@ class LiveSteps:
         for name in ("num_classes", "count", "nonfinite_count", "same_inputs", "teacher_trained"):
             setattr(self, name, state[name])
         self.nonfinite, self.cosines = list(state["nonfinite"]), list(state["cosines"])
+        self.reach, self._walked = state["graph"], state["walked"]
+        for role, statistics in self.inputs.items():
+            statistics.load_state_dict(state["inputs"][role])
 
     def _seen(self, model: str) -> Seen | None:
         watch = self._watches.get(model)
@@ -196,20 +234,39 @@ class LiveSteps:
             step["mask"] = counts if mask is None else mask.bool()
         step |= tensors
         self._compare_inputs(held)
+        for role, seen in (("student", held.student), ("teacher", held.teacher)):
+            if seen is not None and seen.intact:
+                self.inputs[role].update(seen.inputs)
         check = self._teacher_again(held)
         if check is not None and check.shape == step["teacher_logits"].shape:
             step["teacher_logits_check"] = check.to(step["teacher_logits"].dtype)
         return step
 
     def _gradient_norms(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> Step:
-        terms = {"kd": values.get("kd_loss"), "ce": values.get("ce_loss")}
+        terms = {"kd": values.get("kd_loss"), "ce": values.get("ce_loss"), "loss": values["loss"]}
         gradients = term_gradients(tensors["student_logits"], terms)
-        if len(gradients) == 2:
+        if "kd" in gradients and "ce" in gradients:
             kd, ce = gradients["kd"].flatten().double(), gradients["ce"].flatten().double()
             cosine = float(torch.nn.functional.cosine_similarity(kd, ce, dim=0))
             if torch.isfinite(torch.tensor(cosine)):
                 self.cosines = [*self.cosines[-MAX_LISTED:], cosine]
-        return {f"{name}_grad_norm": float(gradient.norm()) for name, gradient in gradients.items()}
+        norms = {f"{name}_grad_norm": float(gradient.norm()) for name, gradient in gradients.items()}
+        return {**norms, **gradient_weights(gradients)}
+
+    def _await_norm(self, step: Step, values: dict[str, Any]) -> None:
+        """Remember what gradient the loss of this step has; what the optimizer gets is seen at its next step."""
+        self._awaiting_norm = None
+        expected = expected_gradient_norm(values["loss"], self.student) if self.optimizers else None
+        if expected is not None:
+            step["expected_grad_norm"] = expected
+            self._awaiting_norm = step
+
+    def _walk(self, values: dict[str, Any]) -> None:
+        if self._walked < WALKED_STEPS:
+            optimized = (id(p) for o in self.optimizers for group in o.param_groups for p in group["params"])
+            found = reach(values, self.student, self.teacher, optimized)
+            self._walked += bool(found)
+            self.reach = merged(self.reach, found)
 
     def _compare_inputs(self, held: _Held) -> None:
         student, teacher = held.student, held.teacher

@@ -16,8 +16,9 @@ from torch.nn.functional import pad
 from kddoctor.run.arrays import Array
 from kddoctor.run.labels import IGNORED
 from kddoctor.run.recording.batches import Batch, Source
-from kddoctor.run.recording.calling import Transform, forward
+from kddoctor.run.recording.calling import RowIds, Transform, forward
 from kddoctor.run.recording.fingerprinting import fingerprints
+from kddoctor.run.recording.input_statistics import InputStatistics
 from kddoctor.run.recording.labelling import class_labels
 from kddoctor.run.recording.outputs import copied, logits_of, tensors_in
 
@@ -30,6 +31,7 @@ MAX_HASHING_SECONDS = 30.0
 # Above this many classes of a tokens run, the top logits alone are kept.
 WHOLE_VOCABULARY = 4096
 TOP = 64
+ROW_IDS = ("group_ids", "item_ids")
 
 
 @dataclass
@@ -40,6 +42,7 @@ class SplitRecord:
     features: dict[str, Array] = field(default_factory=dict)
     inputs: dict[str, Array] = field(default_factory=dict)
     fingerprints: Array | None = None
+    statistics: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Predicting:
     layers: Mapping[str, Sequence[str]]
     task: str
     transform: Transform | None
+    row_ids: RowIds | None
     max_examples: int
     feature_examples: int
     save_inputs: bool
@@ -58,6 +62,7 @@ class Predicting:
         """Run all models over the split. Call it inside ``undisturbed``; raises what the models raise."""
         columns: dict[str, list[Tensor]] = {}
         limit, done, hashes = self.max_examples, 0, []
+        statistics = InputStatistics()
         only_hashing_since = time.monotonic()
         for batch in source.batches(max(self.max_examples, MAX_FINGERPRINTS)):
             if done < limit:
@@ -72,8 +77,11 @@ class Predicting:
                 limit = min(limit, max(1, MAX_LOGITS // max(1, logits[0].numel())))
             for name, value in rows.items():
                 columns.setdefault(name, []).append(value)
+            statistics.update(next(tensors_in(batch.inputs), None))
             done += batch.size
-        return self._split(columns, min(done, limit), np.concatenate(hashes) if hashes else None)
+        record = self._split(columns, min(done, limit), np.concatenate(hashes) if hashes else None)
+        record.statistics = statistics.facts()
+        return record
 
     def _rows(self, batch: Batch, want_features: bool) -> tuple[dict[str, Tensor], Tensor]:
         rows: dict[str, Tensor] = {}
@@ -91,6 +99,8 @@ class Predicting:
             raise TypeError("a batch has no labels; expected (inputs, labels) or a dict with labels")
         labels = _shifted(batch.inputs, copied(batch.labels)) if self.task == "tokens" else copied(batch.labels)
         rows["labels"] = class_labels(labels, logits, self.task)["labels"]
+        if self.row_ids is not None:
+            rows |= {name: copied(ids).long() for name, ids in self.row_ids(batch.inputs).items() if name in ROW_IDS}
         if self.save_inputs and want_features:
             rows.update(_first_tensors(batch.inputs, teachers, batch.size))
         return rows, logits
