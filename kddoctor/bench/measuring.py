@@ -14,12 +14,13 @@ import kddoctor
 from kddoctor.bench.case import Case
 from kddoctor.bench.recording import Cache
 from kddoctor.bench.tier import Tier, thinned
-from kddoctor.engine.measuring import Measured, measure
+from kddoctor.engine.measuring import measure
+from kddoctor.engine.measuring.splits import Measured
 from kddoctor.errors import RunError
 from kddoctor.run import load
 
 #: What measurements depend on, below the package.
-SOURCES = ("run", "probes", "engine/measuring.py", "engine/outcome.py", "engine/reading.py", "engine/types.py")
+SOURCES = ("run", "probes", "engine/measuring", "engine/outcome.py", "engine/reading.py", "engine/types.py")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,17 @@ from typing import Literal
 import kddoctor.rules
 from kddoctor.rules.finding import Finding, NotExamined
 
-Family = Literal["pipeline", "loss", "soft-targets", "capacity", "optimisation"]
+Family = Literal[
+    "pipeline",
+    "loss",
+    "soft-targets",
+    "capacity",
+    "optimisation",
+    "data",
+    "deployment",
+    "sequence-LM",
+    "recsys",
+]
 Verdict = Finding | NotExamined
 Measurements = Mapping[type, object]
 

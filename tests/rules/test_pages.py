@@ -44,6 +44,7 @@ PLAIN_NUMBERS = {0, 1, 2, 0.5, 0.1, 3, 10, 100, 1e-9}
 #: Keywords whose value is a judgement made in place: the nats of one piece of evidence, and its limit.
 NAMED_IN_PLACE = {"weight", "threshold"}
 FAMILY_OF = {"1": "pipeline", "2": "loss", "3": "soft-targets", "4": "capacity", "5": "optimisation"}
+FAMILY_OF |= {"6": "data", "7": "deployment", "8": "sequence-LM", "9": "recsys"}
 
 each_rule = pytest.mark.parametrize("rule", all_rules().values(), ids=list(all_rules()))
 

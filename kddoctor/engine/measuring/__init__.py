@@ -6,6 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kddoctor.engine.measuring import (
+    capacity,
+    data,
+    deployment,
+    losses,
+    pipeline,
+    recommenders,
+    sequences,
+    soft_targets,
+)
+from kddoctor.engine.measuring.splits import Chunk, Measured, held_out_split, pairs
 from kddoctor.engine.outcome import measure_outcome
 from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, finite_baseline, finite_rows
 from kddoctor.engine.types import Outcome
@@ -34,9 +45,8 @@ from kddoctor.run.observations import Observations
 from kddoctor.run.predictions import Predictions
 from kddoctor.run.steps import Steps
 
-Measured = dict[type, object]
-Chunk = tuple[NDArray[np.floating], NDArray[np.int64]]
-
+#: What only rules of one family ask for; each sees what was measured before it.
+FAMILIES = (pipeline, losses, soft_targets, capacity, data, deployment, sequences, recommenders)
 #: Elements of recorded logits that forensics looks at; longer samples are thinned evenly.
 FORENSIC_ELEMENTS = 40_000_000
 #: Rows in which outputs are searched for their owners.
@@ -79,12 +89,14 @@ def measure(run: Run) -> Measured:
         measured[LayerSimilarity] = similarity
     gaps = measured.get(Gaps)
     measured[Outcome] = measure_outcome(run, gaps if isinstance(gaps, Gaps) else None)
+    _add_those_of_families(run, measured)
     return measured
 
 
-def held_out_split(run: Run) -> str:
-    """The split on which the outcome is judged: val, else test, else what there is."""
-    return next((split for split in ("val", "test") if split in run.splits), run.splits[0])
+def _add_those_of_families(run: Run, measured: Measured) -> None:
+    for family in FAMILIES:
+        for found in family.measurements(run, measured):
+            measured[type(found)] = found
 
 
 # Values that cannot be measured --------------------------------------------------------------------------
@@ -279,12 +291,6 @@ def _view_of(
 
             auc = float(roc_auc_score(y, np.concatenate(scores)))
     return TeacherView(source, in_loop, probe.compute(), _probabilities(manifest, array), auc)
-
-
-def pairs(manifest: Manifest, part: Predictions, array: LazyArray) -> Iterator[Chunk]:
-    """(logits, labels) of a predictions file as class rows."""
-    for logits, labels in finite_rows(array, part.labels):
-        yield class_rows(manifest, logits, labels)
 
 
 def _probabilities(manifest: Manifest, array: LazyArray) -> bool:

@@ -1,0 +1,11 @@
+"""Measurements of rankings."""
+
+from collections.abc import Iterator
+
+from kddoctor.engine.measuring.splits import Measured
+from kddoctor.run.directory import Run
+
+
+def measurements(run: Run, measured: Measured) -> Iterator[object]:
+    """What the record allows to be measured. Raises RunError for values that nothing can read."""
+    yield from ()
