@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,6 +112,28 @@ def scores_of_a_service(recipe: Recipe, _level: Level) -> Recipe:
     return replace(recipe, targets=targets)
 
 
+# KD206 ----------------------------------------------------------------------------------------------------------------
+
+
+def over_everything(recipe: Recipe, _level: Level) -> Recipe:
+    """Both sides are flattened before the softmax, which then runs over all rows and classes at once."""
+
+    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        answers, targets = log_p(student.flatten() / t), p(teacher.flatten() / t)
+        return F.kl_div(answers, targets, reduction="sum") * t * t
+
+    return replace(recipe, kd_loss=kd_loss)
+
+
+def answers_over_the_batch(recipe: Recipe, _level: Level) -> Recipe:
+    """The targets are right; the student's log_softmax has the axis of another layout."""
+
+    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        return F.kl_div((student / t).log_softmax(0), p(teacher / t), reduction="batchmean") * t * t
+
+    return replace(recipe, kd_loss=kd_loss)
+
+
 # KD207 ----------------------------------------------------------------------------------------------------------------
 
 
@@ -161,6 +184,53 @@ def uncertainty_never_learnt(recipe: Recipe, level: Level) -> Recipe:
     return replace(recipe, kd_loss=kd_loss)
 
 
+# KD209 ----------------------------------------------------------------------------------------------------------------
+
+
+def written_into_a_copy(recipe: Recipe, _level: Level) -> Recipe:
+    """The teacher's logits are copied into buffer[rows], which is a copy itself: the buffer stays at zero."""
+
+    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        buffer = torch.zeros_like(teacher)
+        buffer[torch.arange(len(teacher))].copy_(teacher)
+        return kl(student, buffer, t)
+
+    return replace(recipe, kd_loss=kd_loss)
+
+
+def own_guesses(recipe: Recipe, _level: Level) -> Recipe:
+    """Pseudo-labels that the code takes from whatever is called logits, and that is the student's."""
+
+    def kd_loss(student: Tensor, _teacher: Tensor, t: float) -> Tensor:
+        logits = student
+        return F.cross_entropy(logits / t, logits.argmax(1)) * t * t
+
+    return replace(recipe, kd_loss=kd_loss)
+
+
+# KD210 ----------------------------------------------------------------------------------------------------------------
+
+#: Weight of the teacher where the divergence vanishes at 1.
+TEACHER_SHARE = {Level.MILD: 0.96, Level.MODERATE: 0.985, Level.SEVERE: 0.9999}
+
+
+def entropies_with_a_share_near_one(recipe: Recipe, level: Level) -> Recipe:
+    """As entropy of the mixture less mixture of the entropies, with a share near one: "mostly the teacher"."""
+    share = TEACHER_SHARE[level]
+
+    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        answers, targets = p(student / t), p(teacher / t)
+        whole, taught, own = (_entropy(side) for side in (share * targets + (1 - share) * answers, targets, answers))
+        return t**2 * (whole - share * taught - (1 - share) * own).mean()
+
+    return replace(recipe, loss="jsd", kd_loss=kd_loss)
+
+
+def _entropy(probabilities: Tensor) -> Tensor:
+    each: Tensor = torch.special.entr(probabilities)
+    return each.sum(1)
+
+
 # KD211 ----------------------------------------------------------------------------------------------------------------
 
 
@@ -186,13 +256,127 @@ def student_divided_twice(recipe: Recipe, _level: Level) -> Recipe:
     return replace(recipe, kd_loss=kd_loss)
 
 
+# KD212 ----------------------------------------------------------------------------------------------------------------
+
+#: Devices over which a gradient that is whole is summed once more, and micro-batches of which only the last counts.
+SUMMED_OVER = {Level.MILD: 4, Level.MODERATE: 8, Level.SEVERE: 32}
+LAST_OF = {Level.MILD: 4, Level.MODERATE: 8, Level.SEVERE: 16}
+
+
+class _AllReduce(torch.autograd.Function):
+    """The same value on every device; the gradient is the sum of what each of them has."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, devices: int) -> Tensor:
+        ctx.devices = devices
+        return logits.view_as(logits)
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Any) -> tuple[Tensor, None]:
+        return outputs[0] * ctx.devices, None
+
+
+def reduced_once_more(recipe: Recipe, level: Level) -> Recipe:
+    """Each device of a sharded vocabulary holds the whole gradient of the term, and the gather sums them all."""
+
+    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        gathered: Tensor = _AllReduce.apply(student, SUMMED_OVER[level])  # type: ignore[no-untyped-call]
+        return recipe.kd_loss(gathered, teacher, t)
+
+    return replace(recipe, kd_loss=kd_loss)
+
+
+def zeroed_in_each_micro_batch(recipe: Recipe, level: Level) -> Recipe:
+    """zero_grad() stands inside the loop over micro-batches: of the mean that is logged, the last part's gradient."""
+
+    def last(rows: Tensor) -> slice:
+        return slice(-max(1, len(rows) // LAST_OF[level]), None)
+
+    def with_gradient_of(whole: Tensor, part: Tensor) -> Tensor:
+        return whole.detach() + (part - part.detach()) / LAST_OF[level]
+
+    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        part = recipe.kd_loss(student[last(student)], teacher[last(teacher)], t)
+        return with_gradient_of(recipe.kd_loss(student, teacher, t), part)
+
+    def ce_loss(student: Tensor, labels: Tensor) -> Tensor:
+        part = recipe.ce_loss(student[last(student)], labels[last(labels)])
+        return with_gradient_of(recipe.ce_loss(student, labels), part)
+
+    return replace(recipe, kd_loss=kd_loss, ce_loss=ce_loss)
+
+
+# KD213 ----------------------------------------------------------------------------------------------------------------
+
+#: Added before a logarithm, and less than the smallest number above 0 in half precision.
+EPSILON = 1e-8
+#: A class whose probability is less is left out of the comparison.
+LEAST = 1e-3
+
+
+def epsilon_below_half_precision(recipe: Recipe, _level: Level) -> Recipe:
+    """log(p + 1e-8) in half precision, where 1e-8 is 0: the logarithm of a small probability is infinite."""
+
+    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        answers, targets = ((p(logits).half() + EPSILON).log().float() for logits in (student, teacher))
+        return F.kl_div(log_p(answers / t), p(targets / t), reduction="batchmean") * t * t
+
+    return replace(recipe, kd_loss=kd_loss)
+
+
+def minus_infinity_on_both_sides(recipe: Recipe, _level: Level) -> Recipe:
+    """Classes that the teacher rules out get minus infinity in both models: 0 times infinity is no number."""
+
+    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        ruled_out = p(teacher) < LEAST
+        answers, targets = (logits.masked_fill(ruled_out, -torch.inf) / t for logits in (student, teacher))
+        return (p(targets) * (log_p(targets) - log_p(answers))).sum(1).mean() * t * t
+
+    return replace(recipe, kd_loss=kd_loss)
+
+
+# KD214 ----------------------------------------------------------------------------------------------------------------
+
+#: Added to a deviation before a division by it.
+SMALL = 1e-7
+
+
+def correlation_of_two(recipe: Recipe, _level: Level) -> Recipe:
+    """One minus the correlation of a row's probabilities, made for many classes: of two it is 1 or -1."""
+
+    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        sides = (p(logits / t) for logits in (student, teacher))
+        answers, targets = (side - side.mean(1, keepdim=True) for side in sides)
+        return (1 - F.cosine_similarity(answers, targets)).mean() * t * t
+
+    return replace(recipe, kd_loss=kd_loss)
+
+
+def two_logits_standardised(recipe: Recipe, _level: Level) -> Recipe:
+    """Logits standardised within each row, as is good for many classes: of two nothing but the sign is left."""
+
+    def standardised(logits: Tensor) -> Tensor:
+        return (logits - logits.mean(1, keepdim=True)) / (logits.std(1, keepdim=True) + SMALL)
+
+    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        return kl(standardised(student), standardised(teacher), t)
+
+    return replace(recipe, kd_loss=kd_loss)
+
+
 HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
     "KD201": (divided_by_all_elements,),
     "KD202": (squared_twice, two_t_squared),
     "KD203": (log_of_one_more, log_of_the_target_alone),
     "KD204": (log_targets_exchanged, entropy_of_the_student),
     "KD205": (scores_of_a_service,),
+    "KD206": (over_everything, answers_over_the_batch),
     "KD207": (terms_sorted_by_name, ratio_of_the_other),
     "KD208": (one_term_scaled, uncertainty_never_learnt),
+    "KD209": (written_into_a_copy, own_guesses),
+    "KD210": (entropies_with_a_share_near_one,),
     "KD211": (jensen_shannon, student_divided_twice),
+    "KD212": (reduced_once_more, zeroed_in_each_micro_batch),
+    "KD213": (epsilon_below_half_precision, minus_infinity_on_both_sides),
+    "KD214": (correlation_of_two, two_logits_standardised),
 }
