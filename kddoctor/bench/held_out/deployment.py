@@ -72,8 +72,8 @@ def part_of_an_earlier_save(recipe: Recipe, level: Level) -> Recipe:
 
 #: Share of a row that lies before the place where the reading begins.
 BEFORE = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.5}
-#: Factor of an image's values, and share of the vocabulary whose numbers are one too low.
-BRIGHTER = {Level.MILD: 2.0, Level.MODERATE: 5.0, Level.SEVERE: 255.0}
+#: Factor of an image's values before they are clipped, and share of the vocabulary whose numbers are one too low.
+BRIGHTER = {Level.MILD: 2.0, Level.MODERATE: 4.0, Level.SEVERE: 16.0}
 TOO_LOW = {Level.MILD: 0.2, Level.MODERATE: 0.5, Level.SEVERE: 0.95}
 
 
@@ -88,11 +88,11 @@ def read_from_an_offset(recipe: Recipe, level: Level) -> Recipe:
 
 
 def numbers_of_another_range(recipe: Recipe, level: Level) -> Recipe:
-    """The service does not divide the pixels, and counts its words from one less than the training did."""
+    """The service overexposes images until they clip, and counts its words from one less than the training did."""
 
     def prepared(inputs: Tensor) -> Tensor:
         if inputs.is_floating_point():
-            return BRIGHTER[level] * inputs
+            return (BRIGHTER[level] * inputs).clamp_max(inputs.max())
         moved = inputs >= (1 - TOO_LOW[level]) * inputs.max()
         return torch.where(moved & (inputs > 0), inputs - 1, inputs)
 

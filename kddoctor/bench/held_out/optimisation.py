@@ -48,8 +48,8 @@ def few_epochs_of_three_cycles(recipe: Recipe, level: Level) -> Recipe:
 
 # KD503 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of each matrix's rows that are given one value, and that value.
-ALIKE = {Level.MILD: 0.6, Level.MODERATE: 0.85, Level.SEVERE: 1.0}
+#: Share of each tensor's rows that are given one value, and that value.
+ALIKE = {Level.MILD: 0.85, Level.MODERATE: 0.95, Level.SEVERE: 1.0}
 VALUE = 0.05
 #: The largest integer of a weight.
 INTEGERS = {Level.MILD: 1, Level.MODERATE: 3, Level.SEVERE: 7}
@@ -62,8 +62,7 @@ def one_value_for_all(recipe: Recipe, level: Level) -> Recipe:
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
         for parameter in student.parameters():
-            if parameter.ndim > 1:
-                parameter[: round(ALIKE[level] * len(parameter))] = VALUE
+            parameter[: round(ALIKE[level] * len(parameter))] = VALUE
         return student
 
     return replace(recipe, change_student=change_student)
@@ -85,8 +84,8 @@ def integers_without_their_scales(recipe: Recipe, level: Level) -> Recipe:
 
 # KD504 ----------------------------------------------------------------------------------------------------------------
 
-#: Length that a matrix may have, in terms of its first one, and the share of a penalty on absolute values.
-LONGEST = {Level.MILD: 1.0, Level.MODERATE: 0.6, Level.SEVERE: 0.25}
+#: Length that a matrix may have, in terms of its first one, and weight of a penalty on absolute values.
+LONGEST = {Level.MILD: 3.0, Level.MODERATE: 2.0, Level.SEVERE: 1.0}
 PENALTY = {Level.MILD: 0.003, Level.MODERATE: 0.01, Level.SEVERE: 0.05}
 
 
