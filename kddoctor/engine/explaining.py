@@ -18,7 +18,7 @@ def order(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
 
 
 def explain_away(believed: Sequence[Hypothesis]) -> tuple[list[Hypothesis], list[Hypothesis]]:
-    """(causes, symptoms). A hypothesis with proof of its own stays a cause: proofs are not symptoms.
+    """(causes, symptoms). A hypothesis with proof of its own stays a cause, unless a proven one implies it.
 
     The best-founded ones are taken first, equally founded ones upstream first, capacity last of all; so a symptom
     is listed under the best-founded and most upstream cause that masks it.
@@ -26,7 +26,7 @@ def explain_away(believed: Sequence[Hypothesis]) -> tuple[list[Hypothesis], list
     causes: list[Hypothesis] = []
     symptoms: list[Hypothesis] = []
     for hypothesis in sorted(believed, key=_precedence):
-        masking = next((c for c in causes if hypothesis.rule.code in c.rule.masks and _outranks(c, hypothesis)), None)
+        masking = next((c for c in causes if _explains(c, hypothesis)), None)
         if masking is None:
             causes.append(hypothesis)
         else:
@@ -37,6 +37,12 @@ def explain_away(believed: Sequence[Hypothesis]) -> tuple[list[Hypothesis], list
 def _precedence(hypothesis: Hypothesis) -> tuple[bool, int, int, str]:
     rule = hypothesis.rule
     return rule.family == "capacity", -hypothesis.grade, rule.stage, rule.code
+
+
+def _explains(cause: Hypothesis, symptom: Hypothesis) -> bool:
+    if symptom.rule.code in cause.rule.implies and cause.grade is Grade.PROOF and not cause.conflict:
+        return True
+    return symptom.rule.code in cause.rule.masks and _outranks(cause, symptom)
 
 
 def _outranks(cause: Hypothesis, symptom: Hypothesis) -> bool:

@@ -49,6 +49,15 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
         ("steps", "predictions.teacher_targets"),
         "record steps, or teacher_targets in predictions/train.safetensors",
     ),
+    "TargetsInLoop": (
+        ("steps.teacher_logits_check",),
+        "let kddoctor.record run the teacher once more on the inputs of recorded steps (teacher_logits_check)",
+    ),
+    "Sameness": (("steps",), "call run.step(student_logits=…, teacher_logits=…) in the loop (steps.safetensors)"),
+    "TermGradients": (
+        ("steps.kd_grad_weight",),
+        "call run.step(loss=…, kd_loss=…, ce_loss=…) before loss.backward(), so that gradients can be looked at",
+    ),
     "LearningCurve": (
         ("metrics",),
         "call run.log(split='val', student_accuracy=…) once an epoch (metrics.jsonl)",
@@ -61,7 +70,8 @@ class Rule:
     """One failure mode.
 
     stage: place in the decision order, upstream first. masks: codes whose statistical evidence this cause, once
-    established, explains. reads: measurement types it cannot do without; uses: those it takes when present.
+    established, explains. implies: codes whose proofs follow from this cause, once it is itself proven. reads:
+    measurement types it cannot do without; uses: those it takes when present.
     """
 
     code: str
@@ -72,6 +82,7 @@ class Rule:
     reads: tuple[type, ...]
     uses: tuple[type, ...]
     masks: tuple[str, ...]
+    implies: tuple[str, ...]
     judge: Callable[..., Verdict]
     page: str
 
@@ -99,6 +110,7 @@ def rule(
     reads: tuple[type, ...],
     uses: tuple[type, ...] = (),
     masks: tuple[str, ...] = (),
+    implies: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Verdict]], Callable[..., Verdict]]:
     """Register the function that judges ``code``. Its module's docstring is the explain page."""
 
@@ -107,7 +119,7 @@ def rule(
         known = _RULES.get(code)
         if known is not None and known.judge.__module__ != judge.__module__:
             raise ValueError(f"{code} is defined in {known.judge.__module__} and in {judge.__module__}")
-        _RULES[code] = Rule(code, name, family, title, stage, reads, uses, masks, judge, page)
+        _RULES[code] = Rule(code, name, family, title, stage, reads, uses, masks, implies, judge, page)
         return judge
 
     return register

@@ -1,0 +1,82 @@
+"""The layer that maps the student's features to the teacher's never learns.
+
+What it checks
+    Whether the loss depends on learnable tensors of neither model that no optimizer holds and that nothing else
+    changes either.
+
+Why it hurts
+    The student is asked to match the teacher's features through a random map, which pulls its own features out of
+    shape instead of towards the teacher's.
+
+What it looks like
+    A feature loss that levels off high; a student that is worse the larger the feature weight.
+
+Told apart from
+    KD403, where the projector learns and the architectures do not fit. KD404, where the layers are paired wrongly.
+    KD506, where it is the student's own layers that do not learn.
+
+Fix
+    - optimizer = SGD(student.parameters(), lr)
+    + optimizer = SGD([*student.parameters(), *projector.parameters()], lr)
+    And make the projector once, before the loop.
+
+Treat automatically
+    No: the projector is the loop's own. The treatment retrains without the feature loss.
+
+Read more
+    Romero et al. 2015, arXiv:1412.6550, section 2.2.
+"""
+
+from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.registry import rule
+from kddoctor.run.observations import Graph, Observations
+
+PROBE = "observations"
+
+
+@rule(
+    "KD112",
+    name="projector-not-trained",
+    family="pipeline",
+    title="The projector between the features never learns",
+    stage=27,
+    reads=(Observations,),
+    masks=("KD208", "KD401", "KD402", "KD403", "KD404", "KD405", "KD501", "KD502"),
+)
+def projector_not_trained(seen: Observations) -> Finding | NotExamined:
+    graph = seen.graph
+    if graph is None or graph.not_in_optimizer is None or seen.parameters_not_in_optimizer is None:
+        return NotExamined(
+            ("observations.graph", "optimizer"),
+            "pass optimizer=… to kddoctor.record, and call run.step before loss.backward()",
+        )
+    shapes = graph.not_in_optimizer
+    if not shapes or graph.trained_elsewhere:
+        return _sound(Finding(), graph)
+    listed = ", ".join("x".join(map(str, shape)) for shape in shapes[:3])
+    feature = graph.feature_loss is not None and graph.feature_loss.other > 0
+    return (
+        Finding()
+        .supported_by(
+            PROBE,
+            "graph.not_in_optimizer",
+            float(len(shapes)),
+            f"the loss depends on {len(shapes)} learnable tensors of neither model ({listed}) that no optimizer holds",
+            threshold=0.0,
+            grade=Grade.PROOF if feature else Grade.INTERVENTIONAL,
+        )
+        .saying(
+            "A learnable layer of the loss is in no optimizer and never changed.",
+            where="the training loop: parameters of the optimizer",
+        )
+        .prescribe("give the projector's parameters to the optimizer", automatic=False, safety="manual")
+    )
+
+
+def _sound(finding: Finding, graph: Graph) -> Finding:
+    text = (
+        "what the loss depends on beside the models is trained"
+        if graph.not_in_optimizer
+        else "every learnable tensor that the loss depends on is in an optimizer"
+    )
+    return finding.against(PROBE, "graph.not_in_optimizer", 0.0, text, threshold=0.0, grade=Grade.PROOF)

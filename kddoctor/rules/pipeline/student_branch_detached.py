@@ -1,0 +1,111 @@
+"""The distillation term is in the total, and no gradient of it reaches the student.
+
+What it checks
+    Whether the total's gradient in the student's logits is that of the hard-label term alone, although the total
+    itself contains the distillation term; and what the autograd graph says of the term.
+
+Why it hurts
+    The logged numbers look right, and the run is ordinary supervised training with a smaller learning rate.
+
+What it looks like
+    The distillation loss is logged and not zero, and the result does not depend on alpha or the temperature.
+
+Told apart from
+    KD110, where the term is missing from the total's value too. KD208, where its gradient is small and not absent.
+    KD209, where the term compares the wrong things.
+
+Fix
+    - kd = kl(student_logits.detach() / T, teacher_logits / T)   # or torch.tensor(...), .item(), numpy
+    + kd = kl(student_logits / T, teacher_logits / T)
+    Assert that torch.autograd.grad(kd, student_logits) is not zero.
+
+Treat automatically
+    Yes: the student is retrained with a term that carries its gradient.
+
+Read more
+    PyTorch documentation of Tensor.detach and autograd mechanics.
+"""
+
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.term_gradients import TermGradients
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.loss.declared import distils
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
+
+PROBE = "term-gradients"
+#: Relative rest that the hard-label gradient leaves of the total's: float32 sums stay far below.
+NOTHING_LEFT = 1e-4
+#: Weight of a term's gradient that is none: a thousandth of what a declared weight of 0.1 would be.
+NO_WEIGHT = 1e-4
+
+
+@rule(
+    "KD111",
+    name="student-branch-detached",
+    family="pipeline",
+    title="The distillation term carries no gradient to the student",
+    stage=26,
+    reads=(TermGradients, Manifest),
+    uses=(LossForensics, Observations),
+    masks=("KD102", "KD208", "KD302", "KD401", "KD402", "KD501", "KD502"),
+    implies=("KD212",),
+)
+def student_branch_detached(
+    gradients: TermGradients, config: Manifest, loss: LossForensics | None, seen: Observations | None
+) -> Finding:
+    if not distils(config):
+        return Finding()
+    if gradients.residual > NOTHING_LEFT or gradients.ce_weight is None:
+        # More than the hard-label term is in the gradient, whether or not its owner was recorded with a graph.
+        return Finding()
+    if gradients.kd_weight is None or abs(gradients.kd_weight) > NO_WEIGHT:
+        return _connected(Finding(), gradients)
+    if loss is not None and (loss.kd_always_zero or (loss.mix is not None and loss.mix.kd_weight == 0)):
+        # Nothing is what its value promises as well: the term is missing (KD110) or empty (KD209).
+        return Finding()
+    finding = Finding().supported_by(
+        PROBE,
+        "kd_weight",
+        gradients.kd_weight,
+        f"the total's gradient is {gradients.ce_weight:.3g} x that of the hard-label term, on each of "
+        f"{gradients.steps} steps, and nothing else",
+        threshold=NO_WEIGHT,
+        grade=Grade.PROOF,
+    )
+    return (
+        _by_graph(finding, seen)
+        .saying(
+            "No gradient of the distillation term reaches the student.",
+            where="the training loop: the student's logits in the distillation term",
+        )
+        .prescribe("compute the term from the student's live logits", loss__form="declared")
+    )
+
+
+def _connected(finding: Finding, gradients: TermGradients) -> Finding:
+    weight = gradients.kd_weight
+    if weight is None:
+        return finding
+    return finding.against(
+        PROBE,
+        "kd_weight",
+        weight,
+        f"the total's gradient holds {weight:.3g} x that of the distillation term",
+        threshold=NO_WEIGHT,
+        grade=Grade.PROOF,
+    )
+
+
+def _by_graph(finding: Finding, seen: Observations | None) -> Finding:
+    graph = None if seen is None else seen.graph
+    if graph is None or graph.kd_loss is None or graph.kd_loss.student:
+        return finding
+    return finding.supported_by(
+        "observations",
+        "graph.kd_loss.student",
+        0.0,
+        "the distillation term depends on none of the student's parameters",
+        threshold=0.0,
+    )

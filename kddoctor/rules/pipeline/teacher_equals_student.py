@@ -1,0 +1,70 @@
+"""Teacher and student are the same model.
+
+What it checks
+    Whether the two sets of logits are equal at every recorded step.
+
+Why it hurts
+    There is nothing to learn from oneself: the distillation term and its gradient are zero, whatever its weight.
+
+What it looks like
+    A distillation loss of exactly zero, and a "teacher" whose accuracy rises along with the student's.
+
+Told apart from
+    KD209, where the teacher is another model and the loss compares one of the two with itself. KD104, where the
+    teacher drifts towards the student, and starts elsewhere. A student that starts as a copy of its teacher is equal
+    to it at the first step only.
+
+Fix
+    - teacher = student if teacher is None else teacher
+    + if teacher is None: raise ValueError("name a teacher")
+    Assert at the first step that teacher and student share no parameter and differ in their outputs.
+
+Treat automatically
+    Yes where the teacher's own checkpoint lies in the run directory: the student is retrained from it.
+
+Read more
+    Hinton et al. 2015, arXiv:1503.02531, section 2.
+"""
+
+from kddoctor.probes.sameness import Sameness
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.registry import rule
+
+PROBE = "sameness"
+#: Largest |z_T − z_S| over the largest |z_T|: float16 copies of one model stay below this, two models do not.
+EQUAL = 1e-3
+
+
+@rule(
+    "KD109",
+    name="teacher-equals-student",
+    family="pipeline",
+    title="Teacher and student are the same model",
+    stage=9,
+    reads=(Sameness,),
+    masks=("KD102", "KD208", "KD301", "KD302", "KD401", "KD402", "KD501", "KD502", "KD503"),
+    implies=("KD101", "KD103", "KD104", "KD106", "KD110", "KD111", "KD209", "KD211"),
+)
+def teacher_equals_student(same: Sameness) -> Finding:
+    if same.largest > EQUAL:
+        return Finding().against(
+            PROBE,
+            "largest",
+            same.largest,
+            f"teacher and student differ by up to {same.largest:.1%} of the largest logit",
+            threshold=EQUAL,
+            grade=Grade.PROOF,
+        )
+    return (
+        Finding()
+        .supported_by(
+            PROBE,
+            "largest",
+            same.largest,
+            f"teacher and student gave the same logits at each of {same.steps} recorded steps",
+            threshold=EQUAL,
+            grade=Grade.PROOF,
+        )
+        .saying("The student is its own teacher.", where="the training loop: the model that makes the targets")
+        .prescribe("run the real teacher", automatic=False, safety="manual")
+    )

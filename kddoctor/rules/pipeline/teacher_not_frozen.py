@@ -1,0 +1,129 @@
+"""The teacher learned along with the student.
+
+What it checks
+    Whether the teacher's parameters changed while it taught, whether it got gradients or stood in an optimizer, and
+    whether the distillation term depends on its weights.
+
+Why it hurts
+    Two models that may both move meet where it is easiest: the teacher forgets what it knew to come closer to the
+    student. The loss falls to nothing and the student is no better for it.
+
+What it looks like
+    A distillation loss that falls suspiciously fast; twice the memory; another teacher checkpoint at the end.
+
+Told apart from
+    KD103, where only buffers move, because the teacher is in training mode. A student that really learns also lowers
+    the loss, but its agreement with the first teacher rises.
+
+Fix
+    - optimizer = SGD([*student.parameters(), *teacher.parameters()], lr)
+    + teacher.requires_grad_(False)
+    + optimizer = SGD(student.parameters(), lr)
+    And run the teacher under torch.no_grad().
+
+Treat automatically
+    Yes: the student is retrained with the teacher frozen.
+
+Read more
+    PyTorch documentation of Module.requires_grad_ and torch.no_grad.
+"""
+
+from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.registry import rule
+from kddoctor.run.observations import Observations
+
+PROBE = "observations"
+#: Relative change of a parameter that float32 round trips stay below.
+FROZEN = 1e-5
+#: A teacher that moved by less than this is hardly another one: two decimals of every weight stand.
+HARDLY = 1e-3
+
+
+@rule(
+    "KD104",
+    name="teacher-not-frozen",
+    family="pipeline",
+    title="The teacher learned along with the student",
+    stage=15,
+    reads=(Observations,),
+    masks=("KD102", "KD107", "KD208", "KD302", "KD401", "KD402", "KD501", "KD502", "KD505"),
+)
+def teacher_not_frozen(seen: Observations) -> Finding | NotExamined:
+    drift, learns = seen.teacher_drift, seen.teacher_requires_grad
+    if drift is None and learns is None:
+        return NotExamined(
+            ("observations.teacher_drift",), "pass the live teacher to kddoctor.record, which compares its weights"
+        )
+    if drift is not None and drift <= FROZEN:
+        return _at_rest(Finding(), drift, learns)
+    if learns is False:
+        return _moved_without_gradients(Finding(), drift, seen)
+    finding = _reached(Finding(), seen)
+    if drift is not None:
+        finding = finding.supported_by(
+            PROBE,
+            "teacher_drift",
+            drift,
+            f"a parameter of the teacher changed by {drift:.2g} of its size during the run",
+            threshold=FROZEN,
+            grade=Grade.PROOF,
+        )
+    return _said(finding, "note" if drift is not None and drift < HARDLY else "error")
+
+
+def _at_rest(finding: Finding, drift: float, learns: bool | None) -> Finding:
+    finding = finding.against(
+        PROBE,
+        "teacher_drift",
+        drift,
+        "no parameter of the teacher changed during the run",
+        threshold=FROZEN,
+        grade=Grade.PROOF,
+    )
+    return _said(finding, "note") if learns else finding
+
+
+def _moved_without_gradients(finding: Finding, drift: float | None, seen: Observations) -> Finding:
+    """A moving average, or statistics of normalisation layers: the teacher moved, and did not learn."""
+    finding = finding.against(
+        PROBE, "teacher_requires_grad", 0.0, "the teacher had no gradients and stood in no optimizer", weight=6.0
+    )
+    if drift is not None and not seen.teacher_training:
+        finding = finding.supported_by(
+            PROBE,
+            "teacher_drift",
+            drift,
+            f"the teacher changed by {drift:.2g} of its size during the run",
+            threshold=FROZEN,
+            grade=Grade.INTERVENTIONAL,
+        )
+    return _said(finding, "warning")
+
+
+def _reached(finding: Finding, seen: Observations) -> Finding:
+    if seen.teacher_requires_grad:
+        finding = finding.supported_by(
+            PROBE,
+            "teacher_requires_grad",
+            1.0,
+            "the teacher's parameters had gradients, or stood in the optimizer",
+            threshold=0.0,
+        )
+    graph = seen.graph
+    if graph is not None and graph.loss is not None and graph.loss.teacher:
+        finding = finding.supported_by(
+            PROBE,
+            "graph.loss.teacher",
+            float(graph.loss.teacher),
+            f"the loss depends on {graph.loss.teacher} of the teacher's parameters",
+            threshold=0.0,
+        )
+    return finding
+
+
+def _said(finding: Finding, severity: str) -> Finding:
+    return finding.saying(
+        "The teacher changed while it taught.",
+        where="the training loop: parameters of the optimizer, and torch.no_grad() around the teacher",
+        severity="note" if severity == "note" else "warning" if severity == "warning" else "error",
+    ).prescribe("freeze the teacher and keep it out of the optimizer", treatment__teacher_mode="eval")
