@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from kddoctor.engine import Diagnosis as Diagnosis
     from kddoctor.engine import diagnose as diagnose
+    from kddoctor.loss_xray import LossXray as LossXray
+    from kddoctor.loss_xray import xray as xray
     from kddoctor.run import Run as Run
     from kddoctor.run import load as load
     from kddoctor.run.recorder import Recorder as Recorder
@@ -27,10 +29,13 @@ _HOME = {
     "record": "kddoctor.run.recorder",
     "Treatment": "kddoctor.treatment.treat",
     "treat": "kddoctor.treatment.treat",
+    "LossXray": "kddoctor.loss_xray",
+    "xray": "kddoctor.loss_xray",
 }
 
 __all__ = [
     "Diagnosis",
+    "LossXray",
     "Recorder",
     "Run",
     "Treatment",
@@ -39,6 +44,7 @@ __all__ = [
     "load",
     "record",
     "treat",
+    "xray",
 ]
 
 
