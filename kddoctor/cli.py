@@ -58,6 +58,7 @@ def diagnose(
     output_format: Annotated[Format, typer.Option("--format", help="What stdout carries.")] = Format.text,
     select: Annotated[str | None, typer.Option(help="Only these codes (prefixes, comma-separated).")] = None,
     ignore: Annotated[str | None, typer.Option(help="Not these codes.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Import the run's own loss, and X-ray it on stderr.")] = False,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 whatever the verdict.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything that was looked at.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line.")] = False,
@@ -84,6 +85,11 @@ def diagnose(
         from kddoctor.report.terminal import show_diagnosis
 
         show_diagnosis(diagnosis, str(run_dir), verbose=verbose)
+    if live:
+        from kddoctor.treatment.live import xray_of_run
+
+        sys.stdout.flush()
+        typer.echo(xray_of_run(run), err=True)
     raise typer.Exit(0 if exit_zero else EXIT[diagnosis.verdict])
 
 

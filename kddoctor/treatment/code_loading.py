@@ -1,4 +1,4 @@
-"""Imports what the manifest's ``code`` section names. Only a treatment does this: it runs the user's own code."""
+"""Imports what the manifest's ``code`` section names. A treatment and ``--live`` do this: it runs the user's code."""
 
 import importlib
 import sys
@@ -61,6 +61,18 @@ def loaded_code(run: Run) -> Iterator[LoadedCode]:
             loss=found["loss"],
             teacher_transform=found["teacher_transform"],
         )
+
+
+@contextmanager
+def loaded_loss(run: Run) -> Iterator[Callable[..., torch.Tensor] | None]:
+    """The loss alone, imported as ``loaded_code`` does it; None where the manifest names none. Raises RunError."""
+    code = run.manifest.code
+    if code is None or code.loss is None:
+        yield None
+        return
+    folder = code_directory(run.path, code)
+    with _on_path(folder):
+        yield _resolve(folder, code, "loss", {})
 
 
 @contextmanager
