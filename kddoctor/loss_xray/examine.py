@@ -12,7 +12,7 @@ from kddoctor.loss_xray.dependence import dependence
 from kddoctor.loss_xray.fixed_point import fixed_point
 from kddoctor.loss_xray.judging import judge
 from kddoctor.loss_xray.label_term import LabelTerm, label_term
-from kddoctor.loss_xray.numerics import numerics
+from kddoctor.loss_xray.numerics import DTYPES, numerics
 from kddoctor.loss_xray.reduction import Reduction, reduction
 from kddoctor.loss_xray.result import Facts, LossXray
 from kddoctor.loss_xray.symmetry import symmetry
@@ -36,6 +36,7 @@ def xray(
     student_shape: Sequence[int] | None = None,
     teacher_shape: Sequence[int] | None = None,
     teacher_frozen: bool = True,
+    precision: str = "fp32",
     rows: int = 7,
     seed: int = 0,
 ) -> LossXray:
@@ -46,18 +47,20 @@ def xray(
     alpha (weight of the distillation term), temperature_squared: what it is meant to be, as in the manifest; what is
     left out is not judged. student_shape, teacher_shape: shape of one row of features. teacher_frozen: the
     teacher's outputs come without gradient (``torch.no_grad``), so that a loss need not detach them.
-    rows: batch size of the probes.
+    precision (fp32, fp16, bf16): of the logits that it is given; under autocast, fp32. rows: batch size of the probes.
 
     Raises UsageError, one line, where the loss cannot be called or returns no scalar.
     """
     _check(loss, temperature, alpha, num_classes, rows)
+    if precision not in DTYPES:
+        raise UsageError(f"precision is {precision!r}; expected one of {', '.join(DTYPES)}")
     call = LossCall(loss_fn)
     shapes = _shapes(num_classes, student_shape, teacher_shape)
     declared = Declared(declared_form(loss, temperature), alpha, temperature, temperature_squared)
     dtype = working_dtype(call, batches(shapes, torch.float64, rows=rows, seed=seed)[0])
     probes = batches(shapes, dtype, rows=rows, seed=seed)
     facts = _measure(call, probes, shapes, declared)
-    problems = judge(facts, declared, loss, teacher_frozen=teacher_frozen)
+    problems = judge(facts, declared, loss, teacher_frozen=teacher_frozen, precision=precision)
     return LossXray(call.name, facts, problems, tuple(_notes(facts)))
 
 

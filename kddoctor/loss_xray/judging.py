@@ -40,22 +40,26 @@ DIVERGENCES = frozenset({"kl", "reverse-kl", "jsd", "skew-kl", "skew-reverse-kl"
 SUMMED_OVER_CLASSES = DIVERGENCES | {"soft-cross-entropy", "reverse-cross-entropy", "dkd"}
 
 
-def judge(facts: Facts, declared: Declared, loss: str | None, *, teacher_frozen: bool) -> tuple[Problem, ...]:
+def judge(
+    facts: Facts, declared: Declared, loss: str | None, *, teacher_frozen: bool, precision: str
+) -> tuple[Problem, ...]:
     """Every problem, each code once."""
     found: dict[str, Problem] = {}
-    for code, evidence in _problems(facts, declared, loss, teacher_frozen=teacher_frozen):
+    for code, evidence in _problems(facts, declared, loss, teacher_frozen=teacher_frozen, precision=precision):
         found.setdefault(code, Problem(code, NAMES[code], evidence))
     return tuple(found.values())
 
 
-def _problems(facts: Facts, declared: Declared, loss: str | None, *, teacher_frozen: bool) -> Iterator[tuple[str, str]]:
+def _problems(
+    facts: Facts, declared: Declared, loss: str | None, *, teacher_frozen: bool, precision: str
+) -> Iterator[tuple[str, str]]:
     yield from _disconnected(facts)
     if facts.dependence.teacher and facts.dependence.pull:
         yield from _form(facts, loss)
         yield from _temperature(facts, declared)
         yield from _weights(facts, declared)
     yield from _teacher_gradient(facts, teacher_frozen=teacher_frozen)
-    yield from _numerics(facts)
+    yield from _numerics(facts, precision)
     yield from _tokens(facts)
 
 
@@ -161,9 +165,9 @@ def _teacher_gradient(facts: Facts, *, teacher_frozen: bool) -> Iterator[tuple[s
         yield "KD104", "a gradient reaches the teacher's logits and none the student's: detach() is on the wrong side"
 
 
-def _numerics(facts: Facts) -> Iterator[tuple[str, str]]:
+def _numerics(facts: Facts, precision: str) -> Iterator[tuple[str, str]]:
     finite, error = facts.numerics.finite, facts.numerics.single_error
-    for where in ("fp32 ordinary", "fp32 large", "bf16 ordinary", "fp16 ordinary"):
+    for where in ("fp32 ordinary", "fp32 large", f"{precision} ordinary"):
         if finite.get(where) is False and not facts.features:
             yield "KD213", f"value or gradient is not finite for finite logits ({where})"
     if facts.numerics.coarse and facts.fixed_point is not None and not facts.fixed_point.lowest:

@@ -13,8 +13,8 @@ from kddoctor.loss_xray.calling import LossCall
 LARGE, EXTREME = 40.0, 1e4
 #: Logits of an ordinary classifier, for half precision.
 ORDINARY = 8.0
-#: Relative error of the loss in single precision that no sound implementation has.
-WRONG = 0.02
+#: A change this much smaller than a usual one is rounded away in a sound loss, too.
+SMALL = 1e-3
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -71,9 +71,10 @@ def _single_error(call: LossCall, batches: Sequence[Batch]) -> float | None:
             )
         except Exception:  # a module in single precision takes no double
             return None
+        usual = abs(call.value(batch) - call.value(_same_as_teacher(batch)))
         if not (math.isfinite(single) and math.isfinite(double)):
             return math.inf
-        worst = max(worst, abs(single - double) / max(abs(double), 1e-12))
+        worst = max(worst, abs(single - double) / max(abs(double), SMALL * usual, 1e-12))
     return worst
 
 

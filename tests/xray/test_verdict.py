@@ -96,3 +96,13 @@ def test_a_bound_function_is_examined():
 def test_naming_it_loads_no_torch():
     script = "import sys, kddoctor; dir(kddoctor); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_half_precision_is_judged_where_it_is_used():
+    def logarithm_of_a_softmax(s, t):
+        p, q = t.softmax(-1), s.softmax(-1)
+        return (p * (p.log() - q.log())).sum(-1).mean()
+
+    assert kddoctor.xray(logarithm_of_a_softmax, seed=2).healthy
+    assert kddoctor.xray(logarithm_of_a_softmax, seed=2, precision="fp16").codes == ("KD213",)
+    assert kddoctor.xray(public.gkd, seed=2, precision="fp16").healthy
