@@ -34,11 +34,15 @@ class RowPairing:
     source: str
 
 
-def pair_outputs(used: Floats, own: Floats) -> tuple[float, float]:
+def pair_outputs(used: Floats, own: Floats, labels: Ints | None = None) -> tuple[float, float]:
     """(share in place, share found at another row) of ``used`` [N, C] among the teacher's ``own`` [N, C].
 
     With one logit a row (C = 1), N numbers lie so close that some strays are found by chance; so many of those found
     are taken away as chance would give.
+
+    labels [N], where the same example may stand in several rows (as in steps of several epochs, seen through random
+    views): outputs of other examples are counted by those of another label, in proportion to how often other examples
+    have one.
 
     The nearest own output is found with a k-d tree on a random projection to eight dimensions (distances only
     shrink under an orthonormal projection, so a match cannot be lost), then checked on all classes.
@@ -58,9 +62,20 @@ def pair_outputs(used: Floats, own: Floats) -> tuple[float, float]:
         basis, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((b.shape[1], 8)))
     else:
         basis = np.eye(b.shape[1])
-    _, nearest = cKDTree(b @ basis).query(a[strays] @ basis, k=1)
+    nearest = np.asarray(cKDTree(b @ basis).query(a[strays] @ basis, k=1)[1])
     found = np.linalg.norm(a[strays] - b[nearest], axis=1) <= limit
-    return float(in_place.mean()), float(found.sum() / len(a))
+    if labels is None:
+        return float(in_place.mean()), float(found.sum() / len(a))
+    return float(in_place.mean()), _of_other_examples(labels, strays[found], nearest[found])
+
+
+def _of_other_examples(labels: Ints, rows: Ints, found_at: Ints) -> float:
+    _, counts = np.unique(labels, return_counts=True)
+    differ = 1 - float(((counts / len(labels)) ** 2).sum())
+    if differ <= 0:
+        return len(rows) / len(labels)
+    others = float((labels[rows] != labels[found_at]).sum()) / differ
+    return min(others, float(len(rows))) / len(labels)
 
 
 def _pair_numbers(used: NDArray[np.float64], own: NDArray[np.float64]) -> tuple[float, float]:

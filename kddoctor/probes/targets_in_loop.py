@@ -14,21 +14,26 @@ Ints = NDArray[np.integer]
 MOST_COLUMNS = 512
 #: Rows kept for the comparison.
 MOST_ROWS = 20_000
+#: Rows differ where their largest difference is beyond this share of the outputs' standard deviation.
+ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
 class TargetsInLoop:
     """The loss's targets beside the teacher's own outputs for the same rows; classes centred row by row.
 
-    rows: compared. correlation: of all centred values. slope: of the targets on the outputs, by least squares.
-    columns_matched: mean correlation of the columns after the best one-to-one matching; columns_in_place: without it.
-    disagreement: share of rows with another top class (of one logit: another sign). divergence: median KL(targets ‖
-    outputs) at T = 1, nats. towards_label: mean of what the targets add to the labelled class, in standard deviations
-    of the outputs; 0 without labels. Nan where nothing varies.
+    rows: compared. changed: share of rows that differ by more than rounding. correlation: of all centred values;
+    changed_correlation: of those in rows that differ, about the mean of each class. slope: of the targets on the
+    outputs, by least squares. columns_matched: mean correlation of the columns after the best one-to-one matching;
+    columns_in_place: without it. disagreement: share of rows with another top class (of one logit: another sign).
+    divergence: median KL(targets ‖ outputs) at T = 1, nats. towards_label: mean of what the targets add to the labelled
+    class, in standard deviations of the outputs. Nan where nothing varies.
     """
 
     rows: int
+    changed: float
     correlation: float
+    changed_correlation: float
     slope: float
     columns_matched: float
     columns_in_place: float
@@ -66,9 +71,14 @@ class TargetsInLoopProbe:
         matched, in_place = _columns(a, b)
         spread = float(b.std())
         added = (a - b)[np.arange(len(a)), labels.clip(0, a.shape[1] - 1)]
+        changed = np.abs(a - b).max(1) > ROUNDING * spread
         return TargetsInLoop(
             rows=self.rows,
-            correlation=_ratio((a * b).sum(), np.sqrt((a * a).sum() * (b * b).sum())),
+            changed=float(changed.mean()),
+            correlation=_correlation(a, b),
+            changed_correlation=_correlation(*(x[changed] - x[changed].mean(0) for x in (a, b)))
+            if changed.any()
+            else float("nan"),
             slope=_ratio((a * b).sum(), (b * b).sum()),
             columns_matched=matched,
             columns_in_place=in_place,
@@ -87,6 +97,10 @@ def _columns(a: Floats, b: Floats) -> tuple[float, float]:
         table = np.where(norms > 0, a.T @ b / norms, 0.0)
     ours, theirs = linear_sum_assignment(-table)
     return float(table[ours, theirs].mean()), float(np.diag(table).mean())
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    return _ratio((a * b).sum(), np.sqrt((a * a).sum() * (b * b).sum()))
 
 
 def _ratio(value: float, scale: float) -> float:

@@ -327,7 +327,8 @@ def _row_pairing(run: Run) -> RowPairing | None:
         flat = [_output_rows(run.manifest, a.read())[:PAIRED_ROWS] for a in (run.steps.teacher_logits, check)]
         good = np.isfinite(flat[0]).all(axis=1) & np.isfinite(flat[1]).all(axis=1)
         if good.any():
-            in_place, elsewhere = pair_outputs(flat[0][good], flat[1][good])
+            labels = np.asarray(run.steps.labels.read()).reshape(-1)[:PAIRED_ROWS][good]
+            in_place, elsewhere = pair_outputs(flat[0][good], flat[1][good], labels)
             rows, source = int(good.sum()), "steps"
     shift, plain, shifted = 0, float("nan"), float("nan")
     if run.steps is not None and run.manifest.task == "multiclass":

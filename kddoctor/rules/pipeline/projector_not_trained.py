@@ -50,7 +50,8 @@ def projector_not_trained(seen: Observations) -> Finding | NotExamined:
             ("observations.graph", "optimizer"),
             "pass optimizer=… to kddoctor.record, and call run.step before loss.backward()",
         )
-    shapes = graph.not_in_optimizer
+    # Single numbers are no projectors.
+    shapes = [shape for shape in graph.not_in_optimizer if len(shape) > 1]
     if not shapes or graph.trained_elsewhere:
         return _sound(Finding(), graph)
     listed = ", ".join("x".join(map(str, shape)) for shape in shapes[:3])

@@ -1,0 +1,29 @@
+"""Are the inputs of teacher and student prepared in the same way?"""
+
+from kddoctor.run.observations import InputFacts, Observations
+
+#: Differences of mean and standard deviation, in standard deviations, that random views of one pipeline leave.
+ALIKE = 0.05
+
+
+def inputs_alike(seen: Observations | None) -> bool | None:
+    """Whether shape, mean and spread of both models' inputs in the loop agree; None where they were not recorded."""
+    places = {} if seen is None or seen.inputs is None else seen.inputs
+    student, teacher = places.get("loop_student"), places.get("loop_teacher")
+    if student is None or teacher is None or None in (student.mean, student.std, teacher.mean, teacher.std):
+        return None
+    return student.shape == teacher.shape and _close(student, teacher)
+
+
+def _close(one: InputFacts, other: InputFacts) -> bool:
+    assert one.mean is not None
+    assert one.std is not None
+    assert other.mean is not None
+    assert other.std is not None
+    scale = max(one.std, other.std)
+    return scale == 0 or (abs(one.mean - other.mean) <= ALIKE * scale and abs(one.std - other.std) <= ALIKE * scale)
+
+
+def described(facts: InputFacts) -> str:
+    """Mean and spread, for a sentence."""
+    return f"mean {facts.mean:.3g}, s.d. {facts.std:.3g}"

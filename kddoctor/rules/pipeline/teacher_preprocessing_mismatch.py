@@ -1,0 +1,106 @@
+"""The teacher gets its inputs in another form than the one it was trained on.
+
+What it checks
+    Whether teacher and student are given differently prepared inputs, and whether the teacher is worse on what it is
+    given than on its own preprocessing, or than a student that never had a teacher.
+
+Why it hurts
+    A teacher with the wrong normalisation, resolution or order of channels is still sure of itself, and wrong: the
+    student learns its mistakes.
+
+What it looks like
+    A teacher well above chance and well below its reference, that prefers some classes; nothing in the log.
+
+Told apart from
+    KD102, where the teacher is weak on its own inputs too. KD107, where both pipelines are the same and each draws a
+    view of its own. KD101, where the teacher is at chance. Teachers of another kind may need another preparation:
+    where they do well with it, nothing is wrong. A pipeline that both models share leaves no trace in a record unless
+    the teacher's reference is known: run the teacher on its own preprocessing (--live) to see it.
+
+Fix
+    - t = teacher(student_batch)
+    + t = teacher(to_teacher(student_batch))     # the teacher's own normalisation, resolution, channel order
+    Assert that the teacher's accuracy inside the loop is the one on its model card.
+
+Treat automatically
+    Yes where kd_run.yaml names code.teacher_transform.
+
+Read more
+    Beyer et al. 2022, arXiv:2106.05237. PyTorch documentation of torchvision's weights and their transforms.
+"""
+
+from kddoctor.probes.measurements import Gaps, TeacherViews
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.teacher_inputs import described, inputs_alike
+from kddoctor.rules.registry import rule
+from kddoctor.run.observations import Observations
+
+PROBE = "teacher-validity"
+#: Skill (share of what is possible above chance) by which a teacher on the wrong inputs falls behind, at the least.
+#: In the loop it sees rows of training, on which it is no worse than elsewhere; the margin is for augmentation.
+BEHIND = 0.05
+
+
+@rule(
+    "KD108",
+    name="teacher-preprocessing-mismatch",
+    family="pipeline",
+    title="The teacher is given inputs that are prepared for another model",
+    stage=12,
+    reads=(TeacherViews, Observations),
+    uses=(Gaps,),
+    masks=("KD101", "KD102", "KD107", "KD208", "KD302", "KD304", "KD307", "KD401", "KD402", "KD501", "KD502", "KD603"),
+)
+def teacher_preprocessing_mismatch(views: TeacherViews, seen: Observations, held_out: Gaps | None) -> Finding:
+    alike = inputs_alike(seen)
+    if alike is None or views.in_loop is None:
+        return Finding()
+    if alike or seen.same_inputs:
+        return Finding().against(
+            "observations", "inputs", None, "teacher and student are given inputs that are prepared alike", weight=4.0
+        )
+    finding, places = Finding(), seen.inputs or {}
+    reference, source = _reference(views, held_out)
+    lost = reference - views.in_loop.skill
+    texts = {role: described(places[f"loop_{role}"]) for role in ("teacher", "student")}
+    how = f"the teacher's inputs ({texts['teacher']}) are prepared otherwise than the student's ({texts['student']})"
+    if lost > BEHIND:
+        finding = finding.supported_by(
+            PROBE,
+            "skill_lost",
+            lost,
+            f"{how}, and with them it has {views.in_loop.skill:.0%} of what is possible above chance, "
+            f"where {source} has {reference:.0%}",
+            threshold=BEHIND,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+            weight=8.0,
+        )
+    else:
+        finding = finding.against(
+            PROBE,
+            "skill_lost",
+            lost,
+            f"{how}, and it does as well with them as {source}",
+            threshold=BEHIND,
+            origin="convention",
+            weight=8.0,
+        )
+    return finding.saying(
+        "The teacher is worse inside the loop, where its inputs are prepared in another way.",
+        where="the training loop: preprocessing of the teacher's inputs",
+    ).prescribe("prepare the teacher's inputs as in its own training", automatic=False, safety="manual")
+
+
+def _reference(views: TeacherViews, held_out: Gaps | None) -> tuple[float, str]:
+    """The best skill that is known of anybody on this task, and whose it is."""
+    assert views.in_loop is not None
+    found = [(view.skill, f"the teacher on {view.source}") for view in (views.own, views.own_train) if view is not None]
+    if held_out is not None and views.in_loop.auc is None:
+        chance = views.in_loop.validity.chance
+        others = (
+            (held_out.baseline_accuracy, "the same student without a teacher"),
+            (held_out.gaps.student_accuracy, "the student itself"),
+        )
+        found += [((value - chance) / (1 - chance), name) for value, name in others if value is not None and chance < 1]
+    return max(found, default=(views.in_loop.skill, "itself"))

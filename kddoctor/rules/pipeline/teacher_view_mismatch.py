@@ -1,0 +1,130 @@
+"""The teacher scored another view of the example than the one that the student saw.
+
+What it checks
+    Whether both models saw the same tensors in the loop; and where the teacher's outputs were cached, whether they
+    are what the teacher says of the inputs that the student saw.
+
+Why it hurts
+    The student is told about a picture that it does not see. Early gains turn into over-fitting, and longer schedules
+    make it worse.
+
+What it looks like
+    Random augmentation, and a teacher that was run before it, after it once more, or on a crop of its own.
+
+Told apart from
+    KD106, where the outputs are of other examples. KD103, where the same tensor gives other outputs. KD108, where
+    the teacher's inputs are prepared in another way, the same one every time. KD811, where the teacher is told more.
+
+Fix
+    - t = cached_logits[index]; s = student(augment(x))
+    + x = augment(x); t = teacher(x); s = student(x)
+    A cache has to hold the seed of the augmentation with each row.
+
+Treat automatically
+    Yes: the student is retrained with the teacher run on the student's own batches.
+
+Read more
+    Beyer et al. 2022, arXiv:2106.05237, section 3: consistent teaching.
+"""
+
+from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.probes.targets_in_loop import TargetsInLoop
+from kddoctor.probes.teacher_passes import TeacherPasses
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
+from kddoctor.rules.pipeline.teacher_inputs import inputs_alike
+from kddoctor.rules.pipeline.teacher_rows_misaligned import STRAYS
+from kddoctor.rules.registry import rule
+from kddoctor.run.observations import Observations
+
+PROBE = "targets-in-loop"
+#: Correlation of outputs for two views of one example; those of other examples stay below.
+SAME_EXAMPLE = 0.3
+#: From here on the targets are a transformation of the teacher's outputs, and not those of another view.
+SAME_VIEW = 0.999
+#: Share of rows that random views change at the least; a few outputs that are out of place change fewer.
+MANY = 0.1
+#: Gain in correlation by moving columns that no change of view brings.
+PERMUTED = 0.2
+#: What random views add to the labelled class on average, in standard deviations; outputs of other examples take away.
+OTHER_EXAMPLES = -0.05
+
+
+@rule(
+    "KD107",
+    name="teacher-view-mismatch",
+    family="pipeline",
+    title="The teacher scored another view than the student saw",
+    stage=17,
+    reads=(TargetsInLoop, TeacherPasses),
+    uses=(RowPairing, Observations),
+    masks=("KD208", "KD302", "KD401", "KD402", "KD501", "KD502", "KD504"),
+)
+def teacher_view_mismatch(
+    targets: TargetsInLoop, passes: TeacherPasses, pairing: RowPairing | None, seen: Observations | None
+) -> Finding:
+    finding, repeats = Finding(), passes.relative_difference <= REPEATABLE
+    if passes.same_inputs == 1:
+        finding = finding.against(
+            "observations",
+            "same_inputs",
+            1.0,
+            "teacher and student saw the same tensors at each recorded step",
+            threshold=1.0,
+            grade=Grade.PROOF,
+        )
+    elif passes.same_inputs is not None and repeats:
+        finding = _by_inputs(finding, passes.same_inputs, seen)
+    elif passes.same_inputs is None:
+        finding = _by_outputs(finding, targets, passes, pairing)
+    return finding.saying(
+        "The teacher's outputs are of another view of the example than the one that the student saw.",
+        where="the training loop: augmentation, and where the teacher is run",
+        severity="warning",
+    ).prescribe("run the teacher on the very tensor that the student sees", treatment__pairing="online")
+
+
+def _by_inputs(finding: Finding, same: float, seen: Observations | None) -> Finding:
+    alike = inputs_alike(seen)
+    if not alike:
+        # Prepared in another way, which is what teachers of another kind need (KD108 asks whether it suits them).
+        return finding
+    return finding.supported_by(
+        "observations",
+        "same_inputs",
+        same,
+        "teacher and student saw different tensors that are prepared alike: each a random view of its own",
+        threshold=1.0,
+        grade=Grade.INTERVENTIONAL,
+        weight=8.0,
+    )
+
+
+def _by_outputs(finding: Finding, targets: TargetsInLoop, passes: TeacherPasses, pairing: RowPairing | None) -> Finding:
+    if passes.relative_difference <= REPEATABLE:
+        return finding.against(
+            PROBE,
+            "relative_difference",
+            passes.relative_difference,
+            "the targets are what the teacher says of the inputs that the student saw",
+            threshold=REPEATABLE,
+            grade=Grade.PROOF,
+        )
+    strays = pairing is not None and pairing.elsewhere > STRAYS
+    permuted = targets.columns_matched - targets.columns_in_place > PERMUTED
+    # In the rows that differ: where most are in place, those of other examples hardly lower the whole.
+    same_example = targets.changed >= MANY and targets.changed_correlation >= SAME_EXAMPLE
+    resembling = same_example and targets.correlation < SAME_VIEW
+    if passes.teacher_training or strays or permuted or not resembling or targets.towards_label < OTHER_EXAMPLES:
+        return finding
+    return finding.supported_by(
+        PROBE,
+        "changed_correlation",
+        targets.changed_correlation,
+        f"{targets.changed:.0%} of the targets differ from what the teacher says of the student's inputs, and resemble "
+        f"it (correlation {targets.changed_correlation:.2f}): they were made from another view",
+        threshold=SAME_EXAMPLE,
+        origin="calibrated on digits",
+        grade=Grade.INTERVENTIONAL,
+        weight=8.0,
+    )

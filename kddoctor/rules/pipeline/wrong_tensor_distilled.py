@@ -1,0 +1,102 @@
+"""What is distilled is another tensor than the one that was meant.
+
+What it checks
+    Whether what the loss took for the teacher's logits bears any relation to the teacher's logits for the very same
+    inputs.
+
+Why it hurts
+    Features, an auxiliary head or the output of the batch before have the right shape often enough; what the student
+    then learns has nothing to do with the task.
+
+What it looks like
+    Nothing fails. The student is far below its labels-only twin, the more so the larger alpha.
+
+Told apart from
+    KD106, where the tensor holds the right outputs of other rows. KD105, where columns are permuted. KD107, where
+    another view was scored, whose outputs resemble these. KD205, where probabilities were taken for logits, which rise
+    and fall with them. A hint that is taken from the wrong layer or the batch before leaves no trace in the logits: it
+    would take the features that the loss saw, beside those of the named layers.
+
+Fix
+    - features, logits = teacher(x); kd = kl(student(x), features)
+    + features, logits = teacher(x); kd = kl(student(x), logits)
+    Clear the lists that hooks append to at each step, and name what a model returns.
+
+Treat automatically
+    Yes: the student is retrained with the teacher's logits.
+
+Read more
+    PyTorch documentation of Module.register_forward_hook.
+"""
+
+from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.probes.targets_in_loop import TargetsInLoop
+from kddoctor.probes.teacher_passes import TeacherPasses
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
+from kddoctor.rules.pipeline.teacher_rows_misaligned import STRAYS
+from kddoctor.rules.registry import rule
+
+PROBE = "targets-in-loop"
+#: Correlation below which two sets of outputs for the same inputs have nothing to do with each other.
+UNRELATED = 0.4
+#: Mean correlation of the best matched columns from which on the columns are those of the teacher, permuted.
+PERMUTED = 0.8
+#: Fewest rows for a correlation that means something.
+FEWEST_ROWS = 64
+
+
+@rule(
+    "KD113",
+    name="wrong-tensor-distilled",
+    family="pipeline",
+    title="Another tensor than the teacher's logits is distilled",
+    stage=13,
+    reads=(TargetsInLoop, TeacherPasses),
+    uses=(RowPairing,),
+    masks=("KD102", "KD208", "KD301", "KD302", "KD304", "KD307", "KD401", "KD402", "KD501", "KD502", "KD902"),
+)
+def wrong_tensor_distilled(targets: TargetsInLoop, passes: TeacherPasses, pairing: RowPairing | None) -> Finding:
+    finding = Finding()
+    if passes.relative_difference <= REPEATABLE:
+        finding = finding.against(
+            PROBE,
+            "relative_difference",
+            passes.relative_difference,
+            "what the loss used are the teacher's own logits for the same inputs",
+            threshold=REPEATABLE,
+            grade=Grade.PROOF,
+        )
+    elif targets.correlation > UNRELATED:
+        finding = finding.against(
+            PROBE,
+            "correlation",
+            targets.correlation,
+            f"what the loss used rises and falls with the teacher's logits (correlation {targets.correlation:.2f})",
+            threshold=UNRELATED,
+            origin="convention",
+            weight=8.0,
+        )
+    elif _unrelated(targets, passes, pairing):
+        finding = finding.supported_by(
+            PROBE,
+            "correlation",
+            targets.correlation,
+            "what the loss took for the teacher's logits has nothing to do with the teacher's logits for the same "
+            f"inputs (correlation {targets.correlation:.2f}), nor with those of other rows or a permutation of classes",
+            threshold=UNRELATED,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+            weight=10.0,
+        )
+    return finding.saying(
+        "The loss distils another tensor than the teacher's logits.",
+        where="the training loop: what is taken from the teacher's output",
+    ).prescribe("distil the teacher's logits", treatment__pairing="online")
+
+
+def _unrelated(targets: TargetsInLoop, passes: TeacherPasses, pairing: RowPairing | None) -> bool:
+    """Where the teacher saw these very inputs: outputs of other rows come from caches, and are found elsewhere."""
+    elsewhere = pairing is not None and pairing.elsewhere > STRAYS
+    permuted = abs(targets.correlation) > UNRELATED or targets.columns_matched > PERMUTED
+    return passes.same_inputs == 1 and targets.rows >= FEWEST_ROWS and not elsewhere and not permuted
