@@ -38,13 +38,14 @@ class SplitDifference:
 @dataclass(frozen=True)
 class ClassShares:
     """Label counts, all [C], of training rows, of the training steps' batches (None where not recorded), and of
-    held-out rows. complete: whether every training row was counted.
+    held-out rows. complete: whether every training row was counted. different: different training rows, as a share.
     """
 
     train: Counts
     steps: Counts | None
     held_out: Counts
     complete: bool
+    different: float
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ class EvaluatedStudent:
     error: standard error of the difference of two such accuracies. then, after: accuracy on the last training batch, at
     that step and of the final student; agreement: share of equal choices there; moved: mean change of its logits, over
     their mean size. batch: rows or positions of that batch. weights, weight_elements: distinct values of the weight that
-    has the fewest, and its size. logits: of the student, on the split of the predictions.
+    has the fewest, and its size. outputs: of the student, its logits and recorded layers, the coarsest first.
+    dropout: largest rate of the student's modules.
     """
 
     written: int | None
@@ -30,7 +31,8 @@ class EvaluatedStudent:
     batch: int | None
     weights: int | None
     weight_elements: int | None
-    logits: ValueGrid | None
+    outputs: tuple[tuple[str, ValueGrid], ...]
+    dropout: float | None
 
 
 @dataclass(frozen=True)

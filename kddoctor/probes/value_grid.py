@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 #: Values that a byte has. A number format with a mantissa has more of them, at distances that grow with their size.
 LEVELS = 256
-#: Share of a step by which rounding moves a value off its grid.
-ROUNDING = 1e-2
-#: Ends that hold this many times the usual share of a level are where values were cut off.
-PILED = 5.0
+#: Share of a step by which rounding in float32 may move a value off its grid.
+ROUNDING = 0.02
+#: Steps below this share of the largest value are those of the number format itself.
+FORMAT_STEP = 1e-5
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ def _step(levels: NDArray[np.float64]) -> float | None:
     """The smallest distance between levels, where all are whole multiples of it (zero is one of an honest grid)."""
     if not 2 < len(levels) <= LEVELS:
         return None
-    step = float(np.diff(levels).min())
+    gaps = np.diff(levels)
+    largest = float(np.abs(levels).max())
+    if float(gaps.min()) <= FORMAT_STEP * largest:
+        return None
+    # The widest multiple gives the step most exactly: one of them may be 127 steps from zero.
+    step = largest / round(largest / float(gaps.min()))
     multiples = levels / step
-    return step if float(np.abs(multiples - multiples.round()).max()) <= ROUNDING * LEVELS / 2 else None
+    return step if float(np.abs(multiples - multiples.round()).max()) <= ROUNDING else None

@@ -98,7 +98,8 @@ def _shares(run: Run, train: str, held_out: str) -> ClassShares:
     hashes = run.fingerprints(train)
     part = run.predictions(train)
     complete = hashes is not None and part is not None and len(hashes) == part.n
-    return ClassShares(counted[0], in_loop, counted[1], complete)
+    different = 1.0 if hashes is None else len(np.unique(hashes.read())) / len(hashes)
+    return ClassShares(counted[0], in_loop, counted[1], complete, different)
 
 
 def _counts(labels: LazyArray, count: int) -> Counts:

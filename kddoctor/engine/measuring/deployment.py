@@ -48,7 +48,6 @@ def _evaluated(run: Run, gaps: Gaps) -> EvaluatedStudent:
     if shares:
         # Nobody says that the same rows were logged, so the two accuracies count as independent.
         error = float(np.hypot(error, standard_error(shares[-1], gaps.gaps.n)))
-    part = run.predictions(gaps.split)
     return EvaluatedStudent(
         written=None if changed is None else len(changed),
         logged=shares[-1] if shares and len(shares) == len(logged) else None,
@@ -62,7 +61,8 @@ def _evaluated(run: Run, gaps: Gaps) -> EvaluatedStudent:
         batch=None if run.steps is None else _rows_of_a_batch(run.steps),
         weights=None if values is None else values.distinct,
         weight_elements=None if values is None else values.elements,
-        logits=None if part is None else _grid(part.student_logits),
+        outputs=tuple(_outputs(run, gaps.split)),
+        dropout=seen.student_dropout,
     )
 
 
@@ -71,11 +71,21 @@ def _rows_of_a_batch(steps: Steps) -> int:
     return int((labels != -100).sum())
 
 
-def _grid(logits: LazyArray | None) -> ValueGrid | None:
-    if logits is None or not logits.size:
-        return None
-    width = max(1, logits.size // len(logits))
-    values = logits[: max(1, GRID_VALUES // width)]
+def _outputs(run: Run, split: str) -> list[tuple[str, ValueGrid]]:
+    """Grids of the student's logits and recorded layers, the fewest values first."""
+    part, features = run.predictions(split), run.features(split)
+    arrays: dict[str, LazyArray] = {}
+    if part is not None and part.student_logits is not None:
+        arrays["logits"] = part.student_logits
+    if features is not None:
+        arrays |= features.student
+    found = [(name, grid) for name, array in arrays.items() if (grid := _grid(array)) is not None]
+    return sorted(found, key=lambda item: (item[1].step is None, item[1].distinct))
+
+
+def _grid(array: LazyArray) -> ValueGrid | None:
+    width = max(1, array.size // max(1, len(array)))
+    values = array[: max(1, GRID_VALUES // width)]
     values = values[np.isfinite(values)]
     return value_grid(values) if values.size else None
 
