@@ -49,3 +49,20 @@ class ThresholdShifts:
     student_auc: float
     teacher_auc: float
     baseline_auc: float | None
+
+
+@dataclass(frozen=True)
+class TargetOutcome:
+    """What the manifest wants, and what was reached; None where one of both is not known.
+
+    wanted, reached: share of the teacher's metric. error: standard error of reached. wanted_ms, reached_ms: time of a
+    batch. behind_twin: whether the labels-only student is better than noise explains.
+    """
+
+    metric: str
+    wanted: float | None
+    reached: float | None
+    error: float
+    wanted_ms: float | None
+    reached_ms: float | None
+    behind_twin: bool

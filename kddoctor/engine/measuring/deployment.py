@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from kddoctor.engine.measuring.splits import Measured, held_out_split
 from kddoctor.engine.reading import binary_like, evenly, finite_baseline, finite_rows
-from kddoctor.probes.deployment_measurements import EvaluatedStudent, ThresholdShifts
+from kddoctor.engine.types import Outcome
+from kddoctor.probes.deployment_measurements import EvaluatedStudent, TargetOutcome, ThresholdShifts
 from kddoctor.probes.measurements import Gaps
-from kddoctor.probes.proportions import standard_error
+from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.threshold_shift import ThresholdShift, threshold_shift
 from kddoctor.probes.value_grid import ValueGrid, value_grid
 from kddoctor.run.arrays import LazyArray
@@ -24,6 +25,10 @@ LOGGED = "student_accuracy"
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
     """What the record allows to be measured. Raises RunError for values that nothing can read."""
+    wanted = run.manifest.targets
+    outcome = measured.get(Outcome)
+    if isinstance(outcome, Outcome) and (wanted.retention is not None or wanted.latency_ms is not None):
+        yield _against_targets(run, outcome)
     gaps = measured.get(Gaps)
     if isinstance(gaps, Gaps):
         yield _evaluated(run, gaps)
@@ -31,6 +36,20 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
         shifts = _thresholds(run, held_out_split(run))
         if shifts is not None:
             yield shifts
+
+
+def _against_targets(run: Run, outcome: Outcome) -> TargetOutcome:
+    wanted, latency = run.manifest.targets, run.observations.latency_ms
+    behind = (outcome.baseline or 0.0) - (outcome.student or 0.0)
+    return TargetOutcome(
+        metric=outcome.metric,
+        wanted=wanted.retention,
+        reached=outcome.retention,
+        error=outcome.standard_error / max(outcome.teacher or 1.0, 1e-9),
+        wanted_ms=wanted.latency_ms,
+        reached_ms=None if latency is None else latency.student,
+        behind_twin=outcome.student is not None and behind > noise_of_difference(outcome.standard_error),
+    )
 
 
 def _evaluated(run: Run, gaps: Gaps) -> EvaluatedStudent:
