@@ -62,6 +62,29 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
         ("metrics",),
         "call run.log(split='val', student_accuracy=…) once an epoch (metrics.jsonl)",
     ),
+    "SplitOverlap": (
+        ("fingerprints/train", "fingerprints/val"),
+        "pass train_data=… and val_data=… to kddoctor.record (fingerprints), with save_inputs=True for near copies",
+    ),
+    "SplitDifference": (
+        ("inputs", "predictions/train"),
+        "pass train_data=… and save_inputs=True to kddoctor.record (inputs/<split>.safetensors)",
+    ),
+    "ClassShares": (
+        ("predictions/train",),
+        "pass train_data=… to kddoctor.record (predictions/train.safetensors; single-label tasks)",
+    ),
+    "ClassRecalls": (("predictions",), "record teacher and student logits of one split (single-label tasks)"),
+    "LabelDoubts": (("predictions",), "record teacher and student logits of both splits"),
+    "EvaluatedStudent": (
+        ("observations.last_step", "metrics"),
+        "close the recorder after training, and call run.log(split='val', student_accuracy=…) once an epoch",
+    ),
+    "ThresholdShifts": (("predictions",), "record teacher and student logits of a yes-or-no task"),
+    "TargetOutcome": (
+        ("targets",),
+        "declare targets.retention or targets.latency_ms in kd_run.yaml",
+    ),
 }
 
 

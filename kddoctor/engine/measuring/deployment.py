@@ -1,11 +1,151 @@
 """Measurements of what became of the student after training."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from kddoctor.engine.measuring.splits import Measured
+import numpy as np
+from numpy.typing import NDArray
+
+from kddoctor.engine.measuring.splits import Measured, held_out_split
+from kddoctor.engine.reading import binary_like, evenly, finite_baseline, finite_rows
+from kddoctor.engine.types import Outcome
+from kddoctor.probes.deployment_measurements import EvaluatedStudent, TargetOutcome, ThresholdShifts
+from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.probes.threshold_shift import ThresholdShift, threshold_shift
+from kddoctor.probes.value_grid import ValueGrid, value_grid
+from kddoctor.run.arrays import LazyArray
 from kddoctor.run.directory import Run
+from kddoctor.run.steps import Steps
+
+#: Values whose grid is looked at, and rows whose threshold is.
+GRID_VALUES, THRESHOLD_ROWS = 200_000, 200_000
+LOGGED = "student_accuracy"
 
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
     """What the record allows to be measured. Raises RunError for values that nothing can read."""
-    yield from ()
+    wanted = run.manifest.targets
+    outcome = measured.get(Outcome)
+    if isinstance(outcome, Outcome) and (wanted.retention is not None or wanted.latency_ms is not None):
+        yield _against_targets(run, outcome)
+    gaps = measured.get(Gaps)
+    if isinstance(gaps, Gaps):
+        yield _evaluated(run, gaps)
+    if run.manifest.task in ("binary", "ranking", "multilabel"):
+        shifts = _thresholds(run, held_out_split(run))
+        if shifts is not None:
+            yield shifts
+
+
+def _against_targets(run: Run, outcome: Outcome) -> TargetOutcome:
+    wanted, latency = run.manifest.targets, run.observations.latency_ms
+    behind = (outcome.baseline or 0.0) - (outcome.student or 0.0)
+    return TargetOutcome(
+        metric=outcome.metric,
+        wanted=wanted.retention,
+        reached=outcome.retention,
+        error=outcome.standard_error / max(outcome.teacher or 1.0, 1e-9),
+        wanted_ms=wanted.latency_ms,
+        reached_ms=None if latency is None else latency.student,
+        behind_twin=outcome.student is not None and behind > noise_of_difference(outcome.standard_error),
+    )
+
+
+def _evaluated(run: Run, gaps: Gaps) -> EvaluatedStudent:
+    seen = run.observations
+    logged = [
+        float(row[LOGGED])  # type: ignore[arg-type]
+        for row in run.metrics
+        if row.get("split") == gaps.split and isinstance(row.get(LOGGED), float | int)
+    ]
+    shares = [value for value in logged if 0 <= value <= 1]
+    last, changed = seen.last_step, seen.parameters_changed_after_training
+    values = seen.student_distinct_values
+    accuracy = gaps.gaps.student_accuracy
+    error = standard_error(accuracy, gaps.gaps.n)
+    if shares:
+        # Nobody says that the same rows were logged, so the two accuracies count as independent.
+        error = float(np.hypot(error, standard_error(shares[-1], gaps.gaps.n)))
+    return EvaluatedStudent(
+        written=None if changed is None else len(changed),
+        logged=shares[-1] if shares and len(shares) == len(logged) else None,
+        logged_best=max(shares) if shares and len(shares) == len(logged) else None,
+        evaluated=accuracy,
+        error=error,
+        then=None if last is None else last.accuracy_then,
+        after=None if last is None else last.accuracy_after,
+        agreement=None if last is None else last.agreement,
+        moved=None if last is None else last.relative_difference,
+        batch=None if run.steps is None else _rows_of_a_batch(run.steps),
+        weights=None if values is None else values.distinct,
+        weight_elements=None if values is None else values.elements,
+        outputs=tuple(_outputs(run, gaps.split)),
+        dropout=seen.student_dropout,
+    )
+
+
+def _rows_of_a_batch(steps: Steps) -> int:
+    labels = np.asarray(steps.labels[steps.count - 1])
+    return int((labels != -100).sum())
+
+
+def _outputs(run: Run, split: str) -> list[tuple[str, ValueGrid]]:
+    """Grids of the student's logits and recorded layers, the fewest values first."""
+    part, features = run.predictions(split), run.features(split)
+    arrays: dict[str, LazyArray] = {}
+    if part is not None and part.student_logits is not None:
+        arrays["logits"] = part.student_logits
+    if features is not None:
+        arrays |= features.student
+    found = [(name, grid) for name, array in arrays.items() if (grid := _grid(array)) is not None]
+    return sorted(found, key=lambda item: (item[1].step is None, item[1].distinct))
+
+
+def _grid(array: LazyArray) -> ValueGrid | None:
+    width = max(1, array.size // max(1, len(array)))
+    values = array[: max(1, GRID_VALUES // width)]
+    values = values[np.isfinite(values)]
+    return value_grid(values) if values.size else None
+
+
+def _thresholds(run: Run, split: str) -> ThresholdShifts | None:
+    from sklearn.metrics import roc_auc_score
+
+    part = run.predictions(split)
+    if part is None or part.teacher_logits is None or part.student_logits is None:
+        return None
+    columns: list[list[Any]] = [[], [], [], []]
+    rows = 0
+    for chunk in finite_rows(part.labels, part.teacher_logits, part.student_logits, finite_baseline(part)):
+        for column, values in zip(columns, chunk, strict=True):
+            if values is not None:
+                column.append(np.asarray(values).reshape(-1))
+        rows += columns[0][-1].size
+        if rows >= THRESHOLD_ROWS:
+            break
+    if not rows:
+        return None
+    labels = np.rint(np.concatenate(columns[0])).astype(np.int64)
+    scores = [np.concatenate(column) if column else None for column in columns[1:]]
+    found = [None if score is None else threshold_shift(score, labels) for score in scores]
+    teacher, student, baseline = found
+    if teacher is None or student is None:
+        return None
+    areas = [None if score is None else float(roc_auc_score(labels, score)) for score in scores]
+    in_loop = None if run.steps is None or not binary_like(run.manifest) else _in_loop(run.steps)
+    assert areas[0] is not None
+    assert areas[1] is not None
+    return ThresholdShifts(student, teacher, baseline, in_loop, areas[1], areas[0], areas[2])
+
+
+def _in_loop(steps: Steps) -> ThresholdShift | None:
+    """The teacher's logits as the loss used them."""
+    logits: list[NDArray[np.floating]] = []
+    labels: list[NDArray[np.int64]] = []
+    for k in evenly(steps.count, 256):
+        z = np.asarray(steps.teacher_logits[int(k)]).reshape(-1)
+        if np.isfinite(z).all():
+            logits.append(z)
+            labels.append(np.rint(np.asarray(steps.labels[int(k)])).astype(np.int64).reshape(-1))
+    return threshold_shift(np.concatenate(logits), np.concatenate(labels)) if logits else None

@@ -1,0 +1,68 @@
+"""What the rules about deployment read."""
+
+from dataclasses import dataclass
+
+from kddoctor.probes.threshold_shift import ThresholdShift
+from kddoctor.probes.value_grid import ValueGrid
+
+
+@dataclass(frozen=True)
+class EvaluatedStudent:
+    """The student that the predictions came from, against the one that training ended with.
+
+    written: how many of its parameters were written to after the last optimizer step, None where nobody looked. logged,
+    logged_best: the last and the best held-out accuracy that the loop logged; evaluated: that of the predictions;
+    error: standard error of the difference of two such accuracies. then, after: accuracy on the last training batch, at
+    that step and of the final student; agreement: share of equal choices there; moved: mean change of its logits, over
+    their mean size. batch: rows or positions of that batch. weights, weight_elements: distinct values of the weight that
+    has the fewest, and its size. outputs: of the student, its logits and recorded layers, the coarsest first.
+    dropout: largest rate of the student's modules.
+    """
+
+    written: int | None
+    logged: float | None
+    logged_best: float | None
+    evaluated: float
+    error: float
+    then: float | None
+    after: float | None
+    agreement: float | None
+    moved: float | None
+    batch: int | None
+    weights: int | None
+    weight_elements: int | None
+    outputs: tuple[tuple[str, ValueGrid], ...]
+    dropout: float | None
+
+
+@dataclass(frozen=True)
+class ThresholdShifts:
+    """Calibration in the large of each model on the same held-out rows; areas under the ROC curve likewise.
+
+    in_loop: of the teacher's logits that the loss used, on its own labels.
+    """
+
+    student: ThresholdShift
+    teacher: ThresholdShift
+    baseline: ThresholdShift | None
+    in_loop: ThresholdShift | None
+    student_auc: float
+    teacher_auc: float
+    baseline_auc: float | None
+
+
+@dataclass(frozen=True)
+class TargetOutcome:
+    """What the manifest wants, and what was reached; None where one of both is not known.
+
+    wanted, reached: share of the teacher's metric. error: standard error of reached. wanted_ms, reached_ms: time of a
+    batch. behind_twin: whether the labels-only student is better than noise explains.
+    """
+
+    metric: str
+    wanted: float | None
+    reached: float | None
+    error: float
+    wanted_ms: float | None
+    reached_ms: float | None
+    behind_twin: bool

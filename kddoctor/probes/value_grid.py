@@ -1,0 +1,54 @@
+"""Whether numbers lie on a grid of a few steps, as quantised ones do, and pile up at its ends."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Values that a byte has. A number format with a mantissa has more of them, at distances that grow with their size.
+LEVELS = 256
+#: Share of a step by which rounding in float32 may move a value off its grid.
+ROUNDING = 0.02
+#: Steps below this share of the largest value are those of the number format itself.
+FORMAT_STEP = 1e-5
+
+
+@dataclass(frozen=True)
+class ValueGrid:
+    """elements: values looked at. distinct: different ones. step: distance of the grid that all of them lie on, None
+    where there is none or more than ``LEVELS`` values differ. at_ends: share of the values that equal the smallest or
+    the largest.
+    """
+
+    elements: int
+    distinct: int
+    step: float | None
+    at_ends: float
+
+
+def value_grid(values: NDArray[np.floating]) -> ValueGrid:
+    """Of values of any shape. Raises ValueError for none at all."""
+    flat = values.reshape(-1)
+    if not flat.size:
+        raise ValueError("no values; expected at least one")
+    levels, counts = np.unique(flat, return_counts=True)
+    return ValueGrid(
+        elements=int(flat.size),
+        distinct=len(levels),
+        step=_step(levels.astype(np.float64)),
+        at_ends=float((counts[0] + counts[-1]) / flat.size) if len(levels) > 1 else 1.0,
+    )
+
+
+def _step(levels: NDArray[np.float64]) -> float | None:
+    """The smallest distance between levels, where all are whole multiples of it (zero is one of an honest grid)."""
+    if not 2 < len(levels) <= LEVELS:
+        return None
+    gaps = np.diff(levels)
+    largest = float(np.abs(levels).max())
+    if float(gaps.min()) <= FORMAT_STEP * largest:
+        return None
+    # The widest multiple gives the step most exactly: one of them may be 127 steps from zero.
+    step = largest / round(largest / float(gaps.min()))
+    multiples = levels / step
+    return step if float(np.abs(multiples - multiples.round()).max()) <= ROUNDING else None

@@ -1,0 +1,189 @@
+"""Some classes are worse after the distillation, and only those.
+
+What it checks
+    Class by class, with a correction for their number: whether the student finds fewer held-out rows than the same student
+    trained on the labels alone; whether it stays further behind its teacher than on the other classes; whether it fails on
+    training rows of these classes too; and whether the teacher inside the loop does not choose classes that it chooses
+    outside.
+
+Why it hurts
+    The average hides it. Whoever belongs to one of these classes is served worse than before.
+
+What it looks like
+    Accuracy as good as ever, and recall of a few classes, often rare ones, far down.
+
+Told apart from
+    KD606, where the classes are missing from the training rows. KD105, where the teacher chooses one other class for each.
+    KD402, where a small student gives up many classes, and would without a teacher.
+
+Fix
+    Weigh both terms alike for all classes. Adjust the teacher by its class prior with the right sign: z − τ log π. Leave
+    the distillation term out for classes on which the teacher is poor.
+
+Treat automatically
+    Yes: the student is retrained with the teacher's own logits and without weights of classes.
+
+Read more
+    Zhu et al. 2022, "Teach Less, Learn More: On the Undistillable Classes in Knowledge Distillation". Menon et al. 2021,
+    arXiv:2007.07314: logit adjustment.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from kddoctor.probes.class_recall import ClassRecall
+from kddoctor.probes.data_measurements import ClassRecalls, ClassShares
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.registry import rule
+
+PROBE = "class-recall"
+Flags = NDArray[np.bool_]
+
+#: Held-out rows of a class from which its recall is looked at, and points of recall that matter (taxonomy).
+ROWS, POINTS = 20, 0.05
+#: Points by which a class stays behind more than the others do. Recalls of sound students differ by less; calibrated on
+#: the digits.
+FURTHER = 0.12
+#: Probability that chance alone does this to one of the classes.
+CHANCE, CERTAIN = 0.01, 1e-4
+#: Share of the classes up to which they are some and not the rule.
+SOME = 0.4
+#: Share of its training rows without which a class cannot be learnt.
+PRESENT = 0.25
+#: Recall in the loop over that outside.
+SILENCED = 0.9
+
+
+@rule(
+    "KD604",
+    name="class-level-regression",
+    family="data",
+    title="Some classes are worse after the distillation",
+    stage=74,
+    reads=(ClassRecalls,),
+    uses=(ClassShares,),
+    masks=("KD402",),
+)
+def class_level_regression(recalls: ClassRecalls, shares: ClassShares | None) -> Finding:
+    held_out = recalls.held_out
+    judged = held_out.rows >= ROWS
+    if shares is not None:
+        wanted = shares.held_out / max(1, shares.held_out.sum()) * shares.train.sum()
+        judged &= shares.train >= PRESENT * wanted
+    behind = _behind_the_teacher(held_out, judged)
+    finding = Finding().saying("Some classes are worse after the distillation, and only those.", where="a few classes")
+    finding = finding.prescribe(
+        "the teacher's own logits, and no weights of classes", safety="careful", treatment__class_weights="none"
+    )
+    if behind.any() and behind.sum() <= SOME * max(1, judged.sum()):
+        finding = _support(finding, recalls, behind)
+    elif judged.any() and not behind.any():
+        finding = finding.against(
+            PROBE,
+            "behind",
+            None,
+            "on no class does the student stay further behind its teacher than on the others by more than chance and "
+            f"{100 * FURTHER:.0f} points",
+            threshold=FURTHER,
+            weight=3.0,
+        )
+    if held_out.baseline is not None and behind.any():
+        finding = _against_the_twin(finding, held_out, behind)
+    return finding
+
+
+def _behind_the_teacher(found: ClassRecall, judged: Flags) -> Flags:
+    """Classes with more rows lost to the teacher than the other classes' share explains (binomial, Bonferroni)."""
+    lost = np.maximum(found.teacher - found.student, 0)
+    behind = np.zeros(len(lost), bool)
+    order = np.argsort(-lost / np.maximum(found.rows, 1))
+    for c in order:  # the worst first; those already found do not set the standard for the rest
+        if not judged[c]:
+            continue
+        others = judged & ~behind
+        others[c] = False
+        usual = (lost[others].sum() + 1) / (found.rows[others].sum() + 2)
+        by_chance = binom.sf(lost[c] - 1, found.rows[c], usual) * judged.sum()
+        if by_chance > CERTAIN or lost[c] / found.rows[c] - usual <= FURTHER:
+            break
+        behind[c] = True
+    return behind
+
+
+def _support(finding: Finding, recalls: ClassRecalls, behind: Flags) -> Finding:
+    held_out = recalls.held_out
+    names = ", ".join(map(str, np.flatnonzero(behind)[:5]))
+    recall = [_share(model, held_out.rows, behind) for model in (held_out.teacher, held_out.student)]
+    others = [_share(model, held_out.rows, ~behind) for model in (held_out.teacher, held_out.student)]
+    finding = finding.supported_by(
+        PROBE,
+        "behind",
+        recall[0] - recall[1],
+        f"classes {names}: the teacher finds {recall[0]:.1%} of the held-out rows, the student {recall[1]:.1%}; of the "
+        f"other classes {others[0]:.1%} and {others[1]:.1%}",
+        threshold=FURTHER,
+        origin="calibrated on digits",
+        weight=4.0,
+    ).saying(finding.summary, where=f"classes {names}")
+    train = recalls.train
+    if train is not None:
+        own, rest = (_share(train.student, train.rows, part) for part in (behind, ~behind))
+        n = int(train.rows[behind].sum())
+        by_chance = float(binom.cdf(train.student[behind].sum(), n, min(rest, 1 - 1 / max(2, train.rows.sum()))))
+        if n and by_chance < CHANCE and rest - own > POINTS:
+            finding = finding.supported_by(
+                PROBE,
+                "train_recall",
+                own,
+                f"even of their training rows it finds {own:.1%}, of those of other classes {rest:.1%}",
+                threshold=rest - POINTS,
+                origin="convention",
+                weight=2.0,
+            )
+        elif n:
+            finding = finding.against(
+                PROBE, "train_recall", own, f"of their training rows it finds {own:.1%}: it did learn them", weight=3.0
+            )
+    return _in_loop(finding, recalls, behind)
+
+
+def _in_loop(finding: Finding, recalls: ClassRecalls, behind: Flags) -> Finding:
+    rows, right, train = recalls.in_loop_rows, recalls.in_loop_teacher, recalls.train
+    if rows is None or right is None or train is None or not rows[behind].sum():
+        return finding
+    inside, outside = _share(right, rows, behind), _share(train.teacher, train.rows, behind)
+    by_chance = float(binom.cdf(right[behind].sum(), rows[behind].sum(), min(outside, 1 - 1 / rows.sum())))
+    if inside < SILENCED * outside and by_chance < CERTAIN:
+        return finding.supported_by(
+            PROBE,
+            "teacher_in_loop",
+            inside,
+            f"inside the loop the teacher finds {inside:.1%} of their rows, outside {outside:.1%}",
+            threshold=SILENCED * outside,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+            weight=3.0,
+        )
+    return finding
+
+
+def _against_the_twin(finding: Finding, held_out: ClassRecall, behind: Flags) -> Finding:
+    """McNemar's exact test on the rows of these classes."""
+    assert held_out.baseline is not None
+    assert held_out.student_only is not None
+    assert held_out.baseline_only is not None
+    lost, gained = int(held_out.baseline_only[behind].sum()), int(held_out.student_only[behind].sum())
+    n = int(held_out.rows[behind].sum())
+    text = f"of {n} rows of these classes, the labels alone teach {lost} that the student misses, and miss {gained} others"
+    if (lost - gained) / n > POINTS and binom.sf(lost - 1, lost + gained, 0.5) < CHANCE:
+        return finding.supported_by(
+            PROBE, "lost_to_twin", (lost - gained) / n, text, threshold=POINTS, origin="taxonomy", weight=5.0
+        )
+    if lost <= gained:
+        return finding.against(PROBE, "lost_to_twin", (lost - gained) / n, text, weight=5.0)
+    return finding
+
+
+def _share(counts: NDArray[np.int64], rows: NDArray[np.int64], part: Flags) -> float:
+    return float(counts[part].sum() / max(1, rows[part].sum()))

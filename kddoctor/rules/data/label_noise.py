@@ -1,0 +1,141 @@
+"""A sizeable share of the labels is wrong.
+
+What it checks
+    How often labels contradict the teacher where it is surest, beyond the errors that its own probabilities concede, on
+    training and on held-out rows; whether that is nearly as often as where it is unsure; and whether the student, or one
+    that never saw the teacher, knows the labels better than the teacher does.
+
+Why it hurts
+    The term of the labels teaches mistakes, and the evaluation counts right answers as wrong.
+
+What it looks like
+    Teacher and student agree with each other, confidently and against the label. Distilling helps, and most when the
+    labels are given no weight. A ceiling in accuracy that no model passes.
+
+Told apart from
+    KD102, whose teacher errs where it is unsure, or is beaten on the labels by its own student. KD105, where whole classes
+    are exchanged and a permutation restores the teacher. KD603, where the teacher is unsure of the training rows.
+
+Fix
+    Relabel the rows on which both models agree against the label. Until then: alpha: 1.0, and a clean set to evaluate on.
+
+Treat automatically
+    Yes: the student is retrained on the teacher alone.
+
+Read more
+    Northcutt et al. 2021, arXiv:1911.00068: confident learning.
+"""
+
+import math
+
+import numpy as np
+
+from kddoctor.probes.data_measurements import LabelDoubts
+from kddoctor.probes.deployment_measurements import ThresholdShifts
+from kddoctor.probes.label_doubt import LabelDoubt
+from kddoctor.probes.measurements import TeacherViews
+from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.rules.finding import Finding
+from kddoctor.rules.registry import rule
+
+PROBE = "label-doubt"
+#: Share of wrong labels, beyond what the teacher concedes, from which they matter; and one that is nearly none.
+NOISE, CLEAN = 0.05, 0.01
+#: Standard errors.
+SURE = 4.0
+#: Share of errors where the teacher is surest over that of all rows, from which they do not depend on the row. Teachers
+#: that are merely weak err less where they are sure; a habit of the annotators need not touch the surest half as often.
+EVEN = 0.6
+#: Share of a class that is contradicted when it has been exchanged for another, and the highest accuracy that the best
+#: matching of classes may add.
+EXCHANGED, RESTORED = 0.9, 0.1
+#: Shares of doubt within which both models give the same other class by more than chance.
+AGREED = 0.5
+
+
+@rule(
+    "KD605",
+    name="label-noise",
+    family="data",
+    title="A sizeable share of the labels is wrong",
+    stage=56,
+    reads=(LabelDoubts,),
+    uses=(TeacherViews, ThresholdShifts),
+    masks=("KD102", "KD402", "KD502", "KD602"),
+)
+def label_noise(doubts: LabelDoubts, teacher: TeacherViews | None, scores: ThresholdShifts | None) -> Finding:
+    splits = {"training": doubts.train, "held-out": doubts.held_out}
+    parts = {name: part for name, part in splits.items() if part is not None}
+    excess = {name: part.sure_doubted - part.sure_stated for name, part in parts.items()}
+    least = min(excess, key=lambda name: excess[name])
+    part = parts[least]
+    finding = Finding().saying("A sizeable share of the labels is wrong.", where="the labels of both splits")
+    finding = finding.prescribe(
+        "learn from the teacher alone until the labels are checked", safety="careful", distillation__alpha=1.0
+    )
+    text = "; ".join(
+        f"{name}: labels contradict the teacher on {each.sure_doubted:.1%} of the rows of which it is surest, "
+        f"{each.sure_stated:.1%} are conceded"
+        for name, each in parts.items()
+    )
+    if excess[least] > max(NOISE, SURE * _error(part)) and part.sure_doubted > EVEN * part.doubted:
+        agreed = part.sure_agreed / max(1e-9, part.sure_doubted)
+        finding = finding.supported_by(
+            PROBE,
+            "excess",
+            excess[least],
+            f"{text}; the student gives the same answer on {agreed:.0%} of them",
+            threshold=NOISE,
+            origin="convention",
+            # Noise that a single split shows may be another fault of that split.
+            weight=6.0 if len(parts) > 1 and agreed > AGREED else 3.5,
+        )
+        finding = _of_rivals(finding, doubts.held_out, scores)
+        finding = _of_exchanges(finding, part, teacher)
+    elif max(excess.values()) < CLEAN:
+        finding = finding.against(
+            PROBE, "excess", excess[least], text, threshold=CLEAN, origin="convention", weight=5.0
+        )
+    return finding
+
+
+def _error(part: LabelDoubt) -> float:
+    """Standard error of the share of doubted labels among the surest rows."""
+    share = max(part.sure_stated, 1 / part.sure_n)
+    return math.sqrt(share * (1 - share) / part.sure_n)
+
+
+def _of_rivals(finding: Finding, held_out: LabelDoubt, scores: ThresholdShifts | None) -> Finding:
+    """Who knows the labels better than the teacher shows that they are not the problem."""
+    if scores is not None:
+        teacher, others = scores.teacher_auc, (scores.student_auc, scores.baseline_auc)
+    else:
+        teacher, others = 1 - held_out.doubted, (held_out.student_with_labels, held_out.baseline_with_labels)
+    best = max(value for value in others if value is not None)
+    if best - teacher <= noise_of_difference(standard_error(teacher, held_out.n)) / 2:
+        return finding
+    return finding.against(
+        PROBE,
+        "labels_known",
+        best,
+        f"another model knows the labels better than the teacher: {best:.1%} against {teacher:.1%}",
+        threshold=teacher,
+        weight=6.0,
+    )
+
+
+def _of_exchanges(finding: Finding, part: LabelDoubt, teacher: TeacherViews | None) -> Finding:
+    own = None if teacher is None else teacher.own
+    matched = None if own is None else own.validity.hungarian_accuracy
+    restored = 0.0 if own is None or matched is None else matched - own.validity.accuracy
+    worst = float(np.nanmax(part.by_class)) if len(part.by_class) > 2 else 0.0
+    if restored <= RESTORED or worst <= EXCHANGED:
+        return finding
+    return finding.against(
+        "teacher-validity",
+        "hungarian_accuracy",
+        matched,
+        f"{worst:.0%} of one class are contradicted, and the best matching of classes lifts the teacher to {matched:.1%}",
+        threshold=EXCHANGED,
+        weight=8.0,
+    )

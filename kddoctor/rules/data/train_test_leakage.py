@@ -1,0 +1,114 @@
+"""Rows that the student is judged on are among those that it learnt from.
+
+What it checks
+    Whether held-out rows have the same content, by hash, as training rows; and, where inputs were recorded, whether they
+    lie so close to one that they are a copy of it. How often training rows have copies among each other is what two
+    honest draws from one pool would show, and is held against it.
+
+Why it hurts
+    The student is praised for what it remembers. How good it is on new rows is not known.
+
+What it looks like
+    A distillation that is better than the method's own paper, and worse in use. No curve shows it.
+
+Told apart from
+    Data that repeat themselves, such as short texts, where copies are as frequent within the training rows. A student
+    that is really good, whose held-out rows are not found among the training rows.
+
+Fix
+    - train = all_rows; val = all_rows[:1000]
+    + train, val = all_rows[1000:], all_rows[:1000]
+    Remove duplicates, and split by source, before anything is copied or augmented.
+
+Treat automatically
+    No: which rows to take out, and from which set, has to be decided by a person.
+
+Read more
+    Barz and Denzler 2020, arXiv:1902.00423: "Do we train on test data? Purging CIFAR of near-duplicates".
+"""
+
+from kddoctor.probes.data_measurements import SplitOverlap
+from kddoctor.probes.row_overlap import NearOverlap, RowOverlap
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.registry import rule
+
+PROBE = "row-overlap"
+#: Share of the held-out rows that changes an accuracy by at most as much as is read off it. Convention.
+SHARE = 0.01
+#: How much more frequent copies across the splits are than within the training rows, for them to be no accident.
+TIMES = 3.0
+#: Rows below which a share is an anecdote.
+FEWEST = 5
+
+
+@rule(
+    "KD601",
+    name="train-test-leakage",
+    family="data",
+    title="Held-out rows are among the training rows",
+    stage=55,
+    reads=(SplitOverlap,),
+    # A student that has learnt the held-out rows beats a teacher that has not.
+    masks=("KD102",),
+)
+def train_test_leakage(overlap: SplitOverlap) -> Finding:
+    finding = Finding()
+    if overlap.equal is not None:
+        finding = _of_equal(finding, overlap.equal)
+    if overlap.near is not None:
+        finding = _of_near(finding, overlap.near)
+    return finding.saying(
+        "Rows that the student is judged on are among those that it learnt from.", where="the split of the data"
+    ).prescribe("take the shared rows out of the training set and evaluate again", automatic=False, safety="manual")
+
+
+def _of_equal(finding: Finding, equal: RowOverlap) -> Finding:
+    if equal.shared >= FEWEST and equal.share > SHARE:
+        expected = equal.share <= TIMES * equal.repeated
+        return finding.supported_by(
+            PROBE,
+            "shared",
+            equal.share,
+            f"{equal.shared} of {equal.held_out} held-out rows are equal to a training row; of the training rows, "
+            f"{equal.repeated:.1%} are equal to another one",
+            threshold=SHARE,
+            # Where rows repeat themselves anyhow, a random split cannot help sharing some.
+            grade=Grade.STATISTICAL if expected else Grade.PROOF,
+            group="overlap",
+        )
+    if equal.shared < FEWEST or equal.share <= SHARE:
+        return finding.against(
+            PROBE,
+            "shared",
+            equal.share,
+            f"{equal.shared} of {equal.held_out} held-out rows are equal to one of {equal.train} training rows",
+            threshold=SHARE,
+            # Augmented copies are not equal, so this does not exclude them.
+            weight=2.0,
+        )
+    return finding
+
+
+def _of_near(finding: Finding, near: NearOverlap) -> Finding:
+    if near.near >= FEWEST and near.share > SHARE + TIMES * near.expected:
+        return finding.supported_by(
+            PROBE,
+            "near",
+            near.share,
+            f"{near.near} of {near.held_out} held-out rows lie four times closer to a training row than training rows lie "
+            f"to each other; of these, {near.expected:.1%} have such a neighbour",
+            threshold=SHARE,
+            origin="convention",
+            group="overlap",
+            weight=9.0,
+        )
+    if near.share <= SHARE:
+        return finding.against(
+            PROBE,
+            "near",
+            near.share,
+            f"{near.near} of {near.held_out} held-out rows lie close to a training row",
+            threshold=SHARE,
+            weight=2.0,
+        )
+    return finding

@@ -1,0 +1,149 @@
+"""There are too few training rows to tell what function the teacher is.
+
+What it checks
+    Whether the student fits its training rows at least as well as the teacher does, and falls behind on held-out ones far
+    more than the teacher, so that a good part of the teacher's skill is lost on the way; whether training rows are copies
+    of each other; and whether distilling helped all the same, which excludes a teacher that was never used.
+
+Why it hurts
+    Many functions agree with the teacher on a few rows. The student learns one of them.
+
+What it looks like
+    Agreement near one in training and far from it elsewhere; more epochs make it worse.
+
+Told apart from
+    KD402, where the training rows are not fitted either. KD603, where the rows come from elsewhere. KD606, where classes
+    are missing. A small set that is all there is, and that still yields a good student: most of the skill is kept.
+
+Fix
+    Let the teacher label more rows; they need no labels of their own. Mix or augment the ones that there are.
+
+Treat automatically
+    No: more rows have to be found. Augmentation is worth a try.
+
+Read more
+    Stanton et al. 2021, arXiv:2106.05945: fidelity depends on the transfer set. Beyer et al. 2022, arXiv:2106.05237.
+"""
+
+import math
+
+from kddoctor.probes.data_measurements import SplitDifference, SplitOverlap
+from kddoctor.probes.deployment_measurements import ThresholdShifts
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.measurements import Gaps, TrainGaps
+from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.rules.finding import Finding
+from kddoctor.rules.registry import rule
+
+PROBE = "example-gaps"
+#: Points of agreement lost between the splits (taxonomy), and of accuracy beyond what the teacher loses.
+AGREEMENT, FURTHER = 0.1, 0.15
+#: Share of the teacher's advantage over chance that students of small sets that are sound keep. Calibrated on the
+#: digits and movielens.
+KEPT = 0.78
+#: Share of copies among training rows from which they are fewer than they seem.
+REPEATED = 0.5
+
+
+@rule(
+    "KD602",
+    name="transfer-set-too-small",
+    family="data",
+    title="There are too few training rows to tell what function the teacher is",
+    stage=58,
+    reads=(TrainGaps, Gaps),
+    uses=(SplitOverlap, SplitDifference, LossForensics, ThresholdShifts),
+    masks=("KD402", "KD502", "KD604"),
+)
+def transfer_set_too_small(
+    train: TrainGaps,
+    held_out: Gaps,
+    overlap: SplitOverlap | None,
+    difference: SplitDifference | None,
+    loss: LossForensics | None,
+    scores: ThresholdShifts | None,
+) -> Finding:
+    before, after = train.gaps, held_out.gaps
+    finding = Finding().saying(
+        "There are too few training rows to tell what function the teacher is.", where="the size of the transfer set"
+    )
+    finding = finding.prescribe("let the teacher label more rows", automatic=False, safety="manual")
+    rows = before.n if overlap is None or overlap.equal is None else overlap.equal.distinct
+    lost = before.agreement - after.agreement
+    noise = math.hypot(standard_error(before.agreement, before.n), standard_error(after.agreement, after.n))
+    further = (before.student_accuracy - after.student_accuracy) - (before.teacher_accuracy - after.teacher_accuracy)
+    fitted = before.student_accuracy >= before.teacher_accuracy - noise_of_difference(
+        standard_error(before.teacher_accuracy, before.n)
+    )
+    kept = _kept(held_out, scores)
+    text = (
+        f"on {rows} different rows: agreement {before.agreement:.1%} in training, {after.agreement:.1%} held out; the "
+        f"student loses {100 * further:.0f} points more between them than the teacher, and keeps {kept:.0%} of its skill"
+    )
+    copied = overlap is not None and overlap.equal is not None and overlap.equal.repeated >= REPEATED
+    if fitted and lost > max(AGREEMENT, 2 * noise) and further > FURTHER and kept < KEPT:
+        finding = finding.supported_by(
+            PROBE, "agreement_lost", lost, text, threshold=AGREEMENT, origin="taxonomy", weight=5.0
+        )
+        if copied:
+            finding = _copies(finding, overlap)
+        finding = _of_the_twin(finding, held_out)
+    elif not fitted or lost + 2 * noise < AGREEMENT / 2 or kept > KEPT:
+        finding = finding.against(
+            PROBE, "agreement_lost", lost, text, threshold=AGREEMENT, origin="taxonomy", weight=4.0
+        )
+    errors = None if loss is None else loss.declared_errors
+    if loss is not None and (loss.kd_always_zero or (errors is not None and float(errors.max()) > loss.tolerance)):
+        finding = finding.against(
+            "loss-forensics",
+            "declared_form_error",
+            None,
+            "the declared loss is not the recorded one: what was asked for comes before how many rows there were",
+            weight=4.0,
+        )
+    inputs = None if difference is None else difference.inputs
+    if inputs is not None and inputs.auc - 2 * inputs.standard_error > AGREEMENT + 0.5:
+        finding = finding.against(
+            "two-samples",
+            "auc",
+            inputs.auc,
+            f"the training rows are told from held-out ones with an area of {inputs.auc:.2f}: they come from elsewhere",
+            threshold=AGREEMENT + 0.5,
+            weight=3.0,
+        )
+    return finding
+
+
+def _kept(held_out: Gaps, scores: ThresholdShifts | None) -> float:
+    """Share of the teacher's advantage over chance; of its area under the ROC curve where every logit is a yes or no."""
+    if scores is not None:
+        return (scores.student_auc - 0.5) / max(1e-9, scores.teacher_auc - 0.5)
+    gaps = held_out.gaps
+    chance = 0.0 if gaps.class_counts is None else float(((gaps.class_counts / gaps.n) ** 2).sum())
+    return (gaps.student_accuracy - chance) / max(1e-9, gaps.teacher_accuracy - chance)
+
+
+def _copies(finding: Finding, overlap: SplitOverlap | None) -> Finding:
+    assert overlap is not None
+    assert overlap.equal is not None
+    equal = overlap.equal
+    return finding.supported_by(
+        "row-overlap",
+        "repeated",
+        equal.repeated,
+        f"{equal.train} training rows are copies of {equal.distinct} different ones",
+        threshold=REPEATED,
+        origin="convention",
+        weight=4.0,
+    )
+
+
+def _of_the_twin(finding: Finding, held_out: Gaps) -> Finding:
+    gaps, twin = held_out.gaps, held_out.baseline_accuracy
+    if twin is None:
+        return finding
+    gained = gaps.student_accuracy - twin
+    text = f"the labels alone made a student that is right on {twin:.1%}, the teacher one of {gaps.student_accuracy:.1%}"
+    if gained > noise_of_difference(standard_error(twin, gaps.n)):
+        return finding.supported_by(PROBE, "gained", gained, f"distilling works: {text}", weight=1.0)
+    return finding.against(PROBE, "gained", gained, f"distilling did not help: {text}", weight=3.0)

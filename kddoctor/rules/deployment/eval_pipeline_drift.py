@@ -1,0 +1,131 @@
+"""The student is evaluated through another pipeline than it was trained with.
+
+What it checks
+    Whether a student whose weights are those of the last step answers the same batch otherwise than it did then, and is
+    worse on held-out rows than the loop had logged; or whether held-out inputs have another range or another mean than
+    those of the loop, and the teacher fails on them as well.
+
+Why it hurts
+    A sound student is judged, or used, on inputs that it was never shown.
+
+What it looks like
+    The metric falls by 5 to 40 points outside the training script. Nobody touched the weights.
+
+Told apart from
+    KD701, where the weights were written to. KD703, where weights or activations have few values. KD603, where the teacher
+    knows the held-out rows and the training rows are the odd ones. A student with dropout or batch normalisation, which
+    answers otherwise in training mode and is as good in the other.
+
+Fix
+    Keep the transform of the evaluation with the checkpoint; compare the outputs for one batch before and after export.
+
+Treat automatically
+    No: nothing has to be retrained. Evaluate through the pipeline of the training.
+
+Read more
+    PyTorch documentation of Module.eval. Touvron et al. 2019, arXiv:1906.06423: train and test resolution.
+"""
+
+import math
+
+from kddoctor.probes.deployment_measurements import EvaluatedStudent
+from kddoctor.probes.measurements import Gaps, TrainGaps
+from kddoctor.rules.deployment.ending import PROBE, answers_change, drop, grid, is_quantised
+from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.registry import RECORD, rule
+from kddoctor.run.observations import InputFacts, Observations
+
+#: Standard deviations by which means of inputs differ, and ratio of standard deviations, that no two samples of one source
+#: have.
+SHIFTED, SCALED = 0.5, 1.5
+#: Points by which the teacher is worse on held-out rows when it, too, is fed wrongly.
+TEACHER_FAILS = 0.15
+
+
+@rule(
+    "KD702",
+    name="eval-pipeline-drift",
+    family="deployment",
+    title="The student is evaluated through another pipeline than it was trained with",
+    stage=72,
+    reads=(EvaluatedStudent, Observations),
+    uses=(Gaps, TrainGaps),
+    masks=("KD402", "KD502", "KD602", "KD604", "KD704", "KD705"),
+)
+def eval_pipeline_drift(
+    student: EvaluatedStudent, seen: Observations, held_out: Gaps | None, train: TrainGaps | None
+) -> Finding | NotExamined:
+    finding = Finding().saying(
+        "The student is evaluated through another pipeline than it was trained with.", where="inputs or mode after training"
+    )
+    finding = finding.prescribe("evaluate through the pipeline of the training", automatic=False, safety="manual")
+    finding = _of_inputs(finding, seen, held_out, train)
+    if student.written is None or student.then is None:
+        return finding if finding.evidence else NotExamined(*RECORD["EvaluatedStudent"])
+    worse = drop(student)
+    if not answers_change(student) or worse.how == "none":
+        return finding.against(
+            PROBE,
+            "drop",
+            worse.points,
+            f"what is evaluated is what was trained: {worse.text}",
+            weight=5.0,
+        )
+    if student.written:
+        return finding.against(
+            PROBE, "written", float(student.written), "the weights were written to after the last step", weight=6.0
+        )
+    if worse.how != "unknown":
+        finding = finding.supported_by(
+            PROBE,
+            "drop",
+            worse.points,
+            f"with the weights of the last step and the same inputs: {worse.text}",
+            threshold=0.0,
+            grade=Grade.INTERVENTIONAL if worse.how == "certainly" else Grade.STATISTICAL,
+            weight=8.0 if worse.how == "certainly" else 5.5,
+        )
+    on_grid = grid(student)
+    if on_grid is not None or is_quantised(student):
+        finding = finding.against(PROBE, "grid", None, "weights or outputs have few values: a quantisation", weight=10.0)
+    return finding
+
+
+def _of_inputs(finding: Finding, seen: Observations, held_out: Gaps | None, train: TrainGaps | None) -> Finding:
+    inputs = seen.inputs or {}
+    loop = inputs.get("loop_student")
+    other = inputs.get("val") or inputs.get("test")
+    if loop is None or other is None or held_out is None or train is None:
+        return finding
+    text = _difference(loop, other)
+    fails = train.gaps.teacher_accuracy - held_out.gaps.teacher_accuracy
+    if text is None or fails < TEACHER_FAILS:
+        return finding
+    return finding.supported_by(
+        "input-statistics",
+        "teacher_fails",
+        fails,
+        f"{text}; on the held-out ones the teacher is right on {held_out.gaps.teacher_accuracy:.1%}, on training rows on "
+        f"{train.gaps.teacher_accuracy:.1%}",
+        threshold=TEACHER_FAILS,
+        origin="convention",
+        weight=6.0,
+    )
+
+
+def _difference(loop: InputFacts, other: InputFacts) -> str | None:
+    """Whether two places see inputs of different make, in words."""
+    if loop.shape and other.shape and loop.shape != other.shape:
+        return f"inputs of the loop are {loop.shape}, held-out ones {other.shape}"
+    if None in (loop.mean, loop.std, other.mean, other.std) or not loop.std or not other.std:
+        return None
+    assert loop.mean is not None
+    assert other.mean is not None
+    shift = abs(loop.mean - other.mean) / loop.std
+    scale = math.exp(abs(math.log(other.std / loop.std)))
+    if shift < SHIFTED and scale < SCALED:
+        return None
+    return (
+        f"inputs of the loop have mean {loop.mean:.3g} and deviation {loop.std:.3g}, held-out ones {other.mean:.3g} and "
+        f"{other.std:.3g}"
+    )

@@ -1,0 +1,79 @@
+"""The student was sound until it was quantised.
+
+What it checks
+    Whether a weight of the student has a handful of different values, or the student's logits or activations are whole
+    multiples of one step and pile up at the ends; and whether it is worse than the loop had logged. Quantisation without
+    a loss is no fault.
+
+Why it hurts
+    Distilled students are small, and use all the range that they have: few bits cost them more than they cost others.
+
+What it looks like
+    In float the student is fine; after the export it is not, and only then.
+
+Told apart from
+    KD701, where the weights are another checkpoint's. KD702, where the same inputs reach the model in another form. A
+    student trained with rounded weights, which is as good as what was logged.
+
+Fix
+    One scale for each channel, ranges from many rows, and training that knows of the rounding, with the teacher's targets.
+
+Treat automatically
+    No: quantise anew, or retrain with the rounding in the loop.
+
+Read more
+    Krishnamoorthi 2018, arXiv:1806.08342. Polino et al. 2018, arXiv:1802.05668: distillation and quantisation.
+"""
+
+from kddoctor.probes.deployment_measurements import EvaluatedStudent
+from kddoctor.rules.deployment.ending import PROBE, drop, grid, is_quantised
+from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.registry import RECORD, rule
+
+
+@rule(
+    "KD703",
+    name="post-distill-quantisation-drop",
+    family="deployment",
+    title="The student was sound until it was quantised",
+    stage=71,
+    reads=(EvaluatedStudent,),
+    masks=("KD402", "KD502", "KD602", "KD604", "KD701", "KD702", "KD704", "KD705"),
+)
+def post_distill_quantisation_drop(student: EvaluatedStudent) -> Finding | NotExamined:
+    found = grid(student)
+    quantised = is_quantised(student)
+    finding = Finding().saying("The student was sound until it was quantised.", where="the export of the student")
+    finding = finding.prescribe(
+        "a scale for each channel, and ranges from many rows", automatic=False, safety="manual"
+    )
+    if not quantised and found is None:
+        if student.weights is None and not student.outputs:
+            return NotExamined(*RECORD["EvaluatedStudent"])
+        return finding.against(
+            PROBE,
+            "weights",
+            None if student.weights is None else float(student.weights),
+            "neither weights nor outputs lie on a grid",
+            weight=8.0,
+        )
+    worse = drop(student)
+    if worse.how in ("none", "unknown"):
+        return finding.against(
+            PROBE, "drop", worse.points, f"it is quantised, and no worse for it: {worse.text}", weight=5.0
+        )
+    where = f"{student.weights} different values in {student.weight_elements} weights" if quantised else ""
+    if found is not None and not quantised:
+        name, steps = found
+        where = (
+            f"its {name} have {steps.distinct} different values, all multiples of {steps.step:.3g}, and {steps.at_ends:.0%} "
+            "of them lie at the ends"
+        )
+    return finding.supported_by(
+        PROBE,
+        "weights" if quantised else "grid",
+        float(student.weights or 0) if quantised else None,
+        f"{where}; {worse.text}",
+        grade=Grade.PROOF if worse.how == "certainly" else Grade.STATISTICAL,
+        weight=None if worse.how == "certainly" else 6.5,
+    )

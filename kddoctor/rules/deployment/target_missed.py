@@ -1,0 +1,74 @@
+"""The run's own target is not met, and nothing else is wrong.
+
+What it checks
+    The targets of the manifest against what was reached: the student's share of the teacher's metric, and the time of a
+    batch. Any cause that is found explains a missed target, so this speaks last.
+
+Why it hurts
+    The student cannot be shipped, and no repair of the distillation will change that.
+
+What it looks like
+    Sound curves, a student ahead of its labels-only twin, and a number that is too small.
+
+Told apart from
+    Every other code: they say why. A miss that the number of held-out rows does not establish.
+
+Fix
+    A wider student, more transfer rows, a better teacher; or another target.
+
+Treat automatically
+    No: what to give up is a decision.
+
+Read more
+    Cho and Hariharan 2019, arXiv:1910.01348: on the efficacy of knowledge distillation.
+"""
+
+from kddoctor.probes.deployment_measurements import TargetOutcome
+from kddoctor.probes.proportions import SURE
+from kddoctor.rules.finding import Finding
+from kddoctor.rules.registry import rule
+
+PROBE = "outcome"
+
+
+@rule(
+    "KD704",
+    name="target-missed",
+    family="deployment",
+    title="The run's own target is not met",
+    stage=90,
+    reads=(TargetOutcome,),
+)
+def target_missed(outcome: TargetOutcome) -> Finding:
+    finding = Finding()
+    if outcome.wanted is not None and outcome.reached is not None:
+        missing = outcome.wanted - outcome.reached
+        text = f"the student reaches {outcome.reached:.1%} of its teacher's {outcome.metric}, {outcome.wanted:.1%} is wanted"
+        if missing > 0:
+            sure = missing > SURE * outcome.error
+            finding = finding.supported_by(
+                PROBE, "retention", outcome.reached, text, threshold=outcome.wanted, weight=6.0 if sure else 4.0
+            )
+        else:
+            finding = finding.against(PROBE, "retention", outcome.reached, text, threshold=outcome.wanted, weight=6.0)
+    if outcome.wanted_ms is not None and outcome.reached_ms is not None:
+        text = f"a batch takes {outcome.reached_ms:.3g} ms, {outcome.wanted_ms:.3g} ms are wanted"
+        if outcome.reached_ms > outcome.wanted_ms:
+            finding = finding.supported_by(
+                PROBE, "latency_ms", outcome.reached_ms, text, threshold=outcome.wanted_ms, weight=6.0
+            )
+        else:
+            finding = finding.against(
+                PROBE, "latency_ms", outcome.reached_ms, text, threshold=outcome.wanted_ms, weight=1.0
+            )
+    if outcome.behind_twin:
+        finding = finding.against(
+            PROBE,
+            "behind_twin",
+            None,
+            "the same student without a teacher is better: the distillation is not sound",
+            weight=3.0,
+        )
+    return finding.saying(
+        "The run's own target is not met.", where="kd_run.yaml: targets", severity="warning"
+    ).prescribe("a wider student, more transfer rows, or another target", automatic=False, safety="manual")

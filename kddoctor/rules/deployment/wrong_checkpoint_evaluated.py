@@ -1,0 +1,88 @@
+"""The student that is evaluated is not the one that training ended with.
+
+What it checks
+    Whether the student's weights were written to after the last optimizer step; whether it answers its last training batch
+    otherwise than it did; and whether it is worse on held-out rows than the loop had logged. A checkpoint that is as good
+    as what was logged is a choice and no fault.
+
+Why it hurts
+    Everything is measured on another model: an early one, one that was filled in part, or the teacher.
+
+What it looks like
+    A good curve, and a final evaluation that has nothing to do with it.
+
+Told apart from
+    KD702, where the weights are those of the last step and the answers are not. KD703, where the weights were written to
+    in order to give them fewer values. Averaged weights and the best checkpoint, which are no worse than the last one.
+
+Fix
+    - student.load_state_dict(checkpoint, strict=False)
+    + student.load_state_dict(checkpoint, strict=True), and choose the checkpoint by the student's own metric
+
+Treat automatically
+    No: nothing has to be retrained. Evaluate the right weights.
+
+Read more
+    PyTorch documentation of Module.load_state_dict, on strict.
+"""
+
+from kddoctor.probes.deployment_measurements import EvaluatedStudent
+from kddoctor.rules.deployment.ending import PROBE, answers_change, drop, is_quantised
+from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.registry import RECORD, rule
+
+
+@rule(
+    "KD701",
+    name="wrong-checkpoint-evaluated",
+    family="deployment",
+    title="The student that is evaluated is not the one that training ended with",
+    stage=70,
+    reads=(EvaluatedStudent,),
+    masks=("KD402", "KD502", "KD602", "KD604", "KD702", "KD704", "KD705"),
+)
+def wrong_checkpoint_evaluated(student: EvaluatedStudent) -> Finding | NotExamined:
+    if student.written is None or (student.logged is None and student.then is None):
+        return NotExamined(*RECORD["EvaluatedStudent"])
+    finding = Finding().saying(
+        "The student that is evaluated is not the one that training ended with.", where="what is loaded after training"
+    )
+    finding = finding.prescribe("evaluate the weights of the last step", automatic=False, safety="manual")
+    if student.written == 0:
+        return finding.against(
+            PROBE,
+            "written",
+            0.0,
+            "no weight of the student was written to after the last optimizer step",
+            grade=Grade.PROOF,
+        )
+    worse = drop(student)
+    changed = answers_change(student)
+    if not changed or worse.how == "none":
+        return finding.against(
+            PROBE,
+            "drop",
+            worse.points,
+            f"weights were written to after the last step, and the student is no worse for it: {worse.text}",
+            weight=5.0,
+        )
+    if worse.how != "unknown":
+        finding = finding.supported_by(
+            PROBE,
+            "written",
+            float(student.written),
+            f"{student.written} of the student's parameters were written to after the last optimizer step, and it got "
+            f"worse: {worse.text}",
+            threshold=0.0,
+            grade=Grade.PROOF if worse.how == "certainly" else Grade.STATISTICAL,
+            weight=None if worse.how == "certainly" else 5.5,
+        )
+    if is_quantised(student):
+        finding = finding.against(
+            PROBE,
+            "weights",
+            float(student.weights or 0),
+            f"what was written are {student.weights} different values in {student.weight_elements} elements: a quantisation",
+            weight=12.0,
+        )
+    return finding
