@@ -35,6 +35,7 @@ class TokenReading:
     divergence_best: float
     information: float
     own_information: float
+    excess: float
     accuracy: float
     echo: float
 
@@ -55,6 +56,7 @@ class TokenReadingProbe:
         self._rows = 0
         self._followed = np.zeros((2, len(self.tokens), num_classes))
         self._expected = np.zeros((2, len(self.tokens), num_classes))
+        self._excess = np.zeros(len(self.tokens))
         self._right = np.zeros(3)
 
     def update(self, logits: NDArray[np.floating], labels: NDArray[np.integer]) -> None:
@@ -72,8 +74,9 @@ class TokenReadingProbe:
         if not len(x):
             return
         z -= z.max(axis=1, keepdims=True)
+        z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
         p = np.exp(z)
-        p /= p.sum(axis=1, keepdims=True)
+        np.add.at(self._excess, x, np.einsum("ij,ij->i", p, z) - z[np.arange(len(y)), y])
         np.add.at(self._followed, (h, x, y), 1)
         # One sum for each token: adding row by row is slow for large vocabularies.
         key = h * len(self.tokens) + x
@@ -88,6 +91,7 @@ class TokenReadingProbe:
         flipped = self._rows % 2
         self._followed += other._followed[::-1] if flipped else other._followed
         self._expected += other._expected[::-1] if flipped else other._expected
+        self._excess += other._excess
         self._right += other._right
         self._rows += other._rows
 
@@ -113,17 +117,21 @@ class TokenReadingProbe:
         if told.sum() < 2:
             return None
         weight = worth / worth.sum()
+        another = (itself > best + MARGIN) & (best < itself / 2) & told
+        counted = times.sum(axis=0)[frequent]
+        excess = self._excess[frequent][another].sum() / counted[another].sum() if another.any() else float("nan")
         mean = (self._expected.sum(axis=(0, 1)) + 1e-9) / (self._expected.sum() + 1e-9 * self.num_classes)
         whole = data.mean(axis=0)
         return TokenReading(
             tokens=int(told.sum()),
             occurrences=int(worth.sum()),
             as_itself=float(weight @ (itself <= best + MARGIN)),
-            as_another=float(weight @ ((itself > best + MARGIN) & (best < itself / 2))),
+            as_another=float(weight @ another),
             divergence_itself=float(weight @ itself),
             divergence_best=float(weight @ best),
             information=float(weight @ (whole * np.log(whole / overall)).sum(axis=1)),
             own_information=float(weight @ _information(model.mean(axis=0), mean)),
+            excess=float(excess),
             accuracy=float(self._right[0] / self._right[2]),
             echo=float(self._right[1] / self._right[2]),
         )

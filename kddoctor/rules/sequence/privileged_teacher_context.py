@@ -47,7 +47,7 @@ FEWEST_ROWS, STRAYS = 20, 0.05
 KNOWS_MORE = 0.8
 #: What the student's inputs must have of the entries of the teacher's, for both to have got the same.
 SAME_ENTRIES = 0.98
-#: Share of the teacher's skill that a student keeps for whom nothing is missing.
+#: Share of the teacher's advantage over the most frequent class that a student keeps for whom nothing is missing.
 COMES_UP = 0.95
 
 
@@ -180,4 +180,6 @@ def _comes_up(held_out: Gaps | None) -> bool:
     if held_out is None:
         return False
     gaps = held_out.gaps
-    return gaps.student_accuracy > COMES_UP * gaps.teacher_accuracy
+    counts = gaps.class_counts
+    guessed = 0.0 if counts is None else float(counts.max() / counts.sum())
+    return gaps.student_accuracy - guessed > COMES_UP * (gaps.teacher_accuracy - guessed)

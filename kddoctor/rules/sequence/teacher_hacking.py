@@ -2,8 +2,8 @@
 
 What it checks
     Whether the metric on held-out rows had its best long before the end and has fallen since, while the training loss
-    went on falling; whether the labels are unused; and whether the targets are single answers drawn from the teacher's
-    distribution, with the errors that a draw makes.
+    went on falling; whether the labels are unused; whether the targets are single answers drawn from the teacher's
+    distribution, with the errors that a draw makes; and then whether the labels alone make a better student.
 
 Why it hurts
     A fixed set of the teacher's answers is finite. Gone over many times, what is left to learn in it are the
@@ -74,7 +74,9 @@ def teacher_hacking(
         f"held-out {curve.key} was {curve.best:.1%} after {curve.share:.0%} of the schedule and is {curve.last:.1%} at "
         "its end"
     )
-    if curve.fall > noise and curve.loss_fall > STILL_FALLING:
+    behind = _behind_the_twin(held_out) if drawn else None
+    falls = curve.loss_fall > STILL_FALLING
+    if falls and curve.fall > (noise / 2 if drawn else noise):
         finding = finding.supported_by(
             PROBE,
             "fall",
@@ -82,31 +84,59 @@ def teacher_hacking(
             f"{text}, while the training loss fell by another {curve.loss_fall:.0%}",
             threshold=noise,
             origin="two standard errors",
+            weight=4.0 if curve.fall > noise else 2.0,
+        )
+    elif curve.fall < noise / 2 and behind is None:
+        return _said(
+            finding.against(PROBE, "fall", curve.fall, text, threshold=noise, origin="two standard errors", weight=6.0),
+            config,
+            curve,
+        )
+    if behind is not None:
+        finding = finding.supported_by(
+            "example-gaps",
+            "baseline_accuracy",
+            behind,
+            f"the same student trained on the labels of these rows is right on {behind:.1%} more",
+            threshold=0.0,
+            origin="two standard errors",
+            grade=Grade.INTERVENTIONAL,
             weight=4.0,
         )
-        if alpha is not None and alpha >= TEACHER_ALONE:
-            finding = finding.supported_by(
-                "manifest", "alpha", alpha, "nothing but the teacher is followed", threshold=TEACHER_ALONE, weight=1.5
-            )
-        elif alpha is not None and not drawn:
-            finding = finding.against(
-                "manifest", "alpha", alpha, "the labels are followed as well", threshold=TEACHER_ALONE, weight=3.0
-            )
-        if targets is not None and drawn:
-            finding = finding.supported_by(
-                "targets-against-own",
-                "answer_loss",
-                targets.answer_loss,
-                f"each target is one answer, which costs the teacher {targets.answer_loss:.2f} nats where its entropy is "
-                f"{targets.own_entropy:.2f}: it was drawn from the teacher's distribution",
-                threshold=targets.own_entropy,
-                grade=Grade.INTERVENTIONAL,
-                weight=5.0,
-            )
-    elif curve.fall < noise / 2:
-        finding = finding.against(
-            PROBE, "fall", curve.fall, text, threshold=noise, origin="two standard errors", weight=6.0
+    if not finding.evidence:
+        return _said(finding, config, curve)
+    if alpha is not None and alpha >= TEACHER_ALONE:
+        finding = finding.supported_by(
+            "manifest", "alpha", alpha, "nothing but the teacher is followed", threshold=TEACHER_ALONE, weight=1.5
         )
+    elif alpha is not None and not drawn:
+        finding = finding.against(
+            "manifest", "alpha", alpha, "the labels are followed as well", threshold=TEACHER_ALONE, weight=3.0
+        )
+    if targets is not None and drawn:
+        finding = finding.supported_by(
+            "targets-against-own",
+            "answer_loss",
+            targets.answer_loss,
+            f"each target is one answer, which costs the teacher {targets.answer_loss:.2f} nats where its entropy is "
+            f"{targets.own_entropy:.2f}: it was drawn from the teacher's distribution",
+            threshold=targets.own_entropy,
+            grade=Grade.INTERVENTIONAL,
+            weight=5.0,
+        )
+    return _said(finding, config, curve)
+
+
+def _behind_the_twin(held_out: Gaps | None) -> float | None:
+    """Accuracy by which the labels-only twin is ahead of the student, where it is for certain."""
+    if held_out is None or held_out.baseline_accuracy is None:
+        return None
+    ahead = held_out.baseline_accuracy - held_out.gaps.student_accuracy
+    error = standard_error(held_out.gaps.student_accuracy, held_out.gaps.n)
+    return ahead if ahead > max(ONE_POINT, noise_of_difference(error)) else None
+
+
+def _said(finding: Finding, config: Manifest, curve: PastItsBest) -> Finding:
     return finding.saying(
         "The student comes closer to the teacher's answers and further from the truth.",
         where="the training loop: how often the same answers of the teacher are gone over",
