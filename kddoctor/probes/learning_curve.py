@@ -93,18 +93,18 @@ class LearningCurveProbe:
         held_out = [row for row in self.rows if row.get("split") in ("val", "test")]
         quality, key = None, None
         for name in self.QUALITY_KEYS:
-            quality = _trend(*_series(held_out, name), larger_is_better=True)
+            quality = _trend(*series(held_out, name), larger_is_better=True)
             if quality is not None:
                 key = name
                 break
-        steps, losses = _series(train, "loss")
+        steps, losses = series(train, "loss")
         finite = np.isfinite(losses)
         tenth = max(1, len(losses) // 10)
-        kd_steps, kd = _series(train, "kd_loss")
+        kd_steps, kd = series(train, "kd_loss")
         loss_trend = _trend(kd_steps, kd, larger_is_better=False)
         if loss_trend is None:
             loss_trend = _trend(steps, losses, larger_is_better=False)
-        epochs = _series(self.rows, "epoch")[1]
+        epochs = series(self.rows, "epoch")[1]
         return LearningCurve(
             quality=quality,
             quality_key=key,
@@ -115,11 +115,11 @@ class LearningCurveProbe:
             explosion=_explosion(losses[finite]),
             epochs=float(epochs.max()) if len(epochs) else 0.0,
             pace=_pace(kd_steps, kd) or _pace(steps, losses),
-            final_rate=_final_rate(_series(train, "lr")[1]),
+            final_rate=_final_rate(series(train, "lr")[1]),
         )
 
 
-def _series(rows: Sequence[Row], key: str) -> tuple[Array, Array]:
+def series(rows: Sequence[Row], key: str) -> tuple[Array, Array]:
     """(step, value) of the rows that hold ``key``, by step (by position where no step was logged)."""
     pairs = []
     for position, row in enumerate(rows):

@@ -57,6 +57,39 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
     "TermGradients": (
         ("steps.kd_grad_weight",),
         "call run.step(loss=…, kd_loss=…, ce_loss=…) before loss.backward(), so that gradients can be looked at",
+    "TrainedLengths": (
+        ("predictions/train", "predictions/val"),
+        "record both splits of a task of tokens: pass train_data=… and val_data=… to kddoctor.record",
+    ),
+    "TargetsAgainstOwn": (
+        ("steps.teacher_logits_check", "observations.inputs"),
+        "let kddoctor.record run the teacher twice (teacher_logits_check in steps.safetensors) and watch both models",
+    ),
+    "PastItsBest": (
+        ("metrics",),
+        "call run.log(split='val', student_accuracy=…) at least eight times over the run (metrics.jsonl)",
+    ),
+    "RowEnds": (
+        ("observations.sequences.eos_token_id", "predictions/train"),
+        "write sequences: {eos_token_id: …, teacher_eos_token_id: …} to observations.json of a run of tokens",
+    ),
+    "OwnSamples": (
+        ("observations.sequences.teacher_nll_of_student_samples",),
+        "let the student and the teacher continue the same prompts, and write the teacher's loss by position to "
+        "observations.json: sequences: {teacher_nll_of_student_samples: […], teacher_nll_of_teacher_samples: […]}",
+    ),
+    "SampledTexts": (
+        ("metrics.completion_length", "metrics.student_entropy", "metrics.teacher_topk_mass"),
+        "log completion_length, student_entropy and teacher_topk_mass of what the student writes (metrics.jsonl)",
+    ),
+    "TraceLengths": (
+        ("observations.sequences.long_traces", "observations.sequences.short_traces"),
+        "train the student on short traces of the same problems as well, and write sequences: {long_traces: {metric, "
+        "length, rows}, short_traces: {metric, length, rows}} to observations.json",
+    ),
+    "TrainingWindows": (
+        ("observations.training_windows",),
+        "write training_windows: {teacher: [from, to], student: [from, to]} to observations.json",
     ),
     "LearningCurve": (
         ("metrics",),
