@@ -26,6 +26,7 @@ CATALOGUE = {
     "KD208": "loss-weight-imbalance",
     "KD211": "objective-config-drift",
     "KD301": "soft-targets-collapsed",
+    "KD306": "topk-truncation-bias",
     "KD402": "student-capacity-floor",
     "KD502": "undertrained-distillation",
     "KD505": "training-diverged",
