@@ -63,7 +63,7 @@ class Reach(_Facts):
 
 class Graph(_Facts):
     """What autograd's graph says of the total and its terms. not_in_optimizer: shapes of learnable tensors of neither
-    model that the total depends on and no optimizer holds.
+    model that the total depends on and no optimizer holds; trained_elsewhere: something else changes these.
     """
 
     loss: Reach | None = None
@@ -71,6 +71,7 @@ class Graph(_Facts):
     ce_loss: Reach | None = None
     feature_loss: Reach | None = None
     not_in_optimizer: list[list[int]] | None = None
+    trained_elsewhere: StrictBool | None = None
 
 
 class LastStep(_Facts):

@@ -114,7 +114,10 @@ def pruning_penalty_left_on(recipe: Recipe, level: Level) -> Recipe:
     """The penalty on absolute values, meant to prepare a pruning that never came, is still in the gradients."""
 
     def penalise(parameter: nn.Parameter) -> None:
-        parameter.register_hook(lambda gradient: gradient + PENALTY[level] * parameter.detach().sign())
+        def with_penalty(gradient: Tensor) -> Tensor:
+            return gradient + PENALTY[level] * parameter.detach().sign()
+
+        parameter.register_hook(with_penalty)  # type: ignore[no-untyped-call]
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)

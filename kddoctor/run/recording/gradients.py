@@ -156,17 +156,24 @@ def gradient_weights(gradients: dict[str, Tensor]) -> dict[str, float]:
     terms = [name for name in ("kd", "ce") if name in gradients and bool(gradients[name].ne(0).any())]
     if total is None or not terms:
         return {}
-    columns = torch.stack([gradients[name].flatten().double().cpu() for name in terms], dim=1)
-    target = total.flatten().double().cpu()
-    if not (torch.isfinite(columns).all() and torch.isfinite(target).all()):
+    target, columns = _vector(total), [_vector(gradients[name]) for name in terms]
+    inner = torch.tensor([[float(a @ b) for b in columns] for a in columns], dtype=torch.float64)
+    right = torch.tensor([float(a @ target) for a in columns], dtype=torch.float64)
+    if not (torch.isfinite(inner).all() and torch.isfinite(right).all()):
         return {}
-    scaled = columns / columns.norm(dim=0)
-    if len(terms) == 2 and float((scaled[:, 0] @ scaled[:, 1]).abs()) > ALIKE:
+    norms = inner.diagonal().sqrt()
+    scaled = inner / norms[:, None] / norms[None]
+    if len(terms) == 2 and float(scaled[0, 1].abs()) > ALIKE:
         return {}
-    solution = torch.linalg.lstsq(scaled, target[:, None]).solution[:, 0] / columns.norm(dim=0)
-    rest = float((target - columns @ solution).norm() / target.norm().clamp_min(1e-30))
-    found = {f"{name}_grad_weight": float(weight) for name, weight in zip(terms, solution, strict=True)}
-    return {**found, "grad_weight_residual": rest}
+    weights = torch.linalg.solve(scaled, right / norms) / norms
+    rest = target - sum(float(weight) * column for weight, column in zip(weights, columns, strict=True))
+    residual = float(rest.norm() / target.norm().clamp_min(1e-30))
+    found = {f"{name}_grad_weight": float(weight) for name, weight in zip(terms, weights, strict=True)}
+    return {**found, "grad_weight_residual": residual}
+
+
+def _vector(gradient: Tensor) -> Tensor:
+    return gradient.flatten().cpu().double()
 
 
 def _has_hooks(tensor: Tensor) -> bool:

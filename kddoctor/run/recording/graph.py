@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kddoctor.run.recording.outputs import version
+
 # A graph larger than this (an unrolled recurrence, say) is left alone rather than kept waiting for.
 MAX_NODES = 200_000
 
 
+class Bystanders:
+    """Learnable tensors that no known optimizer holds: does somebody else train them?"""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[weakref.ref[Tensor], int]] = []
+
+    def changed(self, leaves: Iterable[Tensor]) -> bool:
+        """Whether one that was seen before has been written to since. Remembers these leaves."""
+        moved = any((leaf := known()) is not None and version(leaf) != before for known, before in self._known)
+        self._known = [(weakref.ref(leaf), version(leaf)) for leaf in leaves]
+        return moved
+
+
 def reach(
-    values: Mapping[str, object], student: nn.Module, teacher: nn.Module, optimized: Iterable[int]
+    values: Mapping[str, object],
+    student: nn.Module,
+    teacher: nn.Module,
+    optimized: Iterable[int],
+    bystanders: Bystanders,
 ) -> dict[str, Any]:
     """Which learnable tensors the total and each of its terms depend on.
 
     values: "loss" and its terms, as the loop has them. optimized: identities of all parameters in the optimizers.
     Returns, by name: how many tensors of the ``student``, of the ``teacher`` and of neither (``other``) a value
     depends on, and of a term whether it is ``in_total``, a part of the total's graph; ``not_in_optimizer``: shapes of
-    those others that no optimizer holds. Empty where the total has no graph.
+    those others that no optimizer holds; ``trained_elsewhere``: whether these have changed since the last call.
+    Empty where the total has no graph.
     """
     total = values.get("loss")
     if not isinstance(total, Tensor) or total.grad_fn is None:
@@ -31,7 +52,7 @@ def reach(
     students = {id(parameter) for parameter in student.parameters()}
     teachers = {id(parameter) for parameter in teacher.parameters()} - students
     facts: dict[str, Any] = {}
-    outside: dict[int, list[int]] = {}
+    outside: dict[int, Tensor] = {}
     known = set(optimized)
     for name, found in nodes.items():
         leaves = list(_leaves(found or ()))
@@ -43,10 +64,15 @@ def reach(
         }
         if name != "loss":
             facts[name]["in_total"] = _root(values[name]) in (nodes["loss"] or ())
-        outside |= {id(leaf): list(leaf.shape) for leaf in others if id(leaf) not in known}
+        outside |= {id(leaf): leaf for leaf in others if id(leaf) not in known}
     # In the graph of the total as well: a term that is only logged needs no optimizer.
     learning = {id(leaf) for leaf in _leaves(nodes["loss"] or ())}
-    return {**facts, "not_in_optimizer": [shape for key, shape in outside.items() if key in learning]}
+    left_out = [leaf for key, leaf in outside.items() if key in learning]
+    return {
+        **facts,
+        "not_in_optimizer": sorted(list(leaf.shape) for leaf in left_out),
+        "trained_elsewhere": bystanders.changed(left_out),
+    }
 
 
 def merged(known: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,6 +84,8 @@ def merged(known: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         one, other = known.get(name), new.get(name)
         if isinstance(one, dict) and isinstance(other, dict):
             both[name] = {key: max(one[key], other[key]) for key in one}
+        elif name == "trained_elsewhere":
+            both[name] = bool(one) or bool(other)
         else:
             both[name] = other if one is None else one
     return both

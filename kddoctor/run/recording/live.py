@@ -13,7 +13,7 @@ from kddoctor.run.labels import IGNORED
 from kddoctor.run.recording.calling import Transform, bare
 from kddoctor.run.recording.ending import compared
 from kddoctor.run.recording.gradients import gradient_weights, term_gradients
-from kddoctor.run.recording.graph import expected_gradient_norm, merged, reach
+from kddoctor.run.recording.graph import Bystanders, expected_gradient_norm, merged, reach
 from kddoctor.run.recording.input_statistics import InputStatistics
 from kddoctor.run.recording.labelling import class_labels
 from kddoctor.run.recording.metrics import MetricRows, batch_rates
@@ -57,6 +57,7 @@ class LiveSteps:
         self.reach: dict[str, Any] = {}
         self.inputs = {role: InputStatistics() for role in ("student", "teacher")}
         self._walked = 0
+        self._bystanders = Bystanders()
         self._last: _Held | None = None
         self._final: _Held | None = None
         self._awaiting_norm: Step | None = None
@@ -264,7 +265,7 @@ class LiveSteps:
     def _walk(self, values: dict[str, Any]) -> None:
         if self._walked < WALKED_STEPS:
             optimized = (id(p) for o in self.optimizers for group in o.param_groups for p in group["params"])
-            found = reach(values, self.student, self.teacher, optimized)
+            found = reach(values, self.student, self.teacher, optimized, self._bystanders)
             self._walked += bool(found)
             self.reach = merged(self.reach, found)
 
