@@ -49,6 +49,12 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
         ("steps", "predictions.teacher_targets"),
         "record steps, or teacher_targets in predictions/train.safetensors",
     ),
+    "NonTargetStructure": (
+        ("predictions", "num_classes"),
+        "record the teacher's logits and labels of three classes or more (predictions/train.safetensors)",
+    ),
+    "TeacherErrorsBySplit": (("predictions",), "record the teacher's logits and labels of one split"),
+    "LogitScale": (("predictions",), "record teacher and student logits of one split"),
     "LearningCurve": (
         ("metrics",),
         "call run.log(split='val', student_accuracy=…) once an epoch (metrics.jsonl)",

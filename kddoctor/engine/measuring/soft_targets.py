@@ -1,12 +1,23 @@
 """Measurements of what the soft targets say."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from kddoctor.engine.measuring.splits import Measured
-from kddoctor.engine.reading import binary_like, classes, evenly
+from kddoctor.engine.measuring.splits import Measured, held_out_split
+from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, finite_baseline, finite_rows
+from kddoctor.probes.logit_scale import LogitScale, LogitScaleProbe
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.non_target_structure import (
+    MAX_PATTERN_CLASSES,
+    ClassPatterns,
+    NonTargetStructure,
+    NonTargetStructureProbe,
+)
+from kddoctor.probes.teacher_errors import TeacherErrors, TeacherErrorsBySplit, TeacherErrorsProbe
+from kddoctor.probes.term_gradients import TermGradients, term_gradients
 from kddoctor.probes.truncated_teacher import MIN_STEPS_TOTAL_ONLY, Truncation, TruncatedTeacherProbe
 from kddoctor.run.directory import Run
 
@@ -18,11 +29,83 @@ LARGEST_STEP = 70_000_000
 TEMPERATURES, FEW_CLASSES = (1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0, 20.0), 4096
 
 
+#: Elements of predictions that are looked at; longer ones are thinned by whole rows.
+LOOKED_AT = 60_000_000
+
+
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
     """What the record allows to be measured. Raises RunError for values that nothing can read."""
     truncation = _truncation(run, measured.get(LossForensics))
     if truncation is not None:
         yield truncation
+    loss = measured.get(LossForensics)
+    if run.steps is not None and isinstance(loss, LossForensics):
+        gradients = term_gradients(run.steps.kd_grad_norm, run.steps.ce_grad_norm, run.steps.weighted_terms, loss)
+        if gradients is not None:
+            yield gradients
+    split = held_out_split(run)
+    errors = TeacherErrorsBySplit(_errors(run, "train") if split != "train" else None, _errors(run, split))
+    if errors.train is not None or errors.held_out is not None:
+        yield errors
+    structure = _structure(run, split)
+    if structure is not None:
+        yield structure
+    scale = _scale(run, split)
+    if scale is not None:
+        yield scale
+
+
+def _rows(run: Run, split: str) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """(teacher, student, labels-only twin, labels) of a split as class rows, evenly thinned; without them None."""
+    part = run.predictions(split)
+    if part is None or part.teacher_logits is None:
+        return
+    every = -(-part.teacher_logits.size // LOOKED_AT)
+    arrays = (part.teacher_logits, part.labels, part.student_logits, finite_baseline(part))
+    for teacher, truth, *models in finite_rows(*arrays):
+        rows, labels = class_rows(run.manifest, teacher, truth)
+        others = [None if z is None else class_rows(run.manifest, z, truth)[0] for z in models]
+        if len(rows):
+            yield rows[::every], *(None if z is None else z[::every] for z in others), labels[::every]
+
+
+def _errors(run: Run, split: str) -> TeacherErrors | None:
+    probe = TeacherErrorsProbe(classes(run.manifest))
+    for teacher, student, twin, labels in _rows(run, split):
+        probe.update(teacher, labels, student, twin)
+    return probe.compute()
+
+
+def _structure(run: Run, split: str) -> NonTargetStructure | None:
+    """On the rows that the student was shown where they were recorded; against its twin on held-out ones."""
+    number = classes(run.manifest)
+    if number < 3:
+        return None
+    found = None
+    for source in ("train", split):
+        probe = NonTargetStructureProbe(number)
+        for teacher, _, _, labels in _rows(run, source):
+            probe.update(teacher, labels)
+        found = probe.compute()
+        if found is not None:
+            break
+    if found is None or number > MAX_PATTERN_CLASSES:
+        return found
+    patterns = ClassPatterns(number)
+    compared = False
+    for teacher, _, twin, labels in _rows(run, split):
+        if twin is not None:
+            patterns.update(teacher, twin, labels)
+            compared = True
+    return replace(found, pattern_of_twin=patterns.correlation()) if compared else found
+
+
+def _scale(run: Run, split: str) -> LogitScale | None:
+    probe = LogitScaleProbe()
+    for teacher, student, _, _ in _rows(run, split):
+        if student is not None:
+            probe.update(teacher, student)
+    return probe.compute()
 
 
 def _truncation(run: Run, loss: object) -> Truncation | None:
