@@ -72,6 +72,17 @@ def temperature_too_high(
         return finding.against(
             "soft-targets", "entropy_ratio", entropy, flat, threshold=FLAT, origin="convention", weight=8.0
         )
+    plain = float(targets.entropy_ratio_mean[softness.at(targets, 1.0)])
+    if plain > FLAT:
+        return finding.against(
+            "soft-targets",
+            "entropy_ratio_at_one",
+            plain,
+            f"without any temperature the teacher has {plain:.1%} of the largest possible entropy already",
+            threshold=FLAT,
+            origin="convention",
+            weight=8.0,
+        )
     if gradients is None:
         return NotExamined(*RECORD["LossForensics"])
     pull = (
