@@ -55,6 +55,23 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
     ),
     "TeacherErrorsBySplit": (("predictions",), "record the teacher's logits and labels of one split"),
     "LogitScale": (("predictions",), "record teacher and student logits of one split"),
+    "EnsembleMeans": (
+        ("steps.teacher_member_logits",),
+        "where the teacher is several models, add their logits as teacher_member_logits [K, M, B, C] to "
+        "steps.safetensors",
+    ),
+    "ScoreLink": (
+        ("steps.teacher_logits_check",),
+        "let kddoctor.record run the teacher twice (teacher_logits_check in steps.safetensors)",
+    ),
+    "PopularityLean": (
+        ("predictions.item_ids", "predictions/train"),
+        "record item_ids in predictions/train.safetensors and predictions/val.safetensors",
+    ),
+    "PositivesKept": (
+        ("predictions/train", "predictions/val"),
+        "record yes-or-no labels and the teacher's scores of the training rows and of held-out ones",
+    ),
     "LearningCurve": (
         ("metrics",),
         "call run.log(split='val', student_accuracy=…) once an epoch (metrics.jsonl)",

@@ -8,6 +8,7 @@ import numpy as np
 
 from kddoctor.engine.measuring.splits import Measured, held_out_split
 from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, finite_baseline, finite_rows
+from kddoctor.probes.ensemble import EnsembleMeans, ensemble_means
 from kddoctor.probes.logit_scale import LogitScale, LogitScaleProbe
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.non_target_structure import (
@@ -29,6 +30,8 @@ LARGEST_STEP = 70_000_000
 TEMPERATURES, FEW_CLASSES = (1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0, 20.0), 4096
 
 
+#: Array of steps.safetensors with the answers of each of several teachers.
+MEMBER_LOGITS = "teacher_member_logits"
 #: Elements of predictions that are looked at; longer ones are thinned by whole rows.
 LOOKED_AT = 60_000_000
 
@@ -43,6 +46,9 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
         gradients = term_gradients(run.steps.kd_grad_norm, run.steps.ce_grad_norm, run.steps.weighted_terms, loss)
         if gradients is not None:
             yield gradients
+    ensemble = _ensemble(run)
+    if ensemble is not None:
+        yield ensemble
     split = held_out_split(run)
     errors = TeacherErrorsBySplit(_errors(run, "train") if split != "train" else None, _errors(run, split))
     if errors.train is not None or errors.held_out is not None:
@@ -139,3 +145,20 @@ def _truncation(run: Run, loss: object) -> Truncation | None:
             *(None if column is None else float(column[k]) for column in (steps.kd_loss, steps.ce_loss)),
         )
     return probe.compute()
+
+
+def _ensemble(run: Run) -> EnsembleMeans | None:
+    """From steps: ``teacher_member_logits`` [K, M, …], an array that a recipe of several teachers may add."""
+    steps = run.steps
+    members = None if steps is None else steps.extra.get(MEMBER_LOGITS)
+    if steps is None or members is None or members.ndim != steps.teacher_logits.ndim + 1:
+        return None
+    if members.shape[:1] + members.shape[2:] != steps.teacher_logits.shape:
+        return None
+    parts: list[Any] = []
+    rows: list[Any] = []
+    for k in map(int, evenly(steps.count, max(1, LOOKED_AT // max(1, members.size // steps.count)))):
+        labels = steps.labels[k]
+        rows.append(class_rows(run.manifest, steps.teacher_logits[k], labels)[0])
+        parts.append(np.stack([class_rows(run.manifest, one, labels)[0] for one in members[k]]))
+    return ensemble_means(np.concatenate(parts, axis=1), np.concatenate(rows))

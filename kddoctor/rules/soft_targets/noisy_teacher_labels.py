@@ -92,9 +92,7 @@ def noisy_teacher_labels(errors: TeacherErrorsBySplit, config: Manifest, teacher
 def _by_heart(finding: Finding, train: TeacherErrors, held_out: TeacherErrors) -> Finding:
     worse = held_out.accuracy - train.accuracy
     error = math.sqrt(sum(e.accuracy * (1 - e.accuracy) / e.rows for e in (train, held_out)))
-    text = (
-        f"the teacher is right on {train.accuracy:.1%} of the transfer set and on {held_out.accuracy:.1%} of held-out rows"
-    )
+    text = f"the teacher is right on {train.accuracy:.1%} of the transfer set and on {held_out.accuracy:.1%} of held-out rows"
     if worse <= 0:
         return finding.against(PROBE, "worse_on_learned", worse, text, threshold=0.0, weight=1.0)
     sure, usually = (e.confident_rows / e.rows for e in (train, held_out))

@@ -41,6 +41,8 @@ from kddoctor.run.manifest import Manifest
 FLAT = 0.8
 #: Gradient of the distillation term over that of the hard-label term below which it starves (taxonomy).
 STARVING = 0.1
+#: Pull of the weighted term over that of the weighted labels from which the teacher is heard.
+LED = 0.5
 #: Share of recorded steps at which that must hold.
 MOST_STEPS = 0.8
 
@@ -89,6 +91,18 @@ def temperature_too_high(
         f"without its weight the distillation term pulls {gradients.median:.2g} times as strongly at the student's "
         "logits as the labels (median over the steps)"
     )
+    alpha = config.distillation.alpha
+    if alpha is not None and alpha != 1 and gradients.median * alpha > LED * (1 - alpha):
+        # A weight that makes up for the missing factor.
+        return finding.against(
+            "term-gradients",
+            "weighted_ratio",
+            gradients.median * alpha / (1 - alpha),
+            f"{pull}; with alpha = {alpha:.3g} that is {gradients.median * alpha / (1 - alpha):.2g} times the labels' pull",
+            threshold=LED,
+            origin="convention",
+            weight=8.0,
+        )
     if gradients.below(STARVING) < MOST_STEPS:
         return finding.against(
             "term-gradients",
