@@ -1,4 +1,4 @@
-"""Streaming median of numbers in [0, 1]: a fine fixed histogram that also keeps the sum in each bin."""
+"""Streaming quantiles of numbers in [0, 1]: a fine fixed histogram that also keeps the sum in each bin."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,3 +40,9 @@ class UnitHistogram:
         cumulative = np.cumsum(self._counts)
         middle = np.searchsorted(cumulative, [(total - 1) // 2, total // 2], side="right")
         return float((self._sums[middle] / self._counts[middle]).mean())
+
+    def quantile(self, share: float) -> float:
+        """The value that this share of all values does not exceed, at most one bin from the true one."""
+        cumulative = np.cumsum(self._counts)
+        at = int(np.searchsorted(cumulative, share * cumulative[-1], side="left"))
+        return float(self._sums[at] / self._counts[at])

@@ -90,6 +90,28 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
     "TrainingWindows": (
         ("observations.training_windows",),
         "write training_windows: {teacher: [from, to], student: [from, to]} to observations.json",
+    "NonTargetStructure": (
+        ("predictions", "num_classes"),
+        "record the teacher's logits and labels of three classes or more (predictions/train.safetensors)",
+    ),
+    "TeacherErrorsBySplit": (("predictions",), "record the teacher's logits and labels of one split"),
+    "LogitScale": (("predictions",), "record teacher and student logits of one split"),
+    "EnsembleMeans": (
+        ("steps.teacher_member_logits",),
+        "where the teacher is several models, add their logits as teacher_member_logits [K, M, B, C] to "
+        "steps.safetensors",
+    ),
+    "ScoreLink": (
+        ("steps.teacher_logits_check",),
+        "let kddoctor.record run the teacher twice (teacher_logits_check in steps.safetensors)",
+    ),
+    "PopularityLean": (
+        ("predictions.item_ids", "predictions/train"),
+        "record item_ids in predictions/train.safetensors and predictions/val.safetensors",
+    ),
+    "PositivesKept": (
+        ("predictions/train", "predictions/val"),
+        "record yes-or-no labels and the teacher's scores of the training rows and of held-out ones",
     ),
     "LearningCurve": (
         ("metrics",),

@@ -1,11 +1,164 @@
 """Measurements of what the soft targets say."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
-from kddoctor.engine.measuring.splits import Measured
+import numpy as np
+
+from kddoctor.engine.measuring.splits import Measured, held_out_split
+from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, finite_baseline, finite_rows
+from kddoctor.probes.ensemble import EnsembleMeans, ensemble_means
+from kddoctor.probes.logit_scale import LogitScale, LogitScaleProbe
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.non_target_structure import (
+    MAX_PATTERN_CLASSES,
+    ClassPatterns,
+    NonTargetStructure,
+    NonTargetStructureProbe,
+)
+from kddoctor.probes.teacher_errors import TeacherErrors, TeacherErrorsBySplit, TeacherErrorsProbe
+from kddoctor.probes.term_gradients import TermGradients, term_gradients
+from kddoctor.probes.truncated_teacher import MIN_STEPS_TOTAL_ONLY, Truncation, TruncatedTeacherProbe
 from kddoctor.run.directory import Run
+
+#: Elements of recorded logits that are searched for a shortened teacher; longer samples are thinned evenly.
+SEARCHED_ELEMENTS = 20_000_000
+#: A step larger than this is not searched: a long list of classes costs a sort each.
+LARGEST_STEP = 70_000_000
+#: Temperatures beside the declared one, for vocabularies that one pass more is nothing for.
+TEMPERATURES, FEW_CLASSES = (1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0, 20.0), 4096
+
+
+#: Array of steps.safetensors with the answers of each of several teachers.
+MEMBER_LOGITS = "teacher_member_logits"
+#: Elements of predictions that are looked at; longer ones are thinned by whole rows.
+LOOKED_AT = 60_000_000
 
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
     """What the record allows to be measured. Raises RunError for values that nothing can read."""
-    yield from ()
+    truncation = _truncation(run, measured.get(LossForensics))
+    if truncation is not None:
+        yield truncation
+    loss = measured.get(LossForensics)
+    if run.steps is not None and isinstance(loss, LossForensics):
+        gradients = term_gradients(run.steps.kd_grad_norm, run.steps.ce_grad_norm, run.steps.weighted_terms, loss)
+        if gradients is not None:
+            yield gradients
+    ensemble = _ensemble(run)
+    if ensemble is not None:
+        yield ensemble
+    split = held_out_split(run)
+    errors = TeacherErrorsBySplit(_errors(run, "train") if split != "train" else None, _errors(run, split))
+    if errors.train is not None or errors.held_out is not None:
+        yield errors
+    structure = _structure(run, split)
+    if structure is not None:
+        yield structure
+    scale = _scale(run, split)
+    if scale is not None:
+        yield scale
+
+
+def _rows(run: Run, split: str) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """(teacher, student, labels-only twin, labels) of a split as class rows, evenly thinned; without them None."""
+    part = run.predictions(split)
+    if part is None or part.teacher_logits is None:
+        return
+    every = -(-part.teacher_logits.size // LOOKED_AT)
+    arrays = (part.teacher_logits, part.labels, part.student_logits, finite_baseline(part))
+    for teacher, truth, *models in finite_rows(*arrays):
+        rows, labels = class_rows(run.manifest, teacher, truth)
+        others = [None if z is None else class_rows(run.manifest, z, truth)[0] for z in models]
+        if len(rows):
+            yield rows[::every], *(None if z is None else z[::every] for z in others), labels[::every]
+
+
+def _errors(run: Run, split: str) -> TeacherErrors | None:
+    probe = TeacherErrorsProbe(classes(run.manifest))
+    for teacher, student, twin, labels in _rows(run, split):
+        probe.update(teacher, labels, student, twin)
+    return probe.compute()
+
+
+def _structure(run: Run, split: str) -> NonTargetStructure | None:
+    """On the rows that the student was shown where they were recorded; against its twin on held-out ones."""
+    number = classes(run.manifest)
+    if number < 3:
+        return None
+    found = None
+    for source in ("train", split):
+        probe = NonTargetStructureProbe(number)
+        for teacher, _, _, labels in _rows(run, source):
+            probe.update(teacher, labels)
+        found = probe.compute()
+        if found is not None:
+            break
+    if found is None or number > MAX_PATTERN_CLASSES:
+        return found
+    patterns = ClassPatterns(number)
+    compared = False
+    for teacher, _, twin, labels in _rows(run, split):
+        if twin is not None:
+            patterns.update(teacher, twin, labels)
+            compared = True
+    return replace(found, pattern_of_twin=patterns.correlation()) if compared else found
+
+
+def _scale(run: Run, split: str) -> LogitScale | None:
+    probe = LogitScaleProbe()
+    for teacher, student, _, _ in _rows(run, split):
+        if student is not None:
+            probe.update(teacher, student)
+    return probe.compute()
+
+
+def _truncation(run: Run, loss: object) -> Truncation | None:
+    """Searched only where no form over all classes reproduces the recorded loss."""
+    steps, manifest = run.steps, run.manifest
+    if steps is None or binary_like(manifest) or not isinstance(loss, LossForensics):
+        return None
+    if loss.kd_always_zero or loss.term is not None:
+        return None
+    per_step = max(1, steps.student_logits.size // max(1, steps.count))
+    if per_step > LARGEST_STEP:
+        return None
+    number = classes(manifest)
+    declared = manifest.distillation.temperature
+    wanted = {1.0, *([declared] if declared else [])}
+    if number <= FEW_CLASSES:
+        wanted |= set(TEMPERATURES)
+    probe = TruncatedTeacherProbe(number, sorted(wanted))
+    for k in map(int, evenly(steps.count, max(MIN_STEPS_TOTAL_ONLY, SEARCHED_ELEMENTS // per_step))):
+        student, teacher = (a[k].reshape(-1, number) for a in (steps.student_logits, steps.teacher_logits))
+        counts = np.rint(np.asarray(steps.labels[k])).reshape(-1) != -100
+        if steps.mask is not None:
+            counts &= np.asarray(steps.mask[k], bool).reshape(-1)
+        student, teacher = student[counts], teacher[counts]
+        if not len(student) or not (np.isfinite(student).all() and np.isfinite(teacher).all()):
+            continue
+        probe.update(
+            student,
+            teacher,
+            float(steps.loss[k]),
+            *(None if column is None else float(column[k]) for column in (steps.kd_loss, steps.ce_loss)),
+        )
+    return probe.compute()
+
+
+def _ensemble(run: Run) -> EnsembleMeans | None:
+    """From steps: ``teacher_member_logits`` [K, M, …], an array that a recipe of several teachers may add."""
+    steps = run.steps
+    members = None if steps is None else steps.extra.get(MEMBER_LOGITS)
+    if steps is None or members is None or members.ndim != steps.teacher_logits.ndim + 1:
+        return None
+    if members.shape[:1] + members.shape[2:] != steps.teacher_logits.shape:
+        return None
+    parts: list[Any] = []
+    rows: list[Any] = []
+    for k in map(int, evenly(steps.count, max(1, LOOKED_AT // max(1, members.size // steps.count)))):
+        labels = steps.labels[k]
+        rows.append(class_rows(run.manifest, steps.teacher_logits[k], labels)[0])
+        parts.append(np.stack([class_rows(run.manifest, one, labels)[0] for one in members[k]]))
+    return ensemble_means(np.concatenate(parts, axis=1), np.concatenate(rows))

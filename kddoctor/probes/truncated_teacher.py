@@ -1,0 +1,242 @@
+"""Does the recorded loss come from the teacher's k most probable classes alone?
+
+Each way to shorten a teacher has a closed form. With the classes sorted by the teacher's logits, p and q the two
+softmaxes at temperature T over all classes, P and Q their sums over the first k:
+
+    renormalised   KL(p/P ‖ q)       = 1/P Σ_k p (log p − log q) − log P
+    both           KL(p/P ‖ q/Q)     = the above + log Q
+    tail ignored   Σ_k p (log p − log q), as it is or each row clamped at zero
+    cross-entropy  −Σ_k p log q, as it is or divided by P
+    zero-filled    KL(softmax(z'/T) ‖ q), where z' is z for the first k and 0 elsewhere
+    tail bucket    KL of (p_1 … p_k, 1 − P) and (q_1 … q_k, 1 − Q), which is a sound bound of the whole
+
+so cumulative sums give every k at once. Source of the tail bucket: log-sum inequality, Cover and Thomas, theorem 2.7.1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kddoctor.probes.loss_fit import fit_constants, fit_mix
+
+Array = NDArray[np.float64]
+
+FORMS = (
+    "renormalised",
+    "renormalised on both sides",
+    "tail ignored",
+    "tail ignored, clamped at zero",
+    "cross-entropy, tail ignored",
+    "cross-entropy, renormalised",
+    "zero-filled",
+    "tail bucket",
+)
+#: Forms that are no bias: what is left out is counted in one sum.
+SOUND_FORMS = ("tail bucket",)
+#: Longest list of classes that is searched; every k up to so many, then the powers of two and their halves.
+LONGEST, EVERY = 2048, 128
+#: Elements of a block in float64.
+BLOCK_ELEMENTS = 1_000_000
+#: Steps from which one constant, and two weights, are identified.
+MIN_STEPS, MIN_STEPS_TOTAL_ONLY = 3, 6
+#: Errors below this are rounding and not compared any further.
+ROUNDING = 2e-6
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """The shortened teacher that reproduces the recorded losses best.
+
+    form: of ``FORMS``. k: classes kept of ``classes``. temperature: T. factor: what multiplies its mean over rows.
+    error: largest relative error over ``steps`` steps. whole_error: that of the whole teacher (k = classes) in the
+    same form and at any temperature searched. kept_mass: mean probability of the k classes at that temperature.
+    negative_rows: share of rows whose sum over the k classes is below zero.
+    """
+
+    form: str
+    k: int
+    classes: int
+    temperature: float
+    factor: float
+    error: float
+    whole_error: float
+    kept_mass: float
+    negative_rows: float
+    steps: int
+
+
+class TruncatedTeacherProbe:
+    """Accumulates steps; ``compute`` searches forms, k and temperatures for an identity."""
+
+    def __init__(self, num_classes: int, temperatures: Sequence[float]) -> None:
+        self.classes = num_classes
+        self.temperatures = tuple(temperatures)
+        self.counts = tuple(k for k in _counts(num_classes) if k < num_classes)
+        self._values: list[Array] = []
+        self._mass: list[Array] = []
+        self._negative: list[Array] = []
+        self._losses: list[tuple[float, float | None, float | None]] = []
+
+    def update(
+        self,
+        student_logits: NDArray[np.floating],
+        teacher_logits: NDArray[np.floating],
+        loss: float,
+        kd_loss: float | None,
+        ce_loss: float | None,
+    ) -> None:
+        """Add one step: logits [n, C] of the rows that count, and its recorded losses."""
+        rows = len(student_logits)
+        columns = len(self.counts) + 1
+        values = np.zeros((len(self.temperatures), len(FORMS), columns))
+        mass = np.zeros((len(self.temperatures), columns))
+        negative = np.zeros_like(mass)
+        size = max(1, BLOCK_ELEMENTS // self.classes)
+        for start in range(0, rows, size):
+            block = slice(start, start + size)
+            student = np.asarray(student_logits[block], np.float64)
+            teacher = np.asarray(teacher_logits[block], np.float64)
+            order = _best(teacher, max(self.counts, default=1))
+            for i, temperature in enumerate(self.temperatures):
+                found = _sums(student / temperature, teacher / temperature, order, self.counts)
+                values[i] += found[0]
+                mass[i] += found[1]
+                negative[i] += found[2]
+        self._values.append(values / rows)
+        self._mass.append(mass / rows)
+        self._negative.append(negative / rows)
+        self._losses.append((loss, kd_loss, ce_loss))
+
+    def merge(self, other: "TruncatedTeacherProbe") -> None:
+        """Add another worker's steps."""
+        self._values += other._values
+        self._mass += other._mass
+        self._negative += other._negative
+        self._losses += other._losses
+
+    def compute(self) -> Truncation | None:
+        """The best fit; None where too few steps hold what is needed."""
+        kd = _column([losses[1] for losses in self._losses])
+        ce = _column([losses[2] for losses in self._losses])
+        if not self.counts or len(self._losses) < MIN_STEPS or (kd is not None and np.abs(kd).max() == 0):
+            return None
+        # [T · forms · k, steps]
+        table = np.stack(self._values, axis=-1)
+        flat = table.reshape(-1, table.shape[-1])
+        if kd is not None:
+            # A divergence is a difference of numbers as large as its cross-entropy, which rounding is relative to.
+            size = np.broadcast_to(table[:, [FORMS.index("cross-entropy, tail ignored")]], table.shape)
+            fits = fit_constants(kd, flat, np.abs(size).reshape(flat.shape))
+            errors, factors = fits.worst, fits.factors
+        elif ce is not None and len(self._losses) >= MIN_STEPS_TOTAL_ONLY:
+            total = np.array([losses[0] for losses in self._losses])
+            mixes = [fit_mix(total, {"ce": ce, "kd": values}) for values in flat]
+            errors = np.array([mix.worst for mix in mixes])
+            factors = np.array([mix.weights["kd"] for mix in mixes])
+        else:
+            return None
+        errors, factors = errors.reshape(table.shape[:-1]), factors.reshape(table.shape[:-1])
+        # A negative multiple of a divergence is no loss that anyone minimises.
+        errors = np.where(factors > 0, errors, np.inf)
+        whole = float(errors[:, :, -1].min())
+        # Where several fit as well, as at nearly equal T, the longest list is the smallest claim.
+        best = float(errors[:, :, :-1].min())
+        if not np.isfinite(best):
+            return None
+        close = errors[:, :, :-1] <= max(best * 2, ROUNDING)
+        i, f, k = max(zip(*np.nonzero(close), strict=True), key=lambda at: (at[2], -errors[at]))
+        return Truncation(
+            form=FORMS[f],
+            k=self.counts[k],
+            classes=self.classes,
+            temperature=self.temperatures[i],
+            factor=float(factors[i, f, k]),
+            error=float(errors[i, f, k]),
+            whole_error=whole,
+            kept_mass=float(np.mean([mass[i, k] for mass in self._mass])),
+            negative_rows=float(np.mean([share[i, k] for share in self._negative])),
+            steps=len(self._losses),
+        )
+
+
+def _counts(classes: int) -> list[int]:
+    every = list(range(1, min(classes, EVERY) + 1))
+    powers = [2**e for e in range(7, 12)]
+    return sorted({*every, *(k for p in powers for k in (p, p + p // 2, 25 * p // 32) if k <= min(classes, LONGEST))})
+
+
+def _best(teacher: Array, longest: int) -> NDArray[np.int64]:
+    """[n, longest] classes by falling logit."""
+    if longest < teacher.shape[1] - 1:
+        some = np.argpartition(-teacher, longest - 1, axis=1)[:, :longest]
+        within = np.argsort(-np.take_along_axis(teacher, some, 1), axis=1, kind="stable")
+        return np.take_along_axis(some, within, 1)
+    return np.argsort(-teacher, axis=1, kind="stable")[:, :longest]
+
+
+def _log_sum(z: Array) -> Array:
+    top = z.max(axis=1, keepdims=True)
+    return np.asarray(top + np.log(np.exp(z - top).sum(axis=1, keepdims=True)))
+
+
+def _sums(
+    student: Array, teacher: Array, order: NDArray[np.int64], counts: Sequence[int]
+) -> tuple[Array, Array, Array]:
+    """Sums over rows: values [forms, k + 1], kept mass [k + 1], rows below zero [k + 1]; the last k is all classes."""
+    rows, classes = teacher.shape
+    log_p_all, log_q_all = teacher - _log_sum(teacher), student - _log_sum(student)
+    at = np.array(counts) - 1
+    log_p, log_q = (np.take_along_axis(a, order, 1) for a in (log_p_all, log_q_all))
+    p = np.exp(log_p)
+    whole = np.exp(log_p_all)
+
+    def kept(values: Array, everything: Array) -> Array:
+        """Sums over the first k, and over all."""
+        total = everything.sum(axis=1, keepdims=True)
+        return np.concatenate([np.cumsum(values, axis=1)[:, at], total], axis=1)
+
+    mass = np.minimum(kept(p, whole), 1.0)
+    student_mass = np.minimum(kept(np.exp(log_q), np.exp(log_q_all)), 1.0)
+    divergence = kept(p * (log_p - log_q), whole * (log_p_all - log_q_all))
+    cross = kept(-p * log_q, -whole * log_q_all)
+    renormalised = divergence / mass - np.log(mass)
+    z = np.take_along_axis(teacher, order, 1)
+    filled = _zero_filled(teacher, log_q_all, z, log_q, at)
+    rest, student_rest = np.maximum(1 - mass, 0), np.maximum(1 - student_mass, 1e-300)
+    bucket = divergence + np.where(rest > 0, rest * (np.log(np.maximum(rest, 1e-300)) - np.log(student_rest)), 0)
+    values = (
+        renormalised,
+        renormalised + np.log(student_mass),
+        divergence,
+        np.maximum(divergence, 0),
+        cross,
+        cross / mass,
+        filled,
+        bucket,
+    )
+    return np.stack([v.sum(axis=0) for v in values]), mass.sum(axis=0), (divergence < 0).sum(axis=0).astype(np.float64)
+
+
+def _zero_filled(teacher: Array, log_q_all: Array, z: Array, log_q: Array, at: NDArray[np.int64]) -> Array:
+    """KL(softmax of z with zeros for all but the first k ‖ q), [n, k + 1]."""
+    classes = teacher.shape[1]
+    shift = np.maximum(teacher.max(axis=1, keepdims=True), 0)  # of zero and the largest
+    weight = np.exp(z - shift)
+    zero = np.exp(-shift)
+    left = classes - (at + 1)
+    partition = np.cumsum(weight, axis=1)[:, at] + left * zero
+    log_partition = np.log(partition) + shift
+    inside = np.cumsum(weight * (z - log_q), axis=1)[:, at]
+    outside = log_q_all.sum(axis=1, keepdims=True) - np.cumsum(log_q, axis=1)[:, at]
+    short = (inside - zero * outside) / partition - log_partition
+    all_weight = np.exp(teacher - shift)
+    total = all_weight.sum(axis=1, keepdims=True)
+    full = (all_weight * (teacher - log_q_all)).sum(axis=1, keepdims=True) / total - np.log(total) - shift
+    return np.concatenate([short, full], axis=1)
+
+
+def _column(values: Sequence[float | None]) -> Array | None:
+    numbers = np.array([np.nan if value is None else value for value in values])
+    return numbers if len(numbers) and np.isfinite(numbers).all() else None

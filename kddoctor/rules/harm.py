@@ -1,0 +1,37 @@
+"""What distilling brought, as the rules about a teacher's targets weigh it."""
+
+from dataclasses import dataclass
+
+from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.proportions import SURE, noise_of_difference, standard_error
+
+
+@dataclass(frozen=True)
+class Harm:
+    """gained: points over labels alone, None without a twin. clearly: that is more than noise. behind: clearly below
+    the teacher, by more than ``LITTLE`` and more than noise.
+    """
+
+    gained: float | None
+    clearly: bool
+    behind: float
+    clearly_behind: bool
+
+    @property
+    def none(self) -> bool:
+        """Whether nothing was lost: distilling gained for certain, or the student is as good as its teacher."""
+        return self.clearly or not self.clearly_behind
+
+
+#: Points below the teacher that nobody would look for a cause of.
+LITTLE = 0.02
+
+
+def harm_of(held_out: Gaps) -> Harm:
+    """From accuracies on held-out rows."""
+    gaps, alone = held_out.gaps, held_out.baseline_accuracy
+    behind = gaps.teacher_accuracy - gaps.student_accuracy
+    error = standard_error(gaps.student_accuracy, gaps.n)
+    gained = None if alone is None else gaps.student_accuracy - alone
+    clearly = gained is not None and gained > noise_of_difference(error)
+    return Harm(gained, clearly, behind, behind > max(LITTLE, SURE * error))

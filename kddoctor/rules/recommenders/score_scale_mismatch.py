@@ -1,0 +1,96 @@
+"""The scores of teacher and student live on different scales.
+
+What it checks
+    Whether the scores that the loss got are the teacher's own ones times a factor far from one, or another function of
+    them that no longer is a logit; and whether the recorded loss compares a raw score with a probability.
+
+Why it hurts
+    The student is to equal numbers of another unit: margins that it cannot reach, or a range so narrow that hardly
+    anything is asked of it.
+
+What it looks like
+    The ranking is passable and the margins are wrong. The loss stays high, or is next to nothing from the start.
+
+Told apart from
+    KD208, a weight on the loss instead of a scale on the scores. KD205, a softmax or sigmoid that is taken twice. A teacher whose scores were calibrated again, by a
+    factor close to one. KD901, whose scores are no function of the teacher's own.
+
+Fix
+    - loss = mse(student_score, sigmoid(teacher_score))
+    + loss = mse(student_score, teacher_score)
+    Raw scores on both sides, or standardised ones, or a loss on the order alone.
+
+Treat automatically
+    Yes: the student is retrained on the teacher's own scores with the declared loss.
+
+Read more
+    Kweon et al. 2021, arXiv:2109.03459, on what to compare in ranking distillation.
+"""
+
+from kddoctor.probes.score_link import ScoreLink
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.loss.declared import distils
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+
+PROBE = "score-link"
+#: Slopes of used on own scores between which a scale is a matter of taste (taxonomy).
+SLOPES = (0.3, 3.0)
+#: Variance that a line leaves: less is float32's rounding, more is another function.
+A_LINE, NO_LINE = 1e-6, 1e-3
+#: Relative error of an identity in float32.
+IDENTITY = 1e-4
+
+
+@rule(
+    "KD902",
+    name="score-scale-mismatch",
+    family="recsys",
+    title="The scores of teacher and student live on different scales",
+    stage=37,
+    reads=(ScoreLink, Manifest),
+    masks=("KD208", "KD301", "KD302", "KD402", "KD502"),
+)
+def score_scale_mismatch(link: ScoreLink, config: Manifest) -> Finding:
+    finding = Finding()
+    if not distils(config):
+        return finding
+    said = "The loss compares scores of different units."
+    line = f"the loss got {link.intercept:+.3g} {link.slope:+.3g} times the teacher's own score"
+    # Two answers exchanged turn the line round (KD105), and probabilities passed as scores have a code too (KD205).
+    probabilities = link.low >= 0 and link.high <= 1
+    if link.slope > 0 and link.unexplained < A_LINE and not SLOPES[0] <= link.slope <= SLOPES[1]:
+        finding = finding.supported_by(
+            PROBE,
+            "slope",
+            link.slope,
+            f"{line}, on all {link.rows} rows",
+            threshold=SLOPES[1] if link.slope > 1 else SLOPES[0],
+            origin="paper",
+            grade=Grade.PROOF,
+        )
+        said = f"The teacher's scores reach the loss {link.slope:.3g} times as large as they are."
+    elif link.monotone and link.unexplained > NO_LINE and not probabilities:
+        finding = finding.supported_by(
+            PROBE,
+            "unexplained",
+            link.unexplained,
+            f"the loss got a rising function of the teacher's own scores that is no line: {link.low:.3g} to "
+            f"{link.high:.3g} for {link.own_low:.3g} to {link.own_high:.3g}, on {link.rows} rows",
+            threshold=NO_LINE,
+            grade=Grade.PROOF,
+        )
+    elif link.mixed_error is not None and link.mixed_error < IDENTITY:
+        finding = finding.supported_by(
+            PROBE,
+            "mixed_error",
+            link.mixed_error,
+            f"recorded = mean square of {link.mixed_units}, on every step",
+            threshold=IDENTITY,
+            grade=Grade.PROOF,
+        )
+    elif link.unexplained < A_LINE and link.slope > 0:
+        return finding.against(PROBE, "slope", link.slope, line, threshold=SLOPES[1], origin="paper", grade=Grade.PROOF)
+    return finding.saying(said, where="the training loop: how scores reach the loss").prescribe(
+        "the teacher's own raw scores", treatment__pairing="online", loss__form="declared"
+    )

@@ -1,0 +1,94 @@
+"""What was logged as liked is overwritten by what the teacher would have liked.
+
+What it checks
+    Whether the transfer set has next to no positive among the rows that the teacher scores low, where held-out rows
+    with the same scores have many; and whether it has fewer positives than the teacher itself expects of these rows,
+    although it expects the right number of held-out ones.
+
+Why it hurts
+    The labels no longer correct the teacher: they repeat it. What users liked against the teacher's taste is taught as
+    disliked.
+
+What it looks like
+    The hard-label loss falls with the distillation loss, and new or niche tastes vanish. Labels and teacher agree
+    strangely well on training rows.
+
+Told apart from
+    KD601, labels that are wrong at random. A teacher that knows its training rows by heart: it expects as many
+    positives as there are. Negative sampling by design, which the teacher's expectation follows.
+
+Fix
+    - labels[teacher_score < threshold] = 0
+    + loss = bce(student_score, labels) + alpha * kd(student_score, teacher_score)      # labels stay as they were logged
+
+Treat automatically
+    No: the logged labels have to come from you.
+
+Read more
+    Xiao et al. 2022, arXiv:2205.12035: candidates re-ranked by a teacher, with the logged positive kept.
+"""
+
+import math
+
+from kddoctor.probes.positives_kept import PositivesKept
+from kddoctor.rules.finding import Finding
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+
+PROBE = "positives-kept"
+#: Share of positives below the cut: on the transfer set at most, on held-out rows at least.
+NONE_LEFT, USUAL = 0.03, 0.25
+#: Rows below the cut that both parts need.
+ENOUGH_ROWS = 50
+#: Positives, as a share of all rows, that the teacher misses; standard errors that this has to exceed; and what it may
+#: be off on held-out rows.
+MISSED, ERRORS, CALIBRATED = 0.06, 4.0, 0.05
+
+
+@rule(
+    "KD903",
+    name="teacher-corrupts-positives",
+    family="recsys",
+    title="The teacher's scores overwrote the logged positives",
+    stage=36,
+    reads=(PositivesKept, Manifest),
+    masks=("KD402", "KD502"),
+)
+def teacher_corrupts_positives(kept: PositivesKept, config: Manifest) -> Finding:
+    finding = Finding()
+    missed = kept.expected - kept.base
+    off = abs(kept.held_out_expected - kept.held_out_base)
+    error = math.sqrt(max(kept.base * (1 - kept.base), 1 / kept.rows) / kept.rows)
+    expectation = f"the teacher expects {kept.expected:.0%} positives in the transfer set, which has {kept.base:.0%}"
+    if missed < MISSED:
+        return finding.against(PROBE, "missed", missed, expectation, threshold=MISSED, origin="convention", weight=5.0)
+    enough = min(kept.rows_below, kept.held_out_rows_below) >= ENOUGH_ROWS
+    gone = kept.rate_below <= NONE_LEFT and kept.held_out_rate_below >= USUAL
+    if not enough or not gone or missed < ERRORS * error or off > CALIBRATED:
+        return finding
+    return (
+        finding.supported_by(
+            PROBE,
+            "rate_below",
+            kept.rate_below,
+            f"of {kept.rows_below} rows that the teacher scores below {kept.cut:.2g}, {kept.rate_below:.1%} are positive; "
+            f"of held-out rows with such scores, {kept.held_out_rate_below:.0%}",
+            threshold=USUAL,
+            origin="calibrated on movielens",
+            weight=3.5,
+        )
+        .supported_by(
+            PROBE,
+            "missed",
+            missed,
+            f"{expectation}; of held-out rows it expects {kept.held_out_expected:.0%}, and {kept.held_out_base:.0%} are",
+            threshold=MISSED,
+            origin="convention",
+        )
+        .saying(
+            "The transfer set's positives are those that the teacher scores high; the others are gone.",
+            where="what happens to the labels before training",
+            severity="warning",
+        )
+        .prescribe("the labels as they were logged", automatic=False, safety="manual")
+    )

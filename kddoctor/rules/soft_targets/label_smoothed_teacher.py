@@ -1,0 +1,126 @@
+"""The teacher was trained on smoothed labels, which erased what it knew about the other classes.
+
+What it checks
+    On rows that the teacher has right: whether the logits of the other classes are nearly equal, in nats and against the
+    distance of the top one, and whether the teacher stays far less sure than it is right, on the easiest rows too.
+
+Why it hurts
+    Smoothing asks for the same probability for all wrong classes. The similarities between classes, which are what a
+    student can learn beyond the labels, are gone, and a temperature spreads what is left over all classes alike.
+
+What it looks like
+    A better teacher and a worse student; the gain from distilling falls as the temperature rises.
+
+Told apart from
+    KD205, whose logits are probabilities. KD307, whose other classes are far apart, and untrue. KD101 and KD102, whose
+    teachers are unsure because they are often wrong. KD302, where only the temperature flattens the targets.
+
+Fix
+    - teacher_loss = CrossEntropyLoss(label_smoothing=0.1)
+    + teacher_loss = CrossEntropyLoss()
+    Where the teacher cannot be trained again: a temperature of 1, or distilling features.
+
+Treat automatically
+    In part: the student is retrained at T = 1. A teacher without smoothing has to come from you.
+
+Read more
+    Müller et al. 2019, arXiv:1906.02629. Shen et al. 2021, arXiv:2104.00676, who find it harmless at times.
+"""
+
+from kddoctor.probes.measurements import Gaps, TeacherViews
+from kddoctor.probes.non_target_structure import NonTargetStructure
+from kddoctor.rules.finding import Finding
+from kddoctor.rules.loss.declared import distils
+from kddoctor.rules.registry import rule
+from kddoctor.rules.harm import harm_of
+from kddoctor.run.manifest import Manifest
+
+PROBE = "non-target-structure"
+#: Within-row s.d. of the other logits, in nats and over the distance of the top one. Smoothing by 0.1 leaves 0.6 and
+#: 0.13; a teacher without it has 2 to 3, and 0.25 and more; one that has hardly been trained, 0.4 and more of the
+#: second (calibrated on digits and language).
+EQUAL_NATS, EQUAL_SHARE = 1.0, 0.2
+#: Accuracy on these rows below which a teacher is unsure because it is wrong.
+KNOWS = 0.95
+#: What a teacher that is right keeps back: half of a smoothing by 0.1.
+KEPT_BACK = 0.05
+
+
+@rule(
+    "KD303",
+    name="label-smoothed-teacher",
+    family="soft-targets",
+    title="The teacher's other classes are all alike",
+    stage=41,
+    reads=(NonTargetStructure, Manifest),
+    uses=(Gaps, TeacherViews),
+    masks=("KD402",),
+)
+def label_smoothed_teacher(
+    structure: NonTargetStructure, config: Manifest, held_out: Gaps | None, teacher: TeacherViews | None
+) -> Finding:
+    finding = Finding()
+    if not distils(config) or (teacher is not None and any(view.probabilities for view in teacher.all)):
+        return finding
+    apart = (
+        f"the other classes' logits differ by {structure.others_sd:.2g} nats within a row, "
+        f"{structure.relative_spread:.0%} of the distance of the top one"
+    )
+    if structure.relative_spread > EQUAL_SHARE or structure.others_sd > EQUAL_NATS:
+        return finding.against(
+            PROBE,
+            "relative_spread",
+            structure.relative_spread,
+            apart,
+            threshold=EQUAL_SHARE,
+            origin="calibrated on digits and language",
+            weight=8.0,
+        )
+    kept_back = structure.accuracy - structure.confidence_90
+    if structure.accuracy < KNOWS or kept_back < KEPT_BACK / 2 or structure.confidence > 1 - KEPT_BACK:
+        return finding
+    finding = finding.supported_by(
+        PROBE,
+        "relative_spread",
+        structure.relative_spread,
+        apart,
+        threshold=EQUAL_SHARE,
+        origin="calibrated on digits and language",
+    ).supported_by(
+        PROBE,
+        "confidence_90",
+        structure.confidence_90,
+        f"it is right on {structure.accuracy:.1%} of these rows and {structure.confidence:.1%} sure of them; of nine in "
+        f"ten no more than {structure.confidence_90:.1%}",
+        threshold=1 - KEPT_BACK,
+        origin="convention",
+        # Smoothed teachers teach well at times: without a labels-only twin nobody knows about this one.
+        weight=3.0 if held_out is not None and held_out.baseline_accuracy is not None else 2.0,
+    )
+    harmless = False
+    if held_out is not None:
+        harm = harm_of(held_out)
+        harmless = harm.none
+        if harmless:
+            finding = finding.against(
+                "example-gaps",
+                "gained",
+                harm.gained,
+                "distilling gained on labels alone, or left the student as good as its teacher",
+                weight=1.5,
+            )
+        elif harm.gained is not None:
+            finding = finding.supported_by(
+                "example-gaps",
+                "gained",
+                harm.gained,
+                f"distilling changed accuracy by {100 * harm.gained:+.1f} points against labels alone",
+                weight=1.0,
+            )
+    return finding.saying(
+        "The teacher gives all wrong classes nearly the same probability.",
+        where="the teacher's own training: label smoothing, mixup or a loss for each class by itself",
+        severity="note" if harmless else "warning",
+    ).prescribe(
+        "temperature 1, or a teacher trained without smoothing", safety="careful", distillation__temperature=1.0
+    )

@@ -1,0 +1,146 @@
+"""Teacher and student share a temperature, and their logits live on scales that cannot meet.
+
+What it checks
+    Whether most of the student's logits stand at a bound that is far below the teacher's range; or whether the teacher's
+    logits are larger than a cross-entropy can make them, so that a temperature that softens others does nothing.
+
+Why it hurts
+    The divergence compares absolute differences of logits. A bounded student can be right in every order and still not
+    get near; a teacher on a huge scale is one-hot at any usual temperature.
+
+What it looks like
+    The loss stays high although the ranking of classes is right, or the soft targets are hard whatever the temperature.
+
+Told apart from
+    KD301, whose temperature is too low for its teacher. KD402 and KD502, whose students are free to grow further: few of
+    their logits stand at the largest value. A divergence lets a free student match any scale, so that a difference
+    alone is no fault.
+
+Fix
+    - loss = kl(student / T, teacher / T)
+    + loss = kl(standardise(student) / T, standardise(teacher) / T)
+    Or take the scale (or the bound) out of the logits that are compared.
+
+Treat automatically
+    In part: the student is retrained at the temperature that softens this teacher. A bound has to go from the model.
+
+Read more
+    Sun et al. 2024, arXiv:2403.01427: logit standardisation.
+"""
+
+from kddoctor.probes.logit_scale import LogitScale
+from kddoctor.probes.measurements import Gaps, TargetSoftness
+from kddoctor.rules.finding import Finding
+from kddoctor.rules.harm import harm_of
+from kddoctor.rules.loss.declared import distils
+from kddoctor.rules.registry import rule
+from kddoctor.rules.soft_targets.soft_targets_collapsed import COLLAPSED_ENTROPY, WANTED
+from kddoctor.run.manifest import Manifest
+
+PROBE = "logit-scale"
+#: Share of the student's logits at its bound; free students have 1 in 100 there.
+AT_BOUND = 0.3
+#: Student over teacher, below and above which scales differ (taxonomy).
+SMALLER, LARGER = 0.5, 2.0
+#: Rank correlation from which the order is right.
+ORDER = 0.2
+#: Nats. In float32 the gradient of a cross-entropy is rounded to nothing at 17 nats, and a few steps go beyond that.
+TRAINED_MARGIN = 50.0
+#: Temperature at which a teacher of usual scale is soft (taxonomy), and one that was meant to soften. Below the latter
+#: it is the temperature that is at fault, which is KD301.
+SOFTENS, MEANT_TO_SOFTEN = 4.0, 1.5
+#: Classes below which a student has no order to be right about.
+ENOUGH_CLASSES = 3
+
+
+@rule(
+    "KD305",
+    name="logit-scale-mismatch",
+    family="soft-targets",
+    title="The scales of the logits cannot meet",
+    stage=39,
+    reads=(LogitScale, Manifest),
+    uses=(Gaps, TargetSoftness),
+    masks=("KD301", "KD402", "KD502"),
+)
+def logit_scale_mismatch(
+    scale: LogitScale, config: Manifest, held_out: Gaps | None, softness: TargetSoftness | None
+) -> Finding:
+    finding = Finding()
+    if not distils(config):
+        return finding
+    finding = _bounded(finding, scale)
+    better = None
+    if softness is not None:
+        finding, better = _scaled(finding, scale, softness)
+    if not any(e.supports for e in finding.evidence):
+        return finding
+    harmless = held_out is not None and harm_of(held_out).none
+    if harmless:
+        finding = finding.against(
+            "example-gaps",
+            "gained",
+            None,
+            "distilling gained on labels alone, or left the student as good as its teacher",
+            weight=1.5,
+        )
+    said = finding.saying(
+        "The logits of teacher and student live on scales that cannot meet.",
+        where="the last layer of the student, or a scale on the teacher's logits",
+        severity="note" if harmless else "warning",
+    )
+    if better is None:
+        return said.prescribe("no bound on the logits that are distilled", automatic=False, safety="manual")
+    return said.prescribe(f"temperature {better:g}", safety="careful", distillation__temperature=better)
+
+
+def _bounded(finding: Finding, scale: LogitScale) -> Finding:
+    held = scale.rank_correlation is not None and scale.rank_correlation > ORDER and scale.both_ends
+    text = (
+        f"{scale.at_bound:.0%} of the student's logits stand at ±{scale.student_bound:.2g}, and their spread is "
+        f"{scale.ratio:.2g} times the teacher's"
+    )
+    if scale.at_bound > AT_BOUND and scale.ratio < SMALLER and held:
+        return finding.supported_by(
+            PROBE,
+            "at_bound",
+            scale.at_bound,
+            f"{text}; the order within rows agrees ({scale.rank_correlation:.2f})",
+            threshold=AT_BOUND,
+            origin="calibrated on digits",
+            weight=6.5,
+        )
+    if SMALLER < scale.ratio < LARGER and scale.teacher_margin < TRAINED_MARGIN:
+        return finding.against(
+            PROBE, "ratio", scale.ratio, text, threshold=SMALLER, origin="paper", group="ratio", weight=6.0
+        )
+    return finding
+
+
+def _scaled(finding: Finding, scale: LogitScale, softness: TargetSoftness) -> tuple[Finding, float | None]:
+    if softness.temperature < MEANT_TO_SOFTEN:
+        return finding, None
+    targets = softness.targets
+    temperature = max(SOFTENS, softness.temperature)
+    entropy = float(targets.entropy_ratio_median[softness.at(targets, temperature)])
+    if scale.teacher_margin <= TRAINED_MARGIN or entropy >= COLLAPSED_ENTROPY:
+        return finding, None
+    finding = finding.supported_by(
+        PROBE,
+        "teacher_margin",
+        scale.teacher_margin,
+        f"the teacher's top logit lies {scale.teacher_margin:.3g} nats above the others (median)",
+        threshold=TRAINED_MARGIN,
+        origin="identity",
+        weight=4.0,
+    ).supported_by(
+        "soft-targets",
+        "entropy_ratio",
+        entropy,
+        f"at T = {temperature:g}, too, the median target has {entropy:.2%} of the largest possible entropy",
+        threshold=COLLAPSED_ENTROPY,
+        origin="paper",
+    )
+    # Entropy depends on logits over T only: beyond the grid, the largest temperature stands for the rest.
+    best = int(abs(targets.entropy_ratio_median - WANTED).argmin())
+    return finding, float(round(float(targets.temperatures[best]), 2))

@@ -1,0 +1,155 @@
+"""The teacher learned wrong labels: it is wrong in a way that no lack of skill explains.
+
+What it checks
+    Whether the teacher is right on fewer of the rows that it was trained on than of new ones, although it is no less
+    sure there; or whether most classes have one wrong answer of their own that no other class returns. Then: whether
+    the student repeats these answers more often than its labels-only twin.
+
+Why it hurts
+    The teacher's mistakes become targets. The student follows the systematic ones, and the labels contradict them.
+
+What it looks like
+    Teacher and student are wrong on the same rows. Filtering the teacher's mistakes out of the transfer set helps.
+
+Told apart from
+    KD102, a teacher that knows too little: it is better on what it has seen, and its mistakes pile up on few classes.
+    KD105, where whole classes are exchanged. KD601, whose wrong labels are the student's: there the teacher is as sure
+    of the rows that it has "wrong". KD603, whose rows are strange to the teacher, which is unsure of all of them.
+
+Fix
+    - loss = kl(student, teacher)
+    + keep = (teacher.argmax(-1) == labels) | (teacher_confidence < 0.5)
+    + loss = kl(student[keep], teacher[keep])
+    Better: clean the teacher's labels and train it again. For pseudo-labels, drop the worst tenth by loss.
+
+Treat automatically
+    In part: the student is retrained with a small alpha. Clean labels have to come from you.
+
+Read more
+    Arpit et al. 2017, arXiv:1706.05394, on learning wrong labels by heart. Gandhi et al. 2023, arXiv:2311.00430.
+"""
+
+import math
+
+from kddoctor.probes.measurements import TeacherViews
+from kddoctor.probes.teacher_errors import TeacherErrors, TeacherErrorsBySplit
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.loss.declared import distils
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+
+PROBE = "teacher-errors"
+#: Standard errors, and points, by which learned rows must be worse than new ones.
+ERRORS, POINTS = 2.8, 0.03
+#: Of the share of held-out rows that it is sure of, what a teacher keeps on rows that are not strange to it.
+AS_SURE = 0.7
+#: A teacher is no surer than this times its usual share of what it has learned wrongly.
+SURE_OF_WRONG = 0.5
+#: A wrong answer of its own: share of a class's errors, different ones over classes, share that are returned, and
+#: classes read. Weak teachers were at 0.7, 0.7 and 0.3 (calibrated on digits).
+DIRECTED, DIFFERENT, RETURNED, ENOUGH_CLASSES = 0.85, 0.8, 0.2, 4
+#: Accuracy that the best matching of classes may add before it is the classes that are exchanged.
+MATCHED = 0.1
+#: Accuracy below which nothing is known of what the teacher learned.
+KNOWS = 0.4
+#: Points by which the student repeats the teacher's wrong answers more often than its twin (taxonomy).
+REPEATS = 0.1
+#: Wrong answers from which that share is read.
+ENOUGH_WRONG = 20
+SMALL_ALPHA = 0.1
+
+
+@rule(
+    "KD304",
+    name="noisy-teacher-labels",
+    family="soft-targets",
+    title="The teacher learned wrong labels",
+    # Before KD102: a teacher that learned wrong labels is weak because of it.
+    stage=13,
+    reads=(TeacherErrorsBySplit, Manifest),
+    uses=(TeacherViews,),
+    masks=("KD102", "KD307", "KD402", "KD502"),
+)
+def noisy_teacher_labels(errors: TeacherErrorsBySplit, config: Manifest, teacher: TeacherViews | None) -> Finding:
+    finding = Finding()
+    held_out = errors.held_out
+    if not distils(config) or held_out is None or held_out.accuracy < KNOWS or config.num_classes is None:
+        return finding
+    if errors.train is not None:
+        finding = _by_heart(finding, errors.train, held_out)
+    finding = _directed(finding, held_out, teacher)
+    if not any(e.supports for e in finding.evidence):
+        return finding
+    finding = _repeated(finding, held_out)
+    return finding.saying(
+        "The teacher's mistakes are those of wrong labels, not of too little skill.",
+        where="the labels that the teacher was trained on",
+    ).prescribe(
+        "rows that the teacher has wrong left out, or a small alpha", safety="careful", distillation__alpha=SMALL_ALPHA
+    )
+
+
+def _by_heart(finding: Finding, train: TeacherErrors, held_out: TeacherErrors) -> Finding:
+    worse = held_out.accuracy - train.accuracy
+    error = math.sqrt(sum(e.accuracy * (1 - e.accuracy) / e.rows for e in (train, held_out)))
+    text = f"the teacher is right on {train.accuracy:.1%} of the transfer set and on {held_out.accuracy:.1%} of held-out rows"
+    if worse <= 0:
+        return finding.against(PROBE, "worse_on_learned", worse, text, threshold=0.0, weight=1.0)
+    sure, usually = (e.confident_rows / e.rows for e in (train, held_out))
+    wrongly_sure = train.confident_wrong * train.confident_rows / max(1, train.wrong)
+    strange = sure < AS_SURE * usually
+    if worse < max(POINTS, ERRORS * error) or strange or wrongly_sure > SURE_OF_WRONG * sure:
+        return finding
+    return finding.supported_by(
+        PROBE,
+        "worse_on_learned",
+        worse,
+        f"{text}, of which it is no less sure",
+        threshold=ERRORS * error,
+        origin="identity",
+        weight=5.5,
+    )
+
+
+def _directed(finding: Finding, held_out: TeacherErrors, teacher: TeacherViews | None) -> Finding:
+    share = held_out.directed
+    if share is None or held_out.directed_classes < ENOUGH_CLASSES:
+        return finding
+    own = None if teacher is None else teacher.own
+    matched = None if own is None else own.validity.hungarian_accuracy
+    if matched is not None and own is not None and matched - own.validity.accuracy > MATCHED:
+        return finding
+    if share < DIRECTED or held_out.distinct < DIFFERENT or held_out.returned > RETURNED:
+        return finding
+    return finding.supported_by(
+        PROBE,
+        "directed",
+        share,
+        f"{share:.0%} of the teacher's mistakes in {held_out.directed_classes} classes go to one wrong class each, "
+        f"another for each class, and {held_out.returned:.0%} of these are mutual",
+        threshold=DIRECTED,
+        origin="calibrated on digits",
+        weight=6.0,
+    )
+
+
+def _repeated(finding: Finding, held_out: TeacherErrors) -> Finding:
+    student, twin = held_out.repeated, held_out.twin_repeated
+    if student is None or twin is None or held_out.wrong < ENOUGH_WRONG:
+        return finding
+    text = (
+        f"the student repeats {student:.0%} of the teacher's {held_out.wrong} mistakes, the same student on labels alone "
+        f"{twin:.0%}"
+    )
+    if student - twin > REPEATS:
+        return finding.supported_by(
+            PROBE,
+            "repeated",
+            student - twin,
+            text,
+            threshold=REPEATS,
+            origin="paper",
+            grade=Grade.INTERVENTIONAL,
+            weight=2.0,
+        )
+    return finding.against(PROBE, "repeated", student - twin, text, threshold=REPEATS, origin="paper", weight=2.0)

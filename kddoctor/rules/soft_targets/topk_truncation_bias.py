@@ -1,0 +1,93 @@
+"""Only the teacher's most probable classes are kept, and what is left is no distribution of the teacher's.
+
+What it checks
+    Whether the recorded loss is, on every step, the divergence from the teacher's k largest classes alone: renormalised,
+    with the rest ignored (and perhaps clamped at zero), or with zeros in place of the logits left out.
+
+Why it hurts
+    Renormalised targets are more certain than the teacher. A sum that stops early falls below zero, where clamping it
+    takes the gradient away. Zeros in place of logits can beat the classes that were kept.
+
+What it looks like
+    The loss dips below zero or sits at zero, the student is over-confident and badly calibrated, and a larger k helps.
+
+Told apart from
+    KD203, whose loss is negative on all rows and over all classes. A tail bucket, which counts what is left out as one
+    class, is sound. A list that holds nearly all of the probability is worth a note only.
+
+Fix
+    - loss = kl(student[top], softmax(teacher[top]))
+    + p = softmax(teacher)[top]; q = softmax(student)[top]
+    + loss = kl(cat(p, 1 - p.sum()), cat(q, 1 - q.sum()))      # one more class for the rest
+    Or a longer list, or classes drawn with the teacher's probabilities.
+
+Treat automatically
+    Yes, where the teacher can be run: the student is retrained on all of its classes.
+
+Read more
+    Anshumann et al. 2025, arXiv:2503.16870, on the bias of top-k and on sampling instead.
+"""
+
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.truncated_teacher import ROUNDING, SOUND_FORMS, Truncation
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.loss.declared import as_declared, distils, excluded
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+
+PROBE = "truncated-teacher"
+#: Times by which the whole teacher has to fit worse: then the list was cut, and not merely long.
+WORSE = 20.0
+#: Probability that a list has to keep for its bias to be worth a note only (taxonomy).
+ENOUGH_MASS = 0.95
+
+
+@rule(
+    "KD306",
+    name="topk-truncation-bias",
+    family="soft-targets",
+    title="Only the teacher's most probable classes are kept",
+    stage=31,
+    reads=(LossForensics, Manifest),
+    uses=(Truncation,),
+    masks=("KD208", "KD301", "KD402", "KD502"),
+)
+def topk_truncation_bias(loss: LossForensics, config: Manifest, cut: Truncation | None) -> Finding:
+    finding = as_declared(Finding(), loss)
+    if not distils(config):
+        return finding
+    if cut is None or cut.error > loss.tolerance or cut.whole_error < WORSE * max(cut.error, ROUNDING):
+        return excluded(finding, loss)
+    text = f"recorded = {cut.form} over the teacher's first {cut.k} of {cut.classes} classes at T = {cut.temperature:g}"
+    if cut.form in SOUND_FORMS:
+        return finding.against(
+            PROBE,
+            "error",
+            cut.error,
+            f"{text}, which counts the rest as one class, on all {cut.steps} steps",
+            threshold=loss.tolerance,
+            grade=Grade.PROOF,
+        )
+    finding = finding.supported_by(
+        PROBE,
+        "error",
+        cut.error,
+        f"{text}, on every one of {cut.steps} steps",
+        threshold=loss.tolerance,
+        grade=Grade.PROOF,
+    ).supported_by(
+        PROBE,
+        "kept_mass",
+        cut.kept_mass,
+        f"these classes hold {cut.kept_mass:.1%} of the teacher's probability; on {cut.negative_rows:.0%} of the rows "
+        "their sum alone is below zero",
+        threshold=ENOUGH_MASS,
+        origin="paper",
+        weight=1.0,
+    )
+    harmless = cut.kept_mass >= ENOUGH_MASS and cut.form != "zero-filled"
+    return finding.saying(
+        f"The loss sees {cut.k} of the teacher's {cut.classes} classes: {cut.form}.",
+        where="the training loop: how the teacher's outputs are shortened",
+        severity="note" if harmless else "error",
+    ).prescribe("all of the teacher's classes, or one more class for the rest", loss__form="declared")

@@ -1,0 +1,159 @@
+"""The teacher is as right as any, and what it says of the other classes is not true of them.
+
+What it checks
+    On rows that the teacher has right: whether its second choices are fixed by the class and never mutual, although
+    similarity is; or whether the class explains nothing of the other logits, although they lie far apart. And whether
+    the mean logits by class are unrelated to those of a student that was trained on labels alone.
+
+Why it hurts
+    A student learns more from the probabilities of the wrong classes than from the top one. Where they were made up,
+    by a guarded service or a defence in training, imitating them costs accuracy.
+
+What it looks like
+    An accurate teacher, a student below labels alone, and the worse the larger alpha and the temperature are.
+
+Told apart from
+    KD303, whose other classes are all alike. KD304, which is wrong on its top class too. KD105 and KD106, which the
+    teacher's own accuracy inside the loop rules out.
+
+Fix
+    - loss = alpha * T**2 * kl(student, teacher) + (1 - alpha) * ce
+    + loss = alpha * cross_entropy(student, teacher.argmax()) + (1 - alpha) * ce
+    Better: another teacher.
+
+Treat automatically
+    In part: the student is retrained with a small alpha. Another teacher has to come from you.
+
+Read more
+    Ma et al. 2021, arXiv:2105.07381, on teachers that were made nasty on purpose.
+"""
+
+from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.non_target_structure import NonTargetStructure
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.loss.declared import distils
+from kddoctor.rules.registry import rule
+from kddoctor.rules.harm import harm_of
+from kddoctor.rules.soft_targets.label_smoothed_teacher import EQUAL_NATS
+from kddoctor.run.manifest import Manifest
+
+PROBE = "non-target-structure"
+#: Accuracy from which a teacher counts as right.
+RIGHT = 0.8
+#: Share of a class's rows with the same second choice, share of choices that are returned, and different ones over
+#: classes. Sound teachers were at 0.6, 0.25 to 0.6 and 0.4 to 0.7; common classes, which are everybody's second
+#: choice, are few (calibrated on digits and language).
+FIXED, RETURNED, DIFFERENT = 0.9, 0.15, 0.7
+#: Classes from which choices that are never returned are no accident.
+ENOUGH_CLASSES = 5
+#: Share of the other logits' variance that the class explains; sound teachers were above 0.35.
+UNEXPLAINED = 0.1
+#: Correlation with the labels-only twin's mean logits by class; sound teachers were above 0.6.
+UNRELATED = 0.2
+SMALL_ALPHA = 0.1
+
+
+@rule(
+    "KD307",
+    name="undistillable-teacher",
+    family="soft-targets",
+    title="The teacher's other classes say nothing true",
+    stage=41,
+    reads=(NonTargetStructure, Manifest),
+    uses=(Gaps,),
+    masks=("KD402", "KD502"),
+)
+def undistillable_teacher(structure: NonTargetStructure, config: Manifest, held_out: Gaps | None) -> Finding:
+    finding = Finding()
+    accuracy = structure.accuracy if held_out is None else held_out.gaps.teacher_accuracy
+    if not distils(config) or min(accuracy, structure.accuracy) < RIGHT:
+        return finding
+    finding = _of_choices(finding, structure)
+    finding = _of_structure(finding, structure)
+    if not finding.supporting:
+        return finding
+    harmless = False
+    if held_out is not None:
+        harm = harm_of(held_out)
+        harmless = harm.none
+        if harmless:
+            finding = finding.against(
+                "example-gaps",
+                "gained",
+                harm.gained,
+                "distilling gained on labels alone, or left the student as good as its teacher",
+                weight=1.5,
+            )
+        elif harm.gained is not None:
+            finding = finding.supported_by(
+                "example-gaps",
+                "gained",
+                harm.gained,
+                f"distilling changed accuracy by {100 * harm.gained:+.1f} points against labels alone",
+                weight=1.0,
+            )
+    return finding.saying(
+        "The teacher is right, and its other probabilities are unrelated to how alike the classes are.",
+        where="the teacher's outputs below the top class",
+        severity="note" if harmless else "error",
+    ).prescribe(
+        "another teacher; until then its top class only, or a small alpha",
+        safety="careful",
+        distillation__alpha=SMALL_ALPHA,
+    )
+
+
+def _of_choices(finding: Finding, found: NonTargetStructure) -> Finding:
+    share, mutual, different = found.second_share, found.mutual, found.distinct
+    if share is None or mutual is None or different is None or found.classes < ENOUGH_CLASSES:
+        return finding
+    if share > FIXED and mutual < RETURNED and different > DIFFERENT:
+        return finding.supported_by(
+            PROBE,
+            "mutual",
+            mutual,
+            f"each class has a second choice of its own on {share:.0%} of its rows, and only {mutual:.0%} of them are "
+            "mutual",
+            threshold=RETURNED,
+            origin="calibrated on digits and language",
+            weight=6.0,
+        )
+    return finding
+
+
+def _of_structure(finding: Finding, found: NonTargetStructure) -> Finding:
+    structure, twin = found.structure, found.pattern_of_twin
+    if structure is not None and structure < UNEXPLAINED and found.others_sd > EQUAL_NATS:
+        finding = finding.supported_by(
+            PROBE,
+            "structure",
+            structure,
+            f"the other classes' logits differ by {found.others_sd:.2g} nats within a row, of which the class explains "
+            f"{structure:.0%}",
+            threshold=UNEXPLAINED,
+            origin="calibrated on digits and language",
+            weight=4.5,
+        )
+    if twin is None:
+        return finding
+    text = f"the teacher's mean logits by class correlate by {twin:.2f} with those of a student on labels alone"
+    if twin < UNRELATED and found.others_sd > EQUAL_NATS:
+        return finding.supported_by(
+            PROBE,
+            "pattern_of_twin",
+            twin,
+            text,
+            threshold=UNRELATED,
+            origin="calibrated on digits and language",
+            grade=Grade.INTERVENTIONAL,
+            weight=4.0,
+        )
+    return finding.against(
+        PROBE,
+        "pattern_of_twin",
+        twin,
+        text,
+        threshold=UNRELATED,
+        origin="calibrated on digits and language",
+        weight=4.0,
+    )
