@@ -26,9 +26,18 @@ CATALOGUE = {
     "KD208": "loss-weight-imbalance",
     "KD211": "objective-config-drift",
     "KD301": "soft-targets-collapsed",
+    "KD401": "capacity-gap",
     "KD402": "student-capacity-floor",
+    "KD403": "feature-architecture-mismatch",
+    "KD404": "layer-mapping-wrong",
+    "KD405": "representation-bottleneck",
+    "KD501": "lr-or-batch-mismatch",
     "KD502": "undertrained-distillation",
+    "KD503": "poor-student-init",
+    "KD504": "student-over-regularised",
     "KD505": "training-diverged",
+    "KD506": "student-partly-frozen",
+    "KD507": "kd-not-annealed",
 }
 SECTIONS = (
     "What it checks",

@@ -66,7 +66,7 @@ MANY, LEFT, STEADY = 1000, 0.5, 0.7
     stage=51,
     reads=(RateSigns, Manifest),
     uses=(StudentPath, Observations, FeatureTerm, Gaps),
-    masks=("KD402", "KD502"),
+    masks=("KD402", "KD502", "KD401", "KD504", "KD405"),
 )
 def lr_or_batch_mismatch(
     signs: RateSigns,
@@ -114,7 +114,7 @@ def _too_high(finding: Finding, signs: RateSigns, config: Manifest, path: Studen
             PROBE,
             "overshoots",
             signs.overshoots,
-            f"{signs.overshoots:.1%} of the steps are longer than the first-order model needs to bring the loss to zero",
+            f"{signs.overshoots:.1%} of steps are longer than a first-order model needs to bring the loss to zero",
             threshold=OVERSHOOT,
             origin="Polyak's step size; share calibrated on digits",
             weight=5.0,
@@ -170,8 +170,8 @@ def _too_low(finding: Finding, signs: RateSigns) -> Finding:
         PROBE,
         "pace",
         signs.pace,
-        f"{signs.updates} updates took off {1 - signs.end:.0%} of the loss, which still falls at {signs.pace:.1f} times "
-        "its average pace",
+        f"{signs.updates} updates took off {1 - signs.end:.0%} of the loss, which still falls at "
+        f"{signs.pace:.1f} times its average pace",
         threshold=STEADY,
         origin="convention",
         weight=5.0,

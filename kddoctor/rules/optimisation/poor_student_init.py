@@ -56,7 +56,7 @@ KNOWS = 0.5
     stage=50,
     reads=(StudentPath, Manifest),
     uses=(Gaps,),
-    masks=("KD402", "KD502"),
+    masks=("KD402", "KD502", "KD401", "KD405", "KD501"),
 )
 def poor_student_init(path: StudentPath, config: Manifest, held_out: Gaps | None) -> Finding | NotExamined:
     if path.step[0] > FIRST:

@@ -60,7 +60,7 @@ DROPOUT, DECAY = 0.3, 0.01
     stage=51,
     reads=(ScaleFit, Manifest),
     uses=(StudentPath, RateSigns, LossForensics, Observations, Gaps),
-    masks=("KD402", "KD502"),
+    masks=("KD402", "KD502", "KD401"),
 )
 def student_over_regularised(
     fit: ScaleFit,
@@ -95,7 +95,7 @@ def student_over_regularised(
             None if signs is None else signs.pace_high,
             "the training loss had not levelled before the rate was wound down",
             threshold=LEVEL,
-            weight=6.0,
+            weight=10.0,
         )
     finding = _of_settings(finding, config, seen)
     return finding.saying(

@@ -52,7 +52,7 @@ NAMED = 3
     stage=49,
     reads=(Observations,),
     uses=(Gaps, TrainGaps),
-    masks=("KD402", "KD502"),
+    masks=("KD402", "KD502", "KD401", "KD405", "KD501", "KD504"),
 )
 def student_partly_frozen(seen: Observations, held_out: Gaps | None, train: TrainGaps | None) -> Finding | NotExamined:
     missing, frozen = seen.parameters_not_in_optimizer, seen.frozen_parameters
