@@ -10,6 +10,8 @@ Floats = NDArray[np.floating]
 
 #: Singular values below this share of the largest are zero: what float32 leaves of exact linear dependence.
 ZERO = 1e-5
+#: Times that by which the smallest other one has to exceed it.
+CLEAR = 100.0
 #: Rows and units of a layer that are looked at.
 MOST_ROWS, MOST_UNITS = 2048, 1024
 #: Penalty of the linear read-out, in units of the mean squared feature.
@@ -20,13 +22,15 @@ MOST_CLASSES = 1000
 
 @dataclass(frozen=True)
 class Rank:
-    """One layer. units: that vary at all. rank: singular values above rounding. effective: exp of the entropy of the
-    singular values (Roy & Vetterli 2007). distinct: different rows. accuracy: of a ridge regression onto the labels,
+    """One layer. units: that vary at all. rank: singular values above rounding. exact: the smallest of these is a hundred
+    times larger, so that the others are zero and not merely small. effective: exp of the entropy of the singular values
+    (Roy & Vetterli 2007). distinct: different rows. accuracy: of a ridge regression onto the labels,
     fitted on every other row and judged on the rest; None where there are no labels to fit.
     """
 
     units: int
     rank: int
+    exact: bool
     effective: float
     distinct: int
     accuracy: float | None
@@ -55,7 +59,7 @@ def rank_of(features: Floats, labels: NDArray[np.int64] | None = None) -> Rank:
     y = None if labels is None else labels[:MOST_ROWS]
     live = np.flatnonzero(x.std(axis=0) > 0)
     if not len(live):
-        return Rank(0, 0, 0.0, 1, None)
+        return Rank(0, 0, False, 0.0, 1, None)
     if len(live) > MOST_UNITS:
         live = live[np.linspace(0, len(live) - 1, MOST_UNITS).round().astype(int)]
     x = x[:, live]
@@ -63,9 +67,11 @@ def rank_of(features: Floats, labels: NDArray[np.int64] | None = None) -> Rank:
     singular = np.linalg.svd(centred, compute_uv=False)
     share = singular / singular.sum()
     share = share[share > 0]
+    counted = singular[singular > ZERO * singular[0]]
     return Rank(
         units=len(live),
-        rank=int((singular > ZERO * singular[0]).sum()),
+        rank=len(counted),
+        exact=bool(counted[-1] > CLEAR * ZERO * singular[0]),
         effective=float(np.exp(-(share * np.log(share)).sum())),
         distinct=len(np.unique(x, axis=0)),
         accuracy=None if y is None else read_out(x, y),

@@ -1,7 +1,6 @@
 """What the student answers on the way: from the first recorded step to the last, in training mode."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,7 +78,15 @@ class StudentPathProbe:
         """None without any step."""
         if not self._table:
             return None
-        columns: Sequence[Array] = np.array(sorted(self._table), np.float64).T
+        table = np.array(sorted(self._table), np.float64)
         return StudentPath(
-            columns[0].astype(np.int64), *columns[1:7], rows=columns[7].astype(np.int64), classes=self.classes
+            step=table[:, 0].astype(np.int64),
+            excess=table[:, 1],
+            dependence=table[:, 2],
+            scale=table[:, 3],
+            agreement=table[:, 4],
+            kl=table[:, 5],
+            teacher_loss=table[:, 6],
+            rows=table[:, 7].astype(np.int64),
+            classes=self.classes,
         )

@@ -36,6 +36,8 @@ PROBE = "feature-term"
 STAYS, COUNTS = 0.4, 0.3
 #: Points of training accuracy below the teacher from which a student does not fit.
 UNFIT = 0.03
+#: Nats for a student that fits its training rows, and for one that does not.
+KEEPS_UP, FALLS_SHORT = 4.0, 2.0
 
 
 @rule(
@@ -78,7 +80,8 @@ def unfit(finding: Finding, train: TrainGaps | None, held_out: Gaps | None) -> F
         gaps = train.gaps
         below = gaps.teacher_accuracy - gaps.student_accuracy
         text = f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}"
-        add, weight = (finding.supported_by, 2.0) if below > UNFIT else (finding.against, 4.0)
+        fits = below <= UNFIT
+        add, weight = (finding.against, KEEPS_UP) if fits else (finding.supported_by, FALLS_SHORT)
         finding = add("example-gaps", "train_accuracy", gaps.student_accuracy, text, threshold=UNFIT, weight=weight)
     if held_out is None or held_out.gaps.baseline_accuracy is None:
         return finding

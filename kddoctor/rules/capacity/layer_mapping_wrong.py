@@ -115,8 +115,8 @@ def _of_answers(finding: Finding, similar: LogitSimilarity) -> Finding:
         PROBE,
         "cka_of_answers",
         own,
-        f"the student's answers resemble the teacher's layer {found.teacher_layers[best]} ({column[best]:.2f}) more than "
-        f"its answers ({own:.2f})",
+        f"the student's answers resemble the teacher's layer {found.teacher_layers[best]} ({column[best]:.2f}) more "
+        f"than its answers ({own:.2f})",
         threshold=MORE,
         origin="taxonomy",
         weight=4.0,

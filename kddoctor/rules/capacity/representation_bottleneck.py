@@ -58,7 +58,7 @@ def representation_bottleneck(ranks: LayerRanks, held_out: Gaps | None) -> Findi
     finding, where = Finding(), None
     least = min((rank.rank for rank in (*ranks.teacher.values(), ranks.teacher_logits)), default=0)
     for name, rank in ranks.student.items():
-        enough = rank.distinct >= ROWS * rank.units
+        enough = rank.exact and rank.distinct >= ROWS * rank.units
         if 0 < rank.rank <= HALF * min(rank.units, least) and enough:
             where = f"the student's layer {name}"
             finding = finding.supported_by(
@@ -73,7 +73,7 @@ def representation_bottleneck(ranks: LayerRanks, held_out: Gaps | None) -> Findi
             )
     logits, below = ranks.student_logits, max((rank.rank for rank in ranks.student.values()), default=0)
     possible = min(below, ranks.teacher_logits.rank)
-    if 0 < logits.rank <= NARROWER * possible:
+    if logits.exact and 0 < logits.rank <= NARROWER * possible:
         kept = float(ranks.kept[min(logits.rank, len(ranks.kept) - 1)])
         where = where or "the student's head"
         finding = finding.supported_by(

@@ -143,8 +143,8 @@ def _of_width(finding: Finding, ranks: LayerRanks | None) -> Finding:
         "layer-ranks",
         "rank",
         float(widest),
-        f"no recorded layer of the student has more than {widest} dimensions; {kept:.0%} of the teacher's answers survive "
-        "an approximation of that rank",
+        f"no recorded layer of the student has more than {widest} dimensions; {kept:.0%} of the teacher's answers "
+        "survive an approximation of that rank",
         threshold=KEPT,
         origin="convention",
         weight=2.0,

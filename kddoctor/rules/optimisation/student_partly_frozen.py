@@ -38,6 +38,8 @@ from kddoctor.run.observations import Observations
 PROBE = "observations"
 #: Points of training accuracy below the teacher from which a student does not fit.
 UNFIT = 0.03
+#: Nats for a student that does not fit its training rows, and for one that does.
+FALLS_SHORT, KEEPS_UP = 3.0, 4.0
 #: What the learning parameters of a student are called that is frozen on purpose.
 ADAPTERS = ("lora", "adapter", "prompt", "prefix", "ia3")
 #: Most names that are written out.
@@ -122,7 +124,7 @@ def _of_frozen(finding: Finding, frozen: list[str], held_out: Gaps | None, train
     if gaps is not None:
         below = gaps.teacher_accuracy - gaps.student_accuracy
         text = f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}"
-        add, weight = (finding.supported_by, 3.0) if below > UNFIT else (finding.against, 4.0)
+        add, weight = (finding.supported_by, FALLS_SHORT) if below > UNFIT else (finding.against, KEEPS_UP)
         finding = add(
             "example-gaps", "train_accuracy", gaps.student_accuracy, text, threshold=UNFIT, origin="convention",
             weight=weight,
