@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kddoctor.probes.example_gaps import ExampleGaps
+from kddoctor.probes.layer_similarity import LayerSimilarity
 from kddoctor.probes.soft_targets import SoftTargets
 from kddoctor.probes.teacher_validity import TeacherValidity
 
@@ -84,3 +85,10 @@ class TrainGaps:
     """The same on training rows."""
 
     gaps: ExampleGaps
+
+
+@dataclass(frozen=True)
+class LogitSimilarity:
+    """Layers against layers, with both models' logits as their last layer, named "logits"; positions count as rows."""
+
+    layers: LayerSimilarity

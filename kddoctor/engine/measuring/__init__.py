@@ -11,6 +11,7 @@ from kddoctor.engine.measuring import (
     data,
     deployment,
     losses,
+    optimisation,
     pipeline,
     recommenders,
     sequences,
@@ -46,7 +47,7 @@ from kddoctor.run.predictions import Predictions
 from kddoctor.run.steps import Steps
 
 #: What only rules of one family ask for; each sees what was measured before it.
-FAMILIES = (pipeline, losses, soft_targets, capacity, data, deployment, sequences, recommenders)
+FAMILIES = (pipeline, losses, soft_targets, optimisation, capacity, data, deployment, sequences, recommenders)
 #: Elements of recorded logits that forensics looks at; longer samples are thinned evenly.
 FORENSIC_ELEMENTS = 40_000_000
 #: Rows in which outputs are searched for their owners.

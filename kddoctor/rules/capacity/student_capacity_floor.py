@@ -26,10 +26,12 @@ Read more
 
 import math
 
+from kddoctor.probes.layer_ranks import LayerRanks
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.measurements import TrainGaps
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.registry import RECORD, rule
+from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 PROBE = "example-gaps"
@@ -45,6 +47,8 @@ LEVEL_PACE = 0.4
 NOT_FULL, SLOW = 6.0, 1.5
 #: A student this close to chance learned nothing, which says nothing about what it could hold.
 AT_CHANCE = 0.02
+#: Share of the teacher's answers that an approximation keeps which has enough dimensions.
+KEPT = 0.9
 
 
 @rule(
@@ -54,10 +58,14 @@ AT_CHANCE = 0.02
     title="The student is too small to fit even the labels",
     stage=60,
     reads=(TrainGaps,),
-    uses=(LearningCurve, Observations),
+    uses=(LearningCurve, Observations, Manifest, LayerRanks),
 )
 def student_capacity_floor(
-    train: TrainGaps, curve: LearningCurve | None, seen: Observations | None
+    train: TrainGaps,
+    curve: LearningCurve | None,
+    seen: Observations | None,
+    config: Manifest | None,
+    ranks: LayerRanks | None,
 ) -> Finding | NotExamined:
     gaps = train.gaps
     below = gaps.teacher_accuracy - gaps.student_accuracy
@@ -101,6 +109,12 @@ def student_capacity_floor(
             group="chance",
             weight=6.0,
         )
+    if config is not None and config.distillation.alpha == 1:
+        finding = finding.against(
+            "manifest", "alpha", 1.0, "the labels were not asked for, so that nobody knows whether they would fit",
+            weight=2.5, group="baseline_train_accuracy",
+        )  # fmt: skip
+    finding = _of_width(finding, ranks)
     frozen = seen is not None and (seen.parameters_not_in_optimizer or seen.parameters_without_gradient)
     if frozen:
         finding = finding.against(
@@ -115,6 +129,26 @@ def student_capacity_floor(
         where="the student's architecture",
         severity="warning",
     ).prescribe("a wider student", automatic=False, safety="manual")
+
+
+def _of_width(finding: Finding, ranks: LayerRanks | None) -> Finding:
+    """Fewer dimensions in the widest recorded layer than most of the teacher's answers need."""
+    widest = 0 if ranks is None else max((rank.rank for rank in ranks.student.values()), default=0)
+    if ranks is None or not 0 < widest < ranks.teacher_logits.rank or ranks.student_logits.rank > widest:
+        return finding
+    kept = float(ranks.kept[min(widest, len(ranks.kept) - 1)])
+    if kept >= KEPT:
+        return finding
+    return finding.supported_by(
+        "layer-ranks",
+        "rank",
+        float(widest),
+        f"no recorded layer of the student has more than {widest} dimensions; {kept:.0%} of the teacher's answers "
+        "survive an approximation of that rank",
+        threshold=KEPT,
+        origin="convention",
+        weight=2.0,
+    )
 
 
 def _level(finding: Finding, curve: LearningCurve, pace: float, below: float) -> Finding:

@@ -70,7 +70,7 @@ CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
     stage=52,
     reads=(LearningCurve, Manifest),
     uses=(Gaps, LossForensics),
-    masks=("KD402",),
+    masks=("KD402", "KD401"),
 )
 def undertrained_distillation(
     curve: LearningCurve, config: Manifest, held_out: Gaps | None, loss: LossForensics | None

@@ -1,0 +1,78 @@
+"""Measurements of the way that the student took: first answers, rates, and how well its own objective is fitted."""
+
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+
+from kddoctor.engine.measuring.splits import Measured
+from kddoctor.engine.reading import class_rows, classes, evenly, finite_rows
+from kddoctor.probes.feature_term import FeatureTerm, feature_term
+from kddoctor.probes.rate_signs import RateSignsProbe
+from kddoctor.probes.scale_fit import Family, ScaleFit, ScaleFitProbe
+from kddoctor.probes.student_path import LATE, StudentPath, StudentPathProbe
+from kddoctor.run.directory import Run
+from kddoctor.run.steps import Steps
+
+#: Recorded steps that are looked at, and logits of all of them together.
+MOST_STEPS, MOST_ELEMENTS = 24, 20_000_000
+#: Logits of training rows that the objective is computed from, once for every factor.
+SCALED_ELEMENTS = 4_000_000
+FAMILIES = ("kl", "reverse-kl", "mse")
+
+
+def measurements(run: Run, measured: Measured) -> Iterator[object]:
+    """Whichever of StudentPath, ScaleFit, RateSigns and FeatureTerm the record allows."""
+    signs = None
+    if run.metrics:
+        probe = RateSignsProbe()
+        probe.update(run.metrics)
+        signs = probe.compute()
+    found = (
+        signs,
+        None if run.steps is None else _student_path(run, run.steps),
+        _scale_fit(run),
+        None if run.steps is None else _feature_term(run.steps),
+    )
+    yield from (item for item in found if item is not None)
+
+
+def _student_path(run: Run, steps: Steps) -> StudentPath | None:
+    per_step = max(1, steps.student_logits.size // max(1, steps.count))
+    most = max(2, min(MOST_STEPS, MOST_ELEMENTS // per_step))
+    last = range(max(0, steps.count - min(LATE, most)), steps.count)
+    probe = StudentPathProbe(classes(run.manifest), run.manifest.distillation.temperature or 1.0)
+    for k in sorted({*map(int, evenly(steps.count, most)), *last}):
+        student, labels = class_rows(run.manifest, steps.student_logits[k], steps.labels[k])
+        teacher, _ = class_rows(run.manifest, steps.teacher_logits[k], steps.labels[k])
+        probe.update(int(steps.step[k]), student, teacher, labels)
+    return probe.compute()
+
+
+def _scale_fit(run: Run) -> ScaleFit | None:
+    meant, part = run.manifest.distillation, run.predictions("train")
+    if part is None or part.student_logits is None or part.teacher_logits is None:
+        return None
+    if meant.loss not in FAMILIES or meant.alpha is None or meant.alpha > 1:
+        return None
+    if meant.temperature is None and meant.loss != "mse":
+        return None
+    probe = ScaleFitProbe(
+        cast(Family, meant.loss), meant.temperature or 1.0, meant.alpha, squared=meant.temperature_squared
+    )
+    left = SCALED_ELEMENTS
+    for teacher, student, labels in finite_rows(part.teacher_logits, part.student_logits, part.labels):
+        t, y = class_rows(run.manifest, teacher, labels)
+        s, _ = class_rows(run.manifest, student, labels)
+        most = max(1, left // s.shape[1])
+        probe.update(s[:most], t[:most], y[:most])
+        left -= s[:most].size
+        if left <= 0:
+            break
+    return probe.compute()
+
+
+def _feature_term(steps: Steps) -> FeatureTerm | None:
+    if steps.feature_loss is None or not np.isfinite(steps.feature_loss).any():
+        return None
+    return feature_term(steps.loss, steps.kd_loss, steps.ce_loss, steps.feature_loss)

@@ -1,0 +1,55 @@
+"""How much of the recorded loss a feature term makes up."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+#: Steps that a fit of three weights needs, and the relative error up to which the three terms are the whole loss.
+MIN_STEPS, EXACT = 8, 1e-3
+
+
+@dataclass(frozen=True)
+class FeatureTerm:
+    """loss = a kd + b ce + w feature, fitted by least squares over the recorded steps.
+
+    weight: w. error: largest relative error of the fit. share_first, share_last: w feature over the loss, median of the
+    first and of the last quarter. left: the term at the end over the term at the beginning. steps: counted.
+    """
+
+    weight: float
+    error: float
+    share_first: float
+    share_last: float
+    left: float
+    steps: int
+
+
+def feature_term(loss: Array, kd: Array | None, ce: Array | None, feature: Array) -> FeatureTerm | None:
+    """Columns [K]. None for fewer than eight steps, without both other terms, or where the three do not add up."""
+    if kd is None or ce is None:
+        return None
+    columns = np.column_stack([kd, ce, feature])
+    good = np.isfinite(columns).all(axis=1) & np.isfinite(loss)
+    columns, loss = columns[good], loss[good]
+    if len(loss) < MIN_STEPS or not np.abs(loss).min() > 0:
+        return None
+    scale = np.abs(columns).max(axis=0)
+    if not (scale > 0).all():
+        return None
+    weights = np.linalg.lstsq(columns / scale, loss, rcond=None)[0] / scale
+    error = float((np.abs(columns @ weights - loss) / np.abs(loss)).max())
+    if error > EXACT:
+        return None
+    share = weights[2] * columns[:, 2] / loss
+    few = max(2, len(loss) // 4)
+    return FeatureTerm(
+        weight=float(weights[2]),
+        error=error,
+        share_first=float(np.median(share[:few])),
+        share_last=float(np.median(share[-few:])),
+        left=float(np.median(columns[-few:, 2]) / max(np.median(columns[:few, 2]), 1e-12)),
+        steps=len(loss),
+    )

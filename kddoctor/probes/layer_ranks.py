@@ -1,0 +1,128 @@
+"""How many dimensions each layer uses, and how much of the labels can be read off it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+#: Singular values below this share of the largest are zero: what float32 leaves of exact linear dependence.
+ZERO = 1e-5
+#: Times that by which the smallest other one has to exceed it.
+CLEAR = 100.0
+#: Rows and units of a layer that are looked at.
+MOST_ROWS, MOST_UNITS = 2048, 1024
+#: Penalty of the linear read-out, in units of the mean squared feature.
+RIDGE = 1e-2
+#: Classes beyond which no read-out is fitted.
+MOST_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One layer. units: that vary at all. rank: singular values above rounding. exact: the smallest of these is a hundred
+    times larger, so that the others are zero and not merely small. effective: exp of the entropy of the singular values
+    (Roy & Vetterli 2007). distinct: different rows. accuracy: of a ridge regression onto the labels,
+    fitted on every other row and judged on the rest; None where there are no labels to fit.
+    """
+
+    units: int
+    rank: int
+    exact: bool
+    effective: float
+    distinct: int
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class LayerRanks:
+    """Every recorded layer of both models, and their logits.
+
+    teacher, student: by name. logits: of each model. kept: kept[r] is the share of rows whose top class survives when
+    the teacher's centred logits are replaced by their best approximation of rank r (Eckart & Young 1936), r from 0.
+    rows: examples.
+    """
+
+    teacher: Mapping[str, Rank]
+    student: Mapping[str, Rank]
+    teacher_logits: Rank
+    student_logits: Rank
+    kept: NDArray[np.float64]
+    rows: int
+
+
+def rank_of(features: Floats, labels: NDArray[np.int64] | None = None) -> Rank:
+    """[n, d] features; labels [n] of the same rows, -100 where there is none. Linear in n; d is thinned to 1,024."""
+    x = features[:MOST_ROWS].astype(np.float64)
+    y = None if labels is None else labels[:MOST_ROWS]
+    live = np.flatnonzero(x.std(axis=0) > 0)
+    if not len(live):
+        return Rank(0, 0, False, 0.0, 1, None)
+    if len(live) > MOST_UNITS:
+        live = live[np.linspace(0, len(live) - 1, MOST_UNITS).round().astype(int)]
+    x = x[:, live]
+    centred = x - x.mean(axis=0)
+    singular = np.linalg.svd(centred, compute_uv=False)
+    share = singular / singular.sum()
+    share = share[share > 0]
+    counted = singular[singular > ZERO * singular[0]]
+    return Rank(
+        units=len(live),
+        rank=len(counted),
+        exact=bool(counted[-1] > CLEAR * ZERO * singular[0]),
+        effective=float(np.exp(-(share * np.log(share)).sum())),
+        distinct=len(np.unique(x, axis=0)),
+        accuracy=None if y is None else read_out(x, y),
+    )
+
+
+def read_out(features: NDArray[np.float64], labels: NDArray[np.int64]) -> float | None:
+    """Accuracy of a linear read-out on rows that it was not fitted on; None where that makes no sense."""
+    counted = labels >= 0
+    x, y = features[counted], labels[counted]
+    if len(y) < 4 * max(2, len(np.unique(y))) or len(np.unique(y)) < 2 or y.max() >= MOST_CLASSES:
+        return None
+    mean, deviation = x[::2].mean(axis=0), x[::2].std(axis=0)
+    x = np.column_stack([(x - mean) / np.where(deviation > 0, deviation, 1.0), np.ones(len(x))])
+    fitted, truth = x[::2], np.eye(int(y.max()) + 1)[y[::2]]
+    gram = fitted.T @ fitted + RIDGE * len(fitted) * np.eye(x.shape[1])
+    return float(((x[1::2] @ np.linalg.solve(gram, fitted.T @ truth)).argmax(axis=1) == y[1::2]).mean())
+
+
+def kept_by_rank(logits: Floats) -> NDArray[np.float64]:
+    """[min(n, C) + 1] share of rows whose top class survives an approximation of each rank, from the closed form."""
+    z = logits[:MOST_ROWS].astype(np.float64)
+    z = z - z.mean(axis=1, keepdims=True)
+    mean, top = z.mean(axis=0), z.argmax(axis=1)
+    u, s, v = np.linalg.svd(z - mean, full_matrices=False)
+    shares, approximation = [], np.broadcast_to(mean, z.shape).copy()
+    for r in range(len(s) + 1):
+        shares.append(float((approximation.argmax(axis=1) == top).mean()))
+        if r < len(s):
+            approximation += s[r] * np.outer(u[:, r], v[r])
+    return np.array(shares)
+
+
+def layer_ranks(
+    teacher: Mapping[str, Floats],
+    student: Mapping[str, Floats],
+    teacher_logits: Floats,
+    student_logits: Floats,
+    labels: Sequence[int] | NDArray[np.int64],
+) -> LayerRanks:
+    """Features [n, d] by layer, logits [n, C] and labels [n] of the same rows; layers of more rows bring no labels."""
+    y = np.asarray(labels, np.int64)
+
+    def of(features: Floats) -> Rank:
+        return rank_of(features, y if len(features) == len(y) else None)
+
+    return LayerRanks(
+        teacher={name: of(features) for name, features in teacher.items()},
+        student={name: of(features) for name, features in student.items()},
+        teacher_logits=of(teacher_logits - teacher_logits.mean(axis=1, keepdims=True)),
+        student_logits=of(student_logits - student_logits.mean(axis=1, keepdims=True)),
+        kept=kept_by_rank(teacher_logits),
+        rows=len(y),
+    )

@@ -1,0 +1,126 @@
+"""What the curves say of the learning rate and of the size of the batches."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Array = NDArray[np.float64]
+Row = Mapping[str, object]
+
+#: Fewer training rows than this show nothing.
+MIN_POINTS = 10
+#: Share of its largest value from which a learning rate counts as not wound down.
+FULL_RATE = 0.3
+#: Steps at the beginning in which a rate that is too high shows.
+BEGINNING = 0.2
+
+
+@dataclass(frozen=True)
+class RateSigns:
+    """From the training rows of metrics.jsonl.
+
+    updates: optimizer steps. per_epoch: of one epoch, None where no epochs were logged. overshoots: share of steps at
+    which lr ‖g‖² exceeds the loss, that is, at which the step is longer than the first-order model needs to bring the
+    loss to zero (Polyak's step size, with 0 for the smallest loss); None without rates or gradient norms. peak: highest
+    loss of the beginning (median of three) over the first. low, end: lowest running median and median of the last
+    tenth, over the median of the first three losses. pace: how fast the loss fell in the second half of the time for
+    which the rate had not been wound down, over its average pace up to there, with the upper end of a 90 % interval;
+    infinite where it never fell. rate: largest learning rate.
+    """
+
+    updates: int
+    per_epoch: float | None
+    overshoots: float | None
+    peak: float
+    low: float
+    end: float
+    pace: float
+    pace_high: float
+    rate: float | None
+
+
+class RateSignsProbe:
+    """Accumulates rows of metrics.jsonl, in any order."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    def update(self, rows: Sequence[Row]) -> None:
+        """Add rows."""
+        self.rows.extend(rows)
+
+    def merge(self, other: "RateSignsProbe") -> None:
+        """Add another worker's rows."""
+        self.rows.extend(other.rows)
+
+    def compute(self) -> RateSigns | None:
+        """None for fewer than ten finite training losses."""
+        columns = self._columns()
+        if columns is None:
+            return None
+        step, loss, rate, norm, epoch = columns
+        updates = int(step[-1]) + 1
+        epochs = float(np.nanmax(epoch)) + 1 if np.isfinite(epoch).any() else None
+        first = max(float(np.median(loss[:3])), 1e-12)
+        smooth = _running_median(loss)
+        early = _medians(loss, 3)[: max(3, math.ceil(BEGINNING * len(loss)))]
+        known = np.isfinite(rate) & np.isfinite(norm) & (loss > 0)
+        pace, high = _pace_at_full_rate(step, loss, rate)
+        return RateSigns(
+            updates=updates,
+            per_epoch=updates / epochs if epochs else None,
+            overshoots=float((rate * norm**2 > loss)[known].mean()) if known.any() else None,
+            peak=float(early.max()) / max(float(loss[0]), 1e-12),
+            low=float(smooth.min()) / first,
+            end=float(np.median(loss[-max(3, len(loss) // 10) :])) / first,
+            pace=pace,
+            pace_high=high,
+            rate=float(np.nanmax(rate)) if np.isfinite(rate).any() else None,
+        )
+
+    def _columns(self) -> Array | None:
+        table = []
+        for position, row in enumerate(self.rows):
+            if row.get("split", "train") != "train" or not math.isfinite(_number(row, "loss")):
+                continue
+            step = _number(row, "step")
+            rest = [_number(row, name) for name in ("loss", "lr", "grad_norm", "epoch")]
+            table.append([float(position) if math.isnan(step) else step, *rest])
+        if len(table) < MIN_POINTS:
+            return None
+        columns: Array = np.array(sorted(table, key=lambda row: row[0])).T
+        return columns if columns[0][-1] > columns[0][0] else None
+
+
+def _number(row: Row, key: str) -> float:
+    value = row.get(key)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def _running_median(values: Array) -> Array:
+    """Over windows of a fortieth of the run, three values at least."""
+    return _medians(values, max(3, len(values) // 40))
+
+
+def _medians(values: Array, width: int) -> Array:
+    medians: Array = np.median(np.lib.stride_tricks.sliding_window_view(values, width), axis=1)
+    return medians
+
+
+def _pace_at_full_rate(step: Array, loss: Array, rate: Array) -> tuple[float, float]:
+    known = np.isfinite(rate).all() and rate.max() > 0
+    keep = rate >= FULL_RATE * rate.max() if known else np.ones(len(loss), bool)
+    step, loss = step[keep], loss[keep]
+    if len(loss) < MIN_POINTS:
+        return math.inf, math.inf
+    few = max(3, len(loss) // 10)
+    fallen, length = float(np.median(loss[:few]) - np.median(loss[-few:])), step[-1] - step[0]
+    if fallen <= 0 or length <= 0:
+        return math.inf, math.inf
+    half = step >= step[-1] - length / 2
+    slope, _, low, _ = stats.theilslopes(loss[half], step[half], alpha=0.9)
+    return float(-slope * length / fallen), float(-low * length / fallen)

@@ -1,0 +1,92 @@
+"""What the student answers on the way: from the first recorded step to the last, in training mode."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+Array = NDArray[np.float64]
+
+#: Steps at the end whose rows are taken together.
+LATE = 5
+
+
+@dataclass(frozen=True)
+class StudentPath:
+    """One number for each recorded step, [K], in the order of time.
+
+    step: number of the step. excess: cross-entropy of the student with the labels, less ln C, in nats: 0 for a student
+    that knows nothing and says so. dependence: share of the variance of the centred logits that lies between rows, 0
+    for answers that do not depend on the input. scale: standard deviation of the student's logits. agreement: share of
+    rows with the teacher's top class. kl: KL(teacher ‖ student) at the run's temperature, nats. teacher_loss:
+    cross-entropy of the teacher with the labels. rows: counted. classes: C.
+    """
+
+    step: NDArray[np.int64]
+    excess: Array
+    dependence: Array
+    scale: Array
+    agreement: Array
+    kl: Array
+    teacher_loss: Array
+    rows: NDArray[np.int64]
+    classes: int
+
+    def late(self, name: str) -> float:
+        """Mean of a column over the last steps."""
+        return float(getattr(self, name)[-LATE:].mean())
+
+
+class StudentPathProbe:
+    """Accumulates steps, in any order."""
+
+    def __init__(self, classes: int, temperature: float) -> None:
+        self.classes, self.temperature = classes, temperature
+        self._table: list[tuple[float, ...]] = []
+
+    def update(
+        self, step: int, student: NDArray[np.floating], teacher: NDArray[np.floating], labels: NDArray[np.int64]
+    ) -> None:
+        """One step: logits [n, C] and labels [n]; a step without rows, or with values not finite, is passed over."""
+        if not len(labels) or not (np.isfinite(student).all() and np.isfinite(teacher).all()):
+            return
+        s, t = student.astype(np.float64), teacher.astype(np.float64)
+        rows = np.arange(len(labels))
+        log_p, log_q = log_softmax(t / self.temperature, axis=1), log_softmax(s / self.temperature, axis=1)
+        centred = s - s.mean(axis=1, keepdims=True)
+        total = float((centred**2).mean(axis=0).sum())
+        self._table.append(
+            (
+                step,
+                float(-log_softmax(s, axis=1)[rows, labels].mean()) - math.log(self.classes),
+                float(centred.var(axis=0).sum()) / total if total > 0 else 0.0,
+                float(s.std()),
+                float((s.argmax(1) == t.argmax(1)).mean()),
+                float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean()),
+                float(-log_softmax(t, axis=1)[rows, labels].mean()),
+                len(labels),
+            )
+        )
+
+    def merge(self, other: "StudentPathProbe") -> None:
+        """Add another worker's steps."""
+        self._table.extend(other._table)
+
+    def compute(self) -> StudentPath | None:
+        """None without any step."""
+        if not self._table:
+            return None
+        table = np.array(sorted(self._table), np.float64)
+        return StudentPath(
+            step=table[:, 0].astype(np.int64),
+            excess=table[:, 1],
+            dependence=table[:, 2],
+            scale=table[:, 3],
+            agreement=table[:, 4],
+            kl=table[:, 5],
+            teacher_loss=table[:, 6],
+            rows=table[:, 7].astype(np.int64),
+            classes=self.classes,
+        )

@@ -1,0 +1,148 @@
+"""The teacher's function is beyond the student, which fits the labels better without it.
+
+What it checks
+    With a loss that is the declared one and level: a student far from its teacher on training rows, while the same
+    student trained on labels alone is at least as good, or while a linear read-out of the student's own layers names
+    the labels better than its answers do.
+
+Why it hurts
+    What the student spends on imitating details that it cannot hold, it lacks for the labels. A better teacher makes it
+    worse.
+
+What it looks like
+    The distillation loss lies flat on a high plateau even on training rows; a smaller teacher, or less of its weight,
+    does as well or better.
+
+Told apart from
+    KD402, whose labels-only twin does not fit either. KD502, whose loss still falls. KD201, which imitates a gap; any
+    fault of the loss comes first, and where the loss was not verified nothing is said here.
+
+Fix
+    A teacher assistant of a size in between, an earlier checkpoint of the teacher, a loss of relations (DIST), a
+    smaller alpha, or a wider student.
+
+Treat automatically
+    Yes: the student is retrained with half the weight on the teacher's term.
+
+Read more
+    Cho & Hariharan 2019, arXiv:1910.01348. Mirzadeh et al. 2020, arXiv:1902.03393.
+"""
+
+from kddoctor.probes.feature_term import FeatureTerm
+from kddoctor.probes.layer_ranks import LayerRanks
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.measurements import Gaps, TrainGaps
+from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.registry import RECORD, rule
+from kddoctor.run.manifest import Manifest
+
+#: Points of agreement with the teacher on training rows that a converged student lacks (taxonomy).
+APART, ALIKE = 0.10, 0.03
+#: Pace, as a multiple of the average, below which a loss is level.
+LEVEL = 0.4
+#: Accuracy by which a read-out of a layer must exceed the answers.
+READ_OUT = 0.05
+#: Weight on the labels from which they were asked for as well.
+LABELS = 0.1
+
+
+@rule(
+    "KD401",
+    name="capacity-gap",
+    family="capacity",
+    title="The teacher's function is beyond the student",
+    stage=59,
+    reads=(TrainGaps, Manifest),
+    uses=(Gaps, RateSigns, LossForensics, LayerRanks, FeatureTerm),
+)
+def capacity_gap(
+    train: TrainGaps,
+    config: Manifest,
+    held_out: Gaps | None,
+    signs: RateSigns | None,
+    loss: LossForensics | None,
+    ranks: LayerRanks | None,
+    feature: FeatureTerm | None,
+) -> Finding | NotExamined:
+    gaps = train.gaps
+    finding = Finding()
+    text = f"on training rows the student agrees with its teacher in {gaps.agreement:.1%}"
+    if gaps.agreement > 1 - ALIKE:
+        return finding.against(
+            "example-gaps", "agreement", gaps.agreement, text, threshold=1 - ALIKE, origin="taxonomy", weight=8.0
+        )
+    if loss is None or loss.declared_errors is None or float(loss.declared_errors.max()) > loss.tolerance:
+        return NotExamined(*RECORD["LossForensics"])
+    if signs is None or not signs.pace_high < LEVEL:
+        return finding.against(
+            "rate-signs",
+            "pace",
+            None if signs is None else signs.pace_high,
+            "the training loss had not levelled: what the student could imitate is not known yet",
+            threshold=LEVEL,
+            weight=6.0,
+        )
+    if gaps.agreement > 1 - APART:
+        return finding
+    finding = finding.supported_by(
+        "example-gaps",
+        "agreement",
+        gaps.agreement,
+        f"{text}, with a verified loss that is level",
+        threshold=1 - APART,
+        origin="taxonomy",
+        weight=1.5,
+    )
+    finding = _of_twin(finding, train, held_out)
+    finding = _of_read_out(finding, held_out, ranks)
+    if (config.distillation.alpha or 0.0) >= 1 - LABELS / 10:
+        finding = finding.supported_by(
+            "manifest", "alpha", config.distillation.alpha, "nothing but imitation was asked for", weight=3.0
+        )
+    if feature is not None:
+        finding = finding.against(
+            "feature-term", "weight", feature.weight, "the student was asked to imitate features as well", weight=5.0
+        )
+    return finding.saying(
+        "The student cannot imitate this teacher, and is better off with less of it.",
+        where="the pair of teacher and student",
+        severity="warning",
+    ).prescribe("a smaller alpha, or a teacher of a size in between", safety="careful", distillation__alpha=0.5)
+
+
+def _of_twin(finding: Finding, train: TrainGaps, held_out: Gaps | None) -> Finding:
+    if held_out is None or held_out.gaps.baseline_accuracy is None:
+        return finding
+    own, twin = held_out.gaps.student_accuracy, held_out.gaps.baseline_accuracy
+    noise = noise_of_difference(standard_error(own, held_out.gaps.n))
+    text = f"held-out rows: {own:.1%} right, {twin:.1%} when trained on labels alone"
+    if twin > own + noise:
+        return finding.supported_by(
+            "example-gaps", "baseline_accuracy", twin, text, grade=Grade.INTERVENTIONAL, weight=5.0, group="twin"
+        )
+    if twin < own - noise:
+        return finding.against("example-gaps", "baseline_accuracy", twin, text, weight=6.0, group="twin")
+    return finding
+
+
+def _of_read_out(finding: Finding, held_out: Gaps | None, ranks: LayerRanks | None) -> Finding:
+    if held_out is None or ranks is None:
+        return finding
+    own = held_out.gaps.student_accuracy
+    found = {name: rank.accuracy for name, rank in ranks.student.items() if rank.accuracy is not None}
+    if not found:
+        return finding
+    name, best = max(found.items(), key=lambda pair: pair[1])
+    if best < own + READ_OUT:
+        return finding
+    return finding.supported_by(
+        "layer-ranks",
+        "accuracy",
+        best,
+        f"a linear read-out of the student's layer {name} names the label in {best:.1%}, its own answers in {own:.1%}",
+        threshold=READ_OUT,
+        origin="convention",
+        weight=3.0,
+    )

@@ -1,0 +1,98 @@
+"""A feature loss that presumes two models of the same kind.
+
+What it checks
+    Where a feature term is part of the recorded loss: whether it hardly fell over the run although it makes up much of
+    the loss, in a student that does not fit its training rows; and whether the labels alone make a better student.
+
+Why it hurts
+    Units and maps of different architectures have no common order. A term that cannot be fitted only pulls.
+
+What it looks like
+    The student is below its labels-only twin only while the feature term is on; the term lies on a plateau.
+
+Told apart from
+    KD404, where another pair of layers would fit and the term does fall. KD208, where a smaller weight helps. KD112,
+    whose projector has no optimizer.
+
+Fix
+    Drop the term, or match relations, or put a projector that learns and a normalisation between the two.
+
+Treat automatically
+    Yes: the student is retrained without the feature term.
+
+Read more
+    Tian et al. 2020, arXiv:1910.10699: attention transfer from VGG13 to MobileNetV2 costs 5 points.
+"""
+
+from kddoctor.probes.feature_term import FeatureTerm
+from kddoctor.probes.measurements import Gaps, TrainGaps
+from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.optimisation.harm import severity
+from kddoctor.rules.registry import rule
+
+PROBE = "feature-term"
+#: Share of its first value that a feature term keeps which was not fitted, and share of the loss that counts.
+STAYS, COUNTS = 0.4, 0.3
+#: Points of training accuracy below the teacher from which a student does not fit.
+UNFIT = 0.03
+#: Nats for a student that fits its training rows, and for one that does not.
+KEEPS_UP, FALLS_SHORT = 4.0, 2.0
+
+
+@rule(
+    "KD403",
+    name="feature-architecture-mismatch",
+    family="capacity",
+    title="The feature loss presumes two models of the same kind",
+    stage=54,
+    reads=(FeatureTerm,),
+    uses=(TrainGaps, Gaps),
+    masks=("KD401", "KD402", "KD405", "KD502"),
+)
+def feature_architecture_mismatch(term: FeatureTerm, train: TrainGaps | None, held_out: Gaps | None) -> Finding:
+    finding = Finding()
+    text = (
+        f"the feature term ended at {term.left:.0%} of its first value and makes up {term.share_last:.0%} of the loss"
+    )
+    if term.left > STAYS and term.share_last > COUNTS:
+        finding = finding.supported_by(
+            PROBE, "left", term.left, text, threshold=STAYS, origin="calibrated on digits and language", weight=4.0
+        )
+    else:
+        finding = finding.against(
+            PROBE, "left", term.left, text, threshold=STAYS, origin="calibrated on digits and language", weight=4.0
+        )
+    return (
+        unfit(finding, train, held_out)
+        .saying(
+            "The feature term cannot be fitted, and holds the student back.",
+            where="the feature loss",
+            severity=severity(held_out),
+        )
+        .prescribe("no feature term, or one through a projector that learns", treatment__feature_term="off")
+    )
+
+
+def unfit(finding: Finding, train: TrainGaps | None, held_out: Gaps | None) -> Finding:
+    """Whether the student pays for its feature term: on training rows, and against its labels-only twin."""
+    if train is not None:
+        gaps = train.gaps
+        below = gaps.teacher_accuracy - gaps.student_accuracy
+        text = f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}"
+        fits = below <= UNFIT
+        add, weight = (finding.against, KEEPS_UP) if fits else (finding.supported_by, FALLS_SHORT)
+        finding = add("example-gaps", "train_accuracy", gaps.student_accuracy, text, threshold=UNFIT, weight=weight)
+    if held_out is None or held_out.gaps.baseline_accuracy is None:
+        return finding
+    own, twin = held_out.gaps.student_accuracy, held_out.gaps.baseline_accuracy
+    if twin <= own + noise_of_difference(standard_error(own, held_out.gaps.n)):
+        return finding
+    return finding.supported_by(
+        "example-gaps",
+        "baseline_accuracy",
+        twin,
+        f"held-out rows: {own:.1%} right, {twin:.1%} when trained on labels alone",
+        grade=Grade.INTERVENTIONAL,
+        weight=2.0,
+    )

@@ -1,0 +1,124 @@
+"""The feature loss pairs layers that do not belong together.
+
+What it checks
+    Where a feature term is part of the recorded loss, in a student that does not fit its training rows: whether a
+    declared pair of layers (``distillation.feature_layers``) is less alike than the same student layer with another
+    layer of the teacher, by debiased CKA; and whether the student's own answers resemble an inner layer of the teacher
+    more than the teacher's answers, which is what pairing the last layer with an early one does.
+
+Why it hurts
+    A layer that has to look like the teacher's embeddings cannot prepare the answer.
+
+What it looks like
+    The feature loss falls, and the accuracy does not rise. ``hidden_states[0]`` are the embeddings.
+
+Told apart from
+    KD403, where no pair fits and the term does not fall. KD113, where the logits themselves are a wrong tensor.
+
+Fix
+    Map blocks evenly, without the embeddings, the last to the last.
+
+Treat automatically
+    Yes: the student is retrained without the feature term.
+
+Read more
+    Kornblith et al. 2019, arXiv:1905.00414. Davari et al. 2023, arXiv:2210.16156: what misleads CKA.
+"""
+
+import numpy as np
+
+from kddoctor.probes.feature_term import FeatureTerm
+from kddoctor.probes.measurements import Gaps, LogitSimilarity, TrainGaps
+from kddoctor.rules.capacity.feature_architecture_mismatch import STAYS, unfit
+from kddoctor.rules.finding import Finding
+from kddoctor.rules.optimisation.harm import severity
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+
+PROBE = "layer-similarity"
+#: Difference in CKA that counts (taxonomy).
+MORE = 0.05
+LOGITS = "logits"
+
+
+@rule(
+    "KD404",
+    name="layer-mapping-wrong",
+    family="capacity",
+    title="The feature loss pairs the wrong layers",
+    stage=54,
+    reads=(FeatureTerm, LogitSimilarity, Manifest),
+    uses=(TrainGaps, Gaps),
+    masks=("KD401", "KD402", "KD405", "KD502"),
+)
+def layer_mapping_wrong(
+    term: FeatureTerm, similar: LogitSimilarity, config: Manifest, train: TrainGaps | None, held_out: Gaps | None
+) -> Finding:
+    finding = _of_pairs(Finding(), similar, config)
+    finding = _of_answers(finding, similar)
+    fell = term.left <= STAYS
+    add = finding.supported_by if fell else finding.against
+    finding = add(
+        "feature-term",
+        "left",
+        term.left,
+        f"the feature term ended at {term.left:.0%} of its first value",
+        threshold=STAYS,
+        origin="calibrated on digits and language",
+        weight=1.0 if fell else 4.0,
+    )
+    return (
+        unfit(finding, train, held_out)
+        .saying(
+            "The feature term pairs layers that do not belong together.",
+            where="kd_run.yaml: distillation.feature_layers",
+            severity=severity(held_out),
+        )
+        .prescribe("blocks mapped evenly, the last to the last", treatment__feature_term="off")
+    )
+
+
+def _of_pairs(finding: Finding, similar: LogitSimilarity, config: Manifest) -> Finding:
+    found = similar.layers
+    for teacher, student in config.distillation.feature_layers:
+        if teacher not in found.teacher_layers or student not in found.student_layers:
+            continue
+        column = found.cka[:, found.student_layers.index(student)].copy()
+        own = float(column[found.teacher_layers.index(teacher)])
+        if LOGITS in found.teacher_layers:
+            column[found.teacher_layers.index(LOGITS)] = -np.inf
+        best = int(column.argmax())
+        if column[best] > own + MORE:
+            finding = finding.supported_by(
+                PROBE,
+                "cka",
+                own,
+                f"student layer {student} is paired with {teacher} (CKA {own:.2f}) and resembles "
+                f"{found.teacher_layers[best]} more ({column[best]:.2f})",
+                threshold=MORE,
+                origin="taxonomy",
+                weight=3.0,
+                group="mapping",
+            )
+    return finding
+
+
+def _of_answers(finding: Finding, similar: LogitSimilarity) -> Finding:
+    found = similar.layers
+    column = found.cka[:, found.student_layers.index(LOGITS)].copy()
+    last = found.teacher_layers.index(LOGITS)
+    own, column[last] = float(column[last]), -np.inf
+    best = int(column.argmax())
+    if column[best] <= own + MORE:
+        return finding
+    return finding.supported_by(
+        PROBE,
+        "cka_of_answers",
+        own,
+        f"the student's answers resemble the teacher's layer {found.teacher_layers[best]} ({column[best]:.2f}) more "
+        f"than its answers ({own:.2f})",
+        threshold=MORE,
+        origin="taxonomy",
+        weight=4.0,
+        group="mapping",
+    )

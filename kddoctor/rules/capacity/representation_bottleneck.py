@@ -1,0 +1,104 @@
+"""One layer of the student lets almost nothing through.
+
+What it checks
+    The exact rank of every recorded student layer and of the logits: a layer whose outputs lie in fewer dimensions than
+    half of its own units and half of the teacher's narrowest layer; or logits of a lower rank than the layer below them
+    and than the number of classes allows, together with how many of the teacher's answers survive an approximation of
+    that rank.
+
+Why it hurts
+    What one layer loses no later layer brings back. A head of rank r can order classes in r dimensions only.
+
+What it looks like
+    An able student, by its size, that levels off too high; a wider one does not help, as long as that layer stays.
+
+Told apart from
+    KD402, whose student is narrow everywhere: there no layer below is wider. KD506, whose layers keep their first
+    weights. KD504: dead units lower the rank of a layer as well, and are not counted as its units.
+
+Fix
+    - head = Sequential(Linear(256, 4), Linear(4, 100))
+    + head = Linear(256, 100)
+
+Treat automatically
+    No: the architecture has to come from you.
+
+Read more
+    Yang et al. 2018, arXiv:1711.03953: the softmax bottleneck. Roy & Vetterli 2007: effective rank.
+"""
+
+from kddoctor.probes.layer_ranks import LayerRanks
+from kddoctor.probes.measurements import Gaps
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.optimisation.harm import behind, severity
+from kddoctor.rules.registry import rule
+
+PROBE = "layer-ranks"
+#: Share of units, and of the teacher's narrowest layer, that a strangled layer's rank does not exceed.
+HALF = 0.5
+#: Share of the rank below the head that the logits' rank does not exceed.
+NARROWER = 0.6
+#: Share of the teacher's answers that a rank has to keep, or the student is bound to lose some.
+KEPT = 0.9
+#: Rows per unit that an exact rank needs.
+ROWS = 2
+
+
+@rule(
+    "KD405",
+    name="representation-bottleneck",
+    family="capacity",
+    title="One layer of the student lets almost nothing through",
+    stage=58,
+    reads=(LayerRanks,),
+    uses=(Gaps,),
+    masks=("KD402", "KD401", "KD502"),
+)
+def representation_bottleneck(ranks: LayerRanks, held_out: Gaps | None) -> Finding:
+    finding, where = Finding(), None
+    least = min((rank.rank for rank in (*ranks.teacher.values(), ranks.teacher_logits)), default=0)
+    for name, rank in ranks.student.items():
+        enough = rank.exact and rank.distinct >= ROWS * rank.units
+        if 0 < rank.rank <= HALF * min(rank.units, least) and enough:
+            where = f"the student's layer {name}"
+            finding = finding.supported_by(
+                PROBE,
+                "rank",
+                float(rank.rank),
+                f"layer {name}: outputs of {rank.units} units lie in {rank.rank} dimensions exactly; the teacher's "
+                f"narrowest layer has {least}",
+                threshold=HALF * min(rank.units, least),
+                origin="convention",
+                grade=Grade.INTERVENTIONAL,
+            )
+    logits, below = ranks.student_logits, max((rank.rank for rank in ranks.student.values()), default=0)
+    possible = min(below, ranks.teacher_logits.rank)
+    if logits.exact and 0 < logits.rank <= NARROWER * possible:
+        kept = float(ranks.kept[min(logits.rank, len(ranks.kept) - 1)])
+        where = where or "the student's head"
+        finding = finding.supported_by(
+            PROBE,
+            "rank",
+            float(logits.rank),
+            f"the student's logits have rank {logits.rank} exactly, the layer below {below}; of the teacher's answers "
+            f"{kept:.0%} survive an approximation of that rank",
+            threshold=NARROWER * possible,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+            weight=6.0 if kept < KEPT else 5.0,
+        )
+    if not finding.evidence:
+        finding = finding.against(
+            PROBE,
+            "rank",
+            float(logits.rank),
+            f"no recorded layer is narrower than those around it; the student's logits have rank {logits.rank}",
+            weight=4.0,
+        )
+    elif behind(held_out) is False:
+        finding = finding.against(PROBE, "rank", float(logits.rank), "and the student keeps up", group="harm")
+    return finding.saying(
+        "One layer of the student is a bottleneck: its outputs lie in very few dimensions.",
+        where=where,
+        severity=severity(held_out, "warning"),
+    ).prescribe("a wider layer in its place", automatic=False, safety="manual")

@@ -1,0 +1,25 @@
+"""Whether a student is behind: what several rules of optimisation and capacity ask before they call a run sick."""
+
+from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.rules.finding import Severity
+
+#: Points below the teacher from which a student is behind it.
+BEHIND = 0.02
+
+
+def behind(held_out: Gaps | None) -> bool | None:
+    """Below the teacher by two points and more than noise, or below the labels-only twin; None where it is unknown."""
+    if held_out is None:
+        return None
+    gaps = held_out.gaps
+    noise = noise_of_difference(standard_error(gaps.student_accuracy, gaps.n))
+    rivals = [gaps.teacher_accuracy - max(BEHIND, noise)]
+    if gaps.baseline_accuracy is not None:
+        rivals.append(gaps.baseline_accuracy - noise)
+    return gaps.student_accuracy < max(rivals)
+
+
+def severity(held_out: Gaps | None, worst: Severity = "error") -> Severity:
+    """A fault that has cost nothing so far is a note."""
+    return "note" if behind(held_out) is False else worst

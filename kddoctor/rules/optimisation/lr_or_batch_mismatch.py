@@ -1,0 +1,178 @@
+"""The learning rate, or the size of the batches, belongs to another set-up.
+
+What it checks
+    Too high: steps longer than the first-order model needs to bring the loss to zero, a loss that jumps above its first
+    value, or that had fallen and rose again to where it began, answers that no longer depend on the input although they
+    did at first. Batch too large: one update an epoch in a student that is still behind. Too low: a thousand updates
+    that took off less than half of the loss, at a steady pace.
+
+Why it hurts
+    Above the usable range the student loses what it learned, below it the schedule ends before anything is learned. The
+    weight of the distillation term acts as a learning rate too.
+
+What it looks like
+    "Distillation does not work": a loss that never falls, or that spikes, without a single NaN.
+
+Told apart from
+    KD505, where values become non-finite. KD503, whose very first answers are wild. KD502, whose rate is fine and whose
+    epochs are few. KD208, where the weight of a term makes the steps too long.
+
+Fix
+    - learning_rate: 0.4   # of eight devices
+    + learning_rate: 0.05
+    Try a third and three times the rate before any change of the loss.
+
+Treat automatically
+    Yes: a short probe finds the rate, and the student is retrained with it.
+
+Read more
+    Goyal et al. 2017, arXiv:1706.02677: linear scaling. Loizou et al. 2021, arXiv:2002.10542: Polyak's step size.
+"""
+
+from kddoctor.probes.feature_term import FeatureTerm
+from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.probes.student_path import StudentPath
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.optimisation.harm import behind, severity
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
+
+PROBE = "rate-signs"
+#: Share of steps that overshoot; of sound runs of the digits at most 0.0014.
+OVERSHOOT = 0.015
+#: Loss of the beginning over the very first one, and of the end over its lowest value and over the first.
+JUMP, LOST, BACK = 2.0, 1.2, 0.8
+#: A lowest loss from which something had been learned.
+LEARNED = 0.75
+#: Shares of variance between rows: of answers that depend on the input, and of those that do not.
+ALIVE, DEAD = 1e-3, 1e-6
+#: Nats above ln C of a sane first answer.
+SANE = 0.5
+#: Updates an epoch, and epochs from which their number is no excuse.
+ONE, EPOCHS = 1.01, 10
+#: Rate of Adam that is a hundred times its default.
+ADAM = 0.1
+#: Updates, loss left over and pace of a rate that is too low.
+MANY, LEFT, STEADY = 1000, 0.5, 0.7
+
+
+@rule(
+    "KD501",
+    name="lr-or-batch-mismatch",
+    family="optimisation",
+    title="The learning rate or the batch belongs to another set-up",
+    stage=51,
+    reads=(RateSigns, Manifest),
+    uses=(StudentPath, Observations, FeatureTerm, Gaps),
+    masks=("KD402", "KD502", "KD401", "KD504", "KD405"),
+)
+def lr_or_batch_mismatch(
+    signs: RateSigns,
+    config: Manifest,
+    path: StudentPath | None,
+    seen: Observations | None,
+    feature: FeatureTerm | None,
+    held_out: Gaps | None,
+) -> Finding:
+    finding = Finding()
+    idle = seen is not None and bool(seen.parameters_not_in_optimizer or seen.frozen_parameters)
+    sane = path is None or path.excess[0] < SANE
+    if sane and not idle and feature is None:
+        finding = _too_high(finding, signs, config, path)
+        finding = _too_low(finding, signs)
+    epochs = signs.updates / signs.per_epoch if signs.per_epoch else 0.0
+    if signs.per_epoch is not None and signs.per_epoch < ONE and epochs >= EPOCHS and behind(held_out):
+        finding = finding.supported_by(
+            PROBE,
+            "per_epoch",
+            signs.per_epoch,
+            f"one batch holds the whole training set: {signs.updates} updates in {epochs:.0f} epochs",
+            threshold=ONE,
+            weight=5.5,
+        )
+    if not finding.evidence:
+        finding = finding.against(
+            PROBE,
+            "end",
+            signs.end,
+            f"no step is too long, and the loss fell to {signs.end:.0%} of its first value without jumping",
+            threshold=BACK,
+            weight=3.0,
+        )
+    return finding.saying(
+        "The learning rate or the batch size does not fit this set-up.",
+        where="kd_run.yaml: training.learning_rate, training.batch_size",
+        severity=severity(held_out),
+    ).prescribe("the rate that a short probe finds", safety="careful", treatment__learning_rate="probe")
+
+
+def _too_high(finding: Finding, signs: RateSigns, config: Manifest, path: StudentPath | None) -> Finding:
+    if signs.overshoots is not None and signs.overshoots > OVERSHOOT:
+        finding = finding.supported_by(
+            PROBE,
+            "overshoots",
+            signs.overshoots,
+            f"{signs.overshoots:.1%} of steps are longer than a first-order model needs to bring the loss to zero",
+            threshold=OVERSHOOT,
+            origin="Polyak's step size; share calibrated on digits",
+            weight=5.0,
+        )
+    if signs.peak > JUMP:
+        finding = finding.supported_by(
+            PROBE,
+            "peak",
+            signs.peak,
+            f"at the beginning the loss rose to {signs.peak:.1f} times its first value",
+            threshold=JUMP,
+            origin="convention",
+            weight=5.0,
+        )
+    lost = signs.low < LEARNED and signs.end > LOST * signs.low and signs.end > BACK
+    if lost:
+        finding = finding.supported_by(
+            PROBE,
+            "end",
+            signs.end,
+            f"the loss had fallen to {signs.low:.0%} of its first value and ended at {signs.end:.0%}",
+            threshold=BACK,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+        )
+    if path is not None and path.dependence[0] > ALIVE and path.late("dependence") < DEAD:
+        finding = finding.supported_by(
+            "student-path",
+            "dependence",
+            path.late("dependence"),
+            "at the end the student's answers no longer depend on its input, as they did at its first step",
+            threshold=DEAD,
+            weight=2.0 if not lost else 3.0,
+        )
+    adam = (config.training.optimizer or "").lower().startswith("adam")
+    if adam and signs.rate is not None and signs.rate > ADAM:
+        finding = finding.supported_by(
+            "manifest",
+            "learning_rate",
+            signs.rate,
+            f"Adam moves every weight by up to {signs.rate:g} a step, a hundred times its usual {ADAM / 100:g} or more",
+            threshold=ADAM,
+            origin="convention",
+            weight=4.5,
+        )
+    return finding
+
+
+def _too_low(finding: Finding, signs: RateSigns) -> Finding:
+    if signs.updates < MANY or signs.end < LEFT or signs.end > 1 or not STEADY < signs.pace < signs.pace_high < 2:
+        return finding
+    return finding.supported_by(
+        PROBE,
+        "pace",
+        signs.pace,
+        f"{signs.updates} updates took off {1 - signs.end:.0%} of the loss, which still falls at "
+        f"{signs.pace:.1f} times its average pace",
+        threshold=STEADY,
+        origin="convention",
+        weight=5.0,
+    )

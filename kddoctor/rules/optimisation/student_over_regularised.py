@@ -1,0 +1,136 @@
+"""Regularisation that was tuned for hard labels keeps the student from its targets.
+
+What it checks
+    On training rows, once the loss is level at a rate that was not yet wound down: whether the student's own objective
+    would fall if all its logits were larger, which an objective without a penalty cannot do where it is level; and
+    whether the student is much closer to its teacher in evaluation mode than it was in training.
+
+Why it hurts
+    Soft targets are a regulariser themselves. What dropout or weight decay takes away on top of them is fit.
+
+What it looks like
+    Training and held-out metrics are both low, and the loss is level.
+
+Told apart from
+    KD402, whose logits have the right scale. KD502, whose loss still falls. Augmentation that makes training rows
+    harder, which the teacher feels as well. A loss that is not the declared one, whose scale says nothing.
+
+Fix
+    - Dropout(0.5), weight_decay=0.1
+    + Dropout(0.0), weight_decay=0.0
+    No label smoothing on the labels' term either.
+
+Treat automatically
+    Yes: the student is retrained without dropout and weight decay.
+
+Read more
+    Sanh et al. 2019, arXiv:1910.01108. TRL's distillation trainers disable dropout by default.
+"""
+
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.probes.scale_fit import ScaleFit
+from kddoctor.probes.student_path import StudentPath
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.optimisation.harm import severity
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
+
+PROBE = "scale-fit"
+#: Factor on the logits, and share of the objective that it removes; of sound runs at most 1.09 and 0.02 (digits,
+#: movielens, language), on a grid whose step is 1.19.
+LARGER, GAIN = 1.15, 0.04
+#: Divergence in training over that in evaluation mode (taxonomy: evaluation below 70 %).
+IN_TRAINING = 1 / 0.7
+#: Rows of late steps for that ratio, and nats by which augmentation may make rows harder for the teacher.
+ROWS, AUGMENTED = 50, 0.1
+#: Pace, as a multiple of the average, below which a loss is level.
+LEVEL = 0.4
+#: Dropout that is more than usual (0.1), and weight decay: convention.
+DROPOUT, DECAY = 0.3, 0.01
+
+
+@rule(
+    "KD504",
+    name="student-over-regularised",
+    family="optimisation",
+    title="Regularisation keeps the student from its targets",
+    stage=51,
+    reads=(ScaleFit, Manifest),
+    uses=(StudentPath, RateSigns, LossForensics, Observations, Gaps),
+    masks=("KD402", "KD502", "KD401"),
+)
+def student_over_regularised(
+    fit: ScaleFit,
+    config: Manifest,
+    path: StudentPath | None,
+    signs: RateSigns | None,
+    loss: LossForensics | None,
+    seen: Observations | None,
+    held_out: Gaps | None,
+) -> Finding:
+    finding = Finding()
+    verified = (
+        loss is not None and loss.declared_errors is not None and float(loss.declared_errors.max()) <= (loss.tolerance)
+    )
+    level = signs is not None and signs.pace_high < LEVEL
+    text = (
+        f"with logits {fit.factor:.2g} times as large its own objective on training rows would be {fit.gain:.0%} lower"
+    )
+    if fit.factor > LARGER and fit.gain > GAIN and verified:
+        finding = finding.supported_by(
+            PROBE, "factor", fit.factor, text, threshold=LARGER, origin="identity where the loss is level",
+            grade=Grade.INTERVENTIONAL, weight=5.0,
+        )  # fmt: skip
+    elif fit.factor < LARGER and verified:
+        finding = finding.against(PROBE, "factor", fit.factor, text, threshold=LARGER, weight=3.0, group="factor")
+    if path is not None:
+        finding = _of_modes(finding, fit, path)
+    if not level:
+        finding = finding.against(
+            "rate-signs",
+            "pace",
+            None if signs is None else signs.pace_high,
+            "the training loss had not levelled before the rate was wound down",
+            threshold=LEVEL,
+            weight=10.0,
+        )
+    finding = _of_settings(finding, config, seen)
+    return finding.saying(
+        "Dropout or weight decay keeps the student from its soft targets.",
+        where="the student's dropout, or kd_run.yaml: training.weight_decay",
+        severity=severity(held_out, "warning"),
+    ).prescribe("no dropout, no weight decay", treatment__dropout=0.0, training__weight_decay=0.0)
+
+
+def _of_modes(finding: Finding, fit: ScaleFit, path: StudentPath) -> Finding:
+    rows, ratio = int(path.rows[-5:].sum()), path.late("kl") / max(fit.kl, 1e-9)
+    if rows < ROWS or path.late("teacher_loss") > fit.teacher_loss + AUGMENTED:
+        return finding
+    text = (
+        f"KL to the teacher: {path.late('kl'):.3f} nats in training, {fit.kl:.3f} on training rows in evaluation mode"
+    )
+    if ratio > IN_TRAINING:
+        return finding.supported_by(
+            "student-path", "kl_ratio", ratio, text, threshold=IN_TRAINING, origin="taxonomy",
+            grade=Grade.INTERVENTIONAL, weight=5.0,
+        )  # fmt: skip
+    return finding
+
+
+def _of_settings(finding: Finding, config: Manifest, seen: Observations | None) -> Finding:
+    dropout = None if seen is None else seen.student_dropout
+    if dropout is not None and dropout > DROPOUT:
+        finding = finding.supported_by(
+            "observations", "student_dropout", dropout, f"the student drops up to {dropout:.0%} of its units",
+            threshold=DROPOUT, origin="convention", weight=2.0, group="settings",
+        )  # fmt: skip
+    decay = config.training.weight_decay
+    if decay is not None and decay > DECAY and config.training.optimizer != "adamw":
+        finding = finding.supported_by(
+            "manifest", "weight_decay", decay, f"weight decay {decay:g}", threshold=DECAY, origin="convention",
+            weight=2.0, group="settings",
+        )  # fmt: skip
+    return finding

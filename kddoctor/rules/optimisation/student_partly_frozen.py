@@ -1,0 +1,149 @@
+"""Part of the student never learns, although it is meant to.
+
+What it checks
+    Whether parameters that ask for gradients are in no optimizer; whether parameters are frozen in a student that fits
+    its training rows worse than its teacher, or worse than its labels-only twin; and whether parameters never had a
+    gradient.
+
+Why it hurts
+    Layers that keep their first, random weights pass noise to those that learn. A student of ten layers that trains
+    three is a student of three layers.
+
+What it looks like
+    The loss falls and levels off too high, as if the student were too small.
+
+Told apart from
+    KD402 and KD405, where every parameter learns. KD111 and KD110, where no gradient of the teacher's term arrives at
+    all. Adapters and pretrained layers that are frozen on purpose: frozen parameters alone are no fault.
+
+Fix
+    - optimizer = SGD(student.head.parameters(), lr)
+    + optimizer = SGD(student.parameters(), lr)
+    + student.requires_grad_(True)
+
+Treat automatically
+    Yes: the student is retrained with all its parameters in the optimizer.
+
+Read more
+    Howard & Ruder 2018, arXiv:1801.06146: gradual unfreezing.
+"""
+
+from kddoctor.probes.measurements import Gaps, TrainGaps
+from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.optimisation.harm import severity
+from kddoctor.rules.registry import rule
+from kddoctor.run.observations import Observations
+
+PROBE = "observations"
+#: Points of training accuracy below the teacher from which a student does not fit.
+UNFIT = 0.03
+#: Nats for a student that does not fit its training rows, and for one that does.
+FALLS_SHORT, KEEPS_UP = 3.0, 4.0
+#: What the learning parameters of a student are called that is frozen on purpose.
+ADAPTERS = ("lora", "adapter", "prompt", "prefix", "ia3")
+#: Most names that are written out.
+NAMED = 3
+
+
+@rule(
+    "KD506",
+    name="student-partly-frozen",
+    family="optimisation",
+    title="Part of the student never learns",
+    stage=49,
+    reads=(Observations,),
+    uses=(Gaps, TrainGaps),
+    masks=("KD402", "KD502", "KD401", "KD405", "KD501", "KD504"),
+)
+def student_partly_frozen(seen: Observations, held_out: Gaps | None, train: TrainGaps | None) -> Finding | NotExamined:
+    missing, frozen = seen.parameters_not_in_optimizer, seen.frozen_parameters
+    still = seen.parameters_without_gradient
+    if missing is None and frozen is None and still is None:
+        return NotExamined(
+            ("observations.parameters_not_in_optimizer",), "give the optimizer to kddoctor.record(optimizer=…)"
+        )
+    finding = Finding()
+    reached = [name for name in missing or () if name not in (still or ())]
+    if reached:
+        finding = finding.supported_by(
+            PROBE,
+            "parameters_not_in_optimizer",
+            float(len(reached)),
+            f"{len(reached)} of the student's parameters get a gradient and are in no optimizer: {_named(reached)}",
+            threshold=0,
+            grade=Grade.PROOF,
+            group="missing",
+        )
+    if frozen:
+        finding = _of_frozen(finding, frozen, held_out, train)
+    idle = [name for name in still or () if name not in (frozen or ())]
+    if idle and not reached:
+        finding = finding.supported_by(
+            PROBE,
+            "parameters_without_gradient",
+            float(len(idle)),
+            f"{len(idle)} of the student's parameters never had a gradient: {_named(idle)}",
+            threshold=0,
+            weight=2.5,
+        )
+    if missing == [] and frozen == [] and still == []:
+        finding = finding.against(
+            PROBE,
+            "parameters_without_gradient",
+            0.0,
+            "every parameter of the student had a gradient and is in an optimizer",
+            grade=Grade.PROOF,
+        )
+    return finding.saying(
+        "Part of the student keeps its first weights: it is frozen, or no optimizer holds it.",
+        where="the training loop: parameters given to the optimizer",
+        severity=severity(held_out),
+    ).prescribe("give every parameter of the student to the optimizer", treatment__parameters="all")
+
+
+def _of_frozen(finding: Finding, frozen: list[str], held_out: Gaps | None, train: TrainGaps | None) -> Finding:
+    finding = finding.supported_by(
+        PROBE,
+        "frozen_parameters",
+        float(len(frozen)),
+        f"{len(frozen)} of the student's parameters are frozen: {_named(frozen)}",
+        threshold=0,
+        weight=3.0,
+    )
+    if any(word in name.lower() for name in frozen for word in ("base_model", "base_layer", *ADAPTERS)):
+        finding = finding.against(
+            PROBE,
+            "frozen_parameters",
+            float(len(frozen)),
+            "their names are those of a base that adapters are put on",
+            weight=5.0,
+            group="adapters",
+        )
+    gaps = None if train is None else train.gaps
+    if gaps is not None:
+        below = gaps.teacher_accuracy - gaps.student_accuracy
+        text = f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}"
+        add, weight = (finding.supported_by, FALLS_SHORT) if below > UNFIT else (finding.against, KEEPS_UP)
+        finding = add(
+            "example-gaps", "train_accuracy", gaps.student_accuracy, text, threshold=UNFIT, origin="convention",
+            weight=weight,
+        )  # fmt: skip
+    if held_out is None or held_out.gaps.baseline_accuracy is None:
+        return finding
+    ahead = held_out.gaps.baseline_accuracy - held_out.gaps.student_accuracy
+    if ahead > noise_of_difference(standard_error(held_out.gaps.student_accuracy, held_out.gaps.n)):
+        finding = finding.supported_by(
+            "example-gaps",
+            "baseline_accuracy",
+            held_out.gaps.baseline_accuracy,
+            f"the same student, trained on labels alone, is {100 * ahead:.1f} points better",
+            threshold=0,
+            grade=Grade.INTERVENTIONAL,
+            weight=2.0,
+        )
+    return finding
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
