@@ -31,6 +31,22 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
         ("steps",),
         "call run.step(loss=…, student_logits=…, teacher_logits=…, labels=…) in the loop (steps.safetensors)",
     ),
+    "LossMistakes": (
+        ("steps",),
+        "call run.step(loss=…, kd_loss=…, student_logits=…, teacher_logits=…, labels=…) in the loop",
+    ),
+    "TokenShift": (
+        ("steps of a task of tokens",),
+        "call run.step(…) with student_logits and teacher_logits [B, L, V] and labels [B, L] in the loop",
+    ),
+    "LossNumerics": (
+        ("steps.kd_loss",),
+        "call run.step(loss=…, kd_loss=…, student_logits=…, teacher_logits=…, labels=…) in the loop",
+    ),
+    "GradientScale": (
+        ("steps.expected_grad_norm", "steps.grad_norm"),
+        "pass optimizer=… to kddoctor.record, and the loss with its graph to run.step, before backward()",
+    ),
     "TeacherViews": (("predictions",), "record the teacher's logits in predictions/<split>.safetensors"),
     "TargetSoftness": (
         ("predictions", "distillation.temperature"),

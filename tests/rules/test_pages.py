@@ -29,9 +29,15 @@ CATALOGUE = {
     "KD203": "kl-input-not-log",
     "KD204": "kl-direction-swapped",
     "KD205": "probs-as-logits",
+    "KD206": "softmax-wrong-axis",
     "KD207": "alpha-inverted",
     "KD208": "loss-weight-imbalance",
+    "KD209": "kd-target-wrong-source",
+    "KD210": "jsd-beta-vanishing",
     "KD211": "objective-config-drift",
+    "KD212": "gradient-scale-by-parallelism",
+    "KD213": "loss-numerics-unstable",
+    "KD214": "loss-task-mismatch",
     "KD301": "soft-targets-collapsed",
     "KD302": "temperature-too-high",
     "KD303": "label-smoothed-teacher",
@@ -55,6 +61,9 @@ CATALOGUE = {
     "KD903": "teacher-corrupts-positives",
     "KD506": "student-partly-frozen",
     "KD507": "kd-not-annealed",
+    "KD801": "loss-mask-wrong",
+    "KD803": "causal-shift-misaligned",
+    "KD804": "vocab-padding-mismatch",
 }
 SECTIONS = (
     "What it checks",
@@ -73,6 +82,8 @@ FAMILY_OF = {"1": "pipeline", "2": "loss", "3": "soft-targets", "4": "capacity",
 FAMILY_OF |= {"6": "data", "7": "deployment", "8": "sequence-LM", "9": "recsys"}
 #: Folders whose name is not that of their family.
 FAMILY_IN = {"recommenders": "recsys", "sequence": "sequence-LM"}
+#: Folders that are not called like their family.
+FOLDER_OF = {"sequence-LM": "sequence", "recsys": "recommenders"}
 
 each_rule = pytest.mark.parametrize("rule", all_rules().values(), ids=list(all_rules()))
 
@@ -101,6 +112,8 @@ def test_a_rule_lies_in_the_folder_of_its_family(rule):
     folder = source_of(rule).parent.name.replace("_", "-")
     folder = FAMILY_IN.get(folder, folder)
     assert (rule.family, folder) == (FAMILY_OF[rule.code[2]],) * 2
+    family = FAMILY_OF[rule.code[2]]
+    assert (rule.family, folder) == (family, FOLDER_OF.get(family, family))
 
 
 @each_rule

@@ -1,11 +1,268 @@
 """Measurements of the loss and its gradients."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kddoctor.engine.measuring.splits import Measured
+from kddoctor.engine.reading import binary_like, evenly
+from kddoctor.probes.gradient_scale import GradientScale, ratio
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_forms import LossForm, declared_form
+from kddoctor.probes.loss_mistakes import LossMistakes, search_mistakes
+from kddoctor.probes.loss_numerics import (
+    NO_NOISE,
+    BrokenStep,
+    LossNumerics,
+    Noise,
+    first_broken_gradient,
+    noise_of,
+)
+from kddoctor.probes.loss_sums import row_blocks
+from kddoctor.probes.mistaken_forms import Kind, StepRows, log_partition
 from kddoctor.run.directory import Run
+from kddoctor.run.manifest import Manifest
+from kddoctor.run.steps import Steps
+
+#: Steps in which mistakes are searched for, and elements of logits that they may hold together.
+SEARCHED_STEPS, SEARCHED_ELEMENTS, FEWEST_STEPS = 16, 20_000_000, 8
+
+#: Precisions in which recorded logits are what the loss saw.
+EXACT = ("F32", "F64")
+#: Part of the total's gradient that its terms may leave unexplained where a weight is read from it.
+RESIDUAL = 1e-3
 
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
     """What the record allows to be measured. Raises RunError for values that nothing can read."""
-    yield from ()
+    loss = measured.get(LossForensics)
+    if run.steps is None or not isinstance(loss, LossForensics):
+        return
+    mistakes = _mistakes(run.manifest, run.steps, loss)
+    yield mistakes
+    yield _numerics(run, run.steps, loss, mistakes)
+    scale = _gradient_scale(run.manifest, run.steps, loss)
+    if scale is not None:
+        yield scale
+
+
+def _mistakes(manifest: Manifest, steps: Steps, loss: LossForensics) -> LossMistakes:
+    nothing = LossMistakes(loss.steps, loss.tolerance, False, (), None, float("nan"), float("nan"), False)
+    declared = loss.declared_errors is not None and float(loss.declared_errors.max()) <= loss.tolerance
+    meant = manifest.distillation
+    recorded = _term(manifest, steps)
+    if declared or recorded is None or meant.loss == "none" or not loss.steps:
+        return nothing
+    usable = np.flatnonzero(np.isfinite(recorded) & np.isfinite(steps.loss))
+    per_step = max(1, steps.student_logits.size // max(1, steps.count))
+    most = min(SEARCHED_STEPS, max(FEWEST_STEPS, SEARCHED_ELEMENTS // per_step))
+    chosen, rows = [], []
+    for k in usable[evenly(len(usable), most)] if len(usable) else ():
+        step = rows_of_step(manifest, steps, int(k))
+        if np.isfinite(step.student).all() and np.isfinite(step.teacher).all() and step.counts.any():
+            chosen.append(int(k))
+            rows.append(step)
+    if not rows:
+        return nothing
+    t = meant.temperature or 1.0
+    weight = (meant.alpha or 1.0) if steps.weighted_terms and steps.kd_loss is not None else 1.0
+    jsd = meant.loss in ("jsd", "custom", None)
+    return search_mistakes(
+        rows,
+        recorded[chosen],
+        temperatures=tuple(dict.fromkeys((t, 1.0))),
+        tolerance=loss.tolerance,
+        jsd_factors=tuple(dict.fromkeys((weight * t * t, weight))) if jsd else (),
+    )
+
+
+def _term(manifest: Manifest, steps: Steps) -> NDArray[np.float64] | None:
+    """[K] the distillation term: recorded, or what the declared weights leave of the total."""
+    if steps.kd_loss is not None:
+        return steps.kd_loss
+    alpha = manifest.distillation.alpha
+    if steps.ce_loss is None or not alpha or steps.weighted_terms or steps.feature_loss is not None:
+        return None
+    return np.asarray((steps.loss - (1 - alpha) * steps.ce_loss) / alpha)
+
+
+# Numerics ------------------------------------------------------------------------------------------------
+
+
+def _numerics(run: Run, steps: Steps, loss: LossForensics, mistakes: LossMistakes) -> LossNumerics:
+    broken = ~np.isfinite(steps.loss)
+    first: BrokenStep | None = None
+    empty = 0
+    for count, k in enumerate(np.flatnonzero(broken)):
+        rows = rows_of_step(run.manifest, steps, int(k))
+        empty += not rows.counts.any()
+        if count == 0:
+            first = _broken_step(run.manifest, steps, int(k), rows)
+    noise = _noise(run.manifest, steps, loss, mistakes)
+    return LossNumerics(
+        steps=steps.count,
+        broken=int(broken.sum()),
+        broken_without_rows=empty,
+        first=first,
+        gradient_broke=first_broken_gradient(_logged(run)),
+        declared=noise is not NO_NOISE,
+        noise=noise.noise,
+        relative_noise=noise.relative,
+        negative=noise.negative,
+        mixed=noise.mixed,
+        halves=noise.halves,
+    )
+
+
+def _broken_step(manifest: Manifest, steps: Steps, k: int, rows: StepRows) -> BrokenStep:
+    both = np.isfinite(rows.student).all() and np.isfinite(rows.teacher).all()
+    largest = float(max(np.abs(rows.student).max(), np.abs(rows.teacher).max())) if both else float("inf")
+    exact = float("nan")
+    meant = manifest.distillation
+    if both and rows.counts.any() and meant.loss != "none":
+        t = meant.temperature or 1.0
+        exact = t * t * sum(float(each.sum()) for each, _ in _by_block(rows, t)) / int(rows.counts.sum())
+    earlier = steps.loss[:k][np.isfinite(steps.loss[:k])]
+    return BrokenStep(
+        step=int(steps.step[k]),
+        finite_logits=bool(both),
+        largest_logit=largest,
+        exact=exact,
+        before=float(np.median(earlier)) if len(earlier) else float("nan"),
+        term=None if steps.kd_loss is None else not np.isfinite(steps.kd_loss[k]),
+    )
+
+
+def _by_block(rows: StepRows, t: float) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """(divergences, entropies of the teacher plus cross-entropies) of the rows that count."""
+    for block in row_blocks(*rows.student.shape):
+        keep = rows.counts[block]
+        s, z = rows.student[block][keep] / t, rows.teacher[block][keep] / t
+        if len(s):
+            log_q, log_p = s - log_partition(s), z - log_partition(z)
+            p = np.exp(log_p)
+            yield (p * (log_p - log_q)).sum(axis=1), -(p * (log_p + log_q)).sum(axis=1)
+
+
+def _logged(run: Run) -> list[tuple[int, float, float | None]]:
+    """(step, loss, norm of the gradient) of the training steps in metrics.jsonl."""
+    rows: list[tuple[int, float, float | None]] = []
+    for row in run.metrics or ():
+        loss, norm = row.get("loss"), row.get("grad_norm")
+        if row.get("split") == "train" and isinstance(loss, int | float):
+            step = row.get("step")
+            known = float(norm) if isinstance(norm, int | float) else None
+            rows.append((step if isinstance(step, int) else len(rows), float(loss), known))
+    return rows
+
+
+def _noise(manifest: Manifest, steps: Steps, loss: LossForensics, mistakes: LossMistakes) -> Noise:
+    """Of a declared KL that no formula reproduces exactly, where logits were recorded as the loss saw them."""
+    meant = manifest.distillation
+    known = steps.student_logits.dtype in EXACT and steps.teacher_logits.dtype in EXACT
+    if steps.kd_loss is None or not known or meant.loss != "kl" or meant.temperature is None:
+        return NO_NOISE
+    another = mistakes.found or mistakes.zero or (loss.term is not None and not _plainly_declared(loss, manifest))
+    if another or not mistakes.searched:
+        return NO_NOISE
+    t = meant.temperature
+    weight = (meant.alpha or 1.0) if steps.weighted_terms else 1.0
+    factor = weight * (t * t if meant.temperature_squared else 1.0)
+    recorded, exact, size = [], [], []
+    per_step = max(1, steps.student_logits.size // max(1, steps.count))
+    most = max(FEWEST_STEPS, SEARCHED_ELEMENTS // per_step)
+    usable = np.flatnonzero(np.isfinite(steps.kd_loss) & np.isfinite(steps.loss))
+    for k in usable[evenly(len(usable), most)] if len(usable) else ():
+        rows = rows_of_step(manifest, steps, int(k))
+        if np.isfinite(rows.student).all() and np.isfinite(rows.teacher).all() and rows.counts.any():
+            sums = [(float(a.sum()), float(b.sum())) for a, b in _by_block(rows, t)]
+            count = int(rows.counts.sum())
+            recorded.append(float(steps.kd_loss[k]))
+            exact.append(factor * sum(a for a, _ in sums) / count)
+            size.append(factor * sum(b for _, b in sums) / count)
+    return noise_of(np.array(recorded), np.array(exact), np.array(size), factor)
+
+
+def _plainly_declared(loss: LossForensics, manifest: Manifest) -> bool:
+    term = loss.term
+    return term is not None and term.form.objective == declared_form(
+        manifest.distillation.loss, manifest.distillation.temperature
+    )
+
+
+# Gradients -----------------------------------------------------------------------------------------------
+
+
+def _gradient_scale(manifest: Manifest, steps: Steps, loss: LossForensics) -> GradientScale | None:
+    parameters = term = weight = None
+    if steps.expected_grad_norm is not None and steps.grad_norm is not None:
+        parameters = ratio(steps.grad_norm, steps.expected_grad_norm, clipping=True)
+    if steps.kd_grad_norm is not None:
+        closed = _closed_norms(manifest, steps, loss)
+        term = None if closed is None else ratio(steps.kd_grad_norm, closed)
+    mix = loss.mix
+    if steps.kd_grad_weight is not None and mix is not None and not mix.schedule and mix.kd_weight and loss.kd_recorded:
+        explained = steps.kd_grad_weight
+        if steps.grad_weight_residual is not None:
+            explained = np.where(steps.grad_weight_residual < RESIDUAL, explained, np.nan)
+        expected = np.full(len(explained), 1.0 if steps.weighted_terms else mix.kd_weight)
+        weight = ratio(explained, expected)
+        if weight is not None:
+            # A weight does not vary by itself; what it is fitted to does.
+            weight = replace(weight, varied=1.0)
+    if parameters is None and term is None and weight is None:
+        return None
+    return GradientScale(parameters, term, weight)
+
+
+def _closed_norms(manifest: Manifest, steps: Steps, loss: LossForensics) -> NDArray[np.float64] | None:
+    """[K] norm of the gradient, in the student's logits, of factor × KL(teacher ‖ student) at T, mean over the rows.
+
+    It is factor (softmax(z_s / T) − softmax(z_t / T)) / (T n) a row. None where another form was fitted.
+    """
+    fit = loss.term
+    if fit is None or fit.source != "kd_loss" or fit.form.temperature is None or fit.rivals:
+        return None
+    if fit.form.objective != LossForm("kl", fit.form.temperature, fit.form.temperature):
+        return None
+    t = fit.form.temperature
+    norms = np.full(steps.count, np.nan)
+    assert steps.kd_grad_norm is not None
+    usable = np.flatnonzero(np.isfinite(steps.kd_grad_norm) & np.isfinite(steps.loss))
+    per_step = max(1, steps.student_logits.size // max(1, steps.count))
+    most = max(FEWEST_STEPS, SEARCHED_ELEMENTS // per_step)
+    for k in usable[evenly(len(usable), most)] if len(usable) else ():
+        rows = rows_of_step(manifest, steps, int(k))
+        square = 0.0
+        for block in row_blocks(*rows.student.shape):
+            keep = rows.counts[block]
+            s, z = rows.student[block][keep] / t, rows.teacher[block][keep] / t
+            if len(s):
+                difference = np.exp(s - log_partition(s)) - np.exp(z - log_partition(z))
+                # Of [0, z], only the second is the student's own.
+                own = difference[:, 1:] if rows.kind in ("yes-or-no", "labels") else difference
+                square += float((own**2).sum())
+        # The factor multiplies a mean over what the probe counts as a row of the batch.
+        count = len(rows.counts) if rows.kind == "yes-or-no" else int(rows.counts.sum())
+        norms[k] = abs(fit.factor) * np.sqrt(square) / (t * count)
+    return None if manifest.task == "multilabel" else norms
+
+
+def rows_of_step(manifest: Manifest, steps: Steps, k: int) -> StepRows:
+    """One step as rows of class logits; all of them, those that are masked too."""
+    student, teacher = (np.asarray(a[k], np.float64) for a in (steps.student_logits, steps.teacher_logits))
+    labels = np.rint(np.asarray(steps.labels[k])).astype(np.int64)
+    shape = labels.shape
+    if binary_like(manifest):
+        kind: Kind = "labels" if manifest.task == "multilabel" else "yes-or-no"
+        student, teacher = (np.stack([np.zeros(z.size), z.reshape(-1)], axis=1) for z in (student, teacher))
+        return StepRows(student, teacher, labels.reshape(-1), np.ones(labels.size, bool), shape, kind)
+    classes = student.shape[-1]
+    flat = labels.reshape(-1)
+    counts = flat != -100
+    if steps.mask is not None:
+        counts = np.asarray(steps.mask[k], bool).reshape(-1)
+    kind = "tokens" if manifest.task == "tokens" else "classes"
+    return StepRows(student.reshape(-1, classes), teacher.reshape(-1, classes), flat, counts, shape, kind)

@@ -23,6 +23,9 @@ from kddoctor.probes.user_facts import (
     training_windows_of,
     whole_of,
 )
+from kddoctor.engine.measuring.splits import Measured
+from kddoctor.engine.measuring.token_positions import measure_positions
+from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.run.directory import Run
 from kddoctor.run.steps import Steps
 
@@ -162,3 +165,4 @@ def _token_reading(run: Run) -> TokenReading | None:
                 probe.update(logits, np.asarray(labels).astype(np.int64))
             read += logits.size
     return probe.compute()
+    yield from measure_positions(run, measured.get(LossForensics))

@@ -1,6 +1,7 @@
 """Sentences and checks that the loss rules share: what the manifest declares, and whether the declared form ran."""
 
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_mistakes import LossMistakes, Mistake
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.run.manifest import Manifest
 
@@ -89,3 +90,22 @@ def ambiguous_factor(finding: Finding, loss: LossForensics, text: str) -> Findin
         group="ambiguous",
         weight=8.0,
     )
+
+
+def mistaken(finding: Finding, loss: LossMistakes, mistake: Mistake) -> Finding:
+    """Support by an identity: a formula that is a mistake equals the recorded loss at every step."""
+    return finding.supported_by(
+        "loss-mistakes",
+        "relative_error",
+        mistake.error,
+        f"recorded = {mistake.factor:.6g} x {mistake.text}, at T = {mistake.temperature:g} on every one of "
+        f"{loss.steps} steps",
+        threshold=loss.tolerance,
+        grade=Grade.PROOF,
+        group="loss-identity",
+    )
+
+
+def named_elsewhere(mistakes: LossMistakes | None) -> bool:
+    """Whether a formula with a code of its own reproduces the recorded loss: what else fits it is a coincidence."""
+    return mistakes is not None and bool(mistakes.found)

@@ -29,10 +29,11 @@ Read more
 import numpy as np
 
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.probes.measurements import Gaps
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.alpha_inverted import weights_are
-from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES, as_declared, distils, excluded
+from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES, as_declared, distils, excluded, named_elsewhere
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
 
@@ -53,12 +54,14 @@ MOST_STEPS = 0.8
     title="One loss term drowns the other",
     stage=34,
     reads=(LossForensics, Manifest),
-    uses=(Gaps,),
+    uses=(Gaps, LossMistakes),
     masks=("KD402", "KD502", "KD505"),
 )
-def loss_weight_imbalance(loss: LossForensics, config: Manifest, held_out: Gaps | None) -> Finding:
+def loss_weight_imbalance(
+    loss: LossForensics, config: Manifest, held_out: Gaps | None, mistakes: LossMistakes | None
+) -> Finding:
     finding = Finding()
-    if not distils(config):
+    if not distils(config) or named_elsewhere(mistakes):
         return finding
     strength = strength_against_declared(loss, config)
     if strength is not None and not 1 / IMBALANCE < strength < IMBALANCE:

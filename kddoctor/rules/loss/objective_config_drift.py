@@ -13,7 +13,8 @@ What it looks like
 
 Told apart from
     KD201 (factor C), KD202 (factor T²), KD203 (no logarithm), KD204 (direction), KD205 (softmax twice), KD206 (axis),
-    KD207 (weights exchanged), KD208 (weights far off): those come first.
+    KD207 (weights exchanged), KD208 (weights far off), KD209 (other operands), KD210 (a vanishing weight), KD214,
+    KD306, KD801, KD803 and KD804: those come first.
 
 Fix
     - loss = kl(student / T, teacher)          # temperature on one side
@@ -29,8 +30,18 @@ Read more
 
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import LossForm
+from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES, as_declared, distils, excluded, reproduced, undecided
+from kddoctor.rules.loss.declared import (
+    PROBE,
+    STANDARD_LOSSES,
+    as_declared,
+    distils,
+    excluded,
+    named_elsewhere,
+    reproduced,
+    undecided,
+)
 from kddoctor.rules.loss.kl_direction_swapped import OPPOSITE
 from kddoctor.rules.loss.kl_input_not_log import NOT_LOGGED
 from kddoctor.rules.loss.loss_weight_imbalance import IMBALANCE, strength_against_declared
@@ -52,11 +63,14 @@ SAME_STRENGTH = 1.05
     title="The loop minimises another objective than the declared one",
     stage=35,
     reads=(LossForensics, Manifest),
+    uses=(LossMistakes,),
     masks=("KD208", "KD301", "KD402", "KD502", "KD102"),
 )
-def objective_config_drift(loss: LossForensics, config: Manifest) -> Finding:
+def objective_config_drift(loss: LossForensics, config: Manifest, mistakes: LossMistakes | None) -> Finding:
     finding = as_declared(Finding(), loss)
     if config.distillation.loss not in STANDARD_LOSSES or loss.term is None or not distils(config):
+        return finding
+    if named_elsewhere(mistakes):
         return finding
     difference = _difference(loss.term.form, config)
     if difference is not None:

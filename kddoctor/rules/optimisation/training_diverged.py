@@ -28,8 +28,10 @@ Read more
 
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_numerics import LossNumerics
 from kddoctor.probes.output_health import OutputHealth
 from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.loss.loss_numerics_unstable import loss_broke_first
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
@@ -47,7 +49,7 @@ DEAD_ROWS = 0.5
     title="Training diverged",
     stage=50,
     reads=(OutputHealth, Manifest),
-    uses=(LearningCurve, Observations, LossForensics),
+    uses=(LearningCurve, Observations, LossForensics, LossNumerics),
     masks=("KD402", "KD502", "KD208", "KD102"),
 )
 def training_diverged(
@@ -56,8 +58,11 @@ def training_diverged(
     curve: LearningCurve | None,
     seen: Observations | None,
     loss: LossForensics | None,
+    numerics: LossNumerics | None,
 ) -> Finding:
     finding = Finding()
+    # That everything is NaN in the end proves nothing where the loss broke first, at ordinary values: it follows.
+    proof = Grade.STATISTICAL if loss_broke_first(numerics) else Grade.PROOF
     if outputs.student_nonfinite_rows > DEAD_ROWS:
         finding = finding.supported_by(
             "output-health",
@@ -65,10 +70,10 @@ def training_diverged(
             outputs.student_nonfinite_rows,
             f"the student's output is not finite on {outputs.student_nonfinite_rows:.0%} of the rows",
             threshold=DEAD_ROWS,
-            grade=Grade.PROOF,
+            grade=proof,
         )
     if curve is not None:
-        finding = _by_curve(finding, curve)
+        finding = _by_curve(finding, curve, proof)
     steps = seen.nonfinite_steps if seen is not None else None
     count = len(steps) if isinstance(steps, list) else int(steps or 0)
     if count:
@@ -110,7 +115,7 @@ def training_diverged(
     )
 
 
-def _by_curve(finding: Finding, curve: LearningCurve) -> Finding:
+def _by_curve(finding: Finding, curve: LearningCurve, proof: Grade) -> Finding:
     if curve.nonfinite_late > LATE:
         return finding.supported_by(
             "learning-curve",
@@ -118,7 +123,7 @@ def _by_curve(finding: Finding, curve: LearningCurve) -> Finding:
             curve.nonfinite_late,
             f"{curve.nonfinite_late:.0%} of the last training losses are not finite",
             threshold=LATE,
-            grade=Grade.PROOF,
+            grade=proof,
             group="nonfinite",
         )
     if curve.explosion > EXPLODED:

@@ -26,10 +26,12 @@ Read more
 """
 
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import PROBE, distils
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
 
 #: Mean KL(teacher ‖ student) in nats above which a distillation term of zero is not an honest zero.
 VISIBLE_DIVERGENCE = 0.01
@@ -42,12 +44,23 @@ VISIBLE_DIVERGENCE = 0.01
     title="The distillation term never reaches the total loss",
     stage=25,
     reads=(LossForensics, Manifest),
+    uses=(LossMistakes, Observations),
     masks=("KD208", "KD301", "KD402", "KD502", "KD102"),
 )
-def kd_term_disconnected(loss: LossForensics, config: Manifest) -> Finding:
+def kd_term_disconnected(
+    loss: LossForensics, config: Manifest, mistakes: LossMistakes | None, seen: Observations | None
+) -> Finding:
     mix = loss.mix
     if mix is None or not distils(config):
         return Finding()
+    if _adds_nothing(mistakes, seen):
+        return Finding().against(
+            PROBE,
+            "kd_loss",
+            mistakes.largest if mistakes is not None else 0.0,
+            "a term was computed and added, and is zero by itself",
+            grade=Grade.PROOF,
+        )
     if mix.kd_weight != 0 or mix.schedule or mix.fit.weights.get("feature"):
         return Finding().against(
             PROBE,
@@ -86,3 +99,11 @@ def kd_term_disconnected(loss: LossForensics, config: Manifest) -> Finding:
         "The distillation term is not part of the loss that was minimised.",
         where="the training loop: the sum of the loss terms",
     ).prescribe("add the distillation term to the total", loss__weights="declared")
+
+
+def _adds_nothing(mistakes: LossMistakes | None, seen: Observations | None) -> bool:
+    """Whether the term is in the total and zero by itself: noise of a computation, or a zero that has a graph."""
+    if mistakes is None or mistakes.zero is None:
+        return False
+    term = seen.graph.kd_loss if seen is not None and seen.graph is not None else None
+    return mistakes.zero == "rounding" or bool(term is not None and term.in_total)

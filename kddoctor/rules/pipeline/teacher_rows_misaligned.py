@@ -29,6 +29,7 @@ Read more
 
 from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.probes.token_shift import TokenShift
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
@@ -51,11 +52,21 @@ RESTORED = 0.3
     title="The teacher's outputs are paired with the wrong rows",
     stage=13,
     reads=(TeacherViews,),
-    uses=(RowPairing,),
+    uses=(RowPairing, TokenShift),
     masks=("KD102", "KD208", "KD301", "KD402", "KD502"),
 )
-def teacher_rows_misaligned(teacher: TeacherViews, pairing: RowPairing | None) -> Finding:
+def teacher_rows_misaligned(teacher: TeacherViews, pairing: RowPairing | None, shift: TokenShift | None) -> Finding:
     finding = Finding()
+    if shift is not None and shift.moved and sum(shift.moved.values()) > STRAYS:
+        # The right sequences, one position off: KD803.
+        return finding.against(
+            "token-shift",
+            "moved",
+            sum(shift.moved.values()),
+            "the outputs are the teacher's own of the same sequence, some positions off",
+            threshold=STRAYS,
+            grade=Grade.PROOF,
+        )
     if pairing is not None:
         finding = _by_identity(finding, pairing)
         finding = _by_shift(finding, pairing)

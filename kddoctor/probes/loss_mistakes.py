@@ -1,0 +1,284 @@
+"""Which of the formulas that are known as mistakes reproduces every recorded distillation loss.
+
+An identity like those of ``loss_forensics``: one constant, the same on every step, up to numerical noise.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kddoctor.probes.loss_fit import fit_constants
+from kddoctor.probes.loss_sums import row_blocks
+from kddoctor.probes.mistaken_forms import (
+    PADS,
+    StepRows,
+    divergences,
+    jensen_shannon,
+    log_partition,
+    padded,
+    values_by_batch,
+    values_by_position,
+    values_by_row,
+)
+
+Array = NDArray[np.float64]
+
+#: (code, what it is, whether a parameter was searched for). {} stands for the parameter.
+FORMS: dict[str, tuple[str, str, bool]] = {
+    "teacher-entropy": ("KD209", "the cross-entropy of the teacher with itself", False),
+    "student-entropy": ("KD209", "the cross-entropy of the student with itself", False),
+    "labels": ("KD209", "the student's cross-entropy with the labels", False),
+    "labels-as-logits": ("KD209", "the divergence from a softmax of one-hot labels", False),
+    "both over the batch": ("KD206", "the divergence of softmaxes over the rows of the batch", False),
+    "targets over the batch": ("KD206", "the divergence with a softmax of the targets over the batch", False),
+    "answers over the batch": ("KD206", "the divergence with a softmax of the student over the batch", False),
+    "rows cut across classes": ("KD206", "the divergence of rows that were cut across classes", False),
+    "both over the batch, every position": ("KD206", "the divergence of softmaxes over the sequences", False),
+    "both over the positions": ("KD206", "the divergence of softmaxes over the positions", False),
+    "yes-without-no": ("KD214", "the divergence of the yes alone, without that of the no", False),
+    "yes-without-no, cross-entropy": ("KD214", "the cross-entropy of the yes alone, without that of the no", False),
+    "softmax over labels": ("KD214", "the divergence of softmaxes over labels that do not exclude one another", False),
+    "every position": ("KD801", "the mean over every position", False),
+    "every position, over those that count": ("KD801", "every position, over the number of those that count", False),
+    "those that count, over every position": ("KD801", "those that count, over the number of all positions", False),
+    "from position": ("KD801", "the mean over the positions from number {} on", True),
+    "up to position": ("KD801", "the mean over the positions before number {}", True),
+    "teacher one position ahead": ("KD803", "the divergence from the teacher's next position", False),
+    "teacher one position ahead, by its labels": ("KD803", "the divergence from the teacher's next position", False),
+    "teacher one position behind": ("KD803", "the divergence from the teacher's previous position", False),
+    "teacher one position behind, by its labels": (
+        "KD803",
+        "the divergence from the teacher's previous position",
+        False,
+    ),
+    "cropped": ("KD804", "the divergence over the first {} tokens alone", True),
+    "padded": ("KD804", "the divergence with {} further logits of zero on both sides", True),
+    "top-k renormalised": ("KD306", "the divergence from the teacher's {} likeliest classes, renormalised", True),
+    "top-k, tail ignored": ("KD306", "the divergence summed over the teacher's {} likeliest classes alone", True),
+    "top-k, tail ignored, clamped": (
+        "KD306",
+        "the divergence summed over the teacher's {} likeliest classes alone, clamped at 0",
+        True,
+    ),
+    "top-k scattered into zeros": ("KD306", "the divergence from the teacher's {} top logits among zeros", True),
+}
+#: Steps from which a constant is identified, and a constant and a parameter.
+MIN_STEPS, MIN_STEPS_SCANNED = 5, 6
+#: A worse fit than this many times the best one does not compete with it; below ROUNDING nothing is compared.
+DISTINGUISHABLE, ROUNDING = 20.0, 2e-6
+#: Weights of the teacher in a Jensen-Shannon mixture that are searched: up to ENDS from either end.
+ENDS = 0.0501
+#: Smallest of those weights, steps that a search looks at, and an error from which no finer search helps.
+SMALLEST, SEARCH_STEPS, HOPELESS = 1e-7, 5, 2.0
+#: Size of a divergence of equals in float32, relative to the entropies whose difference it is.
+ROUNDED = 3e-6
+#: A zero is told from a small term when the divergence that was meant is this many times larger.
+VISIBLE = 100.0
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """recorded = factor × formula at this temperature on every step, up to the relative error."""
+
+    code: str
+    name: str
+    text: str
+    error: float
+    factor: float
+    temperature: float
+    parameter: float | None = None
+
+
+@dataclass(frozen=True)
+class LossMistakes:
+    """What was found among the formulas that are mistakes.
+
+    searched: whether there was anything to explain. found: the simplest one first, one a code. zero: the recorded term
+    is 0 on every step, exactly or up to rounding, although the divergence that was declared is not. divergence:
+    the mean of the one that was meant, nats. labels_are_tops: the teacher's top class is the label on every row.
+    """
+
+    steps: int
+    tolerance: float
+    searched: bool
+    found: tuple[Mistake, ...]
+    zero: Literal["exact", "rounding"] | None
+    largest: float
+    divergence: float
+    labels_are_tops: bool
+
+    def of(self, code: str) -> Mistake | None:
+        """What was found of a code, None where another one explains the record."""
+        return next((m for m in self.found[:1] if m.code == code), None)
+
+
+def search_mistakes(
+    steps: Sequence[StepRows],
+    recorded: Array,
+    *,
+    temperatures: Sequence[float],
+    tolerance: float,
+    jsd_factors: Sequence[float] = (),
+) -> LossMistakes:
+    """Search them all. recorded: [steps] the distillation term. temperatures: the declared one first.
+
+    jsd_factors: what may multiply a Jensen-Shannon divergence, empty where none was meant.
+    """
+    first = temperatures[0]
+    meant = np.array([_mean_divergence(rows, first) for rows in steps])
+    zero = _zero(steps, recorded, meant, first)
+    tops = all(_tops(rows) for rows in steps)
+    found: list[Mistake] = []
+    largest = float(np.abs(recorded).max())
+    spread = float(np.ptp(recorded) / max(largest, 1e-12))
+    if zero is None and len(steps) >= MIN_STEPS and spread > DISTINGUISHABLE * tolerance:
+        if jsd_factors:
+            found += _vanishing(steps, recorded, first, jsd_factors, tolerance)
+        for t in temperatures:
+            found += _of_temperature(steps, recorded, t, tolerance) if not found else []
+    return LossMistakes(len(steps), tolerance, True, _sorted(found), zero, largest, float(meant.mean()), tops)
+
+
+def _sorted(found: Sequence[Mistake]) -> tuple[Mistake, ...]:
+    """The simplest of those that fit as well as the best."""
+    if not found:
+        return ()
+    limit = max(DISTINGUISHABLE * min(m.error for m in found), ROUNDING)
+    return tuple(sorted((m for m in found if m.error <= limit), key=_cost))
+
+
+def _cost(mistake: Mistake) -> int:
+    # Where the teacher's top class is the label on every row, labels are labels unless a temperature softened them.
+    if mistake.name == "labels" and mistake.temperature != 1:
+        return 2
+    return int(FORMS[mistake.name][2]) if mistake.name in FORMS else 0
+
+
+def _mean_divergence(rows: StepRows, t: float) -> float:
+    total = 0.0
+    for block in row_blocks(*rows.student.shape):
+        keep = rows.counts[block]
+        total += float(divergences(rows.teacher[block][keep] / t, rows.student[block][keep] / t).sum())
+    return total / max(1, int(rows.counts.sum()))
+
+
+def _zero(steps: Sequence[StepRows], recorded: Array, meant: Array, t: float) -> Literal["exact", "rounding"] | None:
+    largest = float(np.abs(recorded).max())
+    if float(meant.mean()) <= 0:
+        return None
+    if largest == 0:
+        return "exact"
+    # Entropies are at most log C, and the term may carry T².
+    scale = max(1.0, t * t) * float(np.log(max(2, steps[0].classes)))
+    small = largest <= ROUNDED * scale
+    return "rounding" if small and float(meant.mean()) * max(1.0, t * t) >= VISIBLE * largest else None
+
+
+def _tops(rows: StepRows) -> bool:
+    keep = rows.counts & (rows.labels >= 0)
+    return bool((rows.teacher[keep].argmax(axis=1) == rows.labels[keep]).all())
+
+
+def _of_temperature(steps: Sequence[StepRows], recorded: Array, t: float, tolerance: float) -> list[Mistake]:
+    tables: dict[str, list[Array]] = {}
+    for rows in steps:
+        by_name = dict(values_by_row(rows, t)) | {k: np.array([v]) for k, v in values_by_batch(rows, t)}
+        if rows.kind == "tokens":
+            by_name |= dict(values_by_position(rows, t))
+        for name, value in by_name.items():
+            tables.setdefault(name, []).append(value)
+    # A scanned form at the end of its range is the plain divergence: that one goes first.
+    plain = np.array([_mean_divergence(rows, t) for rows in steps])[None, :]
+    sound = float(fit_constants(recorded, plain, np.zeros_like(plain)).worst[0])
+    found = []
+    for name, column in tables.items():
+        if len(column) < len(steps) or len({len(v) for v in column}) > 1:
+            continue
+        code, text, scanned = FORMS[name]
+        if scanned and (len(steps) < MIN_STEPS_SCANNED or sound <= tolerance):
+            continue
+        values = np.stack(column, axis=1)
+        fits = fit_constants(recorded, values, np.zeros_like(values))
+        best = int(fits.worst.argmin())
+        error, factor, parameter = float(fits.worst[best]), float(fits.factors[best]), _parameter(name, best)
+        if name == "padded":
+            error, factor, parameter = _finer_padding(steps, recorded, t, float(parameter or 1), error, factor)
+        if error > tolerance or factor <= 0 or (scanned and error * DISTINGUISHABLE > sound):
+            continue
+        shown = text.format("" if parameter is None else f"{parameter:.6g}")
+        found.append(Mistake(code, name, shown, error, factor, t, parameter))
+    return found
+
+
+def _parameter(name: str, index: int) -> float | None:
+    if not FORMS[name][2]:
+        return None
+    if name == "padded":
+        return float(PADS[index])
+    return float(index + {"cropped": 2}.get(name, 1))
+
+
+def _finer_padding(
+    steps: Sequence[StepRows], recorded: Array, t: float, start: float, error: float, factor: float
+) -> tuple[float, float, float]:
+    """The number of padding logits between the points of the grid."""
+    sums = []
+    for rows in steps:
+        s, z = rows.student[rows.counts] / t, rows.teacher[rows.counts] / t
+        log_z_s, log_z_t = log_partition(s), log_partition(z)
+        sums.append((log_z_s, log_z_t, (np.exp(z - log_z_t) * (z - s)).sum(axis=1, keepdims=True)))
+
+    def errors(pads: Array) -> tuple[Array, Array]:
+        values = np.stack([padded(*three, pads) / max(1, len(three[0])) for three in sums], axis=1)
+        fits = fit_constants(recorded, values, np.zeros_like(values))
+        return fits.worst, fits.factors
+
+    best, width = start, 1.15
+    for _ in range(6):
+        pads = np.unique(np.maximum(1, np.round(np.geomspace(best / width, best * width, 15))))
+        worst, factors = errors(pads)
+        i = int(worst.argmin())
+        if worst[i] < error:
+            error, factor, best = float(worst[i]), float(factors[i]), float(pads[i])
+        width = max(1.0 + 2 / max(best, 2.0), width ** (1 / 3))
+    return error, factor, best
+
+
+def _vanishing(
+    steps: Sequence[StepRows], recorded: Array, t: float, factors: Sequence[float], tolerance: float
+) -> list[Mistake]:
+    """A Jensen-Shannon divergence whose weight lies at an end, times one of the given factors.
+
+    Near an end it is a small difference of large numbers, which leaves rounding errors of its own.
+    """
+    few = np.unique(np.linspace(0, len(steps) - 1, SEARCH_STEPS).round().astype(int))
+    noise = ROUNDED * float(np.log(max(2, steps[0].classes)))
+
+    def errors(betas: Array, chosen: NDArray[np.integer]) -> Array:
+        values = np.stack([jensen_shannon(steps[i], t, betas) for i in chosen], axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            each = np.abs(recorded[chosen] / factor - values) / (values + noise / tolerance)
+            return np.asarray(np.nan_to_num(each, nan=np.inf))
+
+    ends: tuple[Callable[[Array], Array], ...] = (lambda x: x, lambda x: 1 - x)
+    for factor in factors:
+        for side in ends:
+            low, high = np.log(SMALLEST), np.log(ENDS)
+            best = float("nan")
+            for _ in range(7):
+                grid = np.linspace(low, high, 13)
+                betas = side(np.exp(grid))
+                worst = errors(betas, few).max(axis=1)
+                i = int(worst.argmin())
+                best, step = float(betas[i]), float(high - low) / 12
+                if worst[i] > HOPELESS:
+                    break
+                low, high = max(np.log(SMALLEST), grid[i] - step), min(np.log(ENDS), grid[i] + step)
+            error = float(errors(np.array([best]), np.arange(len(steps))).max())
+            if error <= tolerance:
+                text = f"a Jensen-Shannon divergence with beta = {best:.4g}"
+                return [Mistake("KD210", "vanishing", text, error, factor, t, best)]
+    return []

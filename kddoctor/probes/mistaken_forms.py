@@ -1,0 +1,221 @@
+"""Values of loss formulas that somebody wrote by mistake, on one recorded step: what the loop would have returned.
+
+Each formula is one of a kind and lies outside of the grammar of ``loss_forms``, which stays small for that. Values are
+means over the rows that count unless a name says otherwise; a scanned parameter makes an array of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kddoctor.probes.loss_sums import BLOCK_ELEMENTS, row_blocks
+
+Array = NDArray[np.float64]
+Kind = Literal["classes", "yes-or-no", "labels", "tokens"]
+
+#: Classes beyond this many are not tried as a top-k.
+MOST_KEPT = 1024
+#: Padding tokens that are tried at first; finer values are searched between them.
+PADS = np.unique(np.concatenate([np.arange(1, 65), np.geomspace(64, 1e7, 120).round()])).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class StepRows:
+    """One step: student, teacher [n, C] logits and labels [n] of every row, counts [n] those that are not masked.
+
+    shape: of the rows before they were flattened, (B, L) of tokens and (B,) otherwise; with several labels a row (B, L)
+    rows of two classes each.
+    """
+
+    student: Array
+    teacher: Array
+    labels: NDArray[np.int64]
+    counts: NDArray[np.bool_]
+    shape: tuple[int, ...]
+    kind: Kind
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.student.shape[1])
+
+    @property
+    def small(self) -> bool:
+        """Whether all rows fit in memory several times."""
+        return self.student.size <= BLOCK_ELEMENTS
+
+
+def log_partition(z: Array, axis: int = 1) -> Array:
+    """log Σ exp(z), with the axis kept."""
+    top = z.max(axis=axis, keepdims=True)
+    return np.asarray(top + np.log(np.exp(z - top).sum(axis=axis, keepdims=True)))
+
+
+def divergences(teacher: Array, student: Array, axis: int = 1) -> Array:
+    """[n] Σ p (log p − log q) of softmaxes along the axis, summed over the last axis."""
+    log_p, log_q = teacher - log_partition(teacher, axis), student - log_partition(student, axis)
+    return np.asarray((np.exp(log_p) * (log_p - log_q)).sum(axis=-1))
+
+
+def values_by_row(rows: StepRows, t: float) -> dict[str, Array]:
+    """Formulas that are a mean over rows, each as an array of its parameter's values (one where there is none)."""
+    total: dict[str, Array] = {}
+    counted = int(rows.counts.sum())
+    for block in row_blocks(*rows.student.shape):
+        keep = rows.counts[block]
+        if not keep.any():
+            continue
+        s, z, y = rows.student[block][keep] / t, rows.teacher[block][keep] / t, rows.labels[block][keep]
+        for name, value in _of_block(s, z, y, t, rows.kind):
+            total[name] = total[name] + value if name in total else value
+    return {name: value / max(1, counted) for name, value in total.items()}
+
+
+def _of_block(s: Array, z: Array, y: NDArray[np.int64], t: float, kind: Kind) -> Iterator[tuple[str, Array]]:
+    log_z_s, log_z_t = log_partition(s), log_partition(z)
+    log_q, log_p = s - log_z_s, z - log_z_t
+    p, q = np.exp(log_p), np.exp(log_q)
+    yield "teacher-entropy", np.array([-(p * log_p).sum()])
+    yield "student-entropy", np.array([-(q * log_q).sum()])
+    good = y >= 0
+    if good.all():
+        at_label = log_q[np.arange(len(y)), y]
+        yield "labels", np.array([-at_label.sum()])
+        yield "labels-as-logits", np.array([_one_hot_softened(log_q, at_label, t)])
+    if kind in ("yes-or-no", "labels"):
+        yield "yes-without-no", np.array([(p[:, 1] * (log_p[:, 1] - log_q[:, 1])).sum()])
+        yield "yes-without-no, cross-entropy", np.array([-(p[:, 1] * log_q[:, 1]).sum()])
+    if kind == "tokens":
+        yield "cropped", _cropped(s, z)
+        shared = (p * (z - s)).sum(axis=1, keepdims=True)
+        yield "padded", padded(log_z_s, log_z_t, shared, PADS)
+    if kind in ("classes", "tokens"):
+        yield from _top(s, z, log_z_s, log_z_t)
+
+
+def _one_hot_softened(log_q: Array, at_label: Array, t: float) -> float:
+    """Σ KL(softmax(onehot / T) ‖ q)."""
+    classes = log_q.shape[1]
+    one = np.exp(1 / t)
+    high, low = one / (one + classes - 1), 1 / (one + classes - 1)
+    entropy = high * np.log(high) + (classes - 1) * low * np.log(low)
+    return float((entropy - high * at_label - low * (log_q.sum(axis=1) - at_label)).sum())
+
+
+def _cropped(s: Array, z: Array) -> Array:
+    """[C − 2] Σ KL over the first k classes alone, k from 2 to C − 1."""
+    top_s, top_z = s.max(axis=1, keepdims=True), z.max(axis=1, keepdims=True)
+    weight = np.exp(z - top_z)
+    mass, own = np.cumsum(weight, axis=1), np.cumsum(np.exp(s - top_s), axis=1)
+    shared = np.cumsum(weight * (z - s), axis=1) / np.maximum(mass, 1e-300)
+    floor = 1e-300
+    each = shared - np.log(np.maximum(mass, floor)) - top_z + np.log(np.maximum(own, floor)) + top_s
+    return np.asarray(each.sum(axis=0)[1:-1])
+
+
+def padded(log_z_s: Array, log_z_t: Array, shared: Array, pads: Array) -> Array:
+    """[pads] Σ KL where both sides got so many logits of zero beside their own.
+
+    log_z_s, log_z_t: [n, 1] log partition functions. shared: [n, 1] Σ p (z_t − z_s) / T. The padding's own terms cancel
+    but for the partition functions.
+    """
+    many = np.log(pads)[None, :]
+    z_t, z_s = np.logaddexp(log_z_t, many), np.logaddexp(log_z_s, many)
+    return np.asarray((np.exp(log_z_t - z_t) * shared - z_t + z_s).sum(axis=0))
+
+
+def _top(s: Array, z: Array, log_z_s: Array, log_z_t: Array) -> Iterator[tuple[str, Array]]:
+    """[K] what is left of the divergence after the teacher's k most probable classes, k from 1 to K."""
+    classes = s.shape[1]
+    most = min(classes - 1, MOST_KEPT)
+    if most < 1:
+        return
+    order = np.argsort(-z, axis=1, kind="stable")[:, :most]
+    kept, own = np.take_along_axis(z, order, 1), np.take_along_axis(s, order, 1)
+    top = kept[:, :1]
+    weight = np.exp(kept - top)
+    mass, shared = np.cumsum(weight, axis=1), np.cumsum(weight * (kept - own), axis=1)
+    log_mass = np.log(mass) + top
+    yield "top-k renormalised", (shared / mass - log_mass + log_z_s).sum(axis=0)
+    part = np.cumsum(np.exp(kept - log_z_t) * ((kept - log_z_t) - (own - log_z_s)), axis=1)
+    yield "top-k, tail ignored", part.sum(axis=0)
+    yield "top-k, tail ignored, clamped", np.maximum(part, 0).sum(axis=0)
+    left = classes - np.arange(1, most + 1)
+    full = np.logaddexp(log_mass, np.log(left)[None, :])
+    rest = s.sum(axis=1, keepdims=True) - np.cumsum(own, axis=1)
+    scattered = shared * np.exp(top - full) - rest * np.exp(-full) - full + log_z_s
+    yield "top-k scattered into zeros", scattered.sum(axis=0)
+
+
+def values_by_batch(rows: StepRows, t: float) -> Iterator[tuple[str, float]]:
+    """Formulas in which rows meet: a softmax over another axis. Sums over the rows, divided by their number."""
+    if not rows.small:
+        return
+    s, z = rows.student[rows.counts] / t, rows.teacher[rows.counts] / t
+    count = len(s)
+    if not count:
+        return
+    log_q, log_p = s - log_partition(s), z - log_partition(z)
+    log_p_batch, log_q_batch = z - log_partition(z, 0), s - log_partition(s, 0)
+    yield "both over the batch", float((np.exp(log_p_batch) * (log_p_batch - log_q_batch)).sum()) / count
+    yield "targets over the batch", float((np.exp(log_p_batch) * (log_p_batch - log_q)).sum()) / count
+    yield "answers over the batch", float((np.exp(log_p) * (log_p - log_q_batch)).sum()) / count
+    recut_t, recut_s = (np.ascontiguousarray(x.T).reshape(x.shape) for x in (z, s))
+    yield "rows cut across classes", float(divergences(recut_t, recut_s).sum()) / count
+    if rows.kind == "labels":
+        over_s, over_t = (x[:, 1].reshape(rows.shape) for x in (rows.student / t, rows.teacher / t))
+        yield "softmax over labels", float(divergences(over_t, over_s).mean())
+    if rows.kind == "tokens":
+        shape = (*rows.shape, rows.classes)
+        cube_s, cube_t = rows.student.reshape(shape) / t, rows.teacher.reshape(shape) / t
+        every = float(np.prod(rows.shape))
+        for axis, name in ((0, "both over the batch, every position"), (1, "both over the positions")):
+            # A softmax over the first axis of what was never flattened.
+            yield name, float(divergences(cube_t, cube_s, axis).sum()) / every
+
+
+def values_by_position(rows: StepRows, t: float) -> Iterator[tuple[str, Array]]:
+    """Means of the divergence over other positions than the ones that count, for tokens [B, L]."""
+    each = np.concatenate(
+        [divergences(rows.teacher[b] / t, rows.student[b] / t) for b in row_blocks(*rows.student.shape)]
+    )
+    each, counts = each.reshape(rows.shape), rows.counts.reshape(rows.shape)
+    valid, every = float(max(1, counts.sum())), float(counts.size)
+    yield "every position", np.array([each.sum() / every])
+    yield "every position, over those that count", np.array([each.sum() / valid])
+    yield "those that count, over every position", np.array([(each * counts).sum() / every])
+    by_place, number = (each * counts).sum(axis=0), counts.sum(axis=0)
+    after, left = (np.cumsum(x[::-1])[::-1][1:] for x in (by_place, number))
+    yield "from position", after / np.maximum(left, 1)
+    before, so_far = np.cumsum(by_place)[:-1], np.cumsum(number)[:-1]
+    yield "up to position", before / np.maximum(so_far, 1)
+    if rows.shape[1] > 1 and rows.small:
+        shape = (*rows.shape, rows.classes)
+        s, z = rows.student.reshape(shape) / t, rows.teacher.reshape(shape) / t
+        ahead, behind = divergences(z[:, 1:], s[:, :-1], -1), divergences(z[:, :-1], s[:, 1:], -1)
+        for name, shifted, keep in (
+            ("teacher one position ahead", ahead, counts[:, :-1]),
+            ("teacher one position ahead, by its labels", ahead, counts[:, 1:]),
+            ("teacher one position behind", behind, counts[:, 1:]),
+            ("teacher one position behind, by its labels", behind, counts[:, :-1]),
+        ):
+            yield name, np.array([(shifted * keep).sum() / max(1, keep.sum())])
+
+
+def jensen_shannon(rows: StepRows, t: float, betas: Array) -> Array:
+    """[betas] mean of beta KL(T ‖ M) + (1 − beta) KL(S ‖ M), M = beta T + (1 − beta) S; Agarwal et al. 2024."""
+    total = np.zeros(len(betas))
+    for block in row_blocks(*rows.student.shape):
+        keep = rows.counts[block]
+        s, z = rows.student[block][keep] / t, rows.teacher[block][keep] / t
+        if not len(s):
+            continue
+        log_q, log_p = s - log_partition(s), z - log_partition(z)
+        p, q = np.exp(log_p), np.exp(log_q)
+        for i, beta in enumerate(betas):
+            log_m = np.logaddexp(log_p + np.log(beta), log_q + np.log1p(-beta))
+            total[i] += float(beta * (p * (log_p - log_m)).sum() + (1 - beta) * (q * (log_q - log_m)).sum())
+    return total / max(1, int(rows.counts.sum()))

@@ -1,0 +1,118 @@
+"""The logged loss is right, and its gradient is a multiple that depends on how the work was split.
+
+What it checks
+    The norm of the gradient that the optimizer got against the norm that the recorded loss has, the norm of the
+    distillation term's own gradient against its closed form, and its share in the total's gradient against its share
+    in the total's value: whether one of these ratios is a constant other than 1.
+
+Why it hurts
+    With micro-batches that are summed the step is as many times too long; divided twice, it is that much too short.
+    Where only one term is concerned, its weight is another one than the log says.
+
+What it looks like
+    The same loss curve at the start and another outcome whenever accumulation steps, devices or shards change.
+
+Told apart from
+    KD501, whose learning rate is wrong by itself. KD208 and KD201, which show in the value of the loss. KD111, where a
+    gradient is zero. Clipping, which makes norms equal and never longer. Micro-batches averaged as they should be,
+    whose ratio varies. A loss scale, which is a power of two in the hundreds and taken out again.
+
+Fix
+    - for micro in batch: loss(micro).backward()
+    + for micro in batch: (loss(micro) * len(micro) / len(batch)).backward()
+    Let one place divide, loop or trainer; compare gradients for 1, 4 and 8 accumulation steps in a test.
+
+Treat automatically
+    Yes: the student is retrained on whole batches, by the gradient of the recorded loss.
+
+Read more
+    Hugging Face blog 2024, "Fixing gradient accumulation". PyTorch documentation of DistributedDataParallel.
+"""
+
+import math
+
+from kddoctor.probes.gradient_scale import GradientScale, Ratio
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+
+PROBE = "gradient-scale"
+#: A ratio this close to 1 is 1, and one that varies by no more than this is constant: norms in float32 leave 1e-5,
+#: what a recorder saw in half precision 1e-3.
+SAME, CONSTANT = 0.01, 0.005
+#: Norms must vary by this much for a constant ratio to say more than that norms are alike.
+VARIED = 0.05
+#: Powers of two from here on are loss scales.
+LOSS_SCALE = 128.0
+#: Smallest factor on a whole gradient that costs something: learning rates are no better known than this.
+SMALL = 1.5
+
+
+@rule(
+    "KD212",
+    name="gradient-scale-by-parallelism",
+    family="loss",
+    title="The gradient is a multiple of the recorded loss's gradient",
+    stage=35,
+    reads=(GradientScale, Manifest),
+    masks=("KD208", "KD402", "KD502"),
+)
+def gradient_scale_by_parallelism(scale: GradientScale, config: Manifest) -> Finding:
+    finding = Finding()
+    for found, measure, of, whole in (
+        (scale.parameters, "parameters", "the gradient that the optimizer got is", True),
+        (scale.term, "term", "the distillation term's gradient is", False),
+        (scale.weight, "weight", "the distillation term's share in the total's gradient is", False),
+    ):
+        finding = _weighed(finding, found, measure, of, whole)
+    concerned = [e.value for e in finding.supporting if e.value is not None]
+    times = concerned[0] if concerned else 1.0
+    words = f"{times:.4g} times as long as" if times > 1 else f"{1 / max(times, 1e-9):.4g} times shorter than"
+    # Adam divides by the gradient's own size: a factor on all of it changes next to nothing.
+    harmless = (config.training.optimizer or "").lower().startswith("adam") and all(
+        e.measure == "parameters" for e in finding.supporting
+    )
+    if finding.supporting:
+        agreeing = tuple(e for e in finding.evidence if e.supports)
+        finding = Finding(evidence=agreeing)
+    return finding.saying(
+        f"The gradient is {words} the recorded loss says.",
+        where="the training loop: division of the loss among micro-batches or devices",
+        severity="warning" if harmless else "error",
+    ).prescribe("divide once, by the number of rows of the whole batch", loss__gradient="as recorded")
+
+
+def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str, whole: bool) -> Finding:
+    if found is None or found.value <= 0:
+        return finding
+    size = max(found.value, 1 / found.value)
+    if size < 1 + SAME:
+        if found.spread > SAME:
+            return finding
+        return finding.against(
+            PROBE,
+            measure,
+            found.value,
+            f"{of} what the recorded loss says, on {found.steps} steps",
+            threshold=1.0,
+            grade=Grade.PROOF,
+            group=measure,
+        )
+    if found.spread > CONSTANT or found.varied < VARIED or (whole and size < SMALL) or _loss_scale(found.value):
+        return finding
+    return finding.supported_by(
+        PROBE,
+        measure,
+        found.value,
+        f"{of} {found.value:.4g} times what the recorded loss says, on each of {found.steps} steps",
+        threshold=1.0,
+        grade=Grade.PROOF,
+        group=measure,
+    )
+
+
+def _loss_scale(value: float) -> bool:
+    """Whether a factor is a power of two in the hundreds, up to rounding."""
+    size = max(value, 1 / value)
+    power = 2.0 ** round(math.log2(size))
+    return size >= LOSS_SCALE and abs(size / power - 1) < SAME

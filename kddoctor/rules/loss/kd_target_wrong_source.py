@@ -1,0 +1,124 @@
+"""The distillation term compares something else than the teacher with the student.
+
+What it checks
+    Whether the recorded distillation loss is zero, up to rounding, although teacher and student differ; or is the
+    cross-entropy with the labels, or the entropy of one model alone.
+
+Why it hurts
+    The teacher is never asked. The run is ordinary training that looks like distillation in the log.
+
+What it looks like
+    A distillation loss of 1e-8, or one that equals the hard-label loss digit by digit.
+
+Told apart from
+    KD407, where teacher and student really agree: here their recomputed divergence is large. KD110, where the term is
+    not part of the total. KD111, where a term that is right carries no gradient. KD214, where a softmax over a single
+    number makes the term exactly zero. Teachers whose top class is used on purpose: where that class is the label on
+    every row, the two cannot be told apart from one record.
+
+Fix
+    - kd = kl(log_softmax(teacher_logits / T), softmax(teacher_logits / T))
+    + kd = kl(log_softmax(student_logits / T), softmax(teacher_logits / T))
+    Test the loop with a constant teacher: the student has to collapse to it.
+
+Treat automatically
+    Yes: the student is retrained with the declared loss between teacher and student.
+
+Read more
+    Hinton et al. 2015, arXiv:1503.02531, section 2.
+"""
+
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_mistakes import LossMistakes
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.loss.declared import as_declared, distils, excluded, mistaken
+from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
+
+#: Divergence, in nats, from which two models are not the same (catalogue).
+VISIBLE_DIVERGENCE = 1e-3
+
+
+@rule(
+    "KD209",
+    name="kd-target-wrong-source",
+    family="loss",
+    title="The distillation term does not compare teacher and student",
+    stage=26,
+    reads=(LossMistakes, LossForensics, Manifest),
+    uses=(Observations,),
+    masks=("KD102", "KD208", "KD301", "KD402", "KD502", "KD110"),
+)
+def kd_target_wrong_source(
+    mistakes: LossMistakes, loss: LossForensics, config: Manifest, seen: Observations | None
+) -> Finding:
+    finding = as_declared(Finding(), loss)
+    if not distils(config):
+        return finding
+    if mistakes.zero is not None:
+        return _of_zero(finding, mistakes, config, seen)
+    found = mistakes.of("KD209")
+    if found is None:
+        return finding if mistakes.found else excluded(finding, loss)
+    finding = mistaken(finding, mistakes, found)
+    if found.name == "labels" and mistakes.labels_are_tops:
+        finding = finding.against(
+            "loss-mistakes",
+            "labels_are_tops",
+            1.0,
+            "on every recorded row the label is the teacher's top class, which may have been meant",
+            grade=Grade.STATISTICAL,
+            weight=4.0,
+        )
+    return _said(finding, f"The distillation loss is {found.text}: the other model is not in it.")
+
+
+def _of_zero(finding: Finding, mistakes: LossMistakes, config: Manifest, seen: Observations | None) -> Finding:
+    if mistakes.divergence < VISIBLE_DIVERGENCE:
+        return finding.against(
+            "loss-mistakes",
+            "divergence",
+            mistakes.divergence,
+            "teacher and student hardly differ, so that a zero may be honest",
+            threshold=VISIBLE_DIVERGENCE,
+            origin="convention",
+            weight=10.0,
+        )
+    term = seen.graph.kd_loss if seen is not None and seen.graph is not None else None
+    from_student = term is not None and term.student > 0
+    if mistakes.zero == "exact" and not from_student:
+        # A constant 0 is what a term that was never computed is logged as.
+        return finding
+    if mistakes.zero == "exact" and config.distillation.loss == "jsd":
+        return finding
+    finding = finding.supported_by(
+        "loss-mistakes",
+        "largest",
+        mistakes.largest,
+        f"the recorded term is at most {mistakes.largest:.2g} on {mistakes.steps} steps, where the declared divergence "
+        f"is {mistakes.divergence:.2g} nats: something is compared with itself",
+        threshold=VISIBLE_DIVERGENCE,
+        grade=Grade.PROOF,
+        group="loss-identity",
+    )
+    if mistakes.zero == "exact" and config.task in ("binary", "ranking", "multilabel"):
+        finding = finding.against(
+            "loss-mistakes",
+            "largest",
+            0.0,
+            "it is exactly 0, as a softmax over a single number is; equals leave rounding errors",
+            weight=12.0,
+            group="exact",
+        )
+    if from_student:
+        return _said(finding, "The student is compared with itself: the distillation loss is zero at every step.")
+    if term is not None:
+        return _said(finding, "The teacher is compared with itself: the distillation loss is zero at every step.")
+    return _said(finding, "One model is compared with itself: the distillation loss is zero at every step.")
+
+
+def _said(finding: Finding, summary: str) -> Finding:
+    return finding.saying(summary, where="the training loop: arguments of the distillation loss").prescribe(
+        "the student's logits on one side of the loss, the teacher's on the other", loss__form="declared"
+    )
