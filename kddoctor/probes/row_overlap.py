@@ -103,9 +103,7 @@ def projected(inputs: NDArray[np.generic]) -> NDArray[np.float64]:
     return numbers @ (rng.normal(size=(rows.shape[1], PROJECTED)) / np.sqrt(PROJECTED))
 
 
-def nearest(
-    rows: NDArray[np.float64], among: NDArray[np.float64], *, but_itself: bool = False
-) -> NDArray[np.float64]:
+def nearest(rows: NDArray[np.float64], among: NDArray[np.float64], *, but_itself: bool = False) -> NDArray[np.float64]:
     """[n] Euclidean distance from each row to the nearest of the others, [m, d]."""
     sizes = (among**2).sum(axis=1)
     found = np.empty(len(rows))

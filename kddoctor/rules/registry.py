@@ -31,32 +31,13 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
         ("steps",),
         "call run.step(loss=…, student_logits=…, teacher_logits=…, labels=…) in the loop (steps.safetensors)",
     ),
-    "LossMistakes": (
-        ("steps",),
-        "call run.step(loss=…, kd_loss=…, student_logits=…, teacher_logits=…, labels=…) in the loop",
-    ),
-    "TokenShift": (
-        ("steps of a task of tokens",),
-        "call run.step(…) with student_logits and teacher_logits [B, L, V] and labels [B, L] in the loop",
-    ),
-    "LossNumerics": (
-        ("steps.kd_loss",),
-        "call run.step(loss=…, kd_loss=…, student_logits=…, teacher_logits=…, labels=…) in the loop",
-    ),
-    "GradientScale": (
-        ("steps.expected_grad_norm", "steps.grad_norm"),
-        "pass optimizer=… to kddoctor.record, and the loss with its graph to run.step, before backward()",
-    ),
     "TeacherViews": (("predictions",), "record the teacher's logits in predictions/<split>.safetensors"),
     "TargetSoftness": (
         ("predictions", "distillation.temperature"),
         "declare distillation.temperature in kd_run.yaml, with the teacher's logits in predictions/train.safetensors",
     ),
     "Gaps": (("predictions",), "record teacher and student logits of one split"),
-    "TrainGaps": (
-        ("predictions/train",),
-        "pass train_data=… to kddoctor.record (predictions/train.safetensors)",
-    ),
+    "TrainGaps": (("predictions/train",), "pass train_data=… to kddoctor.record (predictions/train.safetensors)"),
     "TeacherPasses": (
         ("steps.teacher_logits_check", "observations.teacher_training"),
         "let kddoctor.record run the teacher twice (teacher_logits_check in steps.safetensors)",
@@ -73,66 +54,8 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
     "TermGradients": (
         ("steps.kd_grad_weight",),
         "call run.step(loss=…, kd_loss=…, ce_loss=…) before loss.backward(), so that gradients can be looked at",
-    "TrainedLengths": (
-        ("predictions/train", "predictions/val"),
-        "record both splits of a task of tokens: pass train_data=… and val_data=… to kddoctor.record",
     ),
-    "TargetsAgainstOwn": (
-        ("steps.teacher_logits_check", "observations.inputs"),
-        "let kddoctor.record run the teacher twice (teacher_logits_check in steps.safetensors) and watch both models",
-    ),
-    "PastItsBest": (
-        ("metrics",),
-        "call run.log(split='val', student_accuracy=…) at least eight times over the run (metrics.jsonl)",
-    ),
-    "RowEnds": (
-        ("observations.sequences.eos_token_id", "predictions/train"),
-        "write sequences: {eos_token_id: …, teacher_eos_token_id: …} to observations.json of a run of tokens",
-    ),
-    "OwnSamples": (
-        ("observations.sequences.teacher_nll_of_student_samples",),
-        "let the student and the teacher continue the same prompts, and write the teacher's loss by position to "
-        "observations.json: sequences: {teacher_nll_of_student_samples: […], teacher_nll_of_teacher_samples: […]}",
-    ),
-    "SampledTexts": (
-        ("metrics.completion_length", "metrics.student_entropy", "metrics.teacher_topk_mass"),
-        "log completion_length, student_entropy and teacher_topk_mass of what the student writes (metrics.jsonl)",
-    ),
-    "TraceLengths": (
-        ("observations.sequences.long_traces", "observations.sequences.short_traces"),
-        "train the student on short traces of the same problems as well, and write sequences: {long_traces: {metric, "
-        "length, rows}, short_traces: {metric, length, rows}} to observations.json",
-    ),
-    "TrainingWindows": (
-        ("observations.training_windows",),
-        "write training_windows: {teacher: [from, to], student: [from, to]} to observations.json",
-    "NonTargetStructure": (
-        ("predictions", "num_classes"),
-        "record the teacher's logits and labels of three classes or more (predictions/train.safetensors)",
-    ),
-    "TeacherErrorsBySplit": (("predictions",), "record the teacher's logits and labels of one split"),
-    "LogitScale": (("predictions",), "record teacher and student logits of one split"),
-    "EnsembleMeans": (
-        ("steps.teacher_member_logits",),
-        "where the teacher is several models, add their logits as teacher_member_logits [K, M, B, C] to "
-        "steps.safetensors",
-    ),
-    "ScoreLink": (
-        ("steps.teacher_logits_check",),
-        "let kddoctor.record run the teacher twice (teacher_logits_check in steps.safetensors)",
-    ),
-    "PopularityLean": (
-        ("predictions.item_ids", "predictions/train"),
-        "record item_ids in predictions/train.safetensors and predictions/val.safetensors",
-    ),
-    "PositivesKept": (
-        ("predictions/train", "predictions/val"),
-        "record yes-or-no labels and the teacher's scores of the training rows and of held-out ones",
-    ),
-    "LearningCurve": (
-        ("metrics",),
-        "call run.log(split='val', student_accuracy=…) once an epoch (metrics.jsonl)",
-    ),
+    "LearningCurve": (("metrics",), "call run.log(split='val', student_accuracy=…) once an epoch (metrics.jsonl)"),
     "SplitOverlap": (
         ("fingerprints/train", "fingerprints/val"),
         "pass train_data=… and val_data=… to kddoctor.record (fingerprints), with save_inputs=True for near copies",
@@ -152,9 +75,60 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
         "close the recorder after training, and call run.log(split='val', student_accuracy=…) once an epoch",
     ),
     "ThresholdShifts": (("predictions",), "record teacher and student logits of a yes-or-no task"),
-    "TargetOutcome": (
-        ("targets",),
-        "declare targets.retention or targets.latency_ms in kd_run.yaml",
+    "TargetOutcome": (("targets",), "declare targets.retention or targets.latency_ms in kd_run.yaml"),
+    "TrainedLengths": (
+        ("predictions/train", "predictions/val"),
+        "record both splits of a task of tokens: pass train_data=… and val_data=… to kddoctor.record",
+    ),
+    "TargetsAgainstOwn": (
+        ("steps.teacher_logits_check", "observations.inputs"),
+        "let kddoctor.record run the teacher twice (teacher_logits_check in steps.safetensors) and watch both models",
+    ),
+    "PastItsBest": (
+        ("metrics",),
+        "call run.log(split='val', student_accuracy=…) at least eight times over the run (metrics.jsonl)",
+    ),
+    "RowEnds": (
+        ("observations.sequences.eos_token_id", "predictions/train"),
+        "write sequences: {eos_token_id: …, teacher_eos_token_id: …} to observations.json of a run of tokens",
+    ),
+    "OwnSamples": (
+        ("observations.sequences.teacher_nll_of_student_samples",),
+        "let the student and the teacher continue the same prompts, and write the teacher's loss by position to observations.json: sequences: {teacher_nll_of_student_samples: […], teacher_nll_of_teacher_samples: […]}",
+    ),
+    "SampledTexts": (
+        ("metrics.completion_length", "metrics.student_entropy", "metrics.teacher_topk_mass"),
+        "log completion_length, student_entropy and teacher_topk_mass of what the student writes (metrics.jsonl)",
+    ),
+    "TraceLengths": (
+        ("observations.sequences.long_traces", "observations.sequences.short_traces"),
+        "train the student on short traces of the same problems as well, and write sequences: {long_traces: {metric, length, rows}, short_traces: {metric, length, rows}} to observations.json",
+    ),
+    "TrainingWindows": (
+        ("observations.training_windows",),
+        "write training_windows: {teacher: [from, to], student: [from, to]} to observations.json",
+    ),
+    "NonTargetStructure": (
+        ("predictions", "num_classes"),
+        "record the teacher's logits and labels of three classes or more (predictions/train.safetensors)",
+    ),
+    "TeacherErrorsBySplit": (("predictions",), "record the teacher's logits and labels of one split"),
+    "LogitScale": (("predictions",), "record teacher and student logits of one split"),
+    "EnsembleMeans": (
+        ("steps.teacher_member_logits",),
+        "where the teacher is several models, add their logits as teacher_member_logits [K, M, B, C] to steps.safetensors",
+    ),
+    "ScoreLink": (
+        ("steps.teacher_logits_check",),
+        "let kddoctor.record run the teacher twice (teacher_logits_check in steps.safetensors)",
+    ),
+    "PopularityLean": (
+        ("predictions.item_ids", "predictions/train"),
+        "record item_ids in predictions/train.safetensors and predictions/val.safetensors",
+    ),
+    "PositivesKept": (
+        ("predictions/train", "predictions/val"),
+        "record yes-or-no labels and the teacher's scores of the training rows and of held-out ones",
     ),
     "StudentPath": (
         ("steps",),
@@ -165,12 +139,25 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
         "pass train_data=… to kddoctor.record, and declare loss, temperature and alpha in kd_run.yaml",
     ),
     "RateSigns": (("metrics",), "call run.step(loss=…) in the loop, with the optimizer given to kddoctor.record"),
-    "FeatureTerm": (
-        ("steps.feature_loss",),
-        "call run.step(loss=…, kd_loss=…, ce_loss=…, feature_loss=…) in the loop",
-    ),
+    "FeatureTerm": (("steps.feature_loss",), "call run.step(loss=…, kd_loss=…, ce_loss=…, feature_loss=…) in the loop"),
     "LayerRanks": (("features",), "record layers of both models with kddoctor.record(…, layers=[…])"),
     "LogitSimilarity": (("features",), "record layers of both models with kddoctor.record(…, layers=[…])"),
+    "LossMistakes": (
+        ("steps",),
+        "call run.step(loss=…, kd_loss=…, student_logits=…, teacher_logits=…, labels=…) in the loop",
+    ),
+    "TokenShift": (
+        ("steps of a task of tokens",),
+        "call run.step(…) with student_logits and teacher_logits [B, L, V] and labels [B, L] in the loop",
+    ),
+    "LossNumerics": (
+        ("steps.kd_loss",),
+        "call run.step(loss=…, kd_loss=…, student_logits=…, teacher_logits=…, labels=…) in the loop",
+    ),
+    "GradientScale": (
+        ("steps.expected_grad_norm", "steps.grad_norm"),
+        "pass optimizer=… to kddoctor.record, and the loss with its graph to run.step, before backward()",
+    ),
 }
 
 

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from kddoctor.engine.measuring.splits import Measured, held_out_split
+from kddoctor.engine.measuring.token_positions import measure_positions
 from kddoctor.engine.reading import class_rows, finite_rows
 from kddoctor.probes.chunks import IGNORED_LABEL
+from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.past_its_best import past_its_best
 from kddoctor.probes.row_ends import RowEnds, RowEndsProbe
 from kddoctor.probes.row_lengths import RowLengths, RowLengthsProbe, TrainedLengths
@@ -23,9 +25,6 @@ from kddoctor.probes.user_facts import (
     training_windows_of,
     whole_of,
 )
-from kddoctor.engine.measuring.splits import Measured
-from kddoctor.engine.measuring.token_positions import measure_positions
-from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.run.directory import Run
 from kddoctor.run.steps import Steps
 
@@ -45,6 +44,7 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
         yield peak
     if run.manifest.task == "tokens":
         yield from _of_tokens(run)
+    yield from measure_positions(run, measured.get(LossForensics))
     texts = sampled_texts(run.metrics)
     if texts is not None:
         yield texts
@@ -165,4 +165,3 @@ def _token_reading(run: Run) -> TokenReading | None:
                 probe.update(logits, np.asarray(labels).astype(np.int64))
             read += logits.size
     return probe.compute()
-    yield from measure_positions(run, measured.get(LossForensics))

@@ -9,6 +9,7 @@ import numpy as np
 from kddoctor.engine.measuring.splits import Measured, held_out_split
 from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, finite_baseline, finite_rows
 from kddoctor.probes.ensemble import EnsembleMeans, ensemble_means
+from kddoctor.probes.gradient_ratio import gradient_ratio
 from kddoctor.probes.logit_scale import LogitScale, LogitScaleProbe
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.non_target_structure import (
@@ -18,8 +19,7 @@ from kddoctor.probes.non_target_structure import (
     NonTargetStructureProbe,
 )
 from kddoctor.probes.teacher_errors import TeacherErrors, TeacherErrorsBySplit, TeacherErrorsProbe
-from kddoctor.probes.term_gradients import TermGradients, term_gradients
-from kddoctor.probes.truncated_teacher import MIN_STEPS_TOTAL_ONLY, Truncation, TruncatedTeacherProbe
+from kddoctor.probes.truncated_teacher import MIN_STEPS_TOTAL_ONLY, TruncatedTeacherProbe, Truncation
 from kddoctor.run.directory import Run
 
 #: Elements of recorded logits that are searched for a shortened teacher; longer samples are thinned evenly.
@@ -43,7 +43,7 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
         yield truncation
     loss = measured.get(LossForensics)
     if run.steps is not None and isinstance(loss, LossForensics):
-        gradients = term_gradients(run.steps.kd_grad_norm, run.steps.ce_grad_norm, run.steps.weighted_terms, loss)
+        gradients = gradient_ratio(run.steps.kd_grad_norm, run.steps.ce_grad_norm, run.steps.weighted_terms, loss)
         if gradients is not None:
             yield gradients
     ensemble = _ensemble(run)

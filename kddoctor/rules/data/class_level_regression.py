@@ -175,7 +175,9 @@ def _against_the_twin(finding: Finding, held_out: ClassRecall, behind: Flags) ->
     assert held_out.baseline_only is not None
     lost, gained = int(held_out.baseline_only[behind].sum()), int(held_out.student_only[behind].sum())
     n = int(held_out.rows[behind].sum())
-    text = f"of {n} rows of these classes, the labels alone teach {lost} that the student misses, and miss {gained} others"
+    text = (
+        f"of {n} rows of these classes, the labels alone teach {lost} that the student misses, and miss {gained} others"
+    )
     if (lost - gained) / n > POINTS and binom.sf(lost - 1, lost + gained, 0.5) < CHANCE:
         return finding.supported_by(
             PROBE, "lost_to_twin", (lost - gained) / n, text, threshold=POINTS, origin="taxonomy", weight=5.0

@@ -119,7 +119,13 @@ def _of_rows(finding: Finding, difference: SplitDifference) -> Finding:
         )
     if seen.auc + SURE * seen.standard_error < DIFFERENT and max(found.auc for found in difference.all) < DIFFERENT:
         return finding.against(
-            PROBE, "auc", seen.auc, text, threshold=DIFFERENT, origin="taxonomy", weight=3.0 if seen.auc < ALIKE else 1.0
+            PROBE,
+            "auc",
+            seen.auc,
+            text,
+            threshold=DIFFERENT,
+            origin="taxonomy",
+            weight=3.0 if seen.auc < ALIKE else 1.0,
         )
     return finding
 

@@ -143,7 +143,9 @@ def _of_the_twin(finding: Finding, held_out: Gaps) -> Finding:
     if twin is None:
         return finding
     gained = gaps.student_accuracy - twin
-    text = f"the labels alone made a student that is right on {twin:.1%}, the teacher one of {gaps.student_accuracy:.1%}"
+    text = (
+        f"the labels alone made a student that is right on {twin:.1%}, the teacher one of {gaps.student_accuracy:.1%}"
+    )
     if gained > noise_of_difference(standard_error(twin, gaps.n)):
         return finding.supported_by(PROBE, "gained", gained, f"distilling works: {text}", weight=1.0)
     return finding.against(PROBE, "gained", gained, f"distilling did not help: {text}", weight=3.0)

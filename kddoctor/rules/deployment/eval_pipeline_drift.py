@@ -56,7 +56,8 @@ def eval_pipeline_drift(
     student: EvaluatedStudent, seen: Observations, held_out: Gaps | None, train: TrainGaps | None
 ) -> Finding | NotExamined:
     finding = Finding().saying(
-        "The student is evaluated through another pipeline than it was trained with.", where="inputs or mode after training"
+        "The student is evaluated through another pipeline than it was trained with.",
+        where="inputs or mode after training",
     )
     finding = finding.prescribe("evaluate through the pipeline of the training", automatic=False, safety="manual")
     finding = _of_inputs(finding, seen, held_out, train)
@@ -87,7 +88,9 @@ def eval_pipeline_drift(
         )
     on_grid = grid(student)
     if on_grid is not None or is_quantised(student):
-        finding = finding.against(PROBE, "grid", None, "weights or outputs have few values: a quantisation", weight=10.0)
+        finding = finding.against(
+            PROBE, "grid", None, "weights or outputs have few values: a quantisation", weight=10.0
+        )
     return finding
 
 

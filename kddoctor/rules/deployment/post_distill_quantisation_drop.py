@@ -44,9 +44,7 @@ def post_distill_quantisation_drop(student: EvaluatedStudent) -> Finding | NotEx
     found = grid(student)
     quantised = is_quantised(student)
     finding = Finding().saying("The student was sound until it was quantised.", where="the export of the student")
-    finding = finding.prescribe(
-        "a scale for each channel, and ranges from many rows", automatic=False, safety="manual"
-    )
+    finding = finding.prescribe("a scale for each channel, and ranges from many rows", automatic=False, safety="manual")
     if not quantised and found is None:
         if student.weights is None and not student.outputs:
             return NotExamined(*RECORD["EvaluatedStudent"])

@@ -30,9 +30,9 @@ Read more
 from kddoctor.probes.measurements import Gaps, TeacherViews
 from kddoctor.probes.non_target_structure import NonTargetStructure
 from kddoctor.rules.finding import Finding
+from kddoctor.rules.harm import harm_of
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
-from kddoctor.rules.harm import harm_of
 from kddoctor.run.manifest import Manifest
 
 PROBE = "non-target-structure"

@@ -27,10 +27,10 @@ Read more
     Hinton et al. 2015, arXiv:1503.02531, section 2.1.
 """
 
+from kddoctor.probes.gradient_ratio import GradientRatio
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TargetSoftness
 from kddoctor.probes.proportions import noise_of_difference, standard_error
-from kddoctor.probes.term_gradients import TermGradients
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import RECORD, rule
@@ -54,13 +54,13 @@ MOST_STEPS = 0.8
     title="The temperature leaves the distillation term without a gradient",
     stage=33,
     reads=(TargetSoftness, Manifest),
-    uses=(TermGradients, LossForensics, Gaps),
+    uses=(GradientRatio, LossForensics, Gaps),
     masks=("KD208", "KD402", "KD502"),
 )
 def temperature_too_high(
     softness: TargetSoftness,
     config: Manifest,
-    gradients: TermGradients | None,
+    gradients: GradientRatio | None,
     loss: LossForensics | None,
     held_out: Gaps | None,
 ) -> Finding | NotExamined:

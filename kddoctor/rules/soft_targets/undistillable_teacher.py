@@ -31,9 +31,9 @@ Read more
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.non_target_structure import NonTargetStructure
 from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.harm import harm_of
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
-from kddoctor.rules.harm import harm_of
 from kddoctor.rules.soft_targets.label_smoothed_teacher import EQUAL_NATS
 from kddoctor.run.manifest import Manifest
 
