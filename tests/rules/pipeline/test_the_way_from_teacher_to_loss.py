@@ -1,0 +1,211 @@
+"""A teacher that learns, that is the student, that sees other inputs; a term and a projector that do nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kddoctor.probes.row_pairing import pair_outputs
+from kddoctor.probes.sameness import Sameness, sameness_of
+from kddoctor.probes.targets_in_loop import TargetsInLoopProbe
+from kddoctor.probes.term_gradients import TermGradients, term_gradients_of
+from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.pipeline.projector_not_trained import projector_not_trained
+from kddoctor.rules.pipeline.student_branch_detached import student_branch_detached
+from kddoctor.rules.pipeline.teacher_equals_student import teacher_equals_student
+from kddoctor.rules.pipeline.teacher_inputs import inputs_alike
+from kddoctor.rules.pipeline.teacher_not_frozen import teacher_not_frozen
+from kddoctor.run.manifest import Manifest, manifest_from
+from kddoctor.run.observations import Observations, observations_from
+from tests import builders as b
+from tests.rules.judging import diagnosed, strongest
+
+PLAIN = {"task": "multiclass", "num_classes": 10, "distillation": {"loss": "kl", "temperature": 4.0, "alpha": 0.9}}
+
+
+def seen(**facts: object) -> Observations:
+    return observations_from(facts)
+
+
+def declared() -> Manifest:
+    return manifest_from(PLAIN)
+
+
+# KD104 ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_teacher_that_moved_and_had_gradients_is_proven_to_have_learned() -> None:
+    assert strongest(teacher_not_frozen(seen(teacher_drift=0.2, teacher_requires_grad=True))) is Grade.PROOF
+
+
+def test_a_teacher_at_rest_rules_it_out_even_where_gradients_were_computed() -> None:
+    found = teacher_not_frozen(seen(teacher_drift=0.0, teacher_requires_grad=True))
+    assert isinstance(found, Finding)
+    assert not found.supporting
+    assert found.severity == "note"
+
+
+def test_statistics_of_a_teacher_in_training_mode_are_no_learning() -> None:
+    found = teacher_not_frozen(seen(teacher_drift=0.3, teacher_requires_grad=False, teacher_training=True))
+    assert isinstance(found, Finding)
+    assert not found.supporting
+
+
+def test_without_a_look_at_the_teacher_nothing_is_said() -> None:
+    assert isinstance(teacher_not_frozen(seen()), NotExamined)
+
+
+def test_a_teacher_that_learned_is_the_first_cause(tmp_path) -> None:
+    found = diagnosed(tmp_path, observations={"teacher_drift": 0.2, "teacher_requires_grad": True})
+    assert (found.verdict, found.cause_codes) == ("sick", ["KD104"])
+
+
+# KD109 ----------------------------------------------------------------------------------------------------------------
+
+
+def test_equal_logits_at_every_step_prove_one_model() -> None:
+    z = np.random.default_rng(0).normal(size=(8, 5))
+    same = sameness_of([(z, z), (2 * z, 2 * z)])
+    assert same == Sameness(2, 0.0, 0.0)
+    assert strongest(teacher_equals_student(same)) is Grade.PROOF
+
+
+def test_a_student_that_starts_as_a_copy_is_not_its_teacher() -> None:
+    z = np.random.default_rng(0).normal(size=(8, 5))
+    same = sameness_of([(z, z), (z, z + 1)])
+    assert same is not None
+    assert same.first == 0
+    assert not teacher_equals_student(same).supporting
+
+
+# KD111 ----------------------------------------------------------------------------------------------------------------
+
+
+def gradients(kd: float | None, ce: float | None = 0.1, residual: float = 1e-7) -> TermGradients:
+    return TermGradients(steps=8, kd_weight=kd, ce_weight=ce, residual=residual, kd_reaches=kd != 0)
+
+
+def test_a_total_whose_gradient_is_the_labels_alone_proves_a_detached_term() -> None:
+    assert strongest(student_branch_detached(gradients(0.0), declared(), None, None)) is Grade.PROOF
+
+
+def test_a_term_with_its_weight_in_the_gradient_rules_it_out() -> None:
+    found = student_branch_detached(gradients(0.9), declared(), None, None)
+    assert not found.supporting
+    assert found.opposing[0].grade is Grade.PROOF
+
+
+def test_a_term_that_was_only_logged_without_its_graph_says_nothing() -> None:
+    # The total holds more than the labels' gradient, whoever owns the rest.
+    found = student_branch_detached(gradients(0.0, residual=0.4), declared(), None, None)
+    assert not found.evidence
+
+
+def test_weights_of_gradients_are_medians_over_the_steps_that_were_seen() -> None:
+    nan = float("nan")
+    found = term_gradients_of(
+        kd_weight=np.array([0.9, nan, 0.9]),
+        ce_weight=np.array([0.1, nan, 0.1]),
+        residual=np.array([1e-7, nan, 2e-7]),
+        kd_norm=np.array([0.4, nan, 0.2]),
+        total_norm=np.array([0.4, nan, 0.2]),
+    )
+    assert found == TermGradients(steps=2, kd_weight=0.9, ce_weight=0.1, residual=2e-7, kd_reaches=True)
+
+
+# KD112 ----------------------------------------------------------------------------------------------------------------
+
+HINT = {"loss": {"student": 4, "other": 2}, "feature_loss": {"student": 2, "other": 2, "in_total": True}}
+
+
+def test_a_projector_in_no_optimizer_is_proven_idle() -> None:
+    graph = {**HINT, "not_in_optimizer": [[32, 20], [32]], "trained_elsewhere": False}
+    assert strongest(projector_not_trained(seen(graph=graph, parameters_not_in_optimizer=[]))) is Grade.PROOF
+
+
+@pytest.mark.parametrize(
+    "graph", [{"not_in_optimizer": []}, {"not_in_optimizer": [[32, 20]], "trained_elsewhere": True}]
+)
+def test_a_projector_that_somebody_trains_rules_it_out(graph: dict[str, object]) -> None:
+    found = projector_not_trained(seen(graph={**HINT, **graph}, parameters_not_in_optimizer=[]))
+    assert isinstance(found, Finding)
+    assert not found.supporting
+    assert found.opposing
+
+
+def test_a_single_number_outside_the_optimizer_is_no_projector() -> None:
+    found = projector_not_trained(seen(graph={**HINT, "not_in_optimizer": [[]]}, parameters_not_in_optimizer=[]))
+    assert isinstance(found, Finding)
+    assert not found.supporting
+
+
+# KD107, KD108, KD113 --------------------------------------------------------------------------------------------------
+
+
+def loop(student: tuple[float, float], teacher: tuple[float, float]) -> dict[str, object]:
+    return {
+        f"loop_{role}": {"rows": 64, "mean": mean, "std": std, "shape": [1, 8, 8]}
+        for role, (mean, std) in (("student", student), ("teacher", teacher))
+    }
+
+
+def test_two_random_views_of_one_pipeline_are_another_view(tmp_path) -> None:
+    inputs = loop((0.3, 0.37), (0.301, 0.371))
+    found = diagnosed(tmp_path, observations={"same_inputs": False, "teacher_training": False, "inputs": inputs})
+    assert found.cause_codes == ["KD107"]
+
+
+def test_inputs_prepared_for_a_teacher_that_does_well_with_them_are_sound(tmp_path) -> None:
+    inputs = loop((0.3, 0.37), (0.0, 1.0))
+    found = diagnosed(tmp_path, observations={"same_inputs": False, "teacher_training": False, "inputs": inputs})
+    assert found.verdict != "sick"
+
+
+def test_a_teacher_that_is_worse_on_differently_prepared_inputs_has_the_wrong_preprocessing(tmp_path) -> None:
+    worse = b.forgetting(0.4)
+    found = diagnosed(
+        tmp_path,
+        in_loop=worse,
+        check=worse,
+        observations={"same_inputs": False, "teacher_training": False, "inputs": loop((0.3, 0.37), (0.1, 0.12))},
+    )
+    assert found.cause_codes[0] == "KD108"
+
+
+def test_a_tensor_without_relation_to_the_logits_is_the_wrong_one(tmp_path) -> None:
+    def features(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return np.random.default_rng(3).normal(size=logits.shape).astype(np.float32)
+
+    found = diagnosed(tmp_path, in_loop=features, observations={"same_inputs": True, "teacher_training": False})
+    assert found.cause_codes[0] == "KD113"
+
+
+def test_inputs_that_were_not_recorded_are_neither_alike_nor_different() -> None:
+    assert inputs_alike(None) is None
+    assert inputs_alike(seen()) is None
+
+
+def test_targets_are_compared_about_the_mean_of_each_class() -> None:
+    rng = np.random.default_rng(0)
+    own = rng.normal(size=(200, 4)) + np.array([3.0, 0, 0, 0])
+    probe = TargetsInLoopProbe()
+    probe.update(own[::-1], own, np.zeros(200, np.int64))
+    found = probe.compute()
+    assert found is not None
+    # All rows prefer the first class, so that outputs of other rows resemble each other; about its mean they do not.
+    assert found.correlation > 0.5
+    assert abs(found.changed_correlation) < 0.2
+
+
+def test_the_same_example_in_another_epoch_is_no_stray() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(10), 20)
+    own = rng.normal(size=(200, 10))
+    used = own.copy()
+    # Rows 0 and 1 are one example, seen through two views: the target of the one is the output of the other.
+    pairs = np.arange(0, 200, 2)
+    used[pairs] = own[pairs + 1]
+    assert pair_outputs(used, own)[1] == 0.5
+    assert pair_outputs(used, own, labels)[1] == 0.0
+    others = own[rng.permutation(200)]
+    assert pair_outputs(others, own, labels)[1] == pytest.approx(1.0, abs=0.1)
