@@ -117,6 +117,26 @@ def kl_over_the_batch(temperature: float = 4.0) -> Loss:
     return loss
 
 
+def targets_over_the_batch(temperature: float = 4.0) -> Loss:
+    """The teacher's softmax alone is taken along axis 0."""
+
+    def loss(s: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        log_q, p = F.log_softmax(s / temperature, -1), F.softmax(t / temperature, 0)
+        return temperature**2 * F.kl_div(log_q, p, reduction="batchmean")
+
+    return loss
+
+
+def rows_cut_across_classes(temperature: float = 4.0) -> Loss:
+    """Classes first, and then view(-1, C)."""
+
+    def loss(s: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        cut = [z.T.contiguous().view(-1, z.shape[1]) for z in (s, t)]
+        return kl(temperature)(cut[0], cut[1], labels)
+
+    return loss
+
+
 def of_logged_probabilities(temperature: float = 4.0) -> Loss:
     """The teacher is recorded as probabilities, and the loop takes their logarithm: that is right."""
 

@@ -63,6 +63,7 @@ def loss_numerics_unstable(numerics: LossNumerics) -> Finding:
     return finding.saying(
         "The distillation loss breaks in floating point, where the same formula in float64 does not.",
         where="the training loop: precision of softmax and logarithm",
+        severity="error" if numerics.broken or numerics.gradient_broke else "warning",
     ).prescribe("log_softmax in float32 on both sides", loss__precision="float32")
 
 
@@ -139,7 +140,9 @@ def _by_noise(finding: Finding, numerics: LossNumerics) -> Finding:
         return finding
     if numerics.relative_noise < NOISY and numerics.negative < NEGATIVE:
         return finding
-    if numerics.mixed < MIXED and not numerics.halves:
+    below = numerics.negative >= NEGATIVE
+    # Another formula that comes close is no noise: values of half precision show it, or signs that no divergence has.
+    if not numerics.halves and (numerics.mixed < MIXED or not below):
         return finding
     finding = finding.supported_by(
         PROBE,
@@ -150,10 +153,10 @@ def _by_noise(finding: Finding, numerics: LossNumerics) -> Finding:
         threshold=NOISY,
         origin="machine precision",
         grade=Grade.INTERVENTIONAL,
-        weight=7.0,
+        weight=7.0 if numerics.halves else 3.0,
         group="noise",
     )
-    if numerics.negative >= NEGATIVE:
+    if below:
         finding = finding.supported_by(
             PROBE,
             "negative",
@@ -161,5 +164,6 @@ def _by_noise(finding: Finding, numerics: LossNumerics) -> Finding:
             f"{numerics.negative:.0%} of the recorded divergences are below 0, which none is",
             threshold=NEGATIVE,
             grade=Grade.INTERVENTIONAL,
+            weight=2.0,
         )
     return finding

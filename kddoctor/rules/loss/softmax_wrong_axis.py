@@ -43,7 +43,7 @@ from kddoctor.run.manifest import Manifest
     title="The softmax runs over the wrong axis",
     stage=29,
     reads=(LossMistakes, LossForensics, Manifest),
-    masks=("KD102", "KD208", "KD301", "KD402", "KD502"),
+    masks=("KD102", "KD208", "KD301", "KD402", "KD502", "KD505"),
 )
 def softmax_wrong_axis(mistakes: LossMistakes, loss: LossForensics, config: Manifest) -> Finding:
     finding = as_declared(Finding(), loss)

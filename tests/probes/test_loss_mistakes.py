@@ -1,0 +1,165 @@
+"""Formulas that are mistakes are recognised from the numbers that torch gives for them, with their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kddoctor.probes.gradient_scale import ratio
+from kddoctor.probes.loss_mistakes import LossMistakes, search_mistakes
+from kddoctor.probes.loss_numerics import first_broken_gradient, noise_of
+from kddoctor.probes.mistaken_forms import StepRows
+from kddoctor.probes.token_shift import sequence_shifts, shifted_cross_entropy
+
+T, B, L, V = 1.5, 6, 9, 12
+Formula = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def kl(s: Tensor, t: Tensor) -> Tensor:
+    return T**2 * F.kl_div(F.log_softmax(s / T, -1), F.softmax(t / T, -1), reduction="batchmean")
+
+
+def steps(seed: int = 0, count: int = 10) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """(student, teacher [B, L, V], labels [B, L] with padding) of some steps."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for k in range(count):
+        t = rng.normal(scale=2.5, size=(B, L, V)).astype(np.float32)
+        s = (0.2 + 0.06 * k) * t + rng.normal(scale=0.8, size=(B, L, V)).astype(np.float32)
+        y = rng.integers(0, V, (B, L))
+        for row in range(B):
+            y[row, L - rng.integers(0, 5) :] = -100
+        made.append((torch.from_numpy(s.astype(np.float32)), torch.from_numpy(t), torch.from_numpy(y)))
+    return made
+
+
+def searched(formula: Formula, tolerance: float = 1e-4) -> LossMistakes:
+    rows, values = [], []
+    for s, t, y in steps():
+        flat = [z.reshape(-1, V).double().numpy() for z in (s, t)]
+        labels = y.reshape(-1).numpy()
+        rows.append(StepRows(flat[0], flat[1], labels, labels != -100, (B, L), "tokens"))
+        values.append(float(formula(s, t, y)))
+    return search_mistakes(rows, np.array(values), temperatures=(T, 1.0), tolerance=tolerance, jsd_factors=())
+
+
+def counted(s: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    return s[y != -100], t[y != -100]
+
+
+def cropped(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t = counted(s, t, y)
+    return kl(s[:, :7], t[:, :7])
+
+
+def padded(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t = counted(s, t, y)
+    return kl(F.pad(s, (0, 300)), F.pad(t, (0, 300)))
+
+
+def renormalised(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t = counted(s, t, y)
+    top = t.topk(4, dim=1)
+    return kl(s, torch.full_like(t, -torch.inf).scatter(1, top.indices, top.values))
+
+
+def scattered(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t = counted(s, t, y)
+    top = t.topk(4, dim=1)
+    return kl(s, torch.zeros_like(t).scatter(1, top.indices, top.values))
+
+
+def late_part(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    keep = (y != -100) & (torch.arange(L) >= 3)
+    return kl(s[keep], t[keep])
+
+
+def every_position(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    return kl(s.flatten(0, 1), t.flatten(0, 1))
+
+
+def over_positions(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    return F.kl_div(F.log_softmax(s / T, 1), F.softmax(t / T, 1), reduction="batchmean")
+
+
+def next_position(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    keep = y[:, :-1] != -100
+    return kl(s[:, :-1][keep], t[:, 1:][keep])
+
+
+EXPECTED = {
+    cropped: ("KD804", 7),
+    padded: ("KD804", 300),
+    renormalised: ("KD306", 4),
+    scattered: ("KD306", 4),
+    late_part: ("KD801", 3),
+    every_position: ("KD801", None),
+    over_positions: ("KD206", None),
+    next_position: ("KD803", None),
+}
+
+
+@pytest.mark.parametrize("formula", EXPECTED, ids=lambda formula: formula.__name__)
+def test_a_mistaken_formula_is_named_with_its_parameter(formula):
+    first = searched(formula).found[0]
+    assert (first.code, first.parameter) == EXPECTED[formula]
+
+
+def test_the_right_formula_is_no_mistake_whatever_multiplies_it():
+    assert searched(lambda s, t, y: 0.37 * kl(*counted(s, t, y))).found == ()
+
+
+def test_a_formula_unlike_any_is_no_mistake():
+    assert searched(lambda s, t, y: (s - t).abs().mean()).found == ()
+
+
+def test_equals_are_told_from_an_exact_zero():
+    assert searched(lambda s, t, y: kl(t[y != -100], t[y != -100])).zero == "rounding"
+    assert searched(lambda s, t, y: torch.zeros(())).zero == "exact"
+
+
+def test_a_constant_ratio_of_norms_is_found_beside_clipped_steps():
+    expected = np.array([8.0, 6.0, 4.0, 3.0, 2.0, 1.0, 0.5])
+    found = ratio(np.minimum(expected / 4, 1.0), expected, clipping=True)
+    assert (found.value, found.spread, found.clipped) == (0.25, 0.0, 3)
+
+
+def test_clipping_alone_is_a_ratio_of_one():
+    expected = np.array([8.0, 6.0, 4.0, 0.9, 0.8, 0.7, 0.5])
+    assert ratio(np.minimum(expected, 1.0), expected, clipping=True).value == 1.0
+
+
+def test_noise_of_half_precision_is_measured_relative_to_the_entropies():
+    exact = np.linspace(0.1, 0.5, 9)
+    recorded = torch.from_numpy(exact).bfloat16().double().numpy()
+    found = noise_of(recorded, exact, np.full(9, 2.0), 1.0)
+    assert found.halves
+    assert found.noise < 2**-8
+
+
+def test_numbers_of_single_precision_are_no_halves():
+    exact = np.linspace(0.1, 0.5, 9)
+    assert not noise_of(exact.astype(np.float32).astype(float), exact, np.full(9, 2.0), 1.0).halves
+
+
+def test_a_gradient_breaks_first_only_before_any_loss_does():
+    nan = float("nan")
+    assert first_broken_gradient([(0, 1.0, 2.0), (1, 1.1, nan), (2, nan, nan)]) == (1, 1.1, 1.0)
+    assert first_broken_gradient([(0, 1.0, 2.0), (1, nan, nan)]) is None
+
+
+@pytest.mark.parametrize("shift", [-1, 0, 1])
+def test_shifted_sequences_are_found(shift):
+    own = np.random.default_rng(0).normal(size=(4, 9, 5))
+    assert set(sequence_shifts(np.roll(own, -shift, axis=1), own, np.ones((4, 9), bool))) == {shift}
+
+
+def test_a_shifted_cross_entropy_is_that_of_torch():
+    s, _, y = steps()[0]
+    torchs = F.cross_entropy(s[:, :-1].double().flatten(0, 1), y[:, 1:].flatten())
+    assert shifted_cross_entropy(s.numpy(), y.numpy(), 1) == pytest.approx(float(torchs), rel=1e-6)

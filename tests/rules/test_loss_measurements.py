@@ -1,0 +1,143 @@
+"""What measurements of gradients, numerics and positions are evidence of, and what they are none of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kddoctor.engine.weighing import weigh
+from kddoctor.probes.gradient_scale import GradientScale, Ratio
+from kddoctor.probes.loss_mistakes import LossMistakes, Mistake
+from kddoctor.probes.loss_numerics import BrokenStep, LossNumerics
+from kddoctor.probes.output_health import OutputHealth
+from kddoctor.probes.token_shift import TokenShift
+from kddoctor.probes.vocabulary import VocabularyTail
+from kddoctor.rules.finding import NotExamined
+from kddoctor.rules.registry import all_rules
+from kddoctor.run.manifest import manifest_from
+from kddoctor.run.observations import observations_from
+
+CALM = LossNumerics(20, 0, 0, None, None, True, 1e-7, 1e-6, 0.0, 0.5, False)
+BROKEN = replace(CALM, broken=10, first=BrokenStep(7, True, 12.0, 0.8, 1.0, True), declared=False)
+IN_PLACE = TokenShift(100, {}, 1.0, {-1: 0.05, 0: 0.4, 1: 0.05}, 2000, {-1: 0.5, 0: 1e-6, 1: 0.5})
+NOTHING = LossMistakes(12, 1e-4, True, (), None, 1.0, 0.5, False)
+
+
+def sureness(code: str, *measured: object, task: str = "multiclass", loss: str = "kl", optimizer: str = "sgd") -> float:
+    meant = {"loss": loss, "temperature": 2.0, "alpha": 0.9}
+    plain = {"task": task, "distillation": meant, "training": {"optimizer": optimizer}}
+    manifest = manifest_from(plain | ({"num_classes": 10} if task in ("multiclass", "tokens", "multilabel") else {}))
+    rule = all_rules()[code]
+    found = rule({type(m): m for m in (manifest, *measured)})
+    assert not isinstance(found, NotExamined)
+    return weigh(rule, found).confidence
+
+
+@pytest.mark.parametrize("factor", [8.0, 4.0, 1 / 6, 1 / 48])
+def test_a_constant_factor_on_the_gradient_is_a_fault(factor):
+    assert sureness("KD212", GradientScale(Ratio(factor, 1e-5, 20, 3.0, 0), None, None)) > 0.9
+
+
+@pytest.mark.parametrize(
+    "honest",
+    [
+        Ratio(1.0, 1e-6, 20, 3.0, 0),
+        Ratio(1.0, 1e-6, 8, 3.0, 12),
+        Ratio(0.6, 0.4, 20, 3.0, 0),
+        Ratio(65536.0, 1e-6, 20, 3.0, 0),
+        Ratio(0.3, 1e-3, 20, 0.01, 0),
+    ],
+    ids=["as it should be", "clipped at times", "averaged micro-batches", "a loss scale", "norms that never vary"],
+)
+def test_gradients_of_honest_loops_are_no_fault(honest):
+    assert sureness("KD212", GradientScale(honest, None, None)) < 0.1
+
+
+def test_a_loss_that_breaks_at_ordinary_logits_is_a_fault_of_its_own():
+    assert sureness("KD213", BROKEN) > 0.9
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        CALM,
+        replace(BROKEN, first=BrokenStep(7, False, float("inf"), float("nan"), 1.0, True)),
+        replace(BROKEN, first=BrokenStep(7, True, 1e9, 1e18, 1e6, True)),
+        replace(BROKEN, broken_without_rows=10),
+        replace(BROKEN, first=None, gradient_broke=(7, 1e6, 1.0)),
+        replace(CALM, noise=0.01, relative_noise=0.4, mixed=0.4),
+    ],
+    ids=["calm", "logits broke first", "it exploded", "nothing counts", "gradients of a large loss", "another formula"],
+)
+def test_divergence_and_other_losses_are_no_numerics(found):
+    assert sureness("KD213", found) < 0.1
+
+
+def test_noise_of_half_precision_is_a_fault_where_it_is_large():
+    noisy = replace(CALM, noise=2**-9, relative_noise=0.4, mixed=0.4, halves=True)
+    assert sureness("KD213", noisy) > 0.9
+    assert sureness("KD213", replace(noisy, relative_noise=0.03)) < 0.1
+
+
+def test_what_follows_from_a_broken_loss_is_no_proof_of_divergence():
+    rule = all_rules()["KD505"]
+    dead, manifest = OutputHealth(100, 1.0, 0.0), manifest_from({"task": "multiclass", "num_classes": 3})
+    measured = {type(m): m for m in (dead, manifest)}
+    assert weigh(rule, rule(measured)).grade > weigh(rule, rule(measured | {LossNumerics: BROKEN})).grade
+
+
+def zero(task: str, kind: str, divergence: float = 0.3, student: int = 4) -> tuple[float, float]:
+    seen = observations_from({"graph": {"kd_loss": {"student": student, "in_total": True}}})
+    found = replace(NOTHING, zero=kind, largest=0.0 if kind == "exact" else 1e-8, divergence=divergence)
+    loss = _forensics()
+    return tuple(sureness(code, found, seen, loss, task=task) for code in ("KD214", "KD209"))
+
+
+def _forensics():
+    from tests.forensics import losses
+    from tests.forensics.asking import fed
+    from tests.forensics.test_forms import recorded
+
+    return fed(recorded(losses.unlike_any)).compute()
+
+
+def test_an_exact_zero_is_a_softmax_over_one_number_and_a_rounded_one_compares_equals():
+    mismatch, source = zero("ranking", "exact")
+    assert (mismatch > 0.9, source < 0.1) == (True, True)
+    mismatch, source = zero("ranking", "rounding")
+    assert (mismatch < 0.1, source > 0.9) == (True, True)
+
+
+def test_models_that_agree_may_have_a_zero():
+    assert max(zero("ranking", "exact", divergence=1e-5)) < 0.1
+
+
+def test_a_teacher_moved_by_a_position_is_told_from_one_that_is_not():
+    moved = replace(IN_PLACE, moved={1: 0.4}, still=0.6)
+    assert sureness("KD803", moved, task="tokens") > 0.9
+    assert sureness("KD803", IN_PLACE, task="tokens") < 0.1
+
+
+def test_labels_that_the_loss_shifts_once_are_right_where_the_teacher_says_so():
+    shifted = {0: 0.5, 1: 1e-6}
+    unshifted = {0: 0.05, 1: 0.4}
+    assert sureness("KD803", replace(IN_PLACE, hard_errors=shifted), task="tokens") > 0.9
+    assert sureness("KD803", replace(IN_PLACE, hard_errors=shifted, accuracy=unshifted), task="tokens") < 0.1
+
+
+def test_tokens_that_do_not_exist_count_only_with_mass():
+    tail = VocabularyTail(8, "teacher", "exactly 0", 0.02)
+    assert sureness("KD804", tail, NOTHING, task="tokens") > 0.9
+    assert sureness("KD804", replace(tail, mass=1e-6), NOTHING, task="tokens") < 0.1
+
+
+def test_steps_on_which_nothing_counts_break_a_mean():
+    empty = replace(BROKEN, broken_without_rows=10)
+    assert sureness("KD801", empty, _forensics(), task="tokens") > 0.9
+    assert sureness("KD801", CALM, _forensics(), task="tokens") < 0.1
+
+
+def test_a_mask_that_takes_too_much_is_named():
+    found = replace(NOTHING, found=(Mistake("KD801", "from position", "the mean from 3 on", 1e-6, 4.0, 2.0, 3.0),))
+    assert sureness("KD801", found, _forensics(), task="tokens") > 0.9
