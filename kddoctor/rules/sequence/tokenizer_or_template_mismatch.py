@@ -86,9 +86,7 @@ def tokenizer_or_template_mismatch(
         "The teacher reads other tokens than those that the text consists of.",
         where="the training loop: encoding of the teacher's inputs",
         severity="warning" if ahead else "error",
-    ).prescribe(
-        "encode the text with the teacher's own tokenizer and template", automatic=False, safety="manual"
-    )
+    ).prescribe("encode the text with the teacher's own tokenizer and template", automatic=False, safety="manual")
 
 
 def _of_tokenizers(finding: Finding, found: Tokenizers | None) -> Finding:
