@@ -50,8 +50,8 @@ TOO_SURE = 0.3
 ONE_NAT = 1.0
 #: Share of numbers that have to stand for the same text.
 SAME_TEXT = 0.99
-#: Factor on its accuracy by which a teacher repeats the last token if outputs and labels are a position apart; by chance
-#: the two are alike.
+#: Factor on its accuracy by which a teacher repeats the last token if outputs and labels are a position apart; by
+#: chance the two are alike.
 ECHOES = 2.0
 #: Accuracy after a permutation of the outputs, from which that is the explanation.
 MATCHED = 0.6
