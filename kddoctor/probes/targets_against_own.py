@@ -18,10 +18,11 @@ class TargetsAgainstOwn:
     that differ. gained_right, gained_wrong: of those, among rows on which the teacher's own top class is the label and
     on which it is not, the share in which the targets give the label more than the teacher does. Noise makes that a
     half of both, sharpening most of the first and few of the second, flattening the reverse; nan without such rows.
-    wrong: how many rows the second has. only_at_label: of the changed rows, the share in which the two differ, up to a constant, by the
-    label's logit alone; nan for two classes, where any difference does. entropy, own_entropy: mean. answer_loss: mean
-    −log of what the teacher gives the targets' top class; where that class was drawn from the teacher's distribution
-    its expectation is the teacher's entropy. agreement: share of equal top classes; drawn_agreement: what drawing gives.
+    wrong: how many rows the second has. only_at_label: of the changed rows, the share in which the two differ, up to a
+    constant, by the label's logit alone; nan for two classes, where any difference does. entropy, own_entropy: mean.
+    answer_loss: mean −log of what the teacher gives the targets' top class; where that class was drawn from the
+    teacher's distribution, its expectation is the teacher's entropy. agreement: share of equal top classes;
+    drawn_agreement: what drawing gives.
     """
 
     rows: int

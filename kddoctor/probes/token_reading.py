@@ -111,7 +111,7 @@ class TokenReadingProbe:
         # Both halves in both roles. The data themselves have to tell a token, before a model is asked to.
         known = [_divergences(data[1 - h], data[h]) for h in (0, 1)]
         told = np.logical_and.reduce([d.argmin(axis=0) == at for d in known])
-        read = sum(_divergences(data[1 - h], model[h]) for h in (0, 1)) / 2
+        read = (_divergences(data[1], model[0]) + _divergences(data[0], model[1])) / 2
         itself, best = read[at, at], read.min(axis=0)
         worth = np.where(told, times.sum(axis=0)[frequent], 0.0)
         if told.sum() < 2:

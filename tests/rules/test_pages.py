@@ -24,6 +24,7 @@ CATALOGUE = {
     "KD111": "student-branch-detached",
     "KD112": "projector-not-trained",
     "KD113": "wrong-tensor-distilled",
+    "KD114": "unfair-or-missing-baseline",
     "KD201": "kl-mean-reduction",
     "KD202": "missing-t-squared",
     "KD203": "kl-input-not-log",
@@ -56,14 +57,34 @@ CATALOGUE = {
     "KD503": "poor-student-init",
     "KD504": "student-over-regularised",
     "KD505": "training-diverged",
+    "KD506": "student-partly-frozen",
+    "KD507": "kd-not-annealed",
+    "KD601": "train-test-leakage",
+    "KD602": "transfer-set-too-small",
+    "KD603": "transfer-set-shift",
+    "KD604": "class-level-regression",
+    "KD605": "label-noise",
+    "KD606": "classes-missing-from-transfer-set",
+    "KD701": "wrong-checkpoint-evaluated",
+    "KD702": "eval-pipeline-drift",
+    "KD703": "post-distill-quantisation-drop",
+    "KD704": "target-missed",
+    "KD705": "decision-threshold-shift",
+    "KD801": "loss-mask-wrong",
+    "KD802": "eos-lost",
+    "KD803": "causal-shift-misaligned",
+    "KD804": "vocab-padding-mismatch",
+    "KD805": "tokenizer-or-template-mismatch",
+    "KD806": "sequence-truncation",
+    "KD807": "exposure-bias-off-policy",
+    "KD808": "on-policy-collapse",
+    "KD809": "long-cot-learnability-gap",
+    "KD810": "teacher-hacking",
+    "KD811": "privileged-teacher-context",
     "KD901": "popularity-bias-amplified",
     "KD902": "score-scale-mismatch",
     "KD903": "teacher-corrupts-positives",
-    "KD506": "student-partly-frozen",
-    "KD507": "kd-not-annealed",
-    "KD801": "loss-mask-wrong",
-    "KD803": "causal-shift-misaligned",
-    "KD804": "vocab-padding-mismatch",
+    "KD904": "non-stationary-teacher-lag",
 }
 SECTIONS = (
     "What it checks",
@@ -83,6 +104,7 @@ FAMILY_OF |= {"6": "data", "7": "deployment", "8": "sequence-LM", "9": "recsys"}
 #: Folders whose name is not that of their family.
 FAMILY_IN = {"recommenders": "recsys", "sequence": "sequence-LM"}
 #: Folders that are not called like their family.
+#: Families whose folder has another name.
 FOLDER_OF = {"sequence-LM": "sequence", "recsys": "recommenders"}
 
 each_rule = pytest.mark.parametrize("rule", all_rules().values(), ids=list(all_rules()))

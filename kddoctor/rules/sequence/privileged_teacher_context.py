@@ -59,7 +59,7 @@ COMES_UP = 0.95
     stage=16,
     reads=(Manifest,),
     uses=(TargetsAgainstOwn, TeacherViews, Observations, Gaps),
-    masks=("KD107", "KD208", "KD211", "KD301", "KD401", "KD402", "KD502", "KD603"),
+    masks=("KD208", "KD211", "KD301", "KD402", "KD502"),
 )
 def privileged_teacher_context(
     config: Manifest,
@@ -85,7 +85,7 @@ def privileged_teacher_context(
             PROBE,
             "changed",
             targets.changed,
-            f"on {1 - targets.changed:.1%} of {targets.rows} rows the targets are the teacher's own answer to the input",
+            f"on {1 - targets.changed:.1%} of {targets.rows} rows the targets are the teacher's own answer",
             threshold=STRAYS,
             grade=Grade.PROOF,
         )

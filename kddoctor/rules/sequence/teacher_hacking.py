@@ -58,7 +58,7 @@ ALWAYS = 0.99
     stage=37,
     reads=(PastItsBest, Manifest),
     uses=(TargetsAgainstOwn, Gaps),
-    masks=("KD106", "KD107", "KD208", "KD301", "KD401", "KD402", "KD502", "KD602", "KD603"),
+    masks=("KD106", "KD208", "KD301", "KD402", "KD502"),
 )
 def teacher_hacking(
     curve: PastItsBest, config: Manifest, targets: TargetsAgainstOwn | None, held_out: Gaps | None
@@ -137,20 +137,16 @@ def _behind_the_twin(held_out: Gaps | None) -> float | None:
 
 
 def _said(finding: Finding, config: Manifest, curve: PastItsBest) -> Finding:
-    return finding.saying(
+    said = finding.saying(
         "The student comes closer to the teacher's answers and further from the truth.",
         where="the training loop: how often the same answers of the teacher are gone over",
-    ).prescribe(
-        "the teacher's distributions on the batch itself, and the epochs up to the best",
-        safety="careful",
-        treatment__pairing="online",
-        **_epochs(config, curve),
     )
-
-
-def _epochs(config: Manifest, curve: PastItsBest) -> dict[str, object]:
+    what = "the teacher's distributions on the batch itself, and the epochs up to the best"
     epochs = config.training.epochs
-    return {} if epochs is None else {"training__epochs": max(1, round(curve.share * epochs))}
+    if epochs is None:
+        return said.prescribe(what, safety="careful", treatment__pairing="online")
+    best = max(1, round(curve.share * epochs))
+    return said.prescribe(what, safety="careful", treatment__pairing="online", training__epochs=best)
 
 
 def _drawn(targets: TargetsAgainstOwn) -> bool:

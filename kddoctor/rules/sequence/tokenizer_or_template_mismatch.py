@@ -50,6 +50,9 @@ TOO_SURE = 0.3
 ONE_NAT = 1.0
 #: Share of numbers that have to stand for the same text.
 SAME_TEXT = 0.99
+#: Factor on its accuracy by which a teacher repeats the last token if outputs and labels are a position apart; by
+#: chance the two are alike.
+ECHOES = 2.0
 #: Accuracy after a permutation of the outputs, from which that is the explanation.
 MATCHED = 0.6
 
@@ -158,13 +161,13 @@ def _of_reading(finding: Finding, reading: TokenReading, teacher: TeacherViews, 
             threshold=MATCHED,
             weight=8.0,
         )
-    if reading.echo > reading.accuracy:
+    if reading.echo > ECHOES * reading.accuracy:
         return finding.against(
             PROBE,
             "echo",
             reading.echo,
             "it rather repeats the last token than expects the next one: outputs and labels are one position apart",
-            threshold=reading.accuracy,
+            threshold=ECHOES * reading.accuracy,
             weight=8.0,
         )
     finding = finding.supported_by(
