@@ -49,6 +49,8 @@ EVEN = 0.6
 #: Share of a class that is contradicted when it has been exchanged for another, and the highest accuracy that the best
 #: matching of classes may add.
 EXCHANGED, RESTORED = 0.9, 0.1
+#: Skill of a teacher that knows nothing of these labels, right or wrong.
+NO_SKILL = 0.1
 #: Shares of doubt within which both models give the same other class by more than chance.
 AGREED = 0.5
 
@@ -126,6 +128,16 @@ def _of_rivals(finding: Finding, held_out: LabelDoubt, scores: ThresholdShifts |
 
 def _of_exchanges(finding: Finding, part: LabelDoubt, teacher: TeacherViews | None) -> Finding:
     own = None if teacher is None else teacher.own
+    if own is not None and own.skill < NO_SKILL:
+        finding = finding.against(
+            "teacher-validity",
+            "skill",
+            own.skill,
+            f"{own.source}: the teacher is no better than chance, which no share of wrong labels that leaves a task explains",
+            threshold=NO_SKILL,
+            origin="convention",
+            weight=8.0,
+        )
     matched = None if own is None else own.validity.hungarian_accuracy
     restored = 0.0 if own is None or matched is None else matched - own.validity.accuracy
     worst = float(np.nanmax(part.by_class)) if len(part.by_class) > 2 else 0.0
