@@ -43,9 +43,7 @@ def two_samples(source: str, train: NDArray[np.floating], held_out: NDArray[np.f
     origin = np.repeat([0, 1], [len(part) for part in parts])
     areas = []
     for fitted, judged in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(rows, origin):
-        model = make_pipeline(
-            StandardScaler(), LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=200)
-        )
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=200))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model.fit(rows[fitted], origin[fitted])

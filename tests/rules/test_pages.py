@@ -29,6 +29,17 @@ CATALOGUE = {
     "KD402": "student-capacity-floor",
     "KD502": "undertrained-distillation",
     "KD505": "training-diverged",
+    "KD601": "train-test-leakage",
+    "KD602": "transfer-set-too-small",
+    "KD603": "transfer-set-shift",
+    "KD604": "class-level-regression",
+    "KD605": "label-noise",
+    "KD606": "classes-missing-from-transfer-set",
+    "KD701": "wrong-checkpoint-evaluated",
+    "KD702": "eval-pipeline-drift",
+    "KD703": "post-distill-quantisation-drop",
+    "KD704": "target-missed",
+    "KD705": "decision-threshold-shift",
 }
 SECTIONS = (
     "What it checks",

@@ -1,10 +1,10 @@
 """Some classes are worse after the distillation, and only those.
 
 What it checks
-    Class by class, with a correction for their number: whether the student finds fewer held-out rows than the same student
-    trained on the labels alone; whether it stays further behind its teacher than on the other classes; whether it fails on
-    training rows of these classes too; and whether the teacher inside the loop does not choose classes that it chooses
-    outside.
+    Class by class, with a correction for their number: whether the student finds fewer held-out rows than the same
+    student trained on the labels alone; whether it stays further behind its teacher than on the other classes; whether
+    it fails on training rows of these classes too; and whether the teacher inside the loop does not choose classes
+    that it chooses outside.
 
 Why it hurts
     The average hides it. Whoever belongs to one of these classes is served worse than before.
@@ -13,19 +13,19 @@ What it looks like
     Accuracy as good as ever, and recall of a few classes, often rare ones, far down.
 
 Told apart from
-    KD606, where the classes are missing from the training rows. KD105, where the teacher chooses one other class for each.
-    KD402, where a small student gives up many classes, and would without a teacher.
+    KD606, where the classes are missing from the training rows. KD105, where the teacher chooses one other class for
+    each. KD402, where a small student gives up many classes, and would without a teacher.
 
 Fix
-    Weigh both terms alike for all classes. Adjust the teacher by its class prior with the right sign: z − τ log π. Leave
-    the distillation term out for classes on which the teacher is poor.
+    Weigh both terms alike for all classes. Adjust the teacher by its class prior with the right sign: z − τ log π.
+    Leave the distillation term out for classes on which the teacher is poor.
 
 Treat automatically
     Yes: the student is retrained with the teacher's own logits and without weights of classes.
 
 Read more
-    Zhu et al. 2022, "Teach Less, Learn More: On the Undistillable Classes in Knowledge Distillation". Menon et al. 2021,
-    arXiv:2007.07314: logit adjustment.
+    Zhu et al. 2022, "Teach Less, Learn More: On the Undistillable Classes in Knowledge Distillation". Menon et al.
+    2021, arXiv:2007.07314: logit adjustment.
 """
 
 import numpy as np
@@ -193,7 +193,9 @@ def _against_the_twin(finding: Finding, held_out: ClassRecall, behind: Flags) ->
     assert held_out.baseline_only is not None
     lost, gained = int(held_out.baseline_only[behind].sum()), int(held_out.student_only[behind].sum())
     n = int(held_out.rows[behind].sum())
-    text = f"of {n} rows of these classes, the labels alone teach {lost} that the student misses, and miss {gained} others"
+    text = (
+        f"of {n} rows of these classes, the labels alone teach {lost} that the student misses, and miss {gained} others"
+    )
     spared = any(item.measure == "spared" for item in finding.supporting)
     if spared and (lost - gained) / n > POINTS and binom.sf(lost - 1, lost + gained, 0.5) < CHANCE:
         return finding.supported_by(

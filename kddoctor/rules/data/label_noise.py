@@ -1,9 +1,9 @@
 """A sizeable share of the labels is wrong.
 
 What it checks
-    How often labels contradict the teacher where it is surest, beyond the errors that its own probabilities concede, on
-    training and on held-out rows; whether that is nearly as often as where it is unsure; and whether the student, or one
-    that never saw the teacher, knows the labels better than the teacher does.
+    How often labels contradict the teacher where it is surest, beyond the errors that its own probabilities concede,
+    on training and on held-out rows; whether that is nearly as often as where it is unsure; and whether the student,
+    or one that never saw the teacher, knows the labels better than the teacher does.
 
 Why it hurts
     The term of the labels teaches mistakes, and the evaluation counts right answers as wrong.
@@ -13,11 +13,13 @@ What it looks like
     labels are given no weight. A ceiling in accuracy that no model passes.
 
 Told apart from
-    KD102, whose teacher errs where it is unsure, or is beaten on the labels by its own student. KD105, where whole classes
-    are exchanged and a permutation restores the teacher. KD603, where the teacher is unsure of the training rows.
+    KD102, whose teacher errs where it is unsure, or is beaten on the labels by its own student. KD105, where whole
+    classes are exchanged and a permutation restores the teacher. KD603, where the teacher is unsure of the training
+    rows.
 
 Fix
-    Relabel the rows on which both models agree against the label. Until then: alpha: 1.0, and a clean set to evaluate on.
+    Relabel the rows on which both models agree against the label. Until then: alpha: 1.0, and a clean set to evaluate
+    on.
 
 Treat automatically
     Yes: the student is retrained on the teacher alone.
@@ -133,7 +135,8 @@ def _of_exchanges(finding: Finding, part: LabelDoubt, teacher: TeacherViews | No
             "teacher-validity",
             "skill",
             own.skill,
-            f"{own.source}: the teacher is no better than chance, which no share of wrong labels that leaves a task explains",
+            f"{own.source}: the teacher is no better than chance, which no share of wrong labels that leaves a "
+            "task explains",
             threshold=NO_SKILL,
             origin="convention",
             weight=8.0,
@@ -147,7 +150,8 @@ def _of_exchanges(finding: Finding, part: LabelDoubt, teacher: TeacherViews | No
         "teacher-validity",
         "hungarian_accuracy",
         matched,
-        f"{worst:.0%} of one class are contradicted, and the best matching of classes lifts the teacher to {matched:.1%}",
+        f"{worst:.0%} of one class are contradicted, and the best matching of classes lifts the teacher to "
+        f"{matched:.1%}",
         threshold=EXCHANGED,
         weight=8.0,
     )

@@ -1,9 +1,9 @@
 """The order of the scores is sound, and the threshold for them has moved.
 
 What it checks
-    Whether the student's mean probability is far from the share of yes, in logits and in standard errors, where that of its
-    teacher or of the labels-only student is not; and whether the student ranks as well as these. What moving the threshold
-    would gain in accuracy is counted row by row.
+    Whether the student's mean probability is far from the share of yes, in logits and in standard errors, where that
+    of its teacher or of the labels-only student is not; and whether the student ranks as well as these. What moving
+    the threshold would gain in accuracy is counted row by row.
 
 Why it hurts
     Whoever acts on score > 0.5 acts on nearly every row, or on none.
@@ -63,7 +63,8 @@ def decision_threshold_shift(found: ThresholdShifts) -> Finding:
     )
     shifted = abs(student.shift) >= LOGITS and abs(off) >= max(POINTS, ERRORS * student.error)
     text = (
-        f"the student's mean probability is {student.predicted:.1%} where {student.base_rate:.1%} are yes: its logits are "
+        f"the student's mean probability is {student.predicted:.1%} where {student.base_rate:.1%} are yes: its "
+        "logits are "
         f"{student.shift:+.2f} off"
     )
     if not shifted:
