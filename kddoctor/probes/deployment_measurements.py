@@ -10,13 +10,14 @@ from kddoctor.probes.value_grid import ValueGrid
 class EvaluatedStudent:
     """The student that the predictions came from, against the one that training ended with.
 
-    written: how many of its parameters were written to after the last optimizer step, None where nobody looked. logged,
-    logged_best: the last and the best held-out accuracy that the loop logged; evaluated: that of the predictions;
-    error: standard error of the difference of two such accuracies. then, after: accuracy on the last training batch, at
-    that step and of the final student; agreement: share of equal choices there; moved: mean change of its logits, over
-    their mean size. batch: rows or positions of that batch. weights, weight_elements: distinct values of the weight that
-    has the fewest, and its size. outputs: of the student, its logits and recorded layers, the coarsest first.
-    dropout: largest rate of the student's modules.
+    written: how many of its parameters were written to after the last optimizer step, None where nobody looked.
+    logged, logged_best: the last and the best held-out accuracy that the loop logged; evaluated: that of the
+    predictions; error: standard error of the difference of two such accuracies. same_rows: every logged accuracy is a
+    whole number of the predicted rows, as it is when these were logged. then, after: accuracy on the last training
+    batch, at that step and of the final student; agreement: share of equal choices there; moved: mean change of its
+    logits, over their mean size. batch: rows or positions of that batch. weights, weight_elements: distinct values of
+    the weight that has the fewest, and its size. outputs: of the student, its logits and recorded layers, the coarsest
+    first.
     """
 
     written: int | None
@@ -24,6 +25,7 @@ class EvaluatedStudent:
     logged_best: float | None
     evaluated: float
     error: float
+    same_rows: bool
     then: float | None
     after: float | None
     agreement: float | None
@@ -32,7 +34,6 @@ class EvaluatedStudent:
     weights: int | None
     weight_elements: int | None
     outputs: tuple[tuple[str, ValueGrid], ...]
-    dropout: float | None
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ NEAR = 0.25
 class RowOverlap:
     """Equal rows, by their hashes.
 
-    train, held_out: rows looked at. shared: held-out rows that are equal to a training row. distinct: different training
-    rows. repeated: share of the training rows that are equal to another one. If both splits were drawn at random from
-    one pool of rows, a held-out row would be found among the training rows as often as these are found among each
-    other, which is ``repeated``.
+    train, held_out: rows looked at. shared: held-out rows that are equal to a training row. distinct: different
+    training rows. repeated: share of the training rows that are equal to another one. If both splits were drawn at
+    random from one pool of rows, a held-out row would be found among the training rows as often as these are found
+    among each other, which is ``repeated``.
     """
 
     train: int
@@ -39,9 +39,9 @@ class RowOverlap:
 class NearOverlap:
     """Nearly equal rows, by their distances.
 
-    train, held_out: different rows compared. near: held-out rows whose nearest training row is closer than ``NEAR`` times
-    the median distance from a training row to its nearest other one. expected: share of the training rows that are as
-    close to another one.
+    train, held_out: different rows compared. near: held-out rows whose nearest training row is closer than ``NEAR``
+    times the median distance from a training row to its nearest other one. expected: share of the training rows that
+    are as close to another one.
     """
 
     train: int
@@ -88,8 +88,8 @@ def near_rows(train: NDArray[np.generic], held_out: NDArray[np.generic]) -> Near
 
 
 def projected(inputs: NDArray[np.generic]) -> NDArray[np.float64]:
-    """[n, d] of inputs [n, …]: numbers as they are, or projected where they are many; discrete values as a sum of random
-    directions, one a value.
+    """[n, d] of inputs [n, …]: numbers as they are, or projected where they are many; discrete values as a sum of
+    random directions, one a value.
     """
     rows = inputs.reshape(len(inputs), -1)
     rng = np.random.default_rng(0)
@@ -100,7 +100,7 @@ def projected(inputs: NDArray[np.generic]) -> NDArray[np.float64]:
     numbers = np.nan_to_num(rows.astype(np.float64))
     if rows.shape[1] <= PROJECTED:
         return numbers
-    return numbers @ (rng.normal(size=(rows.shape[1], PROJECTED)) / np.sqrt(PROJECTED))
+    return np.asarray(numbers @ (rng.normal(size=(rows.shape[1], PROJECTED)) / np.sqrt(PROJECTED)))
 
 
 def nearest(rows: NDArray[np.float64], among: NDArray[np.float64], *, but_itself: bool = False) -> NDArray[np.float64]:

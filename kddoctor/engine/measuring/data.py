@@ -17,6 +17,8 @@ from kddoctor.run.directory import Run
 from kddoctor.run.steps import Steps
 
 Counts = NDArray[np.int64]
+#: Logits [n, C] of teacher and student, labels [n], logits of the labels-only student.
+Rows = tuple[NDArray[np.floating], NDArray[np.floating], Counts, NDArray[np.floating] | None]
 #: Elements of inputs, activations or logits that are compared; longer rows are read in fewer numbers.
 MAX_ELEMENTS = 16_000_000
 #: Rows of each split that are compared, and numbers of a row.
@@ -50,7 +52,7 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
         yield difference
 
 
-def _triples(run: Run, split: str) -> Iterator[tuple[NDArray[np.floating], ...]]:
+def _rows(run: Run, split: str) -> Iterator[Rows]:
     """(teacher, student, labels, baseline) as class rows, where teacher and student were recorded whole."""
     part = run.predictions(split)
     if part is None or part.teacher_logits is None or part.student_logits is None:
@@ -65,7 +67,7 @@ def _triples(run: Run, split: str) -> Iterator[tuple[NDArray[np.floating], ...]]
 def _doubt(run: Run, split: str) -> LabelDoubt | None:
     probe = LabelDoubtProbe(classes(run.manifest))
     rows = 0
-    for chunk in _triples(run, split):
+    for chunk in _rows(run, split):
         probe.update(*chunk)
         rows += len(chunk[2])
     return probe.compute() if rows else None
@@ -74,7 +76,7 @@ def _doubt(run: Run, split: str) -> LabelDoubt | None:
 def _recall(run: Run, split: str) -> ClassRecall | None:
     probe = ClassRecallProbe(classes(run.manifest))
     rows = 0
-    for chunk in _triples(run, split):
+    for chunk in _rows(run, split):
         probe.update(*chunk)
         rows += len(chunk[2])
     return probe.compute() if rows else None

@@ -20,6 +20,8 @@ from kddoctor.run.steps import Steps
 
 #: Values whose grid is looked at, and rows whose threshold is.
 GRID_VALUES, THRESHOLD_ROWS = 200_000, 200_000
+#: Rows by which rounding moves a share of them.
+WHOLE = 0.02
 LOGGED = "student_accuracy"
 
 
@@ -73,6 +75,7 @@ def _evaluated(run: Run, gaps: Gaps) -> EvaluatedStudent:
         logged_best=max(shares) if shares and len(shares) == len(logged) else None,
         evaluated=accuracy,
         error=error,
+        same_rows=bool(shares) and all(_whole(share * gaps.gaps.n) for share in shares),
         then=None if last is None else last.accuracy_then,
         after=None if last is None else last.accuracy_after,
         agreement=None if last is None else last.agreement,
@@ -81,8 +84,11 @@ def _evaluated(run: Run, gaps: Gaps) -> EvaluatedStudent:
         weights=None if values is None else values.distinct,
         weight_elements=None if values is None else values.elements,
         outputs=tuple(_outputs(run, gaps.split)),
-        dropout=seen.student_dropout,
     )
+
+
+def _whole(rows: float) -> bool:
+    return abs(rows - round(rows)) <= WHOLE
 
 
 def _rows_of_a_batch(steps: Steps) -> int:

@@ -5,12 +5,12 @@ What it checks
     than chance allows; and whether the student fails on these classes where the teacher does not.
 
 Why it hurts
-    What the teacher says about other rows hints at such a class and no more. With few classes missing a student may learn
-    them from the soft targets alone; with many it never chooses them.
+    What the teacher says about other rows hints at such a class and no more. With few classes missing a student may
+    learn them from the soft targets alone; with many it never chooses them.
 
 What it looks like
-    Good curves on the training rows, and a ceiling on held-out ones that no schedule lifts. A confusion matrix with empty
-    columns.
+    Good curves on the training rows, and a ceiling on held-out ones that no schedule lifts. A confusion matrix with
+    empty columns.
 
 Told apart from
     KD604, where the rows are there and their classes pay all the same. KD603, where all classes are there and look
@@ -112,7 +112,8 @@ def _with_harm(finding: Finding, recalls: ClassRecalls, missing: NDArray[np.bool
             "class-recall",
             "behind_on_missing",
             float(behind[0]),
-            f"on these classes the student finds {100 * behind[0]:.0f} of 100 rows less than its teacher, on the others "
+            f"on these classes the student finds {100 * behind[0]:.0f} of 100 rows less than its teacher, on the "
+            "others "
             f"{100 * behind[1]:.0f}",
             threshold=HARM,
             origin="convention",

@@ -1,9 +1,9 @@
 """A sizeable share of the labels is wrong.
 
 What it checks
-    How often labels contradict the teacher where it is surest, beyond the errors that its own probabilities concede, on
-    training and on held-out rows; whether that is nearly as often as where it is unsure; and whether the student, or one
-    that never saw the teacher, knows the labels better than the teacher does.
+    How often labels contradict the teacher where it is surest, beyond the errors that its own probabilities concede,
+    on training and on held-out rows; whether that is nearly as often as where it is unsure; and whether the student,
+    or one that never saw the teacher, knows the labels better than the teacher does.
 
 Why it hurts
     The term of the labels teaches mistakes, and the evaluation counts right answers as wrong.
@@ -13,11 +13,13 @@ What it looks like
     labels are given no weight. A ceiling in accuracy that no model passes.
 
 Told apart from
-    KD102, whose teacher errs where it is unsure, or is beaten on the labels by its own student. KD105, where whole classes
-    are exchanged and a permutation restores the teacher. KD603, where the teacher is unsure of the training rows.
+    KD102, whose teacher errs where it is unsure, or is beaten on the labels by its own student. KD105, where whole
+    classes are exchanged and a permutation restores the teacher. KD603, where the teacher is unsure of the training
+    rows.
 
 Fix
-    Relabel the rows on which both models agree against the label. Until then: alpha: 1.0, and a clean set to evaluate on.
+    Relabel the rows on which both models agree against the label. Until then: alpha: 1.0, and a clean set to evaluate
+    on.
 
 Treat automatically
     Yes: the student is retrained on the teacher alone.
@@ -49,6 +51,8 @@ EVEN = 0.6
 #: Share of a class that is contradicted when it has been exchanged for another, and the highest accuracy that the best
 #: matching of classes may add.
 EXCHANGED, RESTORED = 0.9, 0.1
+#: Skill of a teacher that knows nothing of these labels, right or wrong.
+NO_SKILL = 0.1
 #: Shares of doubt within which both models give the same other class by more than chance.
 AGREED = 0.5
 
@@ -126,6 +130,17 @@ def _of_rivals(finding: Finding, held_out: LabelDoubt, scores: ThresholdShifts |
 
 def _of_exchanges(finding: Finding, part: LabelDoubt, teacher: TeacherViews | None) -> Finding:
     own = None if teacher is None else teacher.own
+    if own is not None and own.skill < NO_SKILL:
+        finding = finding.against(
+            "teacher-validity",
+            "skill",
+            own.skill,
+            f"{own.source}: the teacher is no better than chance, which no share of wrong labels that leaves a "
+            "task explains",
+            threshold=NO_SKILL,
+            origin="convention",
+            weight=8.0,
+        )
     matched = None if own is None else own.validity.hungarian_accuracy
     restored = 0.0 if own is None or matched is None else matched - own.validity.accuracy
     worst = float(np.nanmax(part.by_class)) if len(part.by_class) > 2 else 0.0
@@ -135,7 +150,8 @@ def _of_exchanges(finding: Finding, part: LabelDoubt, teacher: TeacherViews | No
         "teacher-validity",
         "hungarian_accuracy",
         matched,
-        f"{worst:.0%} of one class are contradicted, and the best matching of classes lifts the teacher to {matched:.1%}",
+        f"{worst:.0%} of one class are contradicted, and the best matching of classes lifts the teacher to "
+        f"{matched:.1%}",
         threshold=EXCHANGED,
         weight=8.0,
     )

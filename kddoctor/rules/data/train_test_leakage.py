@@ -1,9 +1,9 @@
 """Rows that the student is judged on are among those that it learnt from.
 
 What it checks
-    Whether held-out rows have the same content, by hash, as training rows; and, where inputs were recorded, whether they
-    lie so close to one that they are a copy of it. How often training rows have copies among each other is what two
-    honest draws from one pool would show, and is held against it.
+    Whether held-out rows have the same content, by hash, as training rows; and, where inputs were recorded, whether
+    they lie so close to one that they are a copy of it. How often training rows have copies among each other is what
+    two honest draws from one pool would show, and is held against it.
 
 Why it hurts
     The student is praised for what it remembers. How good it is on new rows is not known.
@@ -95,7 +95,8 @@ def _of_near(finding: Finding, near: NearOverlap) -> Finding:
             PROBE,
             "near",
             near.share,
-            f"{near.near} of {near.held_out} held-out rows lie four times closer to a training row than training rows lie "
+            f"{near.near} of {near.held_out} held-out rows lie four times closer to a training row than training "
+            "rows lie "
             f"to each other; of these, {near.expected:.1%} have such a neighbour",
             threshold=SHARE,
             origin="convention",

@@ -1,9 +1,9 @@
 """The transfer set comes from elsewhere than the rows on which the student is used.
 
 What it checks
-    Whether a classifier can tell training rows from held-out ones by their inputs, or by what the teacher makes of them;
-    whether the teacher is less often right, and less sure, on training rows than on held-out ones, which is the reverse of
-    what having learnt them does; and whether the student follows its teacher less well on held-out rows.
+    Whether a classifier can tell training rows from held-out ones by their inputs, or by what the teacher makes of
+    them; whether the teacher is less often right, and less sure, on training rows than on held-out ones, which is the
+    reverse of what having learnt them does; and whether the student follows its teacher less well on held-out rows.
 
 Why it hurts
     The student learns what the teacher does where nobody asks it, and guesses where it is asked.
@@ -14,8 +14,8 @@ What it looks like
 Told apart from
     KD602, where the rows are few and come from the right place: a classifier cannot tell them apart. KD605, where the
     teacher is as sure as ever and the labels contradict it. KD606, where only the shares of the classes differ. KD702,
-    where the held-out rows are the ones that the teacher fails on. Augmentation, which makes training rows look different
-    and does no harm: then this is a note.
+    where the held-out rows are the ones that the teacher fails on. Augmentation, which makes training rows look
+    different and does no harm: then this is a note.
 
 Fix
     Distil on rows from where the student will be used. They need no labels: the teacher labels them.
@@ -34,15 +34,15 @@ from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import rule
 
 PROBE = "two-samples"
-#: Area under the ROC curve from which two sets of rows come from different places (taxonomy), and one that random halves
-#: of one set stay below.
+#: Area under the ROC curve from which two sets of rows come from different places (taxonomy), and one that random
+#: halves of one set stay below.
 DIFFERENT, ALIKE = 0.7, 0.6
 #: Standard errors below an area that still have to be above ``DIFFERENT``.
 SURE = 2.0
 #: Points by which the teacher is better on held-out rows than on training ones, when the latter are not its own.
 REVERSED = 0.1
-#: Share of the teacher's advantage over chance that a student in this position may lose, and points of agreement that it
-#: may lose between the splits, before this counts as harm.
+#: Share of the teacher's advantage over chance that a student in this position may lose, and points of agreement that
+#: it may lose between the splits, before this counts as harm.
 KEPT, AGREEMENT = 0.9, 0.1
 
 
@@ -137,7 +137,8 @@ def _of_the_teacher(finding: Finding, train: TrainGaps, held_out: Gaps, doubts: 
     if better <= max(REVERSED, 2 * noise_of_difference(error)):
         return finding
     text = (
-        f"the teacher is right on {before.teacher_accuracy:.1%} of the training rows and on {after.teacher_accuracy:.1%} "
+        f"the teacher is right on {before.teacher_accuracy:.1%} of the training rows and on "
+        f"{after.teacher_accuracy:.1%} "
         "of the held-out ones"
     )
     hesitates = None

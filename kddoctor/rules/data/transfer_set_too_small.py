@@ -1,9 +1,9 @@
 """There are too few training rows to tell what function the teacher is.
 
 What it checks
-    Whether the student fits its training rows at least as well as the teacher does, and falls behind on held-out ones far
-    more than the teacher, so that a good part of the teacher's skill is lost on the way; whether training rows are copies
-    of each other; and whether distilling helped all the same, which excludes a teacher that was never used.
+    Whether the student fits its training rows at least as well as the teacher does, and falls behind on held-out ones
+    far more than the teacher, so that a good part of the teacher's skill is lost on the way; whether training rows are
+    copies of each other; and whether distilling helped all the same, which excludes a teacher that was never used.
 
 Why it hurts
     Many functions agree with the teacher on a few rows. The student learns one of them.
@@ -12,8 +12,9 @@ What it looks like
     Agreement near one in training and far from it elsewhere; more epochs make it worse.
 
 Told apart from
-    KD402, where the training rows are not fitted either. KD603, where the rows come from elsewhere. KD606, where classes
-    are missing. A small set that is all there is, and that still yields a good student: most of the skill is kept.
+    KD402, where the training rows are not fitted either. KD603, where the rows come from elsewhere. KD606, where
+    classes are missing. A small set that is all there is, and that still yields a good student: most of the skill is
+    kept.
 
 Fix
     Let the teacher label more rows; they need no labels of their own. Mix or augment the ones that there are.
@@ -78,7 +79,8 @@ def transfer_set_too_small(
     kept = _kept(held_out, scores)
     text = (
         f"on {rows} different rows: agreement {before.agreement:.1%} in training, {after.agreement:.1%} held out; the "
-        f"student loses {100 * further:.0f} points more between them than the teacher, and keeps {kept:.0%} of its skill"
+        f"student loses {100 * further:.0f} points more between them than the teacher, and keeps {kept:.0%} of "
+        "its skill"
     )
     copied = overlap is not None and overlap.equal is not None and overlap.equal.repeated >= REPEATED
     if fitted and lost > max(AGREEMENT, 2 * noise) and further > FURTHER and kept < KEPT:
@@ -115,7 +117,7 @@ def transfer_set_too_small(
 
 
 def _kept(held_out: Gaps, scores: ThresholdShifts | None) -> float:
-    """Share of the teacher's advantage over chance; of its area under the ROC curve where every logit is a yes or no."""
+    """Share of the teacher's advantage over chance; where every logit is a yes or no, in area under the ROC curve."""
     if scores is not None:
         return (scores.student_auc - 0.5) / max(1e-9, scores.teacher_auc - 0.5)
     gaps = held_out.gaps

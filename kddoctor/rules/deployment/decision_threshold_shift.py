@@ -1,9 +1,9 @@
 """The order of the scores is sound, and the threshold for them has moved.
 
 What it checks
-    Whether the student's mean probability is far from the share of yes, in logits and in standard errors, where that of its
-    teacher or of the labels-only student is not; and whether the student ranks as well as these. What moving the threshold
-    would gain in accuracy is counted row by row.
+    Whether the student's mean probability is far from the share of yes, in logits and in standard errors, where that
+    of its teacher or of the labels-only student is not; and whether the student ranks as well as these. What moving
+    the threshold would gain in accuracy is counted row by row.
 
 Why it hurts
     Whoever acts on score > 0.5 acts on nearly every row, or on none.
@@ -27,12 +27,9 @@ Read more
     from predicting clicks on ads at Facebook", section 6.3.
 """
 
-import math
-
 from scipy.stats import binom
 
 from kddoctor.probes.deployment_measurements import ThresholdShifts
-from kddoctor.probes.proportions import SURE, standard_error
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
 
@@ -43,8 +40,8 @@ LOGITS, POINTS = 0.5, 0.05
 ERRORS = 5.0
 #: Share of the student's shift that whoever it is compared with may have.
 OTHERS = 0.33
-#: Area under the ROC curve that may be lost for the ranking to count as kept.
-RANKING = 0.05
+#: Share of the best area above chance that has to be left for the ranking to count as kept.
+RANKING = 0.75
 #: Probability that chance alone favours the moved threshold so much.
 CHANCE = 0.01
 
@@ -66,7 +63,8 @@ def decision_threshold_shift(found: ThresholdShifts) -> Finding:
     )
     shifted = abs(student.shift) >= LOGITS and abs(off) >= max(POINTS, ERRORS * student.error)
     text = (
-        f"the student's mean probability is {student.predicted:.1%} where {student.base_rate:.1%} are yes: its logits are "
+        f"the student's mean probability is {student.predicted:.1%} where {student.base_rate:.1%} are yes: its "
+        "logits are "
         f"{student.shift:+.2f} off"
     )
     if not shifted:
@@ -92,16 +90,16 @@ def decision_threshold_shift(found: ThresholdShifts) -> Finding:
         finding = finding.against(
             PROBE, "others", None, f"{text}; neither its teacher nor a twin is centred: no probabilities", weight=4.0
         )
-    best = found.teacher_auc if found.baseline_auc is None else min(found.teacher_auc, found.baseline_auc)
-    noise = SURE * math.sqrt(2) * standard_error(found.student_auc, student.n)
-    if found.student_auc < best - max(RANKING, noise):
+    best = max(found.teacher_auc, found.baseline_auc or 0.0)
+    kept = (found.student_auc - 0.5) / max(best - 0.5, 1e-9)
+    if kept < RANKING:
         finding = finding.against(
             "example-gaps",
             "student_auc",
-            found.student_auc,
-            f"the ranking suffers as well: {found.student_auc:.3f} against {best:.3f}",
-            threshold=best - RANKING,
-            weight=4.0,
+            kept,
+            f"the ranking is not sound either: {found.student_auc:.3f} where {best:.3f} is possible",
+            threshold=RANKING,
+            weight=12.0,
         )
     loop = found.in_loop
     if loop is not None and abs(loop.shift) >= LOGITS and loop.shift * student.shift > 0 and centred:

@@ -23,7 +23,8 @@ class Drop:
     """How much worse the evaluated student is than the one of the last step, as far as it was recorded.
 
     how: "certainly" beyond the noise of either comparison, "perhaps" beyond a standard error, "none" when held-out
-    accuracy is as logged, "unknown" where nothing was logged and the last batch is too small to tell.
+    accuracy is as logged, "unknown" where nothing was logged, or on other rows, and the last batch is too small to
+    tell.
     """
 
     points: float | None
@@ -42,7 +43,10 @@ def drop(student: EvaluatedStudent) -> Drop:
             return Drop(points, "certainly", text)
         if on_batch is not None and on_batch > SURE * batch_error and points > 0:
             return Drop(points, "certainly", text)
-        return Drop(points, "perhaps" if points > max(ONE_POINT, student.error) else "none", text)
+        if points <= max(ONE_POINT, student.error):
+            return Drop(points, "none", text)
+        # Other rows give other accuracies: between a standard error and two, only the same ones tell anything.
+        return Drop(points, "perhaps" if student.same_rows else "unknown", text)
     if on_batch is not None and on_batch > SURE * batch_error:
         return Drop(on_batch, "certainly", text)
     return Drop(on_batch, "unknown", text or "nothing was logged to compare with")

@@ -12,9 +12,9 @@ What it looks like
     The metric falls by 5 to 40 points outside the training script. Nobody touched the weights.
 
 Told apart from
-    KD701, where the weights were written to. KD703, where weights or activations have few values. KD603, where the teacher
-    knows the held-out rows and the training rows are the odd ones. A student with dropout or batch normalisation, which
-    answers otherwise in training mode and is as good in the other.
+    KD701, where the weights were written to. KD703, where weights or activations have few values. KD603, where the
+    teacher knows the held-out rows and the training rows are the odd ones. A student with dropout or batch
+    normalisation, which answers otherwise in training mode and is as good in the other.
 
 Fix
     Keep the transform of the evaluation with the checkpoint; compare the outputs for one batch before and after export.
@@ -35,8 +35,8 @@ from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.registry import RECORD, rule
 from kddoctor.run.observations import InputFacts, Observations
 
-#: Standard deviations by which means of inputs differ, and ratio of standard deviations, that no two samples of one source
-#: have.
+#: Standard deviations by which means of inputs differ, and ratio of standard deviations, that no two samples of one
+#: source have.
 SHIFTED, SCALED = 0.5, 1.5
 #: Points by which the teacher is worse on held-out rows when it, too, is fed wrongly.
 TEACHER_FAILS = 0.15
@@ -108,7 +108,8 @@ def _of_inputs(finding: Finding, seen: Observations, held_out: Gaps | None, trai
         "input-statistics",
         "teacher_fails",
         fails,
-        f"{text}; on the held-out ones the teacher is right on {held_out.gaps.teacher_accuracy:.1%}, on training rows on "
+        f"{text}; on the held-out ones the teacher is right on {held_out.gaps.teacher_accuracy:.1%}, on training "
+        "rows on "
         f"{train.gaps.teacher_accuracy:.1%}",
         threshold=TEACHER_FAILS,
         origin="convention",
@@ -129,6 +130,7 @@ def _difference(loop: InputFacts, other: InputFacts) -> str | None:
     if shift < SHIFTED and scale < SCALED:
         return None
     return (
-        f"inputs of the loop have mean {loop.mean:.3g} and deviation {loop.std:.3g}, held-out ones {other.mean:.3g} and "
+        f"inputs of the loop have mean {loop.mean:.3g} and deviation {loop.std:.3g}, held-out ones "
+        f"{other.mean:.3g} and "
         f"{other.std:.3g}"
     )

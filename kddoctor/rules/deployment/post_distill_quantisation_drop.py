@@ -2,8 +2,8 @@
 
 What it checks
     Whether a weight of the student has a handful of different values, or the student's logits or activations are whole
-    multiples of one step and pile up at the ends; and whether it is worse than the loop had logged. Quantisation without
-    a loss is no fault.
+    multiples of one step and pile up at the ends; and whether it is worse than the loop had logged. Quantisation
+    without a loss is no fault.
 
 Why it hurts
     Distilled students are small, and use all the range that they have: few bits cost them more than they cost others.
@@ -16,7 +16,8 @@ Told apart from
     student trained with rounded weights, which is as good as what was logged.
 
 Fix
-    One scale for each channel, ranges from many rows, and training that knows of the rounding, with the teacher's targets.
+    One scale for each channel, ranges from many rows, and training that knows of the rounding, with the teacher's
+    targets.
 
 Treat automatically
     No: quantise anew, or retrain with the rounding in the loop.
@@ -64,7 +65,8 @@ def post_distill_quantisation_drop(student: EvaluatedStudent) -> Finding | NotEx
     if found is not None and not quantised:
         name, steps = found
         where = (
-            f"its {name} have {steps.distinct} different values, all multiples of {steps.step:.3g}, and {steps.at_ends:.0%} "
+            f"its {name} have {steps.distinct} different values, all multiples of {steps.step:.3g}, and "
+            f"{steps.at_ends:.0%} "
             "of them lie at the ends"
         )
     return finding.supported_by(

@@ -43,7 +43,10 @@ def target_missed(outcome: TargetOutcome) -> Finding:
     finding = Finding()
     if outcome.wanted is not None and outcome.reached is not None:
         missing = outcome.wanted - outcome.reached
-        text = f"the student reaches {outcome.reached:.1%} of its teacher's {outcome.metric}, {outcome.wanted:.1%} is wanted"
+        text = (
+            f"the student reaches {outcome.reached:.1%} of its teacher's {outcome.metric}, {outcome.wanted:.1%} is "
+            "wanted"
+        )
         if missing > 0:
             sure = missing > SURE * outcome.error
             finding = finding.supported_by(

@@ -1,9 +1,9 @@
 """The student that is evaluated is not the one that training ended with.
 
 What it checks
-    Whether the student's weights were written to after the last optimizer step; whether it answers its last training batch
-    otherwise than it did; and whether it is worse on held-out rows than the loop had logged. A checkpoint that is as good
-    as what was logged is a choice and no fault.
+    Whether the student's weights were written to after the last optimizer step; whether it answers its last training
+    batch otherwise than it did; and whether it is worse on held-out rows than the loop had logged. A checkpoint that
+    is as good as what was logged is a choice and no fault.
 
 Why it hurts
     Everything is measured on another model: an early one, one that was filled in part, or the teacher.
@@ -12,8 +12,9 @@ What it looks like
     A good curve, and a final evaluation that has nothing to do with it.
 
 Told apart from
-    KD702, where the weights are those of the last step and the answers are not. KD703, where the weights were written to
-    in order to give them fewer values. Averaged weights and the best checkpoint, which are no worse than the last one.
+    KD702, where the weights are those of the last step and the answers are not. KD703, where the weights were written
+    to in order to give them fewer values. Averaged weights and the best checkpoint, which are no worse than the last
+    one.
 
 Fix
     - student.load_state_dict(checkpoint, strict=False)
@@ -82,7 +83,8 @@ def wrong_checkpoint_evaluated(student: EvaluatedStudent) -> Finding | NotExamin
             PROBE,
             "weights",
             float(student.weights or 0),
-            f"what was written are {student.weights} different values in {student.weight_elements} elements: a quantisation",
+            f"what was written are {student.weights} different values in {student.weight_elements} elements: a "
+            "quantisation",
             weight=12.0,
         )
     return finding

@@ -1,0 +1,133 @@
+"""Faults of the data are named, and told from what looks like them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests import builders as b
+from tests.rules.splits import diagnosed, part
+
+
+def test_a_sound_run_is_not_accused_of_its_data(tmp_path):
+    found = diagnosed(tmp_path, part(500, 1), part(500, 2))
+    assert [code for code in found.cause_codes if code.startswith("KD6")] == []
+    assert set(found.ruled_out) >= {"KD606"}
+
+
+def test_held_out_rows_among_the_training_rows_are_a_leak(tmp_path):
+    train, val = part(500, 1), part(500, 2)
+    val["fingerprint"][:50] = train["fingerprint"][:50]
+    found = diagnosed(tmp_path, train, val)
+    assert found.cause_codes == ["KD601"]
+    assert found.causes[0].confidence == 0.99
+
+
+def test_data_that_repeat_themselves_are_no_proof_of_a_leak(tmp_path):
+    train, val = part(500, 1), part(500, 2)
+    for split, seed in ((train, 1), (val, 2)):
+        split["fingerprint"] = np.random.default_rng(seed).integers(400, size=500)
+    assert "KD601" not in diagnosed(tmp_path, train, val).cause_codes
+
+
+def test_held_out_rows_that_are_noisy_copies_are_a_leak(tmp_path):
+    train, val = part(500, 1), part(500, 2)
+    val["inputs"][:60] = train["inputs"][:60] + np.float32(0.01)
+    assert diagnosed(tmp_path, train, val).cause_codes == ["KD601"]
+
+
+def test_classes_that_are_not_trained_on_are_missing(tmp_path):
+    train = part(500, 1, labels=np.arange(500) % 8)
+
+    def forgetful(logits, labels):
+        logits = logits.copy()
+        logits[labels >= 8] = np.roll(logits[labels >= 8], 3, axis=1)
+        return logits
+
+    found = diagnosed(tmp_path, train, part(500, 2, forgetful))
+    assert found.cause_codes[0] == "KD606"
+    assert "KD604" not in found.cause_codes
+
+
+def test_missing_classes_that_were_learnt_all_the_same_are_a_note(tmp_path):
+    found = diagnosed(tmp_path, part(500, 1, labels=np.arange(500) % 8), part(500, 2))
+    assert [f.severity for f in found.causes if f.code == "KD606"] == ["note"]
+
+
+def _worse_on(classes, logits, labels):
+    logits = logits.copy()
+    hit = np.isin(labels, classes) & (np.arange(len(labels)) % 3 > 0)
+    logits[hit, labels[hit]] = logits[hit].min(axis=1) - 1
+    return logits
+
+
+def test_two_classes_that_pay_are_named(tmp_path):
+    def change(logits, labels):
+        return _worse_on([4, 9], logits, labels)
+
+    found = diagnosed(tmp_path, part(500, 1, change), part(500, 2, change))
+    assert found.cause_codes == ["KD604"]
+    assert "4, 9" in str(found.causes[0])
+
+
+def test_a_student_that_is_poor_on_all_classes_has_no_regression_of_some(tmp_path):
+    found = diagnosed(tmp_path, part(500, 1, b.forgetting(0.3)), part(500, 2, b.forgetting(0.3)))
+    assert "KD604" not in found.cause_codes
+
+
+def _noisy(split, share=0.3):
+    rng = np.random.default_rng(3)
+    wrong = rng.random(len(split["labels"])) < share
+    split["labels"] = np.where(wrong, (split["labels"] + rng.integers(1, 10, len(wrong))) % 10, split["labels"])
+    return split
+
+
+def test_wrong_labels_are_told_from_a_bad_teacher(tmp_path):
+    assert diagnosed(tmp_path, _noisy(part(600, 1)), _noisy(part(600, 2))).cause_codes == ["KD605"]
+
+
+def test_a_teacher_that_errs_where_it_is_unsure_does_not_make_labels_wrong(tmp_path):
+    def unsure(split):
+        wrong = np.arange(len(split["labels"])) % 3 == 0
+        split["teacher_logits"][wrong] = np.roll(split["teacher_logits"][wrong], 1, axis=1) / 8
+        split["student_logits"][wrong] = split["teacher_logits"][wrong]
+        return split
+
+    assert "KD605" not in diagnosed(tmp_path, unsure(part(600, 1)), unsure(part(600, 2))).cause_codes
+
+
+def test_permuted_classes_are_not_taken_for_wrong_labels(tmp_path):
+    def permuted(split):
+        for name in ("teacher_logits", "student_logits"):
+            split[name] = split[name][:, [1, 0, 3, 2, 4, 5, 6, 7, 8, 9]]
+        return split
+
+    assert "KD605" not in diagnosed(tmp_path, permuted(part(600, 1)), permuted(part(600, 2))).cause_codes
+
+
+def test_few_rows_that_are_learnt_by_heart_are_too_few(tmp_path):
+    found = diagnosed(tmp_path, part(60, 1), part(600, 2, b.forgetting(0.35)))
+    assert found.cause_codes == ["KD602"]
+
+
+def test_few_rows_that_make_a_good_student_are_enough(tmp_path):
+    assert "KD602" not in diagnosed(tmp_path, part(60, 1), part(600, 2, b.forgetting(0.05))).cause_codes
+
+
+def test_a_student_that_does_not_fit_its_training_rows_has_not_too_few(tmp_path):
+    found = diagnosed(tmp_path, part(60, 1, b.forgetting(0.35)), part(600, 2, b.forgetting(0.35)))
+    assert "KD602" not in found.cause_codes
+
+
+def test_rows_from_elsewhere_are_a_shift_and_not_too_few(tmp_path):
+    train = part(300, 1)
+    train["inputs"] = 0.5 * train["inputs"] + 1
+    found = diagnosed(tmp_path, train, part(600, 2, b.forgetting(0.35)))
+    assert found.cause_codes == ["KD603"]
+
+
+def test_a_shift_that_does_no_harm_is_a_note(tmp_path):
+    train = part(300, 1)
+    train["inputs"] = 0.5 * train["inputs"] + 1
+    found = diagnosed(tmp_path, train, part(600, 2))
+    assert [f.severity for f in found.causes if f.code == "KD603"] == ["note"]
+    assert found.verdict != "sick"

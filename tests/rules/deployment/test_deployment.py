@@ -1,0 +1,119 @@
+"""What became of the student after training is named, and told from choices that do no harm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tests import builders as b
+from tests.rules.splits import diagnosed, part
+
+SAME = {"agreement": 1.0, "accuracy_then": 1.0, "accuracy_after": 1.0, "relative_difference": 0.0}
+OTHER = {"agreement": 0.5, "accuracy_then": 1.0, "accuracy_after": 0.5, "relative_difference": 0.8}
+FLOATS = {"parameter": "0.weight", "distinct": 5000, "elements": 5000}
+FEW = {"parameter": "0.weight", "distinct": 7, "elements": 5000}
+
+
+def after(path, lost: float, written: list[str], last: dict[str, float], values=None, change=None, logged=None) -> Any:
+    """A run whose student lost this share of its right answers after the last evaluation of the loop."""
+    sound, val = part(500, 2), part(500, 2, b.forgetting(lost))
+    if change is not None:
+        val["student_logits"] = change(val["student_logits"])
+    accuracy = float((sound["student_logits"].argmax(1) == sound["labels"]).mean()) if logged is None else logged
+    return diagnosed(
+        path,
+        part(500, 1),
+        val,
+        metrics=[{"epoch": e, "step": e, "split": "val", "student_accuracy": accuracy} for e in range(12)],
+        observations={
+            "parameters_changed_after_training": written,
+            "last_step": last,
+            "student_distinct_values": values or FLOATS,
+        },
+    )
+
+
+def deployment(found) -> list[str]:
+    return [code for code in found.cause_codes if code.startswith("KD7")]
+
+
+def test_weights_that_were_overwritten_and_are_worse_are_another_checkpoint(tmp_path):
+    assert deployment(after(tmp_path, 0.4, ["0.weight"], OTHER)) == ["KD701"]
+
+
+def test_a_best_checkpoint_that_is_as_good_is_a_choice(tmp_path):
+    found = after(tmp_path, 0.0, ["0.weight"], {**OTHER, "agreement": 0.97, "accuracy_after": 0.97})
+    assert deployment(found) == []
+    assert "KD701" in found.ruled_out
+
+
+def test_an_accuracy_of_other_rows_that_is_a_little_higher_proves_nothing(tmp_path):
+    found = after(tmp_path, 0.0, ["0.weight"], {**OTHER, "agreement": 0.97, "accuracy_after": 0.97}, logged=0.9777)
+    assert deployment(found) == []
+
+
+def test_untouched_weights_that_answer_otherwise_are_fed_otherwise(tmp_path):
+    found = after(tmp_path, 0.4, [], OTHER)
+    assert deployment(found) == ["KD702"]
+    assert "KD701" in found.ruled_out
+
+
+def test_a_student_with_dropout_answers_otherwise_and_as_well(tmp_path):
+    assert deployment(after(tmp_path, 0.0, [], {**SAME, "agreement": 0.9, "relative_difference": 0.5})) == []
+
+
+def test_an_accuracy_that_was_logged_of_another_model_is_no_drift(tmp_path):
+    assert deployment(after(tmp_path, 0.1, [], SAME)) == []
+
+
+def test_few_values_of_a_weight_and_a_loss_are_a_quantisation(tmp_path):
+    assert deployment(after(tmp_path, 0.4, ["0.weight"], OTHER, FEW)) == ["KD703"]
+
+
+def test_outputs_on_a_grid_and_a_loss_are_a_quantisation(tmp_path):
+    found = after(tmp_path, 0.4, [], OTHER, change=lambda z: (np.round(z * 8).clip(-60, 60) / 8).astype(np.float32))
+    assert deployment(found) == ["KD703"]
+
+
+def test_a_quantisation_without_a_loss_is_no_fault(tmp_path):
+    assert deployment(after(tmp_path, 0.0, ["0.weight"], SAME, FEW)) == []
+
+
+def test_a_target_that_is_missed_by_a_sound_student_is_named_as_a_warning(tmp_path):
+    found = diagnosed(
+        tmp_path, part(500, 1, b.forgetting(0.1)), part(500, 2, b.forgetting(0.1)), targets={"retention": 1}
+    )
+    assert [(f.code, f.severity) for f in found.causes if f.code == "KD704"] == [("KD704", "warning")]
+
+
+def test_a_target_that_is_met_is_none_missed(tmp_path):
+    found = diagnosed(tmp_path, part(500, 1), part(500, 2), targets={"retention": 0.9})
+    assert deployment(found) == []
+
+
+def _scores(rows: int, draw: int, moved: float, noise: float = 0.5) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(draw)
+    teacher = rng.normal(scale=2, size=rows)
+    labels = (rng.random(rows) < 1 / (1 + np.exp(-teacher))).astype(np.int64)
+    student = teacher + moved + rng.normal(scale=noise, size=rows)
+    return {
+        "labels": labels,
+        "teacher_logits": teacher.astype(np.float32),
+        "student_logits": student.astype(np.float32),
+    }
+
+
+def test_scores_that_all_moved_are_a_moved_threshold(tmp_path):
+    found = diagnosed(tmp_path, _scores(2000, 1, 2.5), _scores(2000, 2, 2.5), task="binary")
+    assert found.cause_codes == ["KD705"]
+
+
+def test_centred_scores_have_their_threshold_in_place(tmp_path):
+    found = diagnosed(tmp_path, _scores(2000, 1, 0), _scores(2000, 2, 0), task="binary")
+    assert "KD705" in found.ruled_out
+
+
+def test_scores_that_moved_and_rank_badly_are_another_fault(tmp_path):
+    found = diagnosed(tmp_path, _scores(2000, 1, 2.5, 12), _scores(2000, 2, 2.5, 12), task="binary")
+    assert "KD705" not in found.cause_codes
