@@ -41,6 +41,8 @@ LONGEST, EVERY = 2048, 128
 BLOCK_ELEMENTS = 1_000_000
 #: Steps from which one constant, and two weights, are identified.
 MIN_STEPS, MIN_STEPS_TOTAL_ONLY = 3, 6
+#: Largest value of a form over the cross-entropy of the same classes, below which it is rounding.
+SMALLEST = 1e-6
 #: Errors below this are rounding and not compared any further.
 ROUNDING = 2e-6
 
@@ -129,7 +131,9 @@ class TruncatedTeacherProbe:
             # A divergence is a difference of numbers as large as its cross-entropy, which rounding is relative to.
             size = np.broadcast_to(table[:, [FORMS.index("cross-entropy, tail ignored")]], table.shape)
             fits = fit_constants(kd, flat, np.abs(size).reshape(flat.shape))
-            errors, factors = fits.worst, fits.factors
+            # Errors above are relative to what was subtracted; the sum has to follow the recorded loss as well.
+            rest = np.abs(kd - fits.factors[:, None] * flat).max(axis=1) / np.abs(kd).max()
+            errors, factors = np.maximum(fits.worst, rest), fits.factors
         elif ce is not None and len(self._losses) >= MIN_STEPS_TOTAL_ONLY:
             total = np.array([losses[0] for losses in self._losses])
             mixes = [fit_mix(total, {"ce": ce, "kd": values}) for values in flat]
@@ -138,8 +142,11 @@ class TruncatedTeacherProbe:
         else:
             return None
         errors, factors = errors.reshape(table.shape[:-1]), factors.reshape(table.shape[:-1])
-        # A negative multiple of a divergence is no loss that anyone minimises.
-        errors = np.where(factors > 0, errors, np.inf)
+        # A negative multiple of a divergence is no loss that anyone minimises; and a value that is rounding, as the
+        # divergence of a single class from itself is, can be multiplied into anything.
+        scale = np.abs(table[:, [FORMS.index("cross-entropy, tail ignored")]]).max(axis=-1)
+        something = np.abs(table).max(axis=-1) > SMALLEST * scale
+        errors = np.where((factors > 0) & something, errors, np.inf)
         whole = float(errors[:, :, -1].min())
         # Where several fit as well, as at nearly equal T, the longest list is the smallest claim.
         best = float(errors[:, :, :-1].min())
@@ -185,7 +192,6 @@ def _sums(
     student: Array, teacher: Array, order: NDArray[np.int64], counts: Sequence[int]
 ) -> tuple[Array, Array, Array]:
     """Sums over rows: values [forms, k + 1], kept mass [k + 1], rows below zero [k + 1]; the last k is all classes."""
-    rows, classes = teacher.shape
     log_p_all, log_q_all = teacher - _log_sum(teacher), student - _log_sum(student)
     at = np.array(counts) - 1
     log_p, log_q = (np.take_along_axis(a, order, 1) for a in (log_p_all, log_q_all))

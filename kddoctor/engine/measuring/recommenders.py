@@ -89,4 +89,5 @@ def _positives(run: Run) -> PositivesKept | None:
 
 
 def _scores(array: LazyArray, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.asarray(array.read(), np.float64).reshape(len(array), -1)[rows, 0]
+    values: NDArray[np.float64] = np.asarray(array.read(), np.float64).reshape(len(array), -1)[rows, 0]
+    return values

@@ -70,9 +70,9 @@ def _rows(run: Run, split: str) -> Iterator[tuple[Any, Any, Any, Any]]:
     arrays = (part.teacher_logits, part.labels, part.student_logits, finite_baseline(part))
     for teacher, truth, *models in finite_rows(*arrays):
         rows, labels = class_rows(run.manifest, teacher, truth)
-        others = [None if z is None else class_rows(run.manifest, z, truth)[0] for z in models]
+        student, twin = (None if z is None else class_rows(run.manifest, z, truth)[0][::every] for z in models)
         if len(rows):
-            yield rows[::every], *(None if z is None else z[::every] for z in others), labels[::every]
+            yield rows[::every], student, twin, labels[::every]
 
 
 def _errors(run: Run, split: str) -> TeacherErrors | None:

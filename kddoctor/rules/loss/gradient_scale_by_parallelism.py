@@ -55,7 +55,12 @@ SMALL = 1.5
     title="The gradient is a multiple of the recorded loss's gradient",
     stage=35,
     reads=(GradientScale, Manifest),
-    masks=("KD208", "KD402", "KD501", "KD502",),
+    masks=(
+        "KD208",
+        "KD402",
+        "KD501",
+        "KD502",
+    ),
 )
 def gradient_scale_by_parallelism(scale: GradientScale, config: Manifest) -> Finding:
     finding = Finding()

@@ -48,7 +48,15 @@ VISIBLE_DIVERGENCE = 1e-3
     stage=26,
     reads=(LossMistakes, LossForensics, Manifest),
     uses=(Observations,),
-    masks=("KD102", "KD110", "KD111", "KD208", "KD301", "KD402", "KD502",),
+    masks=(
+        "KD102",
+        "KD110",
+        "KD111",
+        "KD208",
+        "KD301",
+        "KD402",
+        "KD502",
+    ),
 )
 def kd_target_wrong_source(
     mistakes: LossMistakes, loss: LossForensics, config: Manifest, seen: Observations | None

@@ -49,7 +49,18 @@ YES_OR_NO = ("binary", "ranking", "multilabel")
     stage=26,
     reads=(LossMistakes, LossForensics, Manifest),
     uses=(Observations,),
-    masks=("KD102", "KD110", "KD111", "KD208", "KD209", "KD211", "KD301", "KD402", "KD502", "KD505",),
+    masks=(
+        "KD102",
+        "KD110",
+        "KD111",
+        "KD208",
+        "KD209",
+        "KD211",
+        "KD301",
+        "KD402",
+        "KD502",
+        "KD505",
+    ),
 )
 def loss_task_mismatch(
     mistakes: LossMistakes, loss: LossForensics, config: Manifest, seen: Observations | None

@@ -27,7 +27,7 @@ Read more
 """
 
 from kddoctor.probes.popularity import PopularityLean
-from kddoctor.probes.teacher_passes import TeacherPasses
+from kddoctor.probes.score_link import ScoreLink
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
@@ -37,8 +37,8 @@ PROBE = "popularity"
 #: Partial correlation with log popularity, given the teacher, that matters, and one that is large. Sound students of
 #: all kinds stayed below 0.08 (calibrated on movielens). Standard errors that it must exceed.
 LEANS, STRONGLY, ERRORS = 0.12, 0.3, 4.0
-#: Difference of repeated answers, over their size, from which the targets were not the teacher's own.
-OTHER_TARGETS = 0.01
+#: Variance of the targets that the teacher's own scores leave: less is rounding or another unit, more is another row.
+OTHER_TARGETS = (0.005, 0.7)
 #: Share of held-out rows with unknown items beyond what a fair draw leaves out, and area under the ROC curve of an
 #: item's popularity for its being known.
 MISSING, RARE_FIRST = 0.15, 0.75
@@ -51,14 +51,14 @@ MISSING, RARE_FIRST = 0.15, 0.75
     title="The distillation makes popular items more popular",
     stage=38,
     reads=(PopularityLean, Manifest),
-    uses=(TeacherPasses,),
+    uses=(ScoreLink,),
     masks=("KD402", "KD502"),
 )
-def popularity_bias_amplified(lean: PopularityLean, config: Manifest, passes: TeacherPasses | None) -> Finding:
+def popularity_bias_amplified(lean: PopularityLean, config: Manifest, link: ScoreLink | None) -> Finding:
     finding = Finding()
     if not distils(config):
         return finding
-    finding = _leans(finding, lean, passes)
+    finding = _leans(finding, lean, link)
     finding = _missing(finding, lean)
     return finding.saying(
         "The student was made to favour popular items more than its teacher does.",
@@ -71,7 +71,7 @@ def popularity_bias_amplified(lean: PopularityLean, config: Manifest, passes: Te
     )
 
 
-def _leans(finding: Finding, lean: PopularityLean, passes: TeacherPasses | None) -> Finding:
+def _leans(finding: Finding, lean: PopularityLean, link: ScoreLink | None) -> Finding:
     student = lean.student
     if student is None:
         return finding
@@ -96,14 +96,14 @@ def _leans(finding: Finding, lean: PopularityLean, passes: TeacherPasses | None)
         group="lean",
         weight=5.0 if beyond > STRONGLY else 3.0,
     )
-    if passes is not None and passes.rows and passes.relative_difference > OTHER_TARGETS:
+    if link is not None and OTHER_TARGETS[0] < link.unexplained < OTHER_TARGETS[1]:
         finding = finding.supported_by(
-            "teacher-passes",
-            "relative_difference",
-            passes.relative_difference,
-            f"the targets differ by {passes.relative_difference:.0%} from the teacher's own answers",
-            threshold=OTHER_TARGETS,
-            origin="identity",
+            "score-link",
+            "unexplained",
+            link.unexplained,
+            f"{link.unexplained:.0%} of the variance of the scores that the loss got are not the teacher's own",
+            threshold=OTHER_TARGETS[0],
+            origin="convention",
             weight=2.5,
         )
     return finding
@@ -116,8 +116,8 @@ def _missing(finding: Finding, lean: PopularityLean) -> Finding:
         PROBE,
         "unseen",
         lean.unseen,
-        f"{lean.unseen:.0%} of the held-out rows are of items that the transfer set lacks, where a fair draw would lack "
-        f"{lean.expected:.0%}",
+        f"{lean.unseen:.0%} of the held-out rows are of items that the transfer set lacks, where a fair draw would "
+        f"lack {lean.expected:.0%}",
         threshold=lean.expected + MISSING,
         origin="identity",
         weight=5.0,

@@ -12,8 +12,9 @@ What it looks like
     The ranking is passable and the margins are wrong. The loss stays high, or is next to nothing from the start.
 
 Told apart from
-    KD208, a weight on the loss instead of a scale on the scores. KD205, a softmax or sigmoid that is taken twice. A teacher whose scores were calibrated again, by a
-    factor close to one. KD901, whose scores are no function of the teacher's own.
+    KD208, a weight on the loss instead of a scale on the scores. KD205, a softmax or sigmoid that is taken twice. A
+    teacher whose scores were calibrated again, by a factor close to one. KD901, whose scores are no function of the
+    teacher's own.
 
 Fix
     - loss = mse(student_score, sigmoid(teacher_score))

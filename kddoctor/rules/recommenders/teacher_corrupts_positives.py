@@ -19,7 +19,7 @@ Told apart from
 
 Fix
     - labels[teacher_score < threshold] = 0
-    + loss = bce(student_score, labels) + alpha * kd(student_score, teacher_score)      # labels stay as they were logged
+    + loss = bce(student_score, labels) + alpha * kd(student_score, teacher_score)      # labels as logged
 
 Treat automatically
     No: the logged labels have to come from you.
@@ -71,7 +71,8 @@ def teacher_corrupts_positives(kept: PositivesKept, config: Manifest) -> Finding
             PROBE,
             "rate_below",
             kept.rate_below,
-            f"of {kept.rows_below} rows that the teacher scores below {kept.cut:.2g}, {kept.rate_below:.1%} are positive; "
+            f"of {kept.rows_below} rows that the teacher scores below {kept.cut:.2g}, {kept.rate_below:.1%} are "
+            "positive; "
             f"of held-out rows with such scores, {kept.held_out_rate_below:.0%}",
             threshold=USUAL,
             origin="calibrated on movielens",
@@ -81,7 +82,8 @@ def teacher_corrupts_positives(kept: PositivesKept, config: Manifest) -> Finding
             PROBE,
             "missed",
             missed,
-            f"{expectation}; of held-out rows it expects {kept.held_out_expected:.0%}, and {kept.held_out_base:.0%} are",
+            f"{expectation}; of held-out rows it expects {kept.held_out_expected:.0%} and finds "
+            f"{kept.held_out_base:.0%}",
             threshold=MISSED,
             origin="convention",
         )

@@ -53,7 +53,18 @@ CLEAR = 0.03
     stage=12,
     reads=(Manifest,),
     uses=(TokenShift, LossMistakes),
-    masks=("KD101", "KD102", "KD106", "KD107", "KD208", "KD211", "KD301", "KD402", "KD502", "KD801",),
+    masks=(
+        "KD101",
+        "KD102",
+        "KD106",
+        "KD107",
+        "KD208",
+        "KD211",
+        "KD301",
+        "KD402",
+        "KD502",
+        "KD801",
+    ),
 )
 def causal_shift_misaligned(config: Manifest, shift: TokenShift | None, mistakes: LossMistakes | None) -> Verdict:
     if config.task != "tokens":

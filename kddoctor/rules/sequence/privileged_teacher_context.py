@@ -59,7 +59,16 @@ COMES_UP = 0.95
     stage=16,
     reads=(Manifest,),
     uses=(TargetsAgainstOwn, TeacherViews, Observations, Gaps),
-    masks=("KD107", "KD208", "KD211", "KD301", "KD401", "KD402", "KD502", "KD603",),
+    masks=(
+        "KD107",
+        "KD208",
+        "KD211",
+        "KD301",
+        "KD401",
+        "KD402",
+        "KD502",
+        "KD603",
+    ),
 )
 def privileged_teacher_context(
     config: Manifest,

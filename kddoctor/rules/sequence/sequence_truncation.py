@@ -49,7 +49,16 @@ WITHOUT_LABELS = 2.0
     title="A length limit cuts the training rows",
     stage=36,
     reads=(TrainedLengths,),
-    masks=("KD102", "KD301", "KD401", "KD402", "KD502", "KD602", "KD603", "KD606",),
+    masks=(
+        "KD102",
+        "KD301",
+        "KD401",
+        "KD402",
+        "KD502",
+        "KD602",
+        "KD603",
+        "KD606",
+    ),
 )
 def sequence_truncation(lengths: TrainedLengths) -> Finding | NotExamined:
     train, held_out = lengths.train, lengths.held_out

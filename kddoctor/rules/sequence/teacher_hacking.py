@@ -58,7 +58,17 @@ ALWAYS = 0.99
     stage=37,
     reads=(PastItsBest, Manifest),
     uses=(TargetsAgainstOwn, Gaps),
-    masks=("KD106", "KD107", "KD208", "KD301", "KD401", "KD402", "KD502", "KD602", "KD603",),
+    masks=(
+        "KD106",
+        "KD107",
+        "KD208",
+        "KD301",
+        "KD401",
+        "KD402",
+        "KD502",
+        "KD602",
+        "KD603",
+    ),
 )
 def teacher_hacking(
     curve: PastItsBest, config: Manifest, targets: TargetsAgainstOwn | None, held_out: Gaps | None

@@ -1,8 +1,8 @@
 """The teacher was trained on smoothed labels, which erased what it knew about the other classes.
 
 What it checks
-    On rows that the teacher has right: whether the logits of the other classes are nearly equal, in nats and against the
-    distance of the top one, and whether the teacher stays far less sure than it is right, on the easiest rows too.
+    On rows that the teacher has right: whether the logits of the other classes are nearly equal, in nats and against
+    the distance of the top one, and whether the teacher stays far less sure than it is right, on the easiest rows too.
 
 Why it hurts
     Smoothing asks for the same probability for all wrong classes. The similarities between classes, which are what a
@@ -90,8 +90,8 @@ def label_smoothed_teacher(
         PROBE,
         "confidence_90",
         structure.confidence_90,
-        f"it is right on {structure.accuracy:.1%} of these rows and {structure.confidence:.1%} sure of them; of nine in "
-        f"ten no more than {structure.confidence_90:.1%}",
+        f"it is right on {structure.accuracy:.1%} of these rows and {structure.confidence:.1%} sure of them; of nine "
+        f"in ten no more than {structure.confidence_90:.1%}",
         threshold=1 - KEPT_BACK,
         origin="convention",
         # Smoothed teachers teach well at times: without a labels-only twin nobody knows about this one.

@@ -1,8 +1,9 @@
 """Teacher and student share a temperature, and their logits live on scales that cannot meet.
 
 What it checks
-    Whether most of the student's logits stand at a bound that is far below the teacher's range; or whether the teacher's
-    logits are larger than a cross-entropy can make them, so that a temperature that softens others does nothing.
+    Whether most of the student's logits stand at a bound that is far below the teacher's range; or whether the
+    teacher's logits are larger than a cross-entropy can make them, so that a temperature that softens others does
+    nothing.
 
 Why it hurts
     The divergence compares absolute differences of logits. A bounded student can be right in every order and still not
@@ -12,8 +13,8 @@ What it looks like
     The loss stays high although the ranking of classes is right, or the soft targets are hard whatever the temperature.
 
 Told apart from
-    KD301, whose temperature is too low for its teacher. KD402 and KD502, whose students are free to grow further: few of
-    their logits stand at the largest value. A divergence lets a free student match any scale, so that a difference
+    KD301, whose temperature is too low for its teacher. KD402 and KD502, whose students are free to grow further: few
+    of their logits stand at the largest value. A divergence lets a free student match any scale, so that a difference
     alone is no fault.
 
 Fix

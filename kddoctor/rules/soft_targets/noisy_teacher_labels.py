@@ -47,7 +47,7 @@ AS_SURE = 0.7
 SURE_OF_WRONG = 0.5
 #: A wrong answer of its own: share of a class's errors, different ones over classes, share that are returned, and
 #: classes read. Weak teachers were at 0.7, 0.7 and 0.3 (calibrated on digits).
-DIRECTED, DIFFERENT, RETURNED, ENOUGH_CLASSES = 0.85, 0.8, 0.2, 4
+DIRECTED, DIFFERENT, RETURNED, ENOUGH_CLASSES = 0.75, 0.8, 0.2, 4
 #: Accuracy that the best matching of classes may add before it is the classes that are exchanged.
 MATCHED = 0.1
 #: Accuracy below which nothing is known of what the teacher learned.
@@ -92,7 +92,10 @@ def noisy_teacher_labels(errors: TeacherErrorsBySplit, config: Manifest, teacher
 def _by_heart(finding: Finding, train: TeacherErrors, held_out: TeacherErrors) -> Finding:
     worse = held_out.accuracy - train.accuracy
     error = math.sqrt(sum(e.accuracy * (1 - e.accuracy) / e.rows for e in (train, held_out)))
-    text = f"the teacher is right on {train.accuracy:.1%} of the transfer set and on {held_out.accuracy:.1%} of held-out rows"
+    text = (
+        f"the teacher is right on {train.accuracy:.1%} of the transfer set and on {held_out.accuracy:.1%} of held-out "
+        "rows"
+    )
     if worse <= 0:
         return finding.against(PROBE, "worse_on_learned", worse, text, threshold=0.0, weight=1.0)
     sure, usually = (e.confident_rows / e.rows for e in (train, held_out))
@@ -138,8 +141,8 @@ def _repeated(finding: Finding, held_out: TeacherErrors) -> Finding:
     if student is None or twin is None or held_out.wrong < ENOUGH_WRONG:
         return finding
     text = (
-        f"the student repeats {student:.0%} of the teacher's {held_out.wrong} mistakes, the same student on labels alone "
-        f"{twin:.0%}"
+        f"the student repeats {student:.0%} of the teacher's {held_out.wrong} mistakes, the same student on labels "
+        f"alone {twin:.0%}"
     )
     if student - twin > REPEATS:
         return finding.supported_by(

@@ -98,7 +98,7 @@ def temperature_too_high(
             "term-gradients",
             "weighted_ratio",
             gradients.median * alpha / (1 - alpha),
-            f"{pull}; with alpha = {alpha:.3g} that is {gradients.median * alpha / (1 - alpha):.2g} times the labels' pull",
+            f"{pull}; with alpha = {alpha:.3g} that is {gradients.median * alpha / (1 - alpha):.2g} times theirs",
             threshold=LED,
             origin="convention",
             weight=8.0,

@@ -1,8 +1,8 @@
 """Only the teacher's most probable classes are kept, and what is left is no distribution of the teacher's.
 
 What it checks
-    Whether the recorded loss is, on every step, the divergence from the teacher's k largest classes alone: renormalised,
-    with the rest ignored (and perhaps clamped at zero), or with zeros in place of the logits left out.
+    Whether the recorded loss is, on every step, the divergence from the teacher's k largest classes alone:
+    renormalised, with the rest ignored (and perhaps clamped at zero), or with zeros in place of the logits left out.
 
 Why it hurts
     Renormalised targets are more certain than the teacher. A sum that stops early falls below zero, where clamping it

@@ -50,6 +50,8 @@ ENOUGH_CLASSES = 5
 UNEXPLAINED = 0.1
 #: Correlation with the labels-only twin's mean logits by class; sound teachers were above 0.6.
 UNRELATED = 0.2
+#: Accuracy from which a labels-only twin knows which classes are alike.
+KNOWS_CLASSES = 0.5
 SMALL_ALPHA = 0.1
 
 
@@ -69,7 +71,7 @@ def undistillable_teacher(structure: NonTargetStructure, config: Manifest, held_
     if not distils(config) or min(accuracy, structure.accuracy) < RIGHT:
         return finding
     finding = _of_choices(finding, structure)
-    finding = _of_structure(finding, structure)
+    finding = _of_structure(finding, structure, held_out)
     if not finding.supporting:
         return finding
     harmless = False
@@ -121,7 +123,7 @@ def _of_choices(finding: Finding, found: NonTargetStructure) -> Finding:
     return finding
 
 
-def _of_structure(finding: Finding, found: NonTargetStructure) -> Finding:
+def _of_structure(finding: Finding, found: NonTargetStructure, held_out: Gaps | None) -> Finding:
     structure, twin = found.structure, found.pattern_of_twin
     if structure is not None and structure < UNEXPLAINED and found.others_sd > EQUAL_NATS:
         finding = finding.supported_by(
@@ -134,7 +136,8 @@ def _of_structure(finding: Finding, found: NonTargetStructure) -> Finding:
             origin="calibrated on digits and language",
             weight=4.5,
         )
-    if twin is None:
+    if twin is None or held_out is None or (held_out.baseline_accuracy or 0) < KNOWS_CLASSES:
+        # A twin that learned nothing knows nothing of the classes either.
         return finding
     text = f"the teacher's mean logits by class correlate by {twin:.2f} with those of a student on labels alone"
     if twin < UNRELATED and found.others_sd > EQUAL_NATS:

@@ -1,0 +1,204 @@
+"""Probes of the soft targets against closed forms in float64, and against themselves in parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kddoctor.probes.ensemble import ensemble_means
+from kddoctor.probes.logit_scale import LogitScaleProbe
+from kddoctor.probes.non_target_structure import ClassPatterns, NonTargetStructureProbe
+from kddoctor.probes.popularity import popularity_lean
+from kddoctor.probes.positives_kept import positives_kept
+from kddoctor.probes.score_link import link_of, mixed_units
+from kddoctor.probes.teacher_errors import TeacherErrorsProbe
+from kddoctor.probes.truncated_teacher import FORMS, TruncatedTeacherProbe
+
+ROWS, CLASSES = 400, 7
+
+
+@pytest.fixture
+def logits():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, ROWS)
+    teacher = rng.normal(scale=2.0, size=(ROWS, CLASSES)) + 5 * np.eye(CLASSES)[labels]
+    return teacher, 0.5 * teacher + rng.normal(size=teacher.shape), labels
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def by_hand(form, student, teacher, k, temperature):
+    """One form of a shortened teacher, row by row."""
+    total = 0.0
+    for z, s in zip(teacher, student, strict=True):
+        p, q = softmax(z[None] / temperature)[0], softmax(s[None] / temperature)[0]
+        top = np.argsort(-z)[:k]
+        kept, own = p[top], q[top]
+        parts = (kept * np.log(kept / own)).sum()
+        if form == "renormalised":
+            parts = (kept / kept.sum() * np.log(kept / kept.sum() / own)).sum()
+        elif form == "renormalised on both sides":
+            parts = (kept / kept.sum() * np.log(kept / kept.sum() / (own / own.sum()))).sum()
+        elif form == "tail ignored, clamped at zero":
+            parts = max(parts, 0)
+        elif form == "cross-entropy, tail ignored":
+            parts = -(kept * np.log(own)).sum()
+        elif form == "cross-entropy, renormalised":
+            parts = -(kept / kept.sum() * np.log(own)).sum()
+        elif form == "zero-filled":
+            filled = np.zeros_like(z)
+            filled[top] = z[top]
+            f = softmax(filled[None] / temperature)[0]
+            parts = (f * np.log(f / q)).sum()
+        elif form == "tail bucket":
+            parts += (1 - kept.sum()) * np.log((1 - kept.sum()) / (1 - own.sum()))
+        total += parts
+    return total / len(teacher)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_form_of_a_shortened_teacher_is_recognised(form, logits):
+    teacher, student, _ = logits
+    probe = TruncatedTeacherProbe(CLASSES, (1.0, 3.0))
+    for part in np.array_split(np.arange(ROWS), 8):
+        loss = 2.5 * by_hand(form, student[part], teacher[part], 3, 3.0)
+        probe.update(student[part], teacher[part], loss, loss, None)
+    found = probe.compute()
+    assert found is not None
+    assert (found.k, found.temperature) == (3, 3.0)
+    # Where no row is below zero, clamping changes nothing.
+    assert found.form in (form, form.removesuffix(", clamped at zero"))
+    assert found.factor == pytest.approx(2.5)
+    assert found.error < 1e-9 < found.whole_error
+
+
+def test_a_shortened_teacher_is_recognised_in_the_total_alone(logits):
+    teacher, student, labels = logits
+    probe = TruncatedTeacherProbe(CLASSES, (3.0,))
+    for part in np.array_split(np.arange(ROWS), 10):
+        ce = -np.log(softmax(student[part])[np.arange(len(part)), labels[part]]).mean()
+        kd = 9 * by_hand("renormalised", student[part], teacher[part], 2, 3.0)
+        probe.update(student[part], teacher[part], 0.3 * ce + 0.7 * kd, None, ce)
+    found = probe.compute()
+    assert found is not None
+    assert (found.form, found.k, found.factor) == ("renormalised", 2, pytest.approx(6.3))
+
+
+def test_a_divergence_of_one_class_from_itself_fits_nothing(logits):
+    teacher, student, _ = logits
+    probe = TruncatedTeacherProbe(CLASSES, (1.0,))
+    for k, part in enumerate(np.array_split(np.arange(ROWS), 8)):
+        probe.update(student[part], teacher[part], 1.0 + 0.1 * k**2, 1.0 + 0.1 * k**2, None)
+    found = probe.compute()
+    assert found is None or found.error > 1e-3
+
+
+def test_non_target_structure_by_hand(logits):
+    teacher, _, labels = logits
+    probe, halves = NonTargetStructureProbe(CLASSES), [NonTargetStructureProbe(CLASSES) for _ in range(2)]
+    probe.update(teacher, labels)
+    for half, part in zip(halves, np.array_split(np.arange(ROWS), 2), strict=True):
+        half.update(teacher[part], labels[part])
+    halves[0].merge(halves[1])
+    found, merged = probe.compute(), halves[0].compute()
+    assert found is not None
+    assert merged is not None
+    right = teacher.argmax(axis=1) == labels
+    z = teacher[right]
+    others = np.sort(z, axis=1)[:, :-1]
+    margin = z.max(axis=1) - others.mean(axis=1)
+    assert found.accuracy == pytest.approx(right.mean())
+    assert found.margin == pytest.approx(margin.mean())
+    assert found.others_sd == pytest.approx(others.std(axis=1).mean())
+    assert found.relative_spread == pytest.approx((others.std(axis=1) / margin).mean())
+    assert found.confidence == pytest.approx(softmax(z).max(axis=1).mean())
+    assert (merged.margin, merged.mutual) == (pytest.approx(found.margin), found.mutual)
+
+
+def test_class_patterns_ignore_what_rows_and_columns_share(logits):
+    teacher, _, labels = logits
+    patterns = ClassPatterns(CLASSES)
+    patterns.update(teacher, 3 * teacher + np.arange(CLASSES) + 7 * np.eye(CLASSES)[labels], labels)
+    assert patterns.correlation() == pytest.approx(1.0)
+
+
+def test_directions_of_mistakes_are_counted():
+    labels = np.repeat(np.arange(6), 20)
+    answers = labels.copy()
+    answers[::2] = (labels[::2] + 1) % 6
+    probe = TeacherErrorsProbe(6)
+    probe.update(9 * np.eye(6)[answers], labels, 9 * np.eye(6)[answers], 9 * np.eye(6)[labels])
+    found = probe.compute()
+    assert found is not None
+    assert (found.accuracy, found.directed, found.distinct, found.returned) == (0.5, 1.0, 1.0, 0.0)
+    assert (found.repeated, found.twin_repeated) == (1.0, 0.0)
+
+
+def test_scales_and_ranks_of_logits(logits):
+    teacher, _, _ = logits
+    probe = LogitScaleProbe()
+    for part in np.array_split(np.arange(ROWS), 3):
+        probe.update(teacher[part], np.tanh(20 * teacher[part]))
+    found = probe.compute()
+    assert found is not None
+    assert found.teacher_sd == pytest.approx(teacher.std(axis=1).mean())
+    assert found.student_bound == pytest.approx(1.0)
+    assert found.at_bound > 0.9
+    assert found.both_ends
+
+
+def test_ensembles_are_told_apart():
+    members = np.random.default_rng(0).normal(scale=3.0, size=(3, 50, 5))
+    p = np.mean([softmax(z) for z in members], axis=0)
+    for teacher, name in ((members.mean(0), "mean_error"), (members.sum(0) + 4, "sum_error"), (np.log(p), "")):
+        found = ensemble_means(members, teacher)
+        assert found is not None
+        errors = {n: getattr(found, n) for n in ("mean_error", "sum_error", "probability_error")}
+        assert min(errors, key=lambda n: errors[n]) == (name or "probability_error")
+        assert min(errors.values()) < 1e-9
+
+
+def test_lines_and_curves_of_scores():
+    own = np.random.default_rng(0).normal(size=500)
+    line, curve, noise = (link_of(f, own) for f in (6 * own + 1, 1 / (1 + np.exp(-own)), own[::-1]))
+    assert line is not None
+    assert curve is not None
+    assert noise is not None
+    assert (line.slope, line.intercept) == (pytest.approx(6.0), pytest.approx(1.0))
+    assert (line.unexplained < 1e-12, curve.unexplained > 1e-3, curve.monotone, noise.monotone) == (
+        True,
+        True,
+        True,
+        False,
+    )
+
+
+def test_units_that_do_not_meet_are_found():
+    rng = np.random.default_rng(0)
+    student, teacher = rng.normal(size=(2, 9, 40))
+    found = mixed_units(student, teacher, 0.5 * ((student - 1 / (1 + np.exp(-teacher))) ** 2).mean(axis=1))
+    assert found is not None
+    assert found[0].startswith("the student's raw score")
+    assert found[1] < 1e-12
+
+
+def test_a_lean_to_popular_items_is_taken_beyond_the_teacher():
+    rng = np.random.default_rng(0)
+    items = rng.choice(50, 2000, p=np.arange(1, 51) / np.arange(1, 51).sum())
+    shown = rng.choice(50, 2000, p=np.arange(1, 51) / np.arange(1, 51).sum())
+    popular = np.log1p(np.bincount(shown, minlength=50))[items]
+    teacher = popular + rng.normal(size=2000)
+    found = popularity_lean(items, shown, teacher, 2 * teacher + 0.1 * rng.normal(size=2000), None)
+    assert found is not None
+    assert found.student == pytest.approx(0.0, abs=0.08)
+    assert found.unseen < 0.01
+
+
+def test_positives_below_the_cut():
+    scores = np.linspace(-3, 3, 1000)
+    found = positives_kept(scores, scores > 1, scores, np.arange(1000) % 2 == 0)
+    assert found is not None
+    assert (found.rate_below < 0.01, found.held_out_rate_below) == (True, pytest.approx(0.5, abs=0.01))

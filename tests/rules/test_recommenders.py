@@ -1,0 +1,133 @@
+"""Rules about rankings fire on the fault that they name, and on nothing that looks like it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kddoctor.engine import diagnose
+from kddoctor.run import load, write_run
+
+MINE = {"KD901", "KD902", "KD903"}
+ITEMS, ROWS = 80, 3000
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def binary_kl(student, teacher, temperature):
+    p, q = sigmoid(teacher / temperature), sigmoid(student / temperature)
+    each = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    return temperature**2 * each.mean(axis=-1)
+
+
+def ranked(
+    path,
+    *,
+    used=lambda teacher: teacher,
+    kd=None,
+    loss="kl",
+    favour=0.0,
+    relabelled=lambda scores, labels: labels,
+    known=ITEMS,
+    slope=0.8,
+):
+    """Codes of a two-tower run. favour: of popular items, in the student; known: items in the transfer set."""
+    rng = np.random.default_rng(0)
+    frequency = 1 / np.arange(1, ITEMS + 1)
+    parts = {}
+    for split in ("train", "val"):
+        share = frequency.copy()
+        if split == "train":
+            share[known:] = 0
+        items = rng.choice(ITEMS, ROWS, p=share / share.sum())
+        teacher = rng.normal(scale=1.4, size=ROWS)
+        labels = (rng.random(ROWS) < sigmoid(teacher)).astype(np.int64)
+        student = slope * teacher + favour * np.log(frequency[items]) + rng.normal(scale=0.3, size=ROWS)
+        if split == "train":
+            labels = relabelled(teacher, labels)
+        parts[split] = {
+            "labels": labels,
+            "teacher_logits": teacher.astype(np.float32),
+            "student_logits": student.astype(np.float32),
+            "item_ids": items,
+        }
+    own = rng.normal(scale=1.4, size=(12, 50))
+    got = used(own)
+    student = slope * own + rng.normal(scale=0.5, size=own.shape)
+    truth = (rng.random(own.shape) < sigmoid(own)).astype(np.int64)
+    soft = (kd or (lambda s, t: binary_kl(s, t, 2.0)))(student, got)
+    hard = -(truth * np.log(sigmoid(student)) + (1 - truth) * np.log(1 - sigmoid(student))).mean(axis=1)
+    write_run(
+        path / "run",
+        {"task": "ranking", "distillation": {"loss": loss, "temperature": 2.0, "alpha": 0.8}},
+        predictions=parts,
+        steps={
+            "student_logits": student.astype(np.float32),
+            "teacher_logits": got.astype(np.float32),
+            "teacher_logits_check": own.astype(np.float32),
+            "labels": truth,
+            "loss": 0.2 * hard + 0.8 * soft,
+            "kd_loss": soft,
+            "ce_loss": hard,
+        },
+        observations={"teacher_training": False, "same_inputs": True},
+    )
+    return diagnose(load(path / "run"))
+
+
+def mine(found):
+    return [code for code in found.cause_codes if code in MINE]
+
+
+def test_a_sound_ranking_has_none_of_these(tmp_path):
+    assert mine(ranked(tmp_path)) == []
+
+
+@pytest.mark.parametrize("times", [12.0, 0.05])
+def test_scores_that_reach_the_loss_rescaled_are_proven(tmp_path, times):
+    assert mine(ranked(tmp_path, used=lambda z: times * z)) == ["KD902"]
+
+
+def test_scores_that_were_calibrated_again_are_sound(tmp_path):
+    assert mine(ranked(tmp_path, used=lambda z: 1.3 * z - 0.2)) == []
+
+
+def test_stars_taken_for_logits_are_proven(tmp_path):
+    assert mine(ranked(tmp_path, used=lambda z: 1 + 4 * sigmoid(z))) == ["KD902"]
+
+
+def test_a_raw_score_against_a_probability_is_proven(tmp_path):
+    found = ranked(tmp_path, kd=lambda s, t: ((s - sigmoid(t)) ** 2).mean(axis=1), loss="mse")
+    assert mine(found) == ["KD902"]
+
+
+def test_raw_scores_on_both_sides_are_sound(tmp_path):
+    assert mine(ranked(tmp_path, kd=lambda s, t: ((s - t) ** 2).mean(axis=1), loss="mse")) == []
+
+
+def test_exchanged_answers_are_no_matter_of_scale(tmp_path):
+    assert "KD902" not in ranked(tmp_path, used=lambda z: -z).cause_codes
+
+
+def test_a_student_that_leans_to_popular_items_beyond_its_teacher_is_named(tmp_path):
+    assert mine(ranked(tmp_path, favour=0.6)) == ["KD901"]
+
+
+def test_a_transfer_set_of_popular_items_is_named(tmp_path):
+    assert mine(ranked(tmp_path, known=12)) == ["KD901"]
+
+
+def test_positives_that_the_teacher_scores_low_and_that_are_gone_are_noticed(tmp_path):
+    def filtered(scores, labels):
+        return np.where(scores < np.quantile(scores, 0.5), 0, labels)
+
+    assert mine(ranked(tmp_path, relabelled=filtered)) == ["KD903"]
+
+
+def test_labels_that_are_wrong_at_random_are_not_the_teachers(tmp_path):
+    def noisy(scores, labels):
+        return np.where(np.random.default_rng(1).random(len(labels)) < 0.3, 0, labels)
+
+    assert mine(ranked(tmp_path, relabelled=noisy)) == []

@@ -1,0 +1,196 @@
+"""Rules about soft targets fire on the fault that they name, and on nothing that looks like it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from kddoctor.engine import Diagnosis, diagnose
+from kddoctor.run import load
+from tests import builders as b
+from tests.builders import recorded_run
+from tests.forensics import losses
+
+MINE = {"KD302", "KD303", "KD304", "KD305", "KD306", "KD307", "KD308"}
+POOR = b.forgetting(0.15)
+
+
+def diagnosed(path, **changes) -> Diagnosis:
+    return diagnose(load(recorded_run(path / "run", **changes)))
+
+
+def mine(found: Diagnosis) -> list[str]:
+    return [code for code in found.cause_codes if code in MINE]
+
+
+def shortened(k: int, way: str) -> Callable[..., torch.Tensor]:
+    def kd(student, teacher, labels):
+        values, classes = teacher.topk(k, dim=1)
+        log_q = F.log_softmax(student / 4, -1)
+        if way == "renormalised":
+            log_p = F.log_softmax(values / 4, -1)
+            each = (log_p.exp() * (log_p - log_q.gather(1, classes))).sum(1)
+        elif way == "clamped":
+            log_p = F.log_softmax(teacher / 4, -1).gather(1, classes)
+            each = (log_p.exp() * (log_p - log_q.gather(1, classes))).sum(1).clamp_min(0)
+        elif way == "zeros":
+            log_p = F.log_softmax(torch.zeros_like(teacher).scatter(1, classes, values) / 4, -1)
+            each = (log_p.exp() * (log_p - log_q)).sum(1)
+        else:
+            log_p = F.log_softmax(teacher / 4, -1).gather(1, classes)
+            rest, own = 1 - log_p.exp().sum(1), 1 - log_q.gather(1, classes).exp().sum(1)
+            each = (log_p.exp() * (log_p - log_q.gather(1, classes))).sum(1) + rest * (rest.log() - own.log())
+        return 16 * each.mean()
+
+    return kd
+
+
+@pytest.mark.parametrize("way", ["renormalised", "clamped", "zeros"])
+def test_a_shortened_teacher_is_proven(tmp_path, way):
+    found = diagnosed(tmp_path, kd=shortened(3, way))
+    assert (found.verdict, found.cause_codes, found.causes[0].status) == ("sick", ["KD306"], "confirmed")
+    assert "3 of the teacher's 10 classes" in found.causes[0].summary
+
+
+def test_a_tail_bucket_is_sound(tmp_path):
+    found = diagnosed(tmp_path, kd=shortened(3, "bucket"))
+    assert "KD306" not in found.cause_codes
+    assert "KD306" in found.ruled_out
+
+
+def test_another_divergence_is_not_taken_for_a_shortened_teacher(tmp_path):
+    def odd(student, teacher, labels):
+        return losses.kl(1.0)(student, teacher, labels) + losses.kl(7.0)(student, teacher, labels)
+
+    assert "KD306" not in diagnosed(tmp_path, kd=odd).cause_codes
+
+
+def test_a_high_temperature_without_its_factor_starves_the_term(tmp_path):
+    found = diagnosed(
+        tmp_path,
+        kd=losses.kl(60.0, scale="1"),
+        declared={"temperature": 60.0, "temperature_squared": False},
+    )
+    assert "KD302" in found.cause_codes
+
+
+def test_a_high_temperature_with_its_factor_is_sound(tmp_path):
+    assert mine(diagnosed(tmp_path, declared={"temperature": 60.0})) == []
+
+
+def test_a_forgotten_factor_keeps_its_own_code(tmp_path):
+    found = diagnosed(tmp_path, kd=losses.kl(60.0, scale="1"), declared={"temperature": 60.0})
+    assert "KD202" in found.cause_codes
+    assert "KD302" not in found.cause_codes
+
+
+def smoothed(logits, labels):
+    """What a smoothing by 0.3 asks for, with a little noise."""
+    top = np.eye(logits.shape[1])[labels]
+    noise = np.random.default_rng(1).normal(scale=0.15, size=logits.shape)
+    return (np.log(0.7 * top + 0.03) - np.log(0.03) + noise).astype(np.float32)
+
+
+def test_a_teacher_that_was_smoothed_is_named_where_its_student_falls_behind(tmp_path):
+    found = diagnosed(tmp_path, teacher=smoothed, student=POOR, baseline=POOR)
+    assert "KD303" in found.cause_codes
+
+
+def test_a_smoothed_teacher_whose_student_gained_is_a_note(tmp_path):
+    found = diagnosed(tmp_path, teacher=smoothed, baseline=POOR)
+    assert all(f.severity == "note" for f in found.causes if f.code == "KD303")
+
+
+def decoys(logits, labels):
+    """Besides the right class, one that has nothing to do with it."""
+    noise = np.random.default_rng(2).normal(size=logits.shape)
+    eye = np.eye(logits.shape[1])
+    return (9 * eye[labels] + 6 * eye[(labels + 4) % logits.shape[1]] + noise).astype(np.float32)
+
+
+def exchanged(logits, labels):
+    """Everything below the top class in another order in each row."""
+    rng = np.random.default_rng(4)
+    changed = logits.copy()
+    for row, label in zip(changed, logits.argmax(axis=1), strict=True):
+        others = np.flatnonzero(np.arange(len(row)) != label)
+        row[others] = row[rng.permutation(others)]
+    return changed
+
+
+@pytest.mark.parametrize("guard", [decoys, exchanged])
+def test_a_teacher_that_is_right_and_says_nothing_true_of_the_others_is_named(tmp_path, guard):
+    found = diagnosed(tmp_path, teacher=guard, student=POOR, baseline=POOR)
+    assert "KD307" in found.cause_codes
+
+
+def test_a_twin_that_learned_nothing_says_nothing_of_the_teacher(tmp_path):
+    assert "KD307" not in diagnosed(tmp_path, student=POOR, baseline=b.untrained).cause_codes
+
+
+def annotated(logits, labels):
+    """A third of the rows were labelled one class too high."""
+    wrong = np.random.default_rng(6).random(len(labels)) < 0.3
+    changed = logits.copy()
+    changed[wrong] = np.roll(logits[wrong], 1, axis=1)
+    return changed
+
+
+def test_a_teacher_whose_mistakes_have_a_direction_learned_wrong_labels(tmp_path):
+    found = diagnosed(tmp_path, teacher=annotated, student=annotated, baseline=b.unchanged)
+    assert found.cause_codes == ["KD304"]
+    assert "KD102" in [f.code for f in found.symptoms]
+
+
+def test_a_weak_teacher_did_not_learn_wrong_labels(tmp_path):
+    assert "KD304" not in diagnosed(tmp_path, teacher=b.forgetting(0.3), baseline=b.unchanged).cause_codes
+
+
+def test_two_exchanged_classes_are_not_taken_for_wrong_labels(tmp_path):
+    found = diagnosed(tmp_path, teacher=b.permuted([1, 2, 3, 4, 5, 6, 7, 8, 9, 0]))
+    assert "KD304" not in found.cause_codes
+
+
+def bounded(logits, labels):
+    return np.tanh(5 * (logits - logits.mean(axis=1, keepdims=True))).astype(np.float32)
+
+
+def test_a_student_whose_logits_stand_at_a_bound_is_named(tmp_path):
+    def poor(logits, labels):
+        return bounded(POOR(logits, labels), labels)
+
+    assert "KD305" in diagnosed(tmp_path, student=poor).cause_codes
+
+
+def test_a_student_that_has_hardly_grown_is_not_bounded(tmp_path):
+    def small(logits, labels):
+        return (0.1 * POOR(logits, labels)).astype(np.float32)
+
+    assert "KD305" not in diagnosed(tmp_path, student=small).cause_codes
+
+
+def test_a_teacher_beyond_every_temperature_is_named_before_its_hard_targets(tmp_path):
+    found = diagnosed(tmp_path, teacher=b.sharpened(60.0), student=POOR, baseline=POOR)
+    assert "KD305" in found.cause_codes
+    assert "KD301" not in found.cause_codes
+
+
+def test_a_teacher_at_a_low_temperature_keeps_its_own_code(tmp_path):
+    found = diagnosed(tmp_path, teacher=b.sharpened(60.0), student=POOR, baseline=POOR, declared={"temperature": 1.0})
+    assert "KD305" not in found.cause_codes
+
+
+def test_an_ensemble_cannot_be_seen_without_its_members(tmp_path):
+    assert "KD308" in [missing.code for missing in diagnosed(tmp_path).not_examined]
+
+
+@pytest.mark.parametrize(
+    "kept", [{}, {"temperature": 1.0}, {"temperature": 20.0}, {"alpha": 0.5}], ids=["plain", "T 1", "T 20", "half"]
+)
+def test_a_sound_run_has_none_of_these(tmp_path, kept):
+    alpha = kept.get("alpha", 0.9)
+    assert mine(diagnosed(tmp_path, declared=kept, mix=(1 - alpha, alpha), baseline=b.forgetting(0.1))) == []
