@@ -48,7 +48,7 @@ DEAD_ROWS = 0.5
     stage=50,
     reads=(OutputHealth, Manifest),
     uses=(LearningCurve, Observations, LossForensics),
-    masks=("KD402", "KD502", "KD208", "KD102"),
+    masks=("KD401", "KD402", "KD405", "KD501", "KD502", "KD504", "KD208", "KD102"),
 )
 def training_diverged(
     outputs: OutputHealth,
