@@ -23,7 +23,7 @@ class ScaleFit:
 
     gain: share of the objective that it removes. objective: as it is, at factor 1. agreement: share of rows with the
     teacher's top class. kl: KL(teacher ‖ student) at the run's temperature, nats. teacher_loss: cross-entropy of the
-    teacher with the labels. n: rows.
+    teacher with the labels; hard_loss: of the student. n: rows.
     """
 
     factor: float
@@ -32,6 +32,7 @@ class ScaleFit:
     agreement: float
     kl: float
     teacher_loss: float
+    hard_loss: float
     n: int
 
 
@@ -41,7 +42,7 @@ class ScaleFitProbe:
     def __init__(self, family: Family, temperature: float, alpha: float, *, squared: bool) -> None:
         self.family, self.temperature, self.alpha, self.squared = family, temperature, alpha, squared
         self._sums = np.zeros(len(FACTORS))
-        self._kl = self._agreement = self._teacher_loss = 0.0
+        self._kl = self._agreement = self._teacher_loss = self._hard = 0.0
         self._n = 0
 
     def update(self, student: NDArray[np.floating], teacher: NDArray[np.floating], labels: NDArray[np.int64]) -> None:
@@ -57,6 +58,7 @@ class ScaleFitProbe:
         self._kl += float((np.exp(log_p) * (log_p - log_q)).sum())
         self._agreement += float((s.argmax(1) == t.argmax(1)).sum())
         self._teacher_loss += float(-log_softmax(t, axis=1)[rows, labels].sum())
+        self._hard += float(-log_softmax(s, axis=1)[rows, labels].sum())
         self._n += len(labels)
 
     def merge(self, other: "ScaleFitProbe") -> None:
@@ -65,6 +67,7 @@ class ScaleFitProbe:
         self._kl += other._kl
         self._agreement += other._agreement
         self._teacher_loss += other._teacher_loss
+        self._hard += other._hard
         self._n += other._n
 
     def compute(self) -> ScaleFit | None:
@@ -82,6 +85,7 @@ class ScaleFitProbe:
             agreement=self._agreement / self._n,
             kl=self._kl / self._n,
             teacher_loss=self._teacher_loss / self._n,
+            hard_loss=self._hard / self._n,
             n=self._n,
         )
 

@@ -22,6 +22,7 @@ class StudentPath:
     for answers that do not depend on the input. scale: standard deviation of the student's logits. agreement: share of
     rows with the teacher's top class. kl: KL(teacher ‖ student) at the run's temperature, nats. teacher_loss:
     cross-entropy of the teacher with the labels. rows: counted. classes: C.
+    gradient_ratio: median of the gradient's norm as the optimizer got it over that of the loss as it stands; None where it was not recorded.
     """
 
     step: NDArray[np.int64]
@@ -33,6 +34,7 @@ class StudentPath:
     teacher_loss: Array
     rows: NDArray[np.int64]
     classes: int
+    gradient_ratio: float | None = None
 
     def late(self, name: str) -> float:
         """Mean of a column over the last steps."""

@@ -94,7 +94,8 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
     ),
     "OwnSamples": (
         ("observations.sequences.teacher_nll_of_student_samples",),
-        "let the student and the teacher continue the same prompts, and write the teacher's loss by position to observations.json: sequences: {teacher_nll_of_student_samples: […], teacher_nll_of_teacher_samples: […]}",
+        "let both models continue the same prompts, and write the teacher's loss by position to observations.json: "
+        "sequences: {teacher_nll_of_student_samples: […], teacher_nll_of_teacher_samples: […]}",
     ),
     "SampledTexts": (
         ("metrics.completion_length", "metrics.student_entropy", "metrics.teacher_topk_mass"),
@@ -102,7 +103,8 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
     ),
     "TraceLengths": (
         ("observations.sequences.long_traces", "observations.sequences.short_traces"),
-        "train the student on short traces of the same problems as well, and write sequences: {long_traces: {metric, length, rows}, short_traces: {metric, length, rows}} to observations.json",
+        "train the student on short traces of the same problems as well, and write to observations.json: sequences: "
+        "{long_traces: {metric, length, rows}, short_traces: {metric, length, rows}}",
     ),
     "TrainingWindows": (
         ("observations.training_windows",),
@@ -116,7 +118,7 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
     "LogitScale": (("predictions",), "record teacher and student logits of one split"),
     "EnsembleMeans": (
         ("steps.teacher_member_logits",),
-        "where the teacher is several models, add their logits as teacher_member_logits [K, M, B, C] to steps.safetensors",
+        "where the teacher is several models, add their logits to steps.safetensors: teacher_member_logits [K, M, B, C]",
     ),
     "ScoreLink": (
         ("steps.teacher_logits_check",),

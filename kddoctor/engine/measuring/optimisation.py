@@ -1,6 +1,7 @@
 """Measurements of the way that the student took: first answers, rates, and how well its own objective is fitted."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -46,7 +47,15 @@ def _student_path(run: Run, steps: Steps) -> StudentPath | None:
         student, labels = class_rows(run.manifest, steps.student_logits[k], steps.labels[k])
         teacher, _ = class_rows(run.manifest, steps.teacher_logits[k], steps.labels[k])
         probe.update(int(steps.step[k]), student, teacher, labels)
-    return probe.compute()
+    path = probe.compute()
+    return None if path is None else replace(path, gradient_ratio=_gradient_ratio(steps))
+
+
+def _gradient_ratio(steps: Steps) -> float | None:
+    if steps.grad_norm is None or steps.expected_grad_norm is None:
+        return None
+    good = np.isfinite(steps.grad_norm) & (steps.expected_grad_norm > 0)
+    return float(np.median(steps.grad_norm[good] / steps.expected_grad_norm[good])) if good.any() else None
 
 
 def _scale_fit(run: Run) -> ScaleFit | None:

@@ -31,10 +31,11 @@ Read more
 from kddoctor.probes.feature_term import FeatureTerm
 from kddoctor.probes.layer_ranks import LayerRanks
 from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.probes.measurements import Gaps, TrainGaps
+from kddoctor.probes.measurements import Gaps, TeacherViews, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.optimisation.harm import OTHERS, skill_lost
 from kddoctor.rules.registry import RECORD, rule
 from kddoctor.run.manifest import Manifest
 
@@ -55,7 +56,7 @@ LABELS = 0.1
     title="The teacher's function is beyond the student",
     stage=59,
     reads=(TrainGaps, Manifest),
-    uses=(Gaps, RateSigns, LossForensics, LayerRanks, FeatureTerm),
+    uses=(Gaps, RateSigns, LossForensics, LayerRanks, FeatureTerm, TeacherViews),
 )
 def capacity_gap(
     train: TrainGaps,
@@ -65,6 +66,7 @@ def capacity_gap(
     loss: LossForensics | None,
     ranks: LayerRanks | None,
     feature: FeatureTerm | None,
+    teacher: TeacherViews | None,
 ) -> Finding | NotExamined:
     gaps = train.gaps
     finding = Finding()
@@ -95,6 +97,7 @@ def capacity_gap(
         origin="taxonomy",
         weight=1.5,
     )
+    finding = _of_teacher(finding, train, held_out, teacher)
     finding = _of_twin(finding, train, held_out)
     finding = _of_read_out(finding, held_out, ranks)
     if (config.distillation.alpha or 0.0) >= 1 - LABELS / 10:
@@ -110,6 +113,34 @@ def capacity_gap(
         where="the pair of teacher and student",
         severity="warning",
     ).prescribe("a smaller alpha, or a teacher of a size in between", safety="careful", distillation__alpha=0.5)
+
+
+def _of_teacher(finding: Finding, train: TrainGaps, held_out: Gaps | None, teacher: TeacherViews | None) -> Finding:
+    """A teacher that is wrong, or whose answers were others inside the loop, is not worth imitating."""
+    gaps = (held_out or train).gaps
+    better = gaps.teacher_accuracy - max(gaps.student_accuracy, gaps.baseline_accuracy or 0.0)
+    if better < APART / 2:
+        finding = finding.against(
+            "example-gaps",
+            "teacher_accuracy",
+            gaps.teacher_accuracy,
+            f"the teacher, with {gaps.teacher_accuracy:.1%} right, is hardly better than what it is to improve",
+            threshold=APART / 2,
+            origin="convention",
+            weight=8.0,
+        )
+    lost = skill_lost(teacher)
+    if lost <= OTHERS:
+        return finding
+    return finding.against(
+        "teacher-validity",
+        "skill",
+        lost,
+        f"inside the loop the teacher lacks {lost:.0%} of its skill: other answers than its own were imitated",
+        threshold=OTHERS,
+        origin="convention",
+        weight=8.0,
+    )
 
 
 def _of_twin(finding: Finding, train: TrainGaps, held_out: Gaps | None) -> Finding:

@@ -30,6 +30,7 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import severity
 from kddoctor.rules.registry import rule
+from kddoctor.run.observations import Observations
 
 PROBE = "feature-term"
 #: Share of its first value that a feature term keeps which was not fitted, and share of the loss that counts.
@@ -47,11 +48,13 @@ KEEPS_UP, FALLS_SHORT = 4.0, 2.0
     title="The feature loss presumes two models of the same kind",
     stage=54,
     reads=(FeatureTerm,),
-    uses=(TrainGaps, Gaps),
+    uses=(TrainGaps, Gaps, Observations),
     masks=("KD401", "KD402", "KD405", "KD502"),
 )
-def feature_architecture_mismatch(term: FeatureTerm, train: TrainGaps | None, held_out: Gaps | None) -> Finding:
-    finding = Finding()
+def feature_architecture_mismatch(
+    term: FeatureTerm, train: TrainGaps | None, held_out: Gaps | None, seen: Observations | None
+) -> Finding:
+    finding = untrained_projector(Finding(), seen)
     text = (
         f"the feature term ended at {term.left:.0%} of its first value and makes up {term.share_last:.0%} of the loss"
     )
@@ -71,6 +74,21 @@ def feature_architecture_mismatch(term: FeatureTerm, train: TrainGaps | None, he
             severity=severity(held_out),
         )
         .prescribe("no feature term, or one through a projector that learns", treatment__feature_term="off")
+    )
+
+
+def untrained_projector(finding: Finding, seen: Observations | None) -> Finding:
+    """A projector that no optimizer holds explains a feature term that cannot be fitted."""
+    outside = None if seen is None or seen.graph is None else seen.graph.not_in_optimizer
+    if not outside:
+        return finding
+    return finding.against(
+        "observations",
+        "not_in_optimizer",
+        float(len(outside)),
+        f"{len(outside)} tensors that the loss would train, of neither model, are in no optimizer",
+        threshold=0,
+        weight=8.0,
     )
 
 

@@ -29,11 +29,12 @@ import numpy as np
 
 from kddoctor.probes.feature_term import FeatureTerm
 from kddoctor.probes.measurements import Gaps, LogitSimilarity, TrainGaps
-from kddoctor.rules.capacity.feature_architecture_mismatch import STAYS, unfit
+from kddoctor.rules.capacity.feature_architecture_mismatch import STAYS, unfit, untrained_projector
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.optimisation.harm import severity
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
 
 PROBE = "layer-similarity"
 #: Difference in CKA that counts (taxonomy).
@@ -48,13 +49,18 @@ LOGITS = "logits"
     title="The feature loss pairs the wrong layers",
     stage=54,
     reads=(FeatureTerm, LogitSimilarity, Manifest),
-    uses=(TrainGaps, Gaps),
+    uses=(TrainGaps, Gaps, Observations),
     masks=("KD401", "KD402", "KD405", "KD502"),
 )
 def layer_mapping_wrong(
-    term: FeatureTerm, similar: LogitSimilarity, config: Manifest, train: TrainGaps | None, held_out: Gaps | None
+    term: FeatureTerm,
+    similar: LogitSimilarity,
+    config: Manifest,
+    train: TrainGaps | None,
+    held_out: Gaps | None,
+    seen: Observations | None,
 ) -> Finding:
-    finding = _of_pairs(Finding(), similar, config)
+    finding = _of_pairs(untrained_projector(Finding(), seen), similar, config)
     finding = _of_answers(finding, similar)
     fell = term.left <= STAYS
     add = finding.supported_by if fell else finding.against

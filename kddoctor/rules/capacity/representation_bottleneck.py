@@ -29,6 +29,7 @@ Read more
 
 from kddoctor.probes.layer_ranks import LayerRanks
 from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import behind, severity
 from kddoctor.rules.registry import rule
@@ -42,6 +43,8 @@ NARROWER = 0.6
 KEPT = 0.9
 #: Rows per unit that an exact rank needs.
 ROWS = 2
+#: Share of the variance between rows of answers that have all but collapsed to one: of training, not of a layer.
+COLLAPSED = 0.05
 
 
 @rule(
@@ -51,10 +54,11 @@ ROWS = 2
     title="One layer of the student lets almost nothing through",
     stage=58,
     reads=(LayerRanks,),
-    uses=(Gaps,),
+    uses=(Gaps, StudentPath),
     masks=("KD402", "KD401", "KD502"),
 )
-def representation_bottleneck(ranks: LayerRanks, held_out: Gaps | None) -> Finding:
+def representation_bottleneck(ranks: LayerRanks, held_out: Gaps | None, path: StudentPath | None) -> Finding:
+    alive = path is None or path.late("dependence") > COLLAPSED
     finding, where = Finding(), None
     least = min((rank.rank for rank in (*ranks.teacher.values(), ranks.teacher_logits)), default=0)
     for name, rank in ranks.student.items():
@@ -73,7 +77,7 @@ def representation_bottleneck(ranks: LayerRanks, held_out: Gaps | None) -> Findi
             )
     logits, below = ranks.student_logits, max((rank.rank for rank in ranks.student.values()), default=0)
     possible = min(below, ranks.teacher_logits.rank)
-    if logits.exact and 0 < logits.rank <= NARROWER * possible:
+    if alive and logits.exact and 0 < logits.rank <= NARROWER * possible:
         kept = float(ranks.kept[min(logits.rank, len(ranks.kept) - 1)])
         where = where or "the student's head"
         finding = finding.supported_by(

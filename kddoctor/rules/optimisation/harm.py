@@ -1,11 +1,13 @@
 """Whether a student is behind: what several rules of optimisation and capacity ask before they call a run sick."""
 
-from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.measurements import Gaps, TeacherViews
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Severity
 
 #: Points below the teacher from which a student is behind it.
 BEHIND = 0.02
+#: Skill that a teacher's answers may lose inside the loop and still be its own.
+OTHERS = 0.05
 
 
 def behind(held_out: Gaps | None) -> bool | None:
@@ -23,3 +25,10 @@ def behind(held_out: Gaps | None) -> bool | None:
 def severity(held_out: Gaps | None, worst: Severity = "error") -> Severity:
     """A fault that has cost nothing so far is a note."""
     return "note" if behind(held_out) is False else worst
+
+
+def skill_lost(teacher: TeacherViews | None) -> float:
+    """Share of its skill that the teacher lacks inside the loop, where both are known; else 0."""
+    if teacher is None or teacher.own is None or teacher.in_loop is None:
+        return 0.0
+    return teacher.own.skill - teacher.in_loop.skill

@@ -30,6 +30,7 @@ Read more
 """
 
 from kddoctor.probes.feature_term import FeatureTerm
+from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.student_path import StudentPath
@@ -52,6 +53,10 @@ ALIVE, DEAD = 1e-3, 1e-6
 SANE = 0.5
 #: Updates an epoch, and epochs from which their number is no excuse.
 ONE, EPOCHS = 1.01, 10
+#: Rows of a batch that is large; where a smaller one holds the training set, that set is small.
+LARGE = 128
+#: Gradient that the optimizer got over that of the loss, and growth of the loss that is a divergence.
+SCALED, EXPLODED = 1.5, 10.0
 #: Rate of Adam that is a hundred times its default.
 ADAM = 0.1
 #: Updates, loss left over and pace of a rate that is too low.
@@ -65,7 +70,7 @@ MANY, LEFT, STEADY = 1000, 0.5, 0.7
     title="The learning rate or the batch belongs to another set-up",
     stage=51,
     reads=(RateSigns, Manifest),
-    uses=(StudentPath, Observations, FeatureTerm, Gaps),
+    uses=(StudentPath, Observations, FeatureTerm, Gaps, LearningCurve),
     masks=("KD402", "KD502", "KD401", "KD504", "KD405"),
 )
 def lr_or_batch_mismatch(
@@ -75,15 +80,17 @@ def lr_or_batch_mismatch(
     seen: Observations | None,
     feature: FeatureTerm | None,
     held_out: Gaps | None,
+    curve: LearningCurve | None,
 ) -> Finding:
-    finding = Finding()
+    finding = _of_others(Finding(), path, curve)
     idle = seen is not None and bool(seen.parameters_not_in_optimizer or seen.frozen_parameters)
     sane = path is None or path.excess[0] < SANE
     if sane and not idle and feature is None:
         finding = _too_high(finding, signs, config, path)
         finding = _too_low(finding, signs)
+    large = (config.training.batch_size or 0) >= LARGE
     epochs = signs.updates / signs.per_epoch if signs.per_epoch else 0.0
-    if signs.per_epoch is not None and signs.per_epoch < ONE and epochs >= EPOCHS and behind(held_out):
+    if signs.per_epoch is not None and signs.per_epoch < ONE and epochs >= EPOCHS and large and behind(held_out):
         finding = finding.supported_by(
             PROBE,
             "per_epoch",
@@ -106,6 +113,31 @@ def lr_or_batch_mismatch(
         where="kd_run.yaml: training.learning_rate, training.batch_size",
         severity=severity(held_out),
     ).prescribe("the rate that a short probe finds", safety="careful", treatment__learning_rate="probe")
+
+
+def _of_others(finding: Finding, path: StudentPath | None, curve: LearningCurve | None) -> Finding:
+    """Causes other than the rate for steps that are too long, and divergence."""
+    ratio = None if path is None else path.gradient_ratio
+    if ratio is not None and ratio > SCALED:
+        finding = finding.against(
+            "student-path",
+            "gradient_ratio",
+            ratio,
+            f"the optimizer got {ratio:.1f} times the gradient of the loss: the rate may be fine",
+            threshold=SCALED,
+            weight=10.0,
+        )
+    if curve is not None and (curve.explosion > EXPLODED or curve.nonfinite):
+        finding = finding.against(
+            "learning-curve",
+            "explosion",
+            curve.explosion,
+            "the loss exploded or became non-finite, which is a divergence",
+            threshold=EXPLODED,
+            origin="convention",
+            weight=6.0,
+        )
+    return finding
 
 
 def _too_high(finding: Finding, signs: RateSigns, config: Manifest, path: StudentPath | None) -> Finding:

@@ -27,13 +27,15 @@ Read more
     Sanh et al. 2019, arXiv:1910.01108. TRL's distillation trainers disable dropout by default.
 """
 
+import math
+
 from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.measurements import Gaps, TeacherViews
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.optimisation.harm import severity
+from kddoctor.rules.optimisation.harm import OTHERS, severity, skill_lost
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
@@ -42,6 +44,10 @@ PROBE = "scale-fit"
 #: Factor on the logits, and share of the objective that it removes; of sound runs at most 1.09 and 0.02 (digits,
 #: movielens, language), on a grid whose step is 1.19.
 LARGER, GAIN = 1.15, 0.04
+#: That gain as a share of the first loss: one-hot targets are never reached, and always ask for larger logits.
+OF_FIRST = 0.01
+#: Nats by which the labels are harder in training mode as well: noise of the teacher's leaves them as they are.
+HARDER = 0.03
 #: Divergence in training over that in evaluation mode (taxonomy: evaluation below 70 %).
 IN_TRAINING = 1 / 0.7
 #: Rows of late steps for that ratio, and nats by which augmentation may make rows harder for the teacher.
@@ -59,7 +65,7 @@ DROPOUT, DECAY = 0.3, 0.01
     title="Regularisation keeps the student from its targets",
     stage=51,
     reads=(ScaleFit, Manifest),
-    uses=(StudentPath, RateSigns, LossForensics, Observations, Gaps),
+    uses=(StudentPath, RateSigns, LossForensics, Observations, Gaps, TeacherViews),
     masks=("KD402", "KD502", "KD401"),
 )
 def student_over_regularised(
@@ -70,8 +76,9 @@ def student_over_regularised(
     loss: LossForensics | None,
     seen: Observations | None,
     held_out: Gaps | None,
+    teacher: TeacherViews | None,
 ) -> Finding:
-    finding = Finding()
+    finding = _of_targets(Finding(), teacher)
     verified = (
         loss is not None and loss.declared_errors is not None and float(loss.declared_errors.max()) <= (loss.tolerance)
     )
@@ -79,7 +86,8 @@ def student_over_regularised(
     text = (
         f"with logits {fit.factor:.2g} times as large its own objective on training rows would be {fit.gain:.0%} lower"
     )
-    if fit.factor > LARGER and fit.gain > GAIN and verified:
+    matters = signs is not None and fit.gain * signs.end > OF_FIRST
+    if fit.factor > LARGER and fit.gain > GAIN and verified and matters:
         finding = finding.supported_by(
             PROBE, "factor", fit.factor, text, threshold=LARGER, origin="identity where the loss is level",
             grade=Grade.INTERVENTIONAL, weight=5.0,
@@ -105,6 +113,21 @@ def student_over_regularised(
     ).prescribe("no dropout, no weight decay", treatment__dropout=0.0, training__weight_decay=0.0)
 
 
+def _of_targets(finding: Finding, teacher: TeacherViews | None) -> Finding:
+    lost = skill_lost(teacher)
+    if lost <= OTHERS:
+        return finding
+    return finding.against(
+        "teacher-validity",
+        "skill",
+        lost,
+        f"inside the loop the teacher lacks {lost:.0%} of its skill: the student was fitted to other targets than these",
+        threshold=OTHERS,
+        origin="convention",
+        weight=6.0,
+    )
+
+
 def _of_modes(finding: Finding, fit: ScaleFit, path: StudentPath) -> Finding:
     rows, ratio = int(path.rows[-5:].sum()), path.late("kl") / max(fit.kl, 1e-9)
     if rows < ROWS or path.late("teacher_loss") > fit.teacher_loss + AUGMENTED:
@@ -112,7 +135,8 @@ def _of_modes(finding: Finding, fit: ScaleFit, path: StudentPath) -> Finding:
     text = (
         f"KL to the teacher: {path.late('kl'):.3f} nats in training, {fit.kl:.3f} on training rows in evaluation mode"
     )
-    if ratio > IN_TRAINING:
+    harder = path.late("excess") + math.log(path.classes) - fit.hard_loss
+    if ratio > IN_TRAINING and harder > HARDER:
         return finding.supported_by(
             "student-path", "kl_ratio", ratio, text, threshold=IN_TRAINING, origin="taxonomy",
             grade=Grade.INTERVENTIONAL, weight=5.0,
