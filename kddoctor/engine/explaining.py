@@ -34,14 +34,16 @@ def explain_away(believed: Sequence[Hypothesis]) -> tuple[list[Hypothesis], list
     return order(causes), order(symptoms)
 
 
-def _precedence(hypothesis: Hypothesis) -> tuple[bool, int, int, str]:
+def _precedence(hypothesis: Hypothesis) -> tuple[bool, bool, int, int, str]:
     rule = hypothesis.rule
-    return rule.family == "capacity", -hypothesis.grade, rule.stage, rule.code
+    return rule.last, rule.family == "capacity", -hypothesis.grade, rule.stage, rule.code
 
 
 def _explains(cause: Hypothesis, symptom: Hypothesis) -> bool:
     if symptom.rule.code in cause.rule.implies and cause.grade is Grade.PROOF and not cause.conflict:
         return True
+    if symptom.rule.last and not cause.rule.last and cause.finding.severity != "note":
+        return symptom.grade is not Grade.PROOF
     return symptom.rule.code in cause.rule.masks and _outranks(cause, symptom)
 
 

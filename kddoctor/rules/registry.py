@@ -168,8 +168,9 @@ class Rule:
     """One failure mode.
 
     stage: place in the decision order, upstream first. masks: codes whose statistical evidence this cause, once
-    established, explains. implies: codes whose proofs follow from this cause, once it is itself proven. reads:
-    measurement types it cannot do without; uses: those it takes when present.
+    established, explains. implies: codes whose proofs follow from this cause, once it is itself proven. last: any other
+    cause may bring this about, and explains it. reads: measurement types it cannot do without; uses: those it takes when
+    present.
     """
 
     code: str
@@ -181,6 +182,7 @@ class Rule:
     uses: tuple[type, ...]
     masks: tuple[str, ...]
     implies: tuple[str, ...]
+    last: bool
     judge: Callable[..., Verdict]
     page: str
 
@@ -209,6 +211,7 @@ def rule(
     uses: tuple[type, ...] = (),
     masks: tuple[str, ...] = (),
     implies: tuple[str, ...] = (),
+    last: bool = False,
 ) -> Callable[[Callable[..., Verdict]], Callable[..., Verdict]]:
     """Register the function that judges ``code``. Its module's docstring is the explain page."""
 
@@ -217,7 +220,7 @@ def rule(
         known = _RULES.get(code)
         if known is not None and known.judge.__module__ != judge.__module__:
             raise ValueError(f"{code} is defined in {known.judge.__module__} and in {judge.__module__}")
-        _RULES[code] = Rule(code, name, family, title, stage, reads, uses, masks, implies, judge, page)
+        _RULES[code] = Rule(code, name, family, title, stage, reads, uses, masks, implies, last, judge, page)
         return judge
 
     return register

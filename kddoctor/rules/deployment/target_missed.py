@@ -37,6 +37,7 @@ PROBE = "outcome"
     family="deployment",
     title="The run's own target is not met",
     stage=90,
+    last=True,
     reads=(TargetOutcome,),
 )
 def target_missed(outcome: TargetOutcome) -> Finding:

@@ -43,7 +43,13 @@ SAME_WEIGHT = 0.01
     title="The weights of the two loss terms are exchanged",
     stage=33,
     reads=(LossForensics, Manifest),
-    masks=("KD208", "KD402", "KD502", "KD102"),
+    masks=(
+        "KD102",
+        "KD208",
+        "KD402",
+        "KD502",
+        "KD602",
+    ),
 )
 def alpha_inverted(loss: LossForensics, config: Manifest) -> Finding:
     alpha = config.distillation.alpha

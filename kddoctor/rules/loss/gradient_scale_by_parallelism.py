@@ -57,6 +57,7 @@ SMALL = 1.5
     reads=(GradientScale, Manifest),
     masks=(
         "KD208",
+        "KD302",
         "KD402",
         "KD501",
         "KD502",

@@ -56,6 +56,7 @@ VISIBLE_DIVERGENCE = 1e-3
         "KD301",
         "KD402",
         "KD502",
+        "KD602",
     ),
 )
 def kd_target_wrong_source(

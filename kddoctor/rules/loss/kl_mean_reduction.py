@@ -41,7 +41,14 @@ from kddoctor.run.manifest import Manifest
     title="The distillation loss is averaged over classes as well as over the batch",
     stage=30,
     reads=(LossForensics, Manifest),
-    masks=("KD208", "KD301", "KD402", "KD502", "KD102"),
+    masks=(
+        "KD102",
+        "KD208",
+        "KD301",
+        "KD302",
+        "KD402",
+        "KD502",
+    ),
 )
 def kl_mean_reduction(loss: LossForensics, config: Manifest) -> Finding:
     finding = as_declared(Finding(), loss)

@@ -42,7 +42,17 @@ from kddoctor.rules.registry import rule
     stage=20,
     reads=(TeacherViews,),
     uses=(LossForensics,),
-    masks=("KD208", "KD211", "KD301", "KD402", "KD502", "KD102"),
+    masks=(
+        "KD102",
+        "KD208",
+        "KD211",
+        "KD301",
+        "KD303",
+        "KD402",
+        "KD502",
+        "KD705",
+        "KD902",
+    ),
 )
 def probs_as_logits(teacher: TeacherViews, loss: LossForensics | None) -> Finding:
     finding = _by_the_values(Finding(), teacher)

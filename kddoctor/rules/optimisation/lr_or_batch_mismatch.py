@@ -71,7 +71,15 @@ MANY, LEFT, STEADY = 1000, 0.5, 0.7
     stage=51,
     reads=(RateSigns, Manifest),
     uses=(StudentPath, Observations, FeatureTerm, Gaps, LearningCurve),
-    masks=("KD402", "KD502", "KD401", "KD504", "KD405"),
+    masks=(
+        "KD305",
+        "KD307",
+        "KD401",
+        "KD402",
+        "KD405",
+        "KD502",
+        "KD504",
+    ),
 )
 def lr_or_batch_mismatch(
     signs: RateSigns,

@@ -50,7 +50,18 @@ DEAD_ROWS = 0.5
     stage=50,
     reads=(OutputHealth, Manifest),
     uses=(LearningCurve, Observations, LossForensics, LossNumerics),
-    masks=("KD102", "KD208", "KD401", "KD402", "KD405", "KD501", "KD502", "KD504"),
+    masks=(
+        "KD102",
+        "KD208",
+        "KD305",
+        "KD307",
+        "KD401",
+        "KD402",
+        "KD405",
+        "KD501",
+        "KD502",
+        "KD504",
+    ),
 )
 def training_diverged(
     outputs: OutputHealth,

@@ -45,7 +45,14 @@ VISIBLE_DIVERGENCE = 0.01
     stage=25,
     reads=(LossForensics, Manifest),
     uses=(LossMistakes, Observations),
-    masks=("KD208", "KD301", "KD402", "KD502", "KD102"),
+    masks=(
+        "KD102",
+        "KD208",
+        "KD301",
+        "KD402",
+        "KD502",
+        "KD602",
+    ),
 )
 def kd_term_disconnected(
     loss: LossForensics, config: Manifest, mistakes: LossMistakes | None, seen: Observations | None

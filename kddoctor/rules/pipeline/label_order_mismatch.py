@@ -54,7 +54,20 @@ ROWS = 10
     title="The teacher's classes are in another order than the labels",
     stage=12,
     reads=(TeacherViews,),
-    masks=("KD101", "KD102", "KD106", "KD208", "KD301", "KD402", "KD502"),
+    masks=(
+        "KD101",
+        "KD102",
+        "KD106",
+        "KD208",
+        "KD301",
+        "KD304",
+        "KD307",
+        "KD402",
+        "KD502",
+        "KD605",
+        "KD705",
+        "KD901",
+    ),
 )
 def label_order_mismatch(teacher: TeacherViews) -> Finding:
     finding = Finding()

@@ -42,7 +42,17 @@ EQUAL = 1e-3
     title="Teacher and student are the same model",
     stage=9,
     reads=(Sameness,),
-    masks=("KD102", "KD208", "KD301", "KD302", "KD401", "KD402", "KD501", "KD502", "KD503"),
+    masks=(
+        "KD102",
+        "KD208",
+        "KD301",
+        "KD302",
+        "KD401",
+        "KD402",
+        "KD501",
+        "KD502",
+        "KD503",
+    ),
     implies=("KD101", "KD103", "KD104", "KD106", "KD110", "KD111", "KD209", "KD211"),
 )
 def teacher_equals_student(same: Sameness) -> Finding:

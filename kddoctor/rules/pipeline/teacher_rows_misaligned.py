@@ -53,7 +53,17 @@ RESTORED = 0.3
     stage=13,
     reads=(TeacherViews,),
     uses=(RowPairing, TokenShift),
-    masks=("KD102", "KD208", "KD301", "KD402", "KD502"),
+    masks=(
+        "KD102",
+        "KD208",
+        "KD301",
+        "KD304",
+        "KD307",
+        "KD402",
+        "KD502",
+        "KD705",
+        "KD901",
+    ),
 )
 def teacher_rows_misaligned(teacher: TeacherViews, pairing: RowPairing | None, shift: TokenShift | None) -> Finding:
     finding = Finding()

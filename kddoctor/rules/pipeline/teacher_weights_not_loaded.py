@@ -57,7 +57,17 @@ UNSURE, SKEWED, MATCHED = 0.8, 0.5, 0.6
     stage=10,
     reads=(TeacherViews,),
     uses=(Observations,),
-    masks=("KD102", "KD106", "KD208", "KD301", "KD402", "KD502"),
+    masks=(
+        "KD102",
+        "KD106",
+        "KD208",
+        "KD301",
+        "KD302",
+        "KD402",
+        "KD502",
+        "KD605",
+        "KD705",
+    ),
 )
 def teacher_weights_not_loaded(teacher: TeacherViews, seen: Observations | None) -> Finding:
     view = teacher.own or teacher.in_loop

@@ -62,7 +62,11 @@ def _by_accident(view: TeacherView) -> float:
     title="The teacher is weaker than a student trained on the labels alone",
     stage=14,
     reads=(TeacherViews, Gaps, Manifest),
-    masks=("KD402", "KD502"),
+    masks=(
+        "KD302",
+        "KD402",
+        "KD502",
+    ),
 )
 def weak_or_off_task_teacher(teacher: TeacherViews, held_out: Gaps, config: Manifest) -> Finding:
     gaps = held_out.gaps
