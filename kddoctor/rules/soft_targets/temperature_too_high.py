@@ -5,8 +5,8 @@ What it checks
     written and without its weight, pulls ten times less at the student's logits than the hard-label term.
 
 Why it hurts
-    The gradient of the divergence falls with T². Without that factor, or where the numbers have run out, a high
-    temperature leaves the labels alone, and a small learning rate on top: alpha no longer says who teaches.
+    The gradient of the divergence falls with T². Without that factor a high temperature leaves the labels alone, and a
+    small learning rate on top: alpha no longer says who teaches.
 
 What it looks like
     The distillation loss is tiny and almost constant; the student is as good as, or worse than, one on labels alone.
@@ -113,8 +113,9 @@ def temperature_too_high(
             origin="paper",
             grade=Grade.PROOF,
         )
-    if _not_as_declared(loss):
-        # A factor that the loop forgot starves the term as well, and has a code of its own.
+    if config.distillation.temperature_squared or _not_as_declared(loss):
+        # With T² the gradient tends to (z_S - z_T) / C and hangs on T no more: then it is small for another reason. A
+        # factor that the loop forgot starves the term as well, and has a code of its own.
         return finding
     finding = finding.supported_by(
         "soft-targets", "entropy_ratio", entropy, flat, threshold=FLAT, origin="convention", weight=2.0
