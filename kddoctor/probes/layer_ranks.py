@@ -22,10 +22,11 @@ MOST_CLASSES = 1000
 
 @dataclass(frozen=True)
 class Rank:
-    """One layer. units: that vary at all. rank: singular values above rounding. exact: the smallest of these is a
-    hundred times larger, so that the others are zero and not merely small. effective: exp of the entropy of the singular
-    values (Roy & Vetterli 2007). distinct: different rows. accuracy: of a ridge regression onto the labels,
-    fitted on every other row and judged on the rest; None where there are no labels to fit.
+    """One layer. units: that vary at all. rank: singular values above rounding.
+
+    exact: the smallest of these is a hundred times larger, so that the others are zero and not merely small. effective:
+    exp of the entropy of the singular values (Roy & Vetterli 2007). distinct: different rows. accuracy: of a ridge
+    regression onto the labels, fitted on every other row and judged on the rest; None where there is nothing to fit.
     """
 
     units: int

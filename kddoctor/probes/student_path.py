@@ -21,8 +21,8 @@ class StudentPath:
     that knows nothing and says so. dependence: share of the variance of the centred logits that lies between rows, 0
     for answers that do not depend on the input. scale: standard deviation of the student's logits. agreement: share of
     rows with the teacher's top class. kl: KL(teacher ‖ student) at the run's temperature, nats. teacher_loss:
-    cross-entropy of the teacher with the labels. rows: counted. classes: C.
-    gradient_ratio: median of the gradient's norm as the optimizer got it over that of the loss as it stands; None where it was not recorded.
+    cross-entropy of the teacher with the labels. rows: counted. classes: C. gradient_ratio: median norm of the gradient
+    that the optimizer got, over that of the loss as it stands; None where it was not recorded.
     """
 
     step: NDArray[np.int64]

@@ -110,6 +110,17 @@ SICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "both students are low on training rows": {"student": b.forgetting(0.4), "baseline": b.forgetting(0.4, 6)}
     },
     "KD502": {"still rising at the end": {"student": POOR, "metrics": b.rising_curve(0.7)}},
+    "KD401": {
+        "the labels alone are better": {"student": b.forgetting(0.3), "baseline": b.forgetting(0.1, 6)},
+    },
+    "KD504": {"logits held small": {"student": lambda z, y: b.forgetting(0.1)(0.3 * z, y)}},
+    "KD506": {
+        "no optimizer holds the head": {
+            "student": POOR,
+            "observations": {"parameters_not_in_optimizer": ["head.bias"]},
+        },
+        "the body is frozen": {"student": POOR, "observations": {"frozen_parameters": ["body.0.weight"]}},
+    },
     "KD505": {
         "the log ends in NaN": {"metrics": b.diverged_curve(), "student": b.forgetting(0.8)},
         "no output is finite": {"student": lambda z, y: np.full_like(z, np.nan), "metrics": b.diverged_curve()},
@@ -138,6 +149,10 @@ def diagnosed(path, **changes) -> Diagnosis:
 #: Codes whose runs are built in tests of their own: gradients, numerics, other tasks.
 ELSEWHERE = {"KD212", "KD213", "KD214", "KD801", "KD803", "KD804"}
 CASES = [(code, name) for code, runs in SICK.items() for name in runs]
+
+
+#: Codes whose evidence lies in layers, first steps or rates, which their own tests build (tests/rules/<family>).
+ELSEWHERE = {"KD403", "KD404", "KD405", "KD501", "KD503", "KD507"}
 
 
 def test_every_code_has_a_sick_run_here():

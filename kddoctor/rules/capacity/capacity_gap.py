@@ -45,6 +45,8 @@ APART, ALIKE = 0.10, 0.03
 LEVEL = 0.4
 #: Accuracy by which a read-out of a layer must exceed the answers.
 READ_OUT = 0.05
+#: Share of the gap to the teacher that the twin has to close: less of it, and the labels do not fit either (KD402).
+CLOSES = 0.25
 #: Weight on the labels from which they were asked for as well.
 LABELS = 0.1
 
@@ -149,13 +151,21 @@ def _of_twin(finding: Finding, train: TrainGaps, held_out: Gaps | None) -> Findi
     own, twin = held_out.gaps.student_accuracy, held_out.gaps.baseline_accuracy
     noise = noise_of_difference(standard_error(own, held_out.gaps.n))
     text = f"held-out rows: {own:.1%} right, {twin:.1%} when trained on labels alone"
-    if twin > own + noise:
+    part = max(_part_closed(held_out), _part_closed(train))
+    if twin > own + noise and part >= CLOSES:
         return finding.supported_by(
             "example-gaps", "baseline_accuracy", twin, text, grade=Grade.INTERVENTIONAL, weight=5.0, group="twin"
         )
     if twin < own - noise:
         return finding.against("example-gaps", "baseline_accuracy", twin, text, weight=6.0, group="twin")
     return finding
+
+
+def _part_closed(found: Gaps | TrainGaps) -> float:
+    """Share of the student's gap to the teacher that its labels-only twin closes."""
+    gaps = found.gaps
+    gap = gaps.teacher_accuracy - gaps.student_accuracy
+    return 0.0 if gaps.baseline_accuracy is None or gap <= 0 else (gaps.baseline_accuracy - gaps.student_accuracy) / gap
 
 
 def _of_read_out(finding: Finding, held_out: Gaps | None, ranks: LayerRanks | None) -> Finding:

@@ -36,7 +36,7 @@ PROBE = "feature-term"
 #: Share of its first value that a feature term keeps which was not fitted, and share of the loss that counts.
 STAYS, COUNTS = 0.4, 0.3
 #: Points of training accuracy below the teacher from which a student does not fit.
-UNFIT = 0.03
+UNFIT = 0.05
 #: Nats for a student that fits its training rows, and for one that does not.
 KEEPS_UP, FALLS_SHORT = 4.0, 2.0
 

@@ -1,0 +1,190 @@
+"""Rates, batches, first weights, regularisation and frozen parts are told from each other and from sound runs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kddoctor.engine import diagnose
+from kddoctor.engine.weighing import weigh
+from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.probes.scale_fit import ScaleFit
+from kddoctor.probes.student_path import StudentPath
+from kddoctor.rules.finding import NotExamined
+from kddoctor.rules.registry import all_rules
+from kddoctor.run import load
+from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
+from tests import builders as b
+from tests.builders import recorded_run
+
+ALL_LEARN = {"parameters_not_in_optimizer": [], "parameters_without_gradient": [], "frozen_parameters": []}
+
+
+def confidence(code: str, *measurements: object) -> float:
+    rule = all_rules()[code]
+    finding = rule({type(measurement): measurement for measurement in measurements})
+    assert not isinstance(finding, NotExamined), finding
+    return weigh(rule, finding).confidence
+
+
+def path(**changes: Any) -> StudentPath:
+    columns = {"excess": -1.0, "dependence": 0.9, "scale": 3.0, "agreement": 0.9, "kl": 0.1, "teacher_loss": 0.01}
+    table = {name: np.full(8, value) for name, value in columns.items()}
+    table["excess"][0], table["agreement"][0] = 0.02, 0.1
+    for name, value in changes.items():
+        table[name] = np.asarray(value, float) * np.ones(8)
+    return StudentPath(step=np.arange(8) * 10, rows=np.full(8, 32), classes=10, **table)
+
+
+def signs(**changes: Any) -> RateSigns:
+    sound = {"updates": 350, "per_epoch": 7.0, "overshoots": 0.0, "peak": 1.0, "low": 0.02, "end": 0.03}
+    return RateSigns(**{**sound, "pace": 0.02, "pace_high": 0.05, "rate": 0.05, **changes})
+
+
+def fit(**changes: Any) -> ScaleFit:
+    sound = {"factor": 1.0, "gain": 0.0, "objective": 0.3, "agreement": 0.9, "kl": 0.1, "teacher_loss": 0.01}
+    return ScaleFit(**{**sound, "hard_loss": math.log(10) - 1.0, "n": 500, **changes})
+
+
+def manifest(**training: Any) -> Manifest:
+    meant = {"loss": "kl", "temperature": 4.0, "alpha": 0.9}
+    return Manifest(task="multiclass", num_classes=10, distillation=meant, training=training)
+
+
+def test_a_parameter_that_no_optimizer_holds_is_proof_of_a_frozen_part(tmp_path):
+    seen = {**ALL_LEARN, "parameters_not_in_optimizer": ["head.weight"]}
+    found = diagnose(load(recorded_run(tmp_path / "run", student=b.forgetting(0.3), observations=seen)))
+    assert found.cause_codes[0] == "KD506"
+    assert found.causes[0].confidence == pytest.approx(0.99)
+
+
+def test_frozen_layers_of_a_student_that_does_not_fit_are_named_and_adapters_are_not(tmp_path):
+    poor = {"student": b.forgetting(0.3)}
+    seen = {**ALL_LEARN, "frozen_parameters": ["body.0.weight"], "parameters_without_gradient": ["body.0.weight"]}
+    assert "KD506" in diagnose(load(recorded_run(tmp_path / "frozen", observations=seen, **poor))).cause_codes
+    names = ["base_model.layer.0.weight"]
+    seen = {**ALL_LEARN, "frozen_parameters": names, "parameters_without_gradient": names}
+    assert "KD506" not in diagnose(load(recorded_run(tmp_path / "lora", observations=seen, **poor))).cause_codes
+
+
+def test_frozen_layers_of_a_student_that_keeps_up_are_no_fault():
+    seen = Observations(frozen_parameters=["body.0.weight"], parameters_without_gradient=["body.0.weight"])
+    assert confidence("KD506", seen) < 0.5
+
+
+def test_where_every_parameter_learns_nothing_is_frozen():
+    assert confidence("KD506", Observations(**ALL_LEARN)) < 0.01
+
+
+def test_wild_first_answers_are_the_first_weights_and_not_the_rate():
+    wild = path(excess=[20, 3, 1, 0, 0, 0, 0, 0])
+    assert confidence("KD503", wild, manifest()) > 0.8
+    assert confidence("KD501", signs(peak=3.0, overshoots=0.05), wild, manifest()) < 0.1
+
+
+def test_sane_first_answers_that_a_rate_spoils_are_not_the_first_weights():
+    spoiled = path(dependence=[0.3, 0.3, 0, 0, 0, 0, 0, 0])
+    assert confidence("KD503", spoiled, manifest()) < 0.01
+    assert confidence("KD501", signs(low=0.5, end=0.95, overshoots=0.02), spoiled, manifest()) > 0.9
+
+
+def test_answers_that_never_depend_on_the_input_are_dead_from_the_start():
+    assert confidence("KD503", path(dependence=0.0, excess=0.0, agreement=0.1), manifest()) > 0.9
+
+
+def test_a_trained_student_on_wrong_labels_is_not_badly_initialised():
+    assert confidence("KD503", path(excess=3.0, agreement=0.95), manifest()) < 0.5
+
+
+def test_a_declared_warm_start_that_knows_nothing_is_named():
+    assert confidence("KD503", path(), manifest(initial_weights="teacher")) > 0.8
+    assert confidence("KD503", path(agreement=0.8, excess=-1.5), manifest(initial_weights="teacher")) < 0.1
+
+
+def test_the_first_weights_are_not_judged_from_a_later_step():
+    late = path()
+    late.step[:] += 500
+    verdict = all_rules()["KD503"]({StudentPath: late, Manifest: manifest()})
+    assert isinstance(verdict, NotExamined)
+
+
+def test_a_usual_curve_has_no_wrong_rate():
+    assert confidence("KD501", signs(), path(), manifest()) < 0.01
+
+
+def test_gradients_that_the_optimizer_got_enlarged_excuse_the_rate():
+    enlarged = path()
+    object.__setattr__(enlarged, "gradient_ratio", 8.0)
+    assert confidence("KD501", signs(overshoots=0.05, peak=3.0), enlarged, manifest()) < 0.1
+
+
+def test_an_exploding_loss_is_a_divergence_and_not_only_a_rate(tmp_path):
+    found = diagnose(load(recorded_run(tmp_path / "run", metrics=b.diverged_curve())))
+    assert "KD501" not in found.cause_codes
+
+
+def run_of(tmp_path, batch: int, per_epoch: int) -> list[str]:
+    rows: list[dict[str, Any]] = []
+    for step in range(20 * per_epoch):
+        done = step / (20 * per_epoch)
+        epoch = step // per_epoch
+        rows.append({"step": step, "epoch": epoch, "split": "train", "loss": 3.0 - 2.0 * done})
+        if step % per_epoch == per_epoch - 1:
+            rows.append({"step": step, "epoch": epoch, "split": "val", "student_accuracy": 0.2 + 0.4 * done})
+    run = recorded_run(
+        tmp_path / "run", student=b.forgetting(0.3), metrics=rows, training={"epochs": 20, "batch_size": batch}
+    )
+    return diagnose(load(run)).cause_codes
+
+
+def test_one_large_batch_an_epoch_is_the_batch_and_not_the_schedule(tmp_path):
+    assert run_of(tmp_path, 512, 1) == ["KD501"]
+
+
+def test_a_small_set_in_one_usual_batch_is_not_too_large_a_batch(tmp_path):
+    assert "KD501" not in run_of(tmp_path, 32, 1)
+
+
+def test_several_updates_an_epoch_leave_the_schedule(tmp_path):
+    assert run_of(tmp_path, 512, 5) == ["KD502"]
+
+
+def test_logits_held_small_at_a_level_loss_are_regularised(tmp_path):
+    run = load(recorded_run(tmp_path / "run", student=lambda z, y: 0.3 * z))
+    found = {finding.code: finding for finding in diagnose(run).findings}
+    assert found["KD504"].confidence > 0.5
+
+
+def test_a_loss_that_still_falls_says_nothing_of_regularisation():
+    harder = path(kl=0.5, excess=0.0)
+    assert confidence("KD504", fit(), harder, signs(), manifest()) > 0.2
+    assert confidence("KD504", fit(), harder, signs(pace_high=1.5), manifest()) < 0.01
+
+
+def test_rows_that_augmentation_makes_harder_for_the_teacher_too_are_no_dropout():
+    harder = path(kl=0.5, excess=0.0, teacher_loss=0.4)
+    assert confidence("KD504", fit(), harder, signs(), manifest()) < 0.05
+
+
+def annealed(tmp_path, cosine: float, fall: float) -> list[str]:
+    rows: list[dict[str, Any]] = []
+    for epoch in range(30):
+        rows.append({"step": epoch, "epoch": epoch, "split": "train", "loss": 1 + math.exp(-epoch)})
+        accuracy = 0.6 + 0.02 * epoch if epoch < 15 else 0.9 - fall * (epoch - 15) / 15
+        rows.append({"step": epoch, "epoch": epoch, "split": "val", "student_accuracy": accuracy})
+    seen = {"grad_cosine_kd_ce": cosine}
+    run = recorded_run(tmp_path / f"{cosine} {fall}", student=b.forgetting(0.3), metrics=rows, observations=seen)
+    return diagnose(load(run)).cause_codes
+
+
+def test_an_opposed_term_and_a_metric_that_falls_ask_for_annealing(tmp_path):
+    assert "KD507" in annealed(tmp_path, -0.4, 0.2)
+
+
+def test_terms_that_agree_or_a_metric_that_stays_do_not(tmp_path):
+    assert "KD507" not in annealed(tmp_path, 0.4, 0.2)
+    assert "KD507" not in annealed(tmp_path, -0.4, 0.0)
