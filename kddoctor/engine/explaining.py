@@ -5,9 +5,13 @@ from dataclasses import replace
 
 from kddoctor.engine.types import Hypothesis
 from kddoctor.rules.finding import Grade
+from kddoctor.rules.registry import Family
 
 #: From this confidence on a hypothesis is a cause.
 BELIEVED = 0.5
+#: Families of what a student is taught, and of how well it could learn it.
+EARLIER: frozenset[Family] = frozenset({"pipeline", "loss", "sequence-LM", "recsys"})
+LATER: frozenset[Family] = frozenset({"soft-targets", "capacity", "optimisation"})
 #: Below this it is not even mentioned.
 MENTIONED = 0.15
 
@@ -44,7 +48,16 @@ def _explains(cause: Hypothesis, symptom: Hypothesis) -> bool:
         return True
     if symptom.rule.last and not cause.rule.last and cause.finding.severity != "note":
         return symptom.grade is not Grade.PROOF
+    if _is_verdict_about_what_comes_later(cause, symptom):
+        return True
     return symptom.rule.code in cause.rule.masks and _outranks(cause, symptom)
+
+
+def _is_verdict_about_what_comes_later(cause: Hypothesis, symptom: Hypothesis) -> bool:
+    """How large, how long and how fast were never tried while the teacher or the loss was wrong."""
+    proven = cause.grade > Grade.STATISTICAL and not cause.conflict and cause.finding.severity == "error"
+    later = symptom.grade is Grade.STATISTICAL and symptom.rule.family in LATER
+    return proven and cause.rule.family in EARLIER and later
 
 
 def _outranks(cause: Hypothesis, symptom: Hypothesis) -> bool:
