@@ -54,7 +54,7 @@ MOST_STEPS = 0.8
     stage=34,
     reads=(LossForensics, Manifest),
     uses=(Gaps,),
-    masks=("KD402", "KD502", "KD505"),
+    masks=("KD402", "KD502", "KD505", "KD501", "KD504"),
 )
 def loss_weight_imbalance(loss: LossForensics, config: Manifest, held_out: Gaps | None) -> Finding:
     finding = Finding()

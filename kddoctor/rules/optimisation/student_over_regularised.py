@@ -89,8 +89,7 @@ def student_over_regularised(
     matters = signs is not None and fit.gain * signs.end > OF_FIRST
     if fit.factor > LARGER and fit.gain > GAIN and verified and matters:
         finding = finding.supported_by(
-            PROBE, "factor", fit.factor, text, threshold=LARGER, origin="identity where the loss is level",
-            grade=Grade.INTERVENTIONAL, weight=5.0,
+            PROBE, "factor", fit.factor, text, threshold=LARGER, origin="identity where the loss is level", weight=5.0,
         )  # fmt: skip
     elif fit.factor < LARGER and verified:
         finding = finding.against(PROBE, "factor", fit.factor, text, threshold=LARGER, weight=3.0, group="factor")
@@ -129,7 +128,7 @@ def _of_targets(finding: Finding, teacher: TeacherViews | None) -> Finding:
 
 
 def _of_modes(finding: Finding, fit: ScaleFit, path: StudentPath) -> Finding:
-    rows, ratio = int(path.rows[-5:].sum()), path.late("kl") / max(fit.kl, 1e-9)
+    rows, ratio = path.late_rows, path.late("kl") / max(fit.kl, 1e-9)
     if rows < ROWS or path.late("teacher_loss") > fit.teacher_loss + AUGMENTED:
         return finding
     text = (
