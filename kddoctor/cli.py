@@ -178,12 +178,17 @@ def bench(
     output: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
     cures: Annotated[bool, typer.Option(help="Also retrain by the prescriptions.")] = True,
     readme: Annotated[Path | None, typer.Option(help="Fill the benchmark's table in this file, too.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Only these tasks: names with commas between them.")] = None,
 ) -> None:
     """The fault benchmark: how often the diagnosis is right, on faults that no rule was tuned on."""
-    from kddoctor.bench.command import run_full, run_quick
+    from kddoctor.bench.command import chosen_tasks, run_full, run_quick
 
+    chosen = chosen_tasks(tasks)
     try:
-        same = run_quick(cache, jobs, accept) if quick else run_full(cache, jobs, output, readme, cures, _write_whole)
+        if quick:
+            same = run_quick(cache, jobs, accept)
+        else:
+            same = run_full(cache, jobs, output, readme, cures, _write_whole, chosen)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on from here", err=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -1,6 +1,6 @@
 """What ``kddoctor bench`` does on a terminal: progress on stderr, figures on stdout."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,14 +12,18 @@ from kddoctor.bench.benchmark import SNAPSHOT, benchmark, differences, quick, sn
 from kddoctor.bench.report.markdown import fill_readme
 from kddoctor.bench.report.tables import headline
 from kddoctor.bench.running import Progress as Report
+from kddoctor.bench.task import NAMES
+from kddoctor.errors import UsageError
 
 Write = Callable[[Path, str], object]
 
 
-def run_full(cache: Path, jobs: int, output: Path, readme: Path | None, cures: bool, write: Write) -> bool:
+def run_full(
+    cache: Path, jobs: int, output: Path, readme: Path | None, cures: bool, write: Write, tasks: Sequence[str]
+) -> bool:
     """Everything; True, since a missed target is a figure and no failure."""
     with _progress() as progress:
-        report = benchmark(cache, jobs=jobs, progress=progress, cures=cures)
+        report = benchmark(cache, jobs=jobs, progress=progress, cures=cures, tasks=tasks)
     written = write_report(report, output, write)
     if readme is not None:
         write(readme, fill_readme(readme.read_text("utf-8"), report.summary))
@@ -31,6 +35,15 @@ def run_full(cache: Path, jobs: int, output: Path, readme: Path | None, cures: b
     console.print(table)
     console.print("written: " + ", ".join(str(path) for path in written), soft_wrap=True)
     return True
+
+
+def chosen_tasks(names: str | None) -> tuple[str, ...]:
+    """Tasks by names with commas between them; all of them for None. Raises UsageError for an unknown one."""
+    chosen = NAMES if names is None else tuple(name.strip() for name in names.split(","))
+    unknown = [name for name in chosen if name not in NAMES]
+    if unknown:
+        raise UsageError(f"--tasks: no task is called {unknown[0]!r}; expected some of {', '.join(NAMES)}.")
+    return chosen
 
 
 def run_quick(cache: Path, jobs: int, accept: bool) -> bool:

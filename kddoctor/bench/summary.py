@@ -57,6 +57,8 @@ def summarise(
     """judges: what baselines and ablations said of the unseen selection, each in place of ours."""
     full = [r for r in results if r.tier is Tier.FULL]
     seen, unseen = (figures(filter(chosen, results), gate) for chosen in (SEEN, UNSEEN))
+    run = {r.case.task for r in full}
+    names = [name for name in NAMES if name in run]
     return {
         "format": 1,
         "seen": _plain(seen),
@@ -70,7 +72,7 @@ def summarise(
         "all": _plain(figures(results, gate)),
         "targets": _targets(unseen),
         "intervals": {"seen": _intervals(seen), "unseen": _intervals(unseen)},
-        "by_task": {name: _plain(figures([r for r in results if r.case.task == name], gate)) for name in NAMES},
+        "by_task": {name: _plain(figures([r for r in results if r.case.task == name], gate)) for name in names},
         "by_tier": {tier.value: _plain(figures([r for r in results if at_every_tier(r)], gate, tier)) for tier in Tier},
         "by_code": _by_code(full, gate),
         "by_family": _by_family(full, gate),
@@ -116,8 +118,9 @@ def summarise(
                 "seen": find_task(name).seen,
                 **_metrics([r for r in full if r.case.task == name and r.case.group == "twin"]),
             }
-            for name in NAMES
+            for name in names
         },
+        "tasks_left_out": [name for name in NAMES if name not in run],
         "codes_without_rule": sorted(set(all_faults()) - set(all_rules())),
         "codes_without_fault": dict(UNMADE),
         "broken": [asdict(b) for b in broken],

@@ -9,8 +9,8 @@ from scipy.special import log_softmax
 
 Array = NDArray[np.float64]
 
-#: Steps at the end whose rows are taken together.
-LATE = 5
+#: Share of the way after which a step is late, and how many are taken for it at least.
+LATE, FEWEST = 0.9, 2
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,19 @@ class StudentPath:
     gradient_ratio: float | None = None
 
     def late(self, name: str) -> float:
-        """Mean of a column over the last steps."""
-        return float(getattr(self, name)[-LATE:].mean())
+        """Mean of a column over the last tenth of the way."""
+        return float(getattr(self, name)[self._late].mean())
+
+    @property
+    def late_rows(self) -> int:
+        """Rows of these steps."""
+        return int(self.rows[self._late].sum())
+
+    @property
+    def _late(self) -> NDArray[np.bool_]:
+        late: NDArray[np.bool_] = self.step >= self.step[0] + LATE * (self.step[-1] - self.step[0])
+        late[-FEWEST:] = True
+        return late
 
 
 class StudentPathProbe:

@@ -11,7 +11,7 @@ from kddoctor.engine.reading import class_rows, classes, evenly, finite_rows
 from kddoctor.probes.feature_term import FeatureTerm, feature_term
 from kddoctor.probes.rate_signs import RateSignsProbe
 from kddoctor.probes.scale_fit import Family, ScaleFit, ScaleFitProbe
-from kddoctor.probes.student_path import LATE, StudentPath, StudentPathProbe
+from kddoctor.probes.student_path import StudentPath, StudentPathProbe
 from kddoctor.run.directory import Run
 from kddoctor.run.steps import Steps
 
@@ -41,9 +41,8 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
 def _student_path(run: Run, steps: Steps) -> StudentPath | None:
     per_step = max(1, steps.student_logits.size // max(1, steps.count))
     most = max(2, min(MOST_STEPS, MOST_ELEMENTS // per_step))
-    last = range(max(0, steps.count - min(LATE, most)), steps.count)
     probe = StudentPathProbe(classes(run.manifest), run.manifest.distillation.temperature or 1.0)
-    for k in sorted({*map(int, evenly(steps.count, most)), *last}):
+    for k in map(int, evenly(steps.count, most)):
         student, labels = class_rows(run.manifest, steps.student_logits[k], steps.labels[k])
         teacher, _ = class_rows(run.manifest, steps.teacher_logits[k], steps.labels[k])
         probe.update(int(steps.step[k]), student, teacher, labels)

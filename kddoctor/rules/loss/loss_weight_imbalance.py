@@ -55,7 +55,13 @@ MOST_STEPS = 0.8
     stage=34,
     reads=(LossForensics, Manifest),
     uses=(Gaps, LossMistakes),
-    masks=("KD402", "KD502", "KD505"),
+    masks=(
+        "KD402",
+        "KD501",
+        "KD502",
+        "KD504",
+        "KD505",
+    ),
 )
 def loss_weight_imbalance(
     loss: LossForensics, config: Manifest, held_out: Gaps | None, mistakes: LossMistakes | None

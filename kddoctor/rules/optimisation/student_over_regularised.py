@@ -44,6 +44,8 @@ PROBE = "scale-fit"
 #: Factor on the logits, and share of the objective that it removes; of sound runs at most 1.09 and 0.02 (digits,
 #: movielens, language), on a grid of 1, 1.19, 1.41, …
 LARGER, GAIN = 1.3, 0.04
+#: Factor of logits that have the right scale.
+RIGHT = 1.1
 #: That gain as a share of the first loss: one-hot targets are never reached, and always ask for larger logits.
 OF_FIRST = 0.01
 #: Nats by which the labels are harder in training mode as well: noise of the teacher's leaves them as they are.
@@ -89,11 +91,10 @@ def student_over_regularised(
     matters = signs is not None and fit.gain * signs.end > OF_FIRST
     if fit.factor > LARGER and fit.gain > GAIN and verified and matters:
         finding = finding.supported_by(
-            PROBE, "factor", fit.factor, text, threshold=LARGER, origin="identity where the loss is level",
-            grade=Grade.INTERVENTIONAL, weight=5.0,
+            PROBE, "factor", fit.factor, text, threshold=LARGER, origin="identity where the loss is level", weight=5.0,
         )  # fmt: skip
-    elif fit.factor < LARGER and verified:
-        finding = finding.against(PROBE, "factor", fit.factor, text, threshold=LARGER, weight=3.0, group="factor")
+    elif fit.factor < RIGHT and verified:
+        finding = finding.against(PROBE, "factor", fit.factor, text, threshold=RIGHT, weight=3.0, group="factor")
     if path is not None:
         finding = _of_modes(finding, fit, path)
     if not level:
@@ -129,7 +130,7 @@ def _of_targets(finding: Finding, teacher: TeacherViews | None) -> Finding:
 
 
 def _of_modes(finding: Finding, fit: ScaleFit, path: StudentPath) -> Finding:
-    rows, ratio = int(path.rows[-5:].sum()), path.late("kl") / max(fit.kl, 1e-9)
+    rows, ratio = path.late_rows, path.late("kl") / max(fit.kl, 1e-9)
     if rows < ROWS or path.late("teacher_loss") > fit.teacher_loss + AUGMENTED:
         return finding
     text = (

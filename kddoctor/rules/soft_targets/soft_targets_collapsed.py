@@ -56,7 +56,7 @@ NO_HARM = 0.98
     stage=40,
     reads=(TargetSoftness, Manifest),
     uses=(Gaps, TeacherViews, LossForensics),
-    masks=("KD402",),
+    masks=("KD402", "KD504"),
 )
 def soft_targets_collapsed(
     softness: TargetSoftness,
