@@ -118,7 +118,7 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
     "LogitScale": (("predictions",), "record teacher and student logits of one split"),
     "EnsembleMeans": (
         ("steps.teacher_member_logits",),
-        "where the teacher is several models, add their logits to steps.safetensors: teacher_member_logits [K, M, B, C]",
+        "where several models teach, add their logits to steps.safetensors: teacher_member_logits [K, M, B, C]",
     ),
     "ScoreLink": (
         ("steps.teacher_logits_check",),
@@ -168,9 +168,9 @@ class Rule:
     """One failure mode.
 
     stage: place in the decision order, upstream first. masks: codes whose statistical evidence this cause, once
-    established, explains. implies: codes whose proofs follow from this cause, once it is itself proven. last: any other
-    cause may bring this about, and explains it. reads: measurement types it cannot do without; uses: those it takes when
-    present.
+    established, explains. implies: codes whose proofs follow from this cause, once it is itself proven. last: any
+    other cause may bring this about, and explains it. reads: measurement types it cannot do without; uses: those it
+    takes when present.
     """
 
     code: str

@@ -35,7 +35,7 @@ def render_markdown(summary: Mapping[str, Any], command: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _left_out(summary: Json) -> str:
+def _left_out(summary: Mapping[str, Any]) -> str:
     names = summary.get("tasks_left_out")
     return f" Not run this time: {', '.join(names)}." if names else ""
 
