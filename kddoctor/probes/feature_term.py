@@ -37,9 +37,11 @@ def feature_term(loss: Array, kd: Array | None, ce: Array | None, feature: Array
     if len(loss) < MIN_STEPS or not np.abs(loss).min() > 0:
         return None
     scale = np.abs(columns).max(axis=0)
-    if not (scale > 0).all():
+    if not (scale > np.finfo(np.float64).tiny).all():
         return None
-    weights = np.linalg.lstsq(columns / scale, loss, rcond=None)[0] / scale
+    # Both sides in units of their own: a loss near the end of the range has squares beyond it.
+    unit = float(np.abs(loss).max())
+    weights = np.linalg.lstsq(columns / scale, loss / unit, rcond=None)[0] * (unit / scale)
     error = float((np.abs(columns @ weights - loss) / np.abs(loss)).max())
     if error > EXACT:
         return None

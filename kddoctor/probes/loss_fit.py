@@ -71,9 +71,11 @@ def mix_errors(total: Array, terms: dict[str, Array], weights: dict[str, float])
 
 
 def fit_mix(total: Array, terms: dict[str, Array]) -> MixFit:
-    """Free weights for the given terms by relative least squares."""
+    """Free weights for the given terms by relative least squares; none fit where a value is not finite."""
     size = np.maximum(np.abs(total), 1e-12)
     design = np.stack([x / size for x in terms.values()], axis=1)
+    if not (np.isfinite(design).all() and np.isfinite(total).all()):
+        return MixFit(dict.fromkeys(terms, 0.0), np.full(len(total), np.inf))
     solution, _, rank, _ = np.linalg.lstsq(design, total / size, rcond=1e-10)
     weights = dict(zip(terms, map(float, solution), strict=True))
     errors = mix_errors(total, terms, weights)

@@ -50,7 +50,19 @@ TEACHER_FAILS = 0.15
     stage=72,
     reads=(EvaluatedStudent, Observations),
     uses=(Gaps, TrainGaps),
-    masks=("KD402", "KD502", "KD602", "KD604", "KD704", "KD705"),
+    masks=(
+        "KD307",
+        "KD401",
+        "KD402",
+        "KD405",
+        "KD501",
+        "KD502",
+        "KD504",
+        "KD602",
+        "KD604",
+        "KD704",
+        "KD705",
+    ),
 )
 def eval_pipeline_drift(
     student: EvaluatedStudent, seen: Observations, held_out: Gaps | None, train: TrainGaps | None

@@ -39,7 +39,21 @@ from kddoctor.rules.registry import RECORD, rule
     title="The student was sound until it was quantised",
     stage=71,
     reads=(EvaluatedStudent,),
-    masks=("KD402", "KD502", "KD602", "KD604", "KD701", "KD702", "KD704", "KD705"),
+    masks=(
+        "KD307",
+        "KD401",
+        "KD402",
+        "KD405",
+        "KD501",
+        "KD502",
+        "KD504",
+        "KD602",
+        "KD604",
+        "KD701",
+        "KD702",
+        "KD704",
+        "KD705",
+    ),
 )
 def post_distill_quantisation_drop(student: EvaluatedStudent) -> Finding | NotExamined:
     found = grid(student)

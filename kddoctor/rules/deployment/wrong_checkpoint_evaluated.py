@@ -40,7 +40,20 @@ from kddoctor.rules.registry import RECORD, rule
     title="The student that is evaluated is not the one that training ended with",
     stage=70,
     reads=(EvaluatedStudent,),
-    masks=("KD402", "KD502", "KD602", "KD604", "KD702", "KD704", "KD705"),
+    masks=(
+        "KD307",
+        "KD401",
+        "KD402",
+        "KD405",
+        "KD501",
+        "KD502",
+        "KD504",
+        "KD602",
+        "KD604",
+        "KD702",
+        "KD704",
+        "KD705",
+    ),
 )
 def wrong_checkpoint_evaluated(student: EvaluatedStudent) -> Finding | NotExamined:
     if student.written is None or (student.logged is None and student.then is None):

@@ -44,7 +44,8 @@ SAME, CONSTANT = 0.01, 0.005
 VARIED = 0.05
 #: Powers of two from here on are loss scales.
 LOSS_SCALE = 128.0
-#: Smallest factor on a whole gradient that costs something: learning rates are no better known than this.
+#: Smallest factor that counts: accumulation and devices multiply by whole numbers, and learning rates are no better
+#: known than this.
 SMALL = 1.5
 
 
@@ -65,12 +66,12 @@ SMALL = 1.5
 )
 def gradient_scale_by_parallelism(scale: GradientScale, config: Manifest) -> Finding:
     finding = Finding()
-    for found, measure, of, whole in (
-        (scale.parameters, "parameters", "the gradient that the optimizer got is", True),
-        (scale.term, "term", "the distillation term's gradient is", False),
-        (scale.weight, "weight", "the distillation term's share in the total's gradient is", False),
+    for found, measure, of in (
+        (scale.parameters, "parameters", "the gradient that the optimizer got is"),
+        (scale.term, "term", "the distillation term's gradient is"),
+        (scale.weight, "weight", "the distillation term's share in the total's gradient is"),
     ):
-        finding = _weighed(finding, found, measure, of, whole)
+        finding = _weighed(finding, found, measure, of)
     concerned = [e.value for e in finding.supporting if e.value is not None]
     times = concerned[0] if concerned else 1.0
     words = f"{times:.4g} times as long as" if times > 1 else f"{1 / max(times, 1e-9):.4g} times shorter than"
@@ -88,7 +89,7 @@ def gradient_scale_by_parallelism(scale: GradientScale, config: Manifest) -> Fin
     ).prescribe("divide once, by the number of rows of the whole batch", loss__gradient="as recorded")
 
 
-def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str, whole: bool) -> Finding:
+def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str) -> Finding:
     if found is None or found.value <= 0:
         return finding
     size = max(found.value, 1 / found.value)
@@ -104,7 +105,7 @@ def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str, whole
             grade=Grade.PROOF,
             group=measure,
         )
-    if found.spread > CONSTANT or found.varied < VARIED or (whole and size < SMALL) or _loss_scale(found.value):
+    if found.spread > CONSTANT or found.varied < VARIED or size < SMALL or _loss_scale(found.value):
         return finding
     return finding.supported_by(
         PROBE,

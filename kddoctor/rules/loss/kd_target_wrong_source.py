@@ -58,6 +58,7 @@ VISIBLE_DIVERGENCE = 1e-3
         "KD502",
         "KD602",
     ),
+    implies=("KD110", "KD111"),
 )
 def kd_target_wrong_source(
     mistakes: LossMistakes, loss: LossForensics, config: Manifest, seen: Observations | None

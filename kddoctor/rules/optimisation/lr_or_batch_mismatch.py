@@ -34,7 +34,7 @@ from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.student_path import StudentPath
-from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.finding import Finding
 from kddoctor.rules.optimisation.harm import behind, severity
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
@@ -178,7 +178,8 @@ def _too_high(finding: Finding, signs: RateSigns, config: Manifest, path: Studen
             f"the loss had fallen to {signs.low:.0%} of its first value and ended at {signs.end:.0%}",
             threshold=BACK,
             origin="convention",
-            grade=Grade.INTERVENTIONAL,
+            # Resuming from an old checkpoint, a broken optimizer and a wrong rate look alike by this alone.
+            weight=3.5,
         )
     if path is not None and path.dependence[0] > ALIVE and path.late("dependence") < DEAD:
         finding = finding.supported_by(
