@@ -72,8 +72,6 @@ def test_a_low_student_with_nothing_to_blame_is_not_called_healthy(tmp_path):
 
 NAMELESS = {
     "a softmax over the batch, total only": {"kd": losses.kl_over_the_batch(), "terms": False},
-    "a teacher that moves": {"observations": {"teacher_drift": 0.3}},
-    "a teacher that moves to NaN": {"observations": {"teacher_drift": float("nan")}},
     "a student half frozen": {"observations": {"parameters_without_gradient": ["conv1.weight"]}},
     "another view of the example": {"in_loop": b.noisy(0.5)},
 }
