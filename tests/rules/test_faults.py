@@ -151,7 +151,8 @@ CASES = [(code, name) for code, runs in SICK.items() for name in runs]
 
 
 def test_every_code_has_a_sick_run_here_or_in_the_tests_of_its_family():
-    others = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("*/test_*.py"))
+    files = [path for path in Path(__file__).parent.rglob("test_*.py") if path.name != "test_pages.py"]
+    others = "".join(path.read_text("utf-8") for path in files if path != Path(__file__))
     assert [code for code in all_rules() if code not in SICK and code not in others] == []
 
 

@@ -101,9 +101,6 @@ PLAIN_NUMBERS = {0, 1, 2, 0.5, 0.1, 3, 10, 100, 1e-9}
 NAMED_IN_PLACE = {"weight", "threshold"}
 FAMILY_OF = {"1": "pipeline", "2": "loss", "3": "soft-targets", "4": "capacity", "5": "optimisation"}
 FAMILY_OF |= {"6": "data", "7": "deployment", "8": "sequence-LM", "9": "recsys"}
-#: Folders whose name is not that of their family.
-FAMILY_IN = {"recommenders": "recsys", "sequence": "sequence-LM"}
-#: Folders that are not called like their family.
 #: Families whose folder has another name.
 FOLDER_OF = {"sequence-LM": "sequence", "recsys": "recommenders"}
 
@@ -132,8 +129,6 @@ def test_a_rule_lies_in_the_file_of_its_name(rule):
 @each_rule
 def test_a_rule_lies_in_the_folder_of_its_family(rule):
     folder = source_of(rule).parent.name.replace("_", "-")
-    folder = FAMILY_IN.get(folder, folder)
-    assert (rule.family, folder) == (FAMILY_OF[rule.code[2]],) * 2
     family = FAMILY_OF[rule.code[2]]
     assert (rule.family, folder) == (family, FOLDER_OF.get(family, family))
 

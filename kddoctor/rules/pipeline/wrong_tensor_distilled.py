@@ -30,12 +30,14 @@ Read more
 """
 
 from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.probes.targets_against_own import TargetsAgainstOwn
 from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.pipeline.teacher_rows_misaligned import STRAYS
 from kddoctor.rules.registry import rule
+from kddoctor.rules.sequence.teacher_hacking import drawn_answers
 
 PROBE = "targets-in-loop"
 #: Correlation below which two sets of outputs for the same inputs have nothing to do with each other.
@@ -53,11 +55,16 @@ FEWEST_ROWS = 64
     title="Another tensor than the teacher's logits is distilled",
     stage=13,
     reads=(TargetsInLoop, TeacherPasses),
-    uses=(RowPairing,),
+    uses=(RowPairing, TargetsAgainstOwn),
     masks=("KD102", "KD208", "KD301", "KD302", "KD304", "KD307", "KD401", "KD402", "KD501", "KD502", "KD902"),
 )
-def wrong_tensor_distilled(targets: TargetsInLoop, passes: TeacherPasses, pairing: RowPairing | None) -> Finding:
+def wrong_tensor_distilled(
+    targets: TargetsInLoop, passes: TeacherPasses, pairing: RowPairing | None, own: TargetsAgainstOwn | None
+) -> Finding:
     finding = Finding()
+    if own is not None and drawn_answers(own):
+        # Single answers, drawn from the teacher's distribution: another kind of target, and the right tensor.
+        return finding
     if passes.relative_difference <= REPEATABLE:
         finding = finding.against(
             PROBE,

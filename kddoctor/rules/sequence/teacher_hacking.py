@@ -79,7 +79,7 @@ def teacher_hacking(
     if rows is not None:
         noise = max(noise, noise_of_difference(standard_error(min(1.0, max(0.0, curve.best)), rows)))
     alpha = config.distillation.alpha
-    drawn = targets is not None and _drawn(targets)
+    drawn = targets is not None and drawn_answers(targets)
     text = (
         f"held-out {curve.key} was {curve.best:.1%} after {curve.share:.0%} of the schedule and is {curve.last:.1%} at "
         "its end"
@@ -159,7 +159,8 @@ def _said(finding: Finding, config: Manifest, curve: PastItsBest) -> Finding:
     return said.prescribe(what, safety="careful", treatment__pairing="online", training__epochs=best)
 
 
-def _drawn(targets: TargetsAgainstOwn) -> bool:
+def drawn_answers(targets: TargetsAgainstOwn) -> bool:
+    """Whether each target is a single answer that was drawn from the teacher's distribution."""
     if targets.entropy > SINGLE * targets.own_entropy or targets.agreement > ALWAYS:
         return False
     return abs(targets.answer_loss - targets.own_entropy) < DRAWN * targets.own_entropy

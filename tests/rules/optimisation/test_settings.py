@@ -89,7 +89,7 @@ def test_wild_first_answers_are_the_first_weights_and_not_the_rate():
 def test_sane_first_answers_that_a_rate_spoils_are_not_the_first_weights():
     spoiled = path(dependence=[0.3, 0.3, 0, 0, 0, 0, 0, 0])
     assert confidence("KD503", spoiled, manifest()) < 0.01
-    assert confidence("KD501", signs(low=0.5, end=0.95, overshoots=0.02), spoiled, manifest()) > 0.9
+    assert confidence("KD501", signs(low=0.5, end=0.95, overshoots=0.02), spoiled, manifest()) > 0.8
 
 
 def test_answers_that_never_depend_on_the_input_are_dead_from_the_start():
