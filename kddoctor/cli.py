@@ -127,12 +127,20 @@ def treat(
 @app.command()
 def explain(
     code: Annotated[str | None, typer.Argument(help="A code or a name; all of them when left out.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Argument(metavar="[RUN_DIR]", help="Say why it was named, or not, in this run.")
+    ] = None,
 ) -> None:
-    """What a code means, what it is confused with, and how to mend it."""
-    from kddoctor.report.explain import show_all, show_rule
+    """What a code means, what it is confused with, and how to mend it; or what became of it in one run."""
+    from kddoctor.report.explain import find_rule, show_all, show_answer, show_rule
 
     if code is None:
         show_all()
+    elif run_dir is not None:
+        from kddoctor.engine.questioning import question
+        from kddoctor.run import load
+
+        show_answer(question(load(run_dir), find_rule(code).code), str(run_dir))
     else:
         show_rule(code)
 
@@ -178,6 +186,7 @@ def bench(
     output: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
     cures: Annotated[bool, typer.Option(help="Also retrain by the prescriptions.")] = True,
     readme: Annotated[Path | None, typer.Option(help="Fill the benchmark's table in this file, too.")] = None,
+    accuracy: Annotated[Path | None, typer.Option(help="Write how often each code is right here, too.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Only these tasks: names with commas between them.")] = None,
 ) -> None:
     """The fault benchmark: how often the diagnosis is right, on faults that no rule was tuned on."""
@@ -188,7 +197,7 @@ def bench(
         if quick:
             same = run_quick(cache, jobs, accept)
         else:
-            same = run_full(cache, jobs, output, readme, cures, _write_whole, chosen)
+            same = run_full(cache, jobs, output, cures, _write_whole, chosen, readme=readme, accuracy=accuracy)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on from here", err=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from kddoctor.bench.accuracy import accuracy_text
 from kddoctor.bench.benchmark import SNAPSHOT, benchmark, differences, quick, snapshot_text, write_report
 from kddoctor.bench.report.markdown import fill_readme
 from kddoctor.bench.report.tables import headline
@@ -19,7 +20,15 @@ Write = Callable[[Path, str], object]
 
 
 def run_full(
-    cache: Path, jobs: int, output: Path, readme: Path | None, cures: bool, write: Write, tasks: Sequence[str]
+    cache: Path,
+    jobs: int,
+    output: Path,
+    cures: bool,
+    write: Write,
+    tasks: Sequence[str],
+    *,
+    readme: Path | None,
+    accuracy: Path | None,
 ) -> bool:
     """Everything; True, since a missed target is a figure and no failure."""
     with _progress() as progress:
@@ -27,6 +36,8 @@ def run_full(
     written = write_report(report, output, write)
     if readme is not None:
         write(readme, fill_readme(readme.read_text("utf-8"), report.summary))
+    if accuracy is not None:
+        write(accuracy, accuracy_text(report.results, report.gate))
     shown = headline(report.summary)
     table = Table(*shown.heads, title=shown.title, caption=shown.caption)
     for row in shown.rows:

@@ -1,13 +1,19 @@
 """The explain page of a code: the docstring of its rule, with what the registry knows."""
 
 import difflib
-from collections.abc import Iterator
+import json
+import math
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
 from typing import NamedTuple
 
 from rich.console import Console
 
+from kddoctor.engine.questioning import Answer
 from kddoctor.errors import UsageError
 from kddoctor.report.terminal import Page, console
+from kddoctor.rules.finding import Evidence
 from kddoctor.rules.registry import Rule, all_rules
 
 #: Letters that are typed for digits.
@@ -43,11 +49,63 @@ def show_rule(code: str, out: Console | None = None) -> None:
         if block.ends:
             page.line()
     page.line("How sure we are", style="bold")
-    page.line(
-        "Weights and ceilings of the evidence are orders of magnitude, not yet calibrated. `make testbed` prints how "
-        "often this code was named rightly, and wrongly, on real digits.",
-        indent=4,
-    )
+    for line in _sureness(rule):
+        page.line(line, indent=4)
+
+
+def show_answer(answer: Answer, path: str, out: Console | None = None) -> None:
+    """Print why a code was named, or not, in one run."""
+    page = Page(out or console())
+    page.line(f"{answer.rule.code}  {answer.rule.name}   {path}", style="bold")
+    page.line(answer.verdict)
+    page.line()
+    for supports, label in ((True, "for"), (False, "against")):
+        lines = [_weighed(item) for item in answer.evidence if item.supports is supports]
+        page.labelled(label, lines, indent=2)
+    if answer.odds is not None and answer.evidence:
+        before, after = answer.odds
+        page.labelled("odds", [f"{_chance(before)} before looking, {_chance(after)} with this evidence"], indent=2)
+    if answer.missing is not None:
+        page.labelled("needs", [", ".join(answer.missing.needs)], indent=2)
+        page.labelled("how", [answer.missing.how], indent=2)
+    page.line()
+    page.whole(f"kddoctor explain {answer.rule.code}")
+
+
+def _weighed(item: Evidence) -> str:
+    value = "" if item.value is None else f"{item.measure} = {item.value:.4g}"
+    limit = "" if item.threshold is None else f", against {item.threshold:.4g} ({item.origin})"
+    return f"{item.text}  [{item.grade.name.lower()}, {item.weight:g} nats; {value}{limit}]"
+
+
+def _chance(log_odds: float) -> str:
+    return f"{1 / (1 + math.exp(-max(-700.0, min(700.0, log_odds)))):.1%}"
+
+
+def _sureness(rule: Rule) -> Iterator[str]:
+    """What the benchmark found, in sentences."""
+    figures = _accuracy().get(rule.code)
+    if figures is None:
+        yield (
+            "The benchmark makes no such fault (its report says why): how often it is right is not known. It is tested "
+            "on records that were built for it."
+        )
+        return
+    for where, what in (("unseen", "tasks and implementations that no rule was tuned on"), ("seen", "those that were")):
+        made, first, named, right = (figures[where][key] for key in ("made", "first", "named", "right"))
+        if made or named:
+            yield (
+                f"On {what}: named first in {first} of {made} faulty runs with a measured effect; right {right} of the "
+                f"{named} times that it was named first."
+            )
+    yield "From `kddoctor bench`. Weights of evidence are orders of magnitude; confidence is not fitted."
+
+
+@cache
+def _accuracy() -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+    path = resources.files("kddoctor.report").joinpath("accuracy.json")
+    figures: dict[str, dict[str, dict[str, int]]] = json.loads(path.read_text("utf-8"))
+    return figures
 
 
 class _Block(NamedTuple):

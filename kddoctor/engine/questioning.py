@@ -1,0 +1,53 @@
+"""Why one code was named, or not, in one run."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kddoctor.engine.measuring import measure
+from kddoctor.engine.reasoning import differential
+from kddoctor.engine.types import Hypothesis
+from kddoctor.engine.weighing import PRIOR
+from kddoctor.rules.finding import Evidence, NotExamined
+from kddoctor.rules.registry import Rule, all_rules
+from kddoctor.run.directory import Run
+
+
+@dataclass(frozen=True)
+class Answer:
+    """verdict: one sentence. evidence: what was measured for and against, the weightiest first. odds: log-odds before
+    looking and after, in nats; None where the rule could not look. missing: what it would need.
+    """
+
+    rule: Rule
+    verdict: str
+    evidence: tuple[Evidence, ...]
+    odds: tuple[float, float] | None
+    missing: NotExamined | None
+
+
+def question(run: Run, code: str) -> Answer:
+    """Diagnose the run and say what became of one code. Raises RunError for values that cannot be measured."""
+    with np.errstate(all="ignore"):
+        measured = measure(run)
+    found = differential(measured)
+    rule = all_rules()[code]
+    for other, missing in found.not_examined:
+        if other.code == code:
+            return Answer(rule, "It was not examined: the record does not hold what it looks at.", (), None, missing)
+    groups: tuple[tuple[tuple[Hypothesis, ...], str], ...] = (
+        (found.established, "It is named as a cause, with confidence {confidence:.2f}."),
+        (found.explained, "It is a symptom: {by} explains it."),
+        (found.suspects, "It is suspected, with confidence {confidence:.2f}: too little to be named as a cause."),
+        (found.refuted, "It was looked for, and ruled out."),
+    )
+    for hypotheses, sentence in groups:
+        for hypothesis in hypotheses:
+            if hypothesis.rule.code == code:
+                said = sentence.format(confidence=hypothesis.confidence, by=hypothesis.explained_by)
+                return Answer(rule, said, _ordered(hypothesis), (PRIOR, hypothesis.log_odds), None)
+    return Answer(rule, "It was looked for; nothing recorded speaks for it or against it.", (), (PRIOR, PRIOR), None)
+
+
+def _ordered(hypothesis: Hypothesis) -> tuple[Evidence, ...]:
+    return tuple(sorted(hypothesis.finding.evidence, key=lambda item: (not item.supports, -item.weight)))
