@@ -219,6 +219,9 @@ def judge(
     )
 
 
+#: Records that are suggested at a time.
+MOST_ADVICE = 5
+
 # Verdict -------------------------------------------------------------------------------------------------
 
 
@@ -344,8 +347,9 @@ def _healthy_sentence(outcome: Outcome) -> str:
 
 
 def _advice(found: Differential, outcome: Outcome, measured: Mapping[type, object]) -> tuple[str, ...]:
-    """What to record to get an answer, most useful first."""
-    lines = [missing.how for _, missing in found.not_examined]
+    """What to record to get an answer, what wakes most codes first."""
+    wakes = Counter(missing.how for _, missing in found.not_examined)
+    lines = [how for how, _ in wakes.most_common(MOST_ADVICE)]
     loss = measured.get(LossForensics)
     if isinstance(loss, LossForensics) and loss.term is None and not (loss.mix and not loss.mix.kd_weight):
         lines.append(

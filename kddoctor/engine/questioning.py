@@ -32,6 +32,8 @@ def question(run: Run, code: str) -> Answer:
         measured = measure(run)
     found = differential(measured)
     rule = all_rules()[code]
+    if rule.only and run.manifest.task not in rule.only:
+        return Answer(rule, f"A task of kind {run.manifest.task} cannot have it.", (), None, None)
     for other, missing in found.not_examined:
         if other.code == code:
             return Answer(rule, "It was not examined: the record does not hold what it looks at.", (), None, missing)

@@ -9,6 +9,7 @@ from kddoctor.engine.types import Differential, Hypothesis
 from kddoctor.engine.weighing import PRIOR, weigh
 from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.registry import Rule, all_rules
+from kddoctor.run.manifest import Manifest
 
 #: From the finding of a rule to a hypothesis.
 Weigh = Callable[[Rule, Finding], Hypothesis]
@@ -30,7 +31,11 @@ def differential(
     """
     hypotheses: list[Hypothesis] = []
     not_examined: list[tuple[Rule, NotExamined]] = []
+    manifest = measured[Manifest]
+    assert isinstance(manifest, Manifest)
     for code, rule in all_rules().items():
+        if rule.only and manifest.task not in rule.only:
+            continue
         if (select and not code.startswith(tuple(select))) or code in ignore:
             continue
         result = rule(measured)

@@ -169,8 +169,8 @@ class Rule:
 
     stage: place in the decision order, upstream first. masks: codes whose statistical evidence this cause, once
     established, explains. implies: codes whose proofs follow from this cause, once it is itself proven. last: any
-    other cause may bring this about, and explains it. reads: measurement types it cannot do without; uses: those it
-    takes when present.
+    other cause may bring this about, and explains it. only: kinds of tasks that can have it (none: all). reads:
+    measurement types it cannot do without; uses: those it takes when present.
     """
 
     code: str
@@ -183,6 +183,7 @@ class Rule:
     masks: tuple[str, ...]
     implies: tuple[str, ...]
     last: bool
+    only: tuple[str, ...]
     judge: Callable[..., Verdict]
     page: str
 
@@ -212,6 +213,7 @@ def rule(
     masks: tuple[str, ...] = (),
     implies: tuple[str, ...] = (),
     last: bool = False,
+    only: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Verdict]], Callable[..., Verdict]]:
     """Register the function that judges ``code``. Its module's docstring is the explain page."""
 
@@ -220,7 +222,7 @@ def rule(
         known = _RULES.get(code)
         if known is not None and known.judge.__module__ != judge.__module__:
             raise ValueError(f"{code} is defined in {known.judge.__module__} and in {judge.__module__}")
-        _RULES[code] = Rule(code, name, family, title, stage, reads, uses, masks, implies, last, judge, page)
+        _RULES[code] = Rule(code, name, family, title, stage, reads, uses, masks, implies, last, only, judge, page)
         return judge
 
     return register

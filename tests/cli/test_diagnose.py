@@ -123,7 +123,7 @@ def test_ignoring_every_cause_is_no_sickness(kddoctor, runs):
 
 
 @pytest.mark.parametrize("option", ["--select", "--ignore"])
-@pytest.mark.parametrize(("typo", "meant"), [("KD210", "KD201"), ("KD20I", "KD201"), ("missing-t-square", "missing-t")])
+@pytest.mark.parametrize(("typo", "meant"), [("KD215", "KD205"), ("KD20I", "KD201"), ("missing-t-square", "missing-t")])
 def test_an_unknown_code_is_bad_usage_and_the_nearest_is_suggested(kddoctor, runs, option, typo, meant):
     answer = kddoctor("diagnose", runs["sick"], option, typo)
     assert answer.code == 2

@@ -17,8 +17,8 @@ from tests.cli.conftest import kddoctor  # noqa: F401 - a fixture
 from tests.cli.running import Command
 
 
-def test_every_rule_can_be_shown() -> None:
-    assert {fault.code for fault in FAULTS} == set(all_rules())
+def test_every_fault_of_the_demo_has_a_rule() -> None:
+    assert {fault.code for fault in FAULTS} <= set(all_rules())
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
     assert all(fault.name == all_rules()[fault.code].name for fault in FAULTS)
     assert len(list_faults()) == len(FAULTS) + 1

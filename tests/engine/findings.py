@@ -10,7 +10,7 @@ from kddoctor.rules.registry import Rule
 
 def a_rule(code: str = "KD900", *, stage: int = 10, masks: tuple[str, ...] = (), family: str = "loss") -> Rule:
     """A rule that judges nothing; it is the engine's handle for a code."""
-    return Rule(code, f"rule-{code.lower()}", family, "A title", stage, (), (), masks, (), False, Finding, "")  # type: ignore[arg-type]
+    return Rule(code, f"rule-{code.lower()}", family, "A title", stage, (), (), masks, (), False, (), Finding, "")  # type: ignore[arg-type]
 
 
 def with_evidence(

@@ -63,6 +63,7 @@ SPARED = 0.15
     family="data",
     title="Some classes are worse after the distillation",
     stage=74,
+    only=("multiclass",),
     last=True,
     reads=(ClassRecalls,),
     uses=(ClassShares,),

@@ -51,6 +51,7 @@ HARM = 0.1
     family="data",
     title="Classes are missing from the transfer set",
     stage=56,
+    only=("multiclass",),
     reads=(ClassShares,),
     uses=(ClassRecalls,),
     masks=("KD402", "KD502", "KD602", "KD603", "KD604"),

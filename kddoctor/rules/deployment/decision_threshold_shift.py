@@ -52,6 +52,11 @@ CHANCE = 0.01
     family="deployment",
     title="The ranking is sound, and the decision threshold has moved",
     stage=73,
+    only=(
+        "binary",
+        "ranking",
+        "multilabel",
+    ),
     reads=(ThresholdShifts,),
     masks=("KD402", "KD502"),
 )

@@ -47,6 +47,11 @@ YES_OR_NO = ("binary", "ranking", "multilabel")
     family="loss",
     title="The distillation term does not fit the kind of answer",
     stage=26,
+    only=(
+        "binary",
+        "ranking",
+        "multilabel",
+    ),
     reads=(LossMistakes, LossForensics, Manifest),
     uses=(Observations,),
     masks=(

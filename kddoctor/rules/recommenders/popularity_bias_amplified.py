@@ -50,6 +50,10 @@ MISSING, RARE_FIRST = 0.15, 0.75
     family="recsys",
     title="The distillation makes popular items more popular",
     stage=38,
+    only=(
+        "ranking",
+        "binary",
+    ),
     reads=(PopularityLean, Manifest),
     uses=(ScoreLink,),
     masks=("KD402", "KD502"),

@@ -49,6 +49,10 @@ IDENTITY = 1e-4
     family="recsys",
     title="The scores of teacher and student live on different scales",
     stage=37,
+    only=(
+        "ranking",
+        "binary",
+    ),
     reads=(ScoreLink, Manifest),
     masks=("KD208", "KD301", "KD302", "KD402", "KD502"),
 )

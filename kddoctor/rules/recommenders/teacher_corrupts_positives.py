@@ -51,6 +51,10 @@ MISSED, ERRORS, CALIBRATED = 0.06, 4.0, 0.05
     family="recsys",
     title="The teacher's scores overwrote the logged positives",
     stage=36,
+    only=(
+        "ranking",
+        "binary",
+    ),
     reads=(PositivesKept, Manifest),
     masks=("KD402", "KD502"),
 )

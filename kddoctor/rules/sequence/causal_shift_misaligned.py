@@ -51,6 +51,7 @@ CLEAR = 0.03
     family="sequence-LM",
     title="Logits or labels lie one position off",
     stage=12,
+    only=("tokens",),
     reads=(Manifest,),
     uses=(TokenShift, LossMistakes),
     masks=(

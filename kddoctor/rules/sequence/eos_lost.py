@@ -48,6 +48,7 @@ LONGER, TREND = 2.0, 0.5
     family="sequence-LM",
     title="The end token is not among what is learnt",
     stage=36,
+    only=("tokens",),
     reads=(RowEnds,),
     uses=(SampledTexts,),
     masks=("KD808",),

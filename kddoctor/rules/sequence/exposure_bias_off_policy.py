@@ -48,6 +48,7 @@ REPEATS = 2.0
     family="sequence-LM",
     title="The student is good after the teacher's words and bad after its own",
     stage=38,
+    only=("tokens",),
     reads=(OwnSamples,),
 )
 def exposure_bias_off_policy(samples: OwnSamples) -> Finding:

@@ -47,6 +47,7 @@ CUT = 0.05
     family="sequence-LM",
     title="The student learns less from long reasoning traces than from short ones",
     stage=38,
+    only=("tokens",),
     reads=(TraceLengths,),
     uses=(TrainedLengths,),
 )

@@ -44,6 +44,7 @@ from kddoctor.run.manifest import Manifest
     family="sequence-LM",
     title="The loss counts the wrong positions",
     stage=28,
+    only=("tokens",),
     reads=(LossForensics, Manifest),
     uses=(LossMistakes, LossNumerics),
     masks=("KD102", "KD208", "KD211", "KD301", "KD402", "KD502"),

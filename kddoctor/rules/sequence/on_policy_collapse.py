@@ -49,6 +49,7 @@ ONE_POINT = 0.01
     family="sequence-LM",
     title="The texts that the student learns from, its own, degenerate",
     stage=38,
+    only=("tokens",),
     reads=(SampledTexts,),
 )
 def on_policy_collapse(texts: SampledTexts) -> Finding:

@@ -48,6 +48,7 @@ WITHOUT_LABELS = 2.0
     family="sequence-LM",
     title="A length limit cuts the training rows",
     stage=36,
+    only=("tokens",),
     reads=(TrainedLengths,),
     masks=(
         "KD102",

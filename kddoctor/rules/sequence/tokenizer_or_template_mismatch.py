@@ -63,6 +63,7 @@ MATCHED = 0.6
     family="sequence-LM",
     title="The teacher reads token numbers that mean something else to it",
     stage=12,
+    only=("tokens",),
     reads=(Manifest,),
     uses=(TeacherViews, TokenReading, Tokenizers, Gaps, Observations),
     masks=("KD101", "KD102", "KD208", "KD301", "KD402", "KD502"),

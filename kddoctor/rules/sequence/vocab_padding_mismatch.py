@@ -46,6 +46,7 @@ LOST_MASS = 1e-3
     family="sequence-LM",
     title="Vocabularies are padded or cropped to one length",
     stage=28,
+    only=("tokens",),
     reads=(Manifest,),
     uses=(LossForensics, LossMistakes, VocabularyTail),
     masks=("KD102", "KD208", "KD211", "KD301", "KD402", "KD502"),

@@ -52,6 +52,10 @@ KEPT_BACK = 0.05
     family="soft-targets",
     title="The teacher's other classes are all alike",
     stage=41,
+    only=(
+        "multiclass",
+        "tokens",
+    ),
     reads=(NonTargetStructure, Manifest),
     uses=(Gaps, TeacherViews),
     masks=("KD402",),

@@ -61,6 +61,10 @@ SMALL_ALPHA = 0.1
     family="soft-targets",
     title="The teacher's other classes say nothing true",
     stage=41,
+    only=(
+        "multiclass",
+        "tokens",
+    ),
     reads=(NonTargetStructure, Manifest),
     uses=(Gaps,),
     masks=("KD402", "KD502"),
