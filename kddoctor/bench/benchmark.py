@@ -92,7 +92,7 @@ class Difference:
 
 def quick(cache: Path, *, jobs: int, progress: Progress) -> dict[str, str]:
     """Verdict and causes of every case of the slice, by its label."""
-    bench: Bench = run_bench(quick_cases(), Cache(cache), jobs=jobs, progress=progress)
+    bench: Bench = run_bench(quick_cases(), Cache(cache), jobs=jobs, progress=progress, thin=False)
     said = {f"{r.case.label}, {r.tier.value}": " ".join((r.verdict, *r.causes)) for r in bench.results}
     said |= {b.label: f"broken: {b.error}" for b in bench.broken}
     return dict(sorted(said.items()))

@@ -42,20 +42,22 @@ class Bench:
     broken: tuple[Broken, ...]
 
 
-def run_bench(cases: Sequence[Case], cache: Cache, *, jobs: int, progress: Progress) -> Bench:
-    """Record what is missing, measure what has changed, judge everything."""
+def run_bench(cases: Sequence[Case], cache: Cache, *, jobs: int, progress: Progress, thin: bool = True) -> Bench:
+    """Record what is missing, measure what has changed, judge everything. thin: also thinned records."""
     wanted = {case.key: case for case in (*cases, *(case.twin for case in cases))}
     made = _parallel(_record, [(cache.directory, key) for key in wanted], jobs, "recording", progress)
     measured = _parallel(
         _measure,
-        [(cache.directory, case.key, tier) for case in cases for tier in tiers(case)],
+        [(cache.directory, case.key, tier) for case in cases for tier in (tiers(case) if thin else (Tier.FULL,))],
         jobs,
         "measuring",
         progress,
     )
     broken = {item[1]: error for item, error in made} | {item[1]: error for item, error in measured}
     whole = [case for case in cases if case.key not in broken and case.twin.key not in broken]
-    return Bench(tuple(_judged(whole, cache)), tuple(Broken(wanted[key].label, error) for key, error in broken.items()))
+    return Bench(
+        tuple(_judged(whole, cache, thin)), tuple(Broken(wanted[key].label, error) for key, error in broken.items())
+    )
 
 
 def run_cures(chosen: Sequence[Result], cache: Cache, *, jobs: int, progress: Progress) -> list[Cure]:
@@ -79,12 +81,12 @@ def tiers(case: Case) -> tuple[Tier, ...]:
     return tuple(Tier) if thin else (Tier.FULL,)
 
 
-def _judged(cases: Iterable[Case], cache: Cache) -> Iterable[Result]:
+def _judged(cases: Iterable[Case], cache: Cache, thin: bool) -> Iterable[Result]:
     for case in cases:
         outcome, twin = cache.outcome(case), cache.outcome(case.twin)
         assert outcome is not None
         assert twin is not None
-        for tier in tiers(case):
+        for tier in tiers(case) if thin else (Tier.FULL,):
             yield judge_measured(case, tier, outcome, twin, measure_case(case, tier, cache))
 
 

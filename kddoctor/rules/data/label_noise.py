@@ -41,8 +41,8 @@ from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import rule
 
 PROBE = "label-doubt"
-#: Share of wrong labels, beyond what the teacher concedes, from which they matter; and one that is nearly none. Data sets
-#: in use have up to a tenth of wrong labels (Northcutt et al. 2021, arXiv:2103.14749), and live with it.
+#: Share of wrong labels, beyond what the teacher concedes, from which they matter; and one that is nearly none. Data
+#: sets in use have up to a tenth of wrong labels (Northcutt et al. 2021, arXiv:2103.14749), and live with it.
 NOISE, CLEAN = 0.10, 0.01
 #: Standard errors.
 SURE = 4.0
