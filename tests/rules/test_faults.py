@@ -112,7 +112,12 @@ SICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "KD502": {"still rising at the end": {"student": POOR, "metrics": b.rising_curve(0.7)}},
     "KD401": {
-        "the labels alone are better": {"student": b.forgetting(0.3), "baseline": b.forgetting(0.1, 6)},
+        "the labels alone are better, and were not asked for": {
+            "student": b.forgetting(0.3),
+            "baseline": b.forgetting(0.1, 6),
+            "declared": {"alpha": 1.0},
+            "mix": (0.0, 1.0),
+        },
     },
     "KD504": {"logits held small": {"student": lambda z, y: b.forgetting(0.1)(0.3 * z, y)}},
     "KD506": {

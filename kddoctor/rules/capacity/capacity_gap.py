@@ -34,7 +34,7 @@ from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TeacherViews, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.rate_signs import RateSigns
-from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.optimisation.harm import OTHERS, skill_lost
 from kddoctor.rules.registry import RECORD, rule
 from kddoctor.run.manifest import Manifest
@@ -49,6 +49,9 @@ READ_OUT = 0.05
 CLOSES = 0.25
 #: Weight on the labels from which they were asked for as well.
 LABELS = 0.1
+
+#: Weight of a twin that does better without the teacher: so it does beside a broken optimizer, and it names no cause.
+BETTER_ALONE = 2.4
 
 
 @rule(
@@ -153,9 +156,7 @@ def _of_twin(finding: Finding, train: TrainGaps, held_out: Gaps | None) -> Findi
     text = f"held-out rows: {own:.1%} right, {twin:.1%} when trained on labels alone"
     part = max(_part_closed(held_out), _part_closed(train))
     if twin > own + noise and part >= CLOSES:
-        return finding.supported_by(
-            "example-gaps", "baseline_accuracy", twin, text, grade=Grade.INTERVENTIONAL, weight=5.0, group="twin"
-        )
+        return finding.supported_by("example-gaps", "baseline_accuracy", twin, text, weight=BETTER_ALONE, group="twin")
     if twin < own - noise:
         return finding.against("example-gaps", "baseline_accuracy", twin, text, weight=6.0, group="twin")
     return finding
@@ -185,6 +186,5 @@ def _of_read_out(finding: Finding, held_out: Gaps | None, ranks: LayerRanks | No
         f"a linear read-out of the student's layer {name} names the label in {best:.1%}, its own answers in {own:.1%}",
         threshold=READ_OUT,
         origin="convention",
-        # A broken optimizer leaves features better than answers too: not enough without a comparison.
-        weight=2.0,
+        weight=3.0,
     )

@@ -47,8 +47,8 @@ NOISE, CLEAN = 0.10, 0.01
 #: Standard errors.
 SURE = 4.0
 #: Share of errors where the teacher is surest over that of all rows, from which they do not depend on the row. Teachers
-#: that are merely weak err less where they are sure; a habit of the annotators need not touch the surest half as often.
-EVEN = 0.6
+#: that are weak or too sure of themselves (Guo et al. 2017, arXiv:1706.04599) still err less where they are surest.
+EVEN = 0.75
 #: Share of a class that is contradicted when it has been exchanged for another, and the highest accuracy that the best
 #: matching of classes may add.
 EXCHANGED, RESTORED = 0.9, 0.1

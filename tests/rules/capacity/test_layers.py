@@ -74,9 +74,16 @@ def test_a_student_that_is_narrow_throughout_has_no_single_bottleneck():
     assert confidence("KD405", ranks(units=3)) < 0.01
 
 
-def test_a_student_worse_than_its_twin_on_a_level_verified_loss_is_a_gap(tmp_path):
-    run = recorded_run(tmp_path / "run", student=b.forgetting(0.3), baseline=b.forgetting(0.1, 6))
+def test_a_student_worse_than_its_twin_where_only_imitation_was_asked_for_is_a_gap(tmp_path):
+    alone = {"declared": {"alpha": 1.0}, "mix": (0.0, 1.0)}
+    run = recorded_run(tmp_path / "run", student=b.forgetting(0.3), baseline=b.forgetting(0.1, 6), **alone)
     assert diagnose(load(run)).cause_codes == ["KD401"]
+
+
+def test_a_student_worse_than_its_twin_is_by_itself_a_suspicion(tmp_path):
+    found = diagnose(load(recorded_run(tmp_path / "run", student=b.forgetting(0.3), baseline=b.forgetting(0.1, 6))))
+    assert found.verdict == "inconclusive"
+    assert "KD401" in [finding.code for finding in found.findings]
 
 
 def test_a_twin_that_fits_no_better_is_no_gap(tmp_path):
