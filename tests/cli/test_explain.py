@@ -122,3 +122,31 @@ def test_help_is_quick():
         times.append(time.perf_counter() - start)
     print(f"kddoctor --help: best of three {min(times):.2f} s")  # noqa: T201
     assert min(times) < 5, "a generous bound for busy machines; the modules are what is tested above"
+
+
+def test_a_code_that_was_named_in_a_run_is_explained_by_its_evidence(kddoctor, runs):
+    from kddoctor.engine import diagnose
+    from kddoctor.run import load
+
+    first = diagnose(load(runs["sick"])).cause_codes[0]
+    answer = kddoctor("explain", first, runs["sick"])
+    assert answer.code == 0
+    assert "It is named as a cause, with confidence" in answer.out
+    assert "  for " in answer.out
+    assert "before looking" in answer.out
+
+
+def test_a_code_that_was_ruled_out_in_a_run_shows_what_spoke_against_it(kddoctor, runs):
+    answer = kddoctor("explain", "KD101", runs["healthy"])
+    assert "ruled out" in answer.out
+    assert "  against " in answer.out
+
+
+def test_a_code_that_could_not_look_says_what_it_needs(kddoctor, runs):
+    answer = kddoctor("explain", "KD201", runs["inconclusive"])
+    assert "not examined" in answer.out
+    assert "run.step" in answer.out
+
+
+def test_a_code_of_another_kind_of_task_says_so(kddoctor, runs):
+    assert "A task of kind multiclass cannot have it." in kddoctor("explain", "KD803", runs["healthy"]).out
