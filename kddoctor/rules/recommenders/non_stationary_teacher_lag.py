@@ -46,10 +46,6 @@ SMALL_ALPHA = 0.1
     family="recsys",
     title="The teacher was trained on an older time than the student",
     stage=14,
-    only=(
-        "ranking",
-        "binary",
-    ),
     reads=(TrainingWindows,),
     uses=(Gaps,),
     masks=("KD102", "KD402"),
