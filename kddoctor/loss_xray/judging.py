@@ -6,25 +6,8 @@ from kddoctor.loss_xray.result import Facts, Problem
 from kddoctor.loss_xray.term import Term
 from kddoctor.loss_xray.weights import UNSQUARED
 from kddoctor.probes.loss_results import Declared
+from kddoctor.rules.registry import all_rules
 
-NAMES = {
-    "KD104": "teacher-not-frozen",
-    "KD110": "kd-term-disconnected",
-    "KD111": "student-branch-detached",
-    "KD201": "kl-mean-reduction",
-    "KD202": "missing-t-squared",
-    "KD203": "kl-input-not-log",
-    "KD204": "kl-direction-swapped",
-    "KD205": "probs-as-logits",
-    "KD206": "softmax-wrong-axis",
-    "KD207": "alpha-inverted",
-    "KD208": "loss-weight-imbalance",
-    "KD209": "kd-target-wrong-source",
-    "KD210": "jsd-beta-vanishing",
-    "KD211": "objective-config-drift",
-    "KD213": "loss-numerics-unstable",
-    "KD801": "loss-mask-wrong",
-}
 #: A mixture this close to one side has a divergence that vanishes (catalogue, KD210).
 VANISHING = 0.05
 #: Relative difference of temperatures or weights that are one.
@@ -46,7 +29,7 @@ def judge(
     """Every problem, each code once."""
     found: dict[str, Problem] = {}
     for code, evidence in _problems(facts, declared, loss, teacher_frozen=teacher_frozen, precision=precision):
-        found.setdefault(code, Problem(code, NAMES[code], evidence))
+        found.setdefault(code, Problem(code, all_rules()[code].name, evidence))
     return tuple(found.values())
 
 

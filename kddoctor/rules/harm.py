@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.proportions import SURE, noise_of_difference, standard_error
+from kddoctor.rules.finding import Finding
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,27 @@ def harm_of(held_out: Gaps) -> Harm:
     gained = None if alone is None else gaps.student_accuracy - alone
     clearly = gained is not None and gained > noise_of_difference(error)
     return Harm(gained, clearly, behind, behind > max(LITTLE, SURE * error))
+
+
+def weighed_by_harm(finding: Finding, held_out: Gaps | None) -> tuple[Finding, bool]:
+    """The finding with what distilling brought for or against it, and whether nothing was lost."""
+    if held_out is None:
+        return finding, False
+    harm = harm_of(held_out)
+    if harm.none:
+        finding = finding.against(
+            "example-gaps",
+            "gained",
+            harm.gained,
+            "distilling gained on labels alone, or left the student as good as its teacher",
+            weight=1.5,
+        )
+    elif harm.gained is not None:
+        finding = finding.supported_by(
+            "example-gaps",
+            "gained",
+            harm.gained,
+            f"distilling changed accuracy by {100 * harm.gained:+.1f} points against labels alone",
+            weight=1.0,
+        )
+    return finding, harm.none

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kddoctor.engine.measuring.splits import Measured
-from kddoctor.engine.reading import class_rows, evenly
+from kddoctor.engine.measuring.splits import Measured, both_passes
+from kddoctor.engine.reading import evenly
 from kddoctor.probes.sameness import Sameness, sameness_of
 from kddoctor.probes.targets_in_loop import TargetsInLoop, TargetsInLoopProbe
 from kddoctor.probes.term_gradients import TermGradients, term_gradients_of
@@ -37,15 +37,9 @@ def _chosen(steps: Steps) -> list[int]:
 
 
 def _targets_in_loop(run: Run, steps: Steps) -> TargetsInLoop | None:
-    if steps.teacher_logits_check is None:
-        return None
     probe = TargetsInLoopProbe()
-    for k in _chosen(steps):
-        used, own = steps.teacher_logits[k], steps.teacher_logits_check[k]
-        if np.isfinite(used).all() and np.isfinite(own).all():
-            rows, labels = class_rows(run.manifest, used, steps.labels[k])
-            own_rows, _ = class_rows(run.manifest, own, steps.labels[k])
-            probe.update(rows, own_rows, labels)
+    for used, own, labels in both_passes(run.manifest, steps, _chosen(steps)):
+        probe.update(used, own, labels)
     return probe.compute()
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kddoctor.engine.measuring.splits import Measured, held_out_split
+from kddoctor.engine.measuring.splits import Measured, both_passes, held_out_split
 from kddoctor.engine.measuring.token_positions import measure_positions
-from kddoctor.engine.reading import class_rows, finite_rows
+from kddoctor.engine.reading import finite_rows
 from kddoctor.probes.chunks import IGNORED_LABEL
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.past_its_best import past_its_best
@@ -82,12 +82,7 @@ def _targets_against_own(run: Run) -> TargetsAgainstOwn | None:
     if steps is None or steps.teacher_logits_check is None or run.manifest.task == "multilabel":
         return None
     probe = TargetsAgainstOwnProbe()
-    for k in range(steps.count):
-        used, own = steps.teacher_logits[k], steps.teacher_logits_check[k]
-        if not (np.isfinite(used).all() and np.isfinite(own).all()):
-            continue
-        targets, labels = class_rows(run.manifest, used, steps.labels[k])
-        again, _ = class_rows(run.manifest, own, steps.labels[k])
+    for targets, again, labels in both_passes(run.manifest, steps, range(steps.count)):
         probe.update(targets, again, labels)
         if probe.rows >= COMPARED_ROWS:
             break

@@ -9,6 +9,8 @@ from kddoctor.probes.proportions import SURE, standard_error
 from kddoctor.probes.value_grid import LEVELS, ValueGrid
 
 PROBE = "student-after-training"
+#: What a student seems to lack when another one is evaluated: codes that all rules about the end of training mask.
+LACKING = ("KD307", "KD401", "KD402", "KD405", "KD501", "KD502", "KD504", "KD602", "KD604", "KD704", "KD705")
 #: Smallest loss of accuracy that matters, as in the benchmark's definition of a mild fault.
 ONE_POINT = 0.01
 #: Change of the logits on the last training batch, over their size, that one more step and another mode do not make

@@ -30,7 +30,7 @@ import math
 
 from kddoctor.probes.deployment_measurements import EvaluatedStudent
 from kddoctor.probes.measurements import Gaps, TrainGaps
-from kddoctor.rules.deployment.ending import PROBE, answers_change, drop, grid, is_quantised
+from kddoctor.rules.deployment.ending import LACKING, PROBE, answers_change, drop, grid, is_quantised
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.registry import RECORD, rule
 from kddoctor.run.observations import InputFacts, Observations
@@ -50,19 +50,7 @@ TEACHER_FAILS = 0.15
     stage=72,
     reads=(EvaluatedStudent, Observations),
     uses=(Gaps, TrainGaps),
-    masks=(
-        "KD307",
-        "KD401",
-        "KD402",
-        "KD405",
-        "KD501",
-        "KD502",
-        "KD504",
-        "KD602",
-        "KD604",
-        "KD704",
-        "KD705",
-    ),
+    masks=LACKING,
 )
 def eval_pipeline_drift(
     student: EvaluatedStudent, seen: Observations, held_out: Gaps | None, train: TrainGaps | None

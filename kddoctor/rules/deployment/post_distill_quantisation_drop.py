@@ -27,7 +27,7 @@ Read more
 """
 
 from kddoctor.probes.deployment_measurements import EvaluatedStudent
-from kddoctor.rules.deployment.ending import PROBE, drop, grid, is_quantised
+from kddoctor.rules.deployment.ending import LACKING, PROBE, drop, grid, is_quantised
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.registry import RECORD, rule
 
@@ -39,21 +39,7 @@ from kddoctor.rules.registry import RECORD, rule
     title="The student was sound until it was quantised",
     stage=71,
     reads=(EvaluatedStudent,),
-    masks=(
-        "KD307",
-        "KD401",
-        "KD402",
-        "KD405",
-        "KD501",
-        "KD502",
-        "KD504",
-        "KD602",
-        "KD604",
-        "KD701",
-        "KD702",
-        "KD704",
-        "KD705",
-    ),
+    masks=(*LACKING, "KD701", "KD702"),
 )
 def post_distill_quantisation_drop(student: EvaluatedStudent) -> Finding | NotExamined:
     found = grid(student)

@@ -28,7 +28,7 @@ Read more
 """
 
 from kddoctor.probes.deployment_measurements import EvaluatedStudent
-from kddoctor.rules.deployment.ending import PROBE, answers_change, drop, is_quantised
+from kddoctor.rules.deployment.ending import LACKING, PROBE, answers_change, drop, is_quantised
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.registry import RECORD, rule
 
@@ -40,20 +40,7 @@ from kddoctor.rules.registry import RECORD, rule
     title="The student that is evaluated is not the one that training ended with",
     stage=70,
     reads=(EvaluatedStudent,),
-    masks=(
-        "KD307",
-        "KD401",
-        "KD402",
-        "KD405",
-        "KD501",
-        "KD502",
-        "KD504",
-        "KD602",
-        "KD604",
-        "KD702",
-        "KD704",
-        "KD705",
-    ),
+    masks=(*LACKING, "KD702"),
 )
 def wrong_checkpoint_evaluated(student: EvaluatedStudent) -> Finding | NotExamined:
     if student.written is None or (student.logged is None and student.then is None):

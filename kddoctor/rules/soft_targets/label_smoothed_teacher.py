@@ -30,7 +30,7 @@ Read more
 from kddoctor.probes.measurements import Gaps, TeacherViews
 from kddoctor.probes.non_target_structure import NonTargetStructure
 from kddoctor.rules.finding import Finding
-from kddoctor.rules.harm import harm_of
+from kddoctor.rules.harm import weighed_by_harm
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
@@ -101,26 +101,7 @@ def label_smoothed_teacher(
         # Smoothed teachers teach well at times: without a labels-only twin nobody knows about this one.
         weight=3.0 if held_out is not None and held_out.baseline_accuracy is not None else 2.0,
     )
-    harmless = False
-    if held_out is not None:
-        harm = harm_of(held_out)
-        harmless = harm.none
-        if harmless:
-            finding = finding.against(
-                "example-gaps",
-                "gained",
-                harm.gained,
-                "distilling gained on labels alone, or left the student as good as its teacher",
-                weight=1.5,
-            )
-        elif harm.gained is not None:
-            finding = finding.supported_by(
-                "example-gaps",
-                "gained",
-                harm.gained,
-                f"distilling changed accuracy by {100 * harm.gained:+.1f} points against labels alone",
-                weight=1.0,
-            )
+    finding, harmless = weighed_by_harm(finding, held_out)
     return finding.saying(
         "The teacher gives all wrong classes nearly the same probability.",
         where="the teacher's own training: label smoothing, mixup or a loss for each class by itself",

@@ -31,7 +31,7 @@ Read more
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.non_target_structure import NonTargetStructure
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.harm import harm_of
+from kddoctor.rules.harm import weighed_by_harm
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
 from kddoctor.rules.soft_targets.label_smoothed_teacher import EQUAL_NATS
@@ -78,26 +78,7 @@ def undistillable_teacher(structure: NonTargetStructure, config: Manifest, held_
     finding = _of_structure(finding, structure, held_out)
     if not finding.supporting:
         return finding
-    harmless = False
-    if held_out is not None:
-        harm = harm_of(held_out)
-        harmless = harm.none
-        if harmless:
-            finding = finding.against(
-                "example-gaps",
-                "gained",
-                harm.gained,
-                "distilling gained on labels alone, or left the student as good as its teacher",
-                weight=1.5,
-            )
-        elif harm.gained is not None:
-            finding = finding.supported_by(
-                "example-gaps",
-                "gained",
-                harm.gained,
-                f"distilling changed accuracy by {100 * harm.gained:+.1f} points against labels alone",
-                weight=1.0,
-            )
+    finding, harmless = weighed_by_harm(finding, held_out)
     return finding.saying(
         "The teacher is right, and its other probabilities are unrelated to how alike the classes are.",
         where="the teacher's outputs below the top class",

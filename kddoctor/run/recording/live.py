@@ -94,15 +94,14 @@ class LiveSteps:
             teacher = None
         held = _Held(number, values, named, self._seen("student"), teacher)
         size, step_bytes = len(named["student_logits"]), _bytes(named)
-        self._last = None
+        self._last, self._final = None, held.without_graph()
         if self.sample.wants(size, step_bytes, finite):
             kept = {**self._copied(held), **self._gradient_norms(named, values)}
             self._await_norm(kept, values)
             self._walk(values)
             self.sample.keep(size, kept, finite)
         elif size in self.sample.by_size:
-            self._last = held.without_graph()
-        self._final = held.without_graph()
+            self._last = self._final
         for watch in self._watches.values():
             watch.forget()
         self._metric_row(held, epoch, scalars)
