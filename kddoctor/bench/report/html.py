@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from kddoctor.bench.report.tables import all_tables
+from kddoctor.bench.report.tables import all_tables, left_out
 
 
 def render_html(summary: Mapping[str, Any], command: str) -> str:
@@ -22,6 +22,7 @@ def render_html(summary: Mapping[str, Any], command: str) -> str:
         summary=summary,
         command=command,
         tables=all_tables(summary),
+        left_out=left_out(summary),
         runs=sum(summary["counts"]["groups"].values()),
         reliability=reliability_diagram(summary),
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kddoctor.bench.report.tables import NAMES, Table, all_tables
+from kddoctor.bench.report.tables import NAMES, Table, all_tables, left_out
 from kddoctor.errors import UsageError
 
 OPEN, CLOSE = "<!-- benchmark -->", "<!-- /benchmark -->"
@@ -28,16 +28,11 @@ def render_markdown(summary: Mapping[str, Any], command: str) -> str:
         f"Made by `{command}`. {sum(counts['groups'].values())} runs of {len(summary['tasks'])} tasks: "
         f"{counts['faults_with_effect']} faults with a measured effect, {counts['sound_certified']} sound runs "
         f"({counts['lookalikes_certified']} of them look ill), {counts['pairs_with_effect']} pairs, "
-        f"{counts['outside_with_effect']} faults outside the catalogue.{_left_out(summary)}",
+        f"{counts['outside_with_effect']} faults outside the catalogue.{left_out(summary)}",
         *(f"## {table.title}\n\n{table.caption}\n\n{_grid(table)}" for table in all_tables(summary)),
         _small_print(summary),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _left_out(summary: Mapping[str, Any]) -> str:
-    names = summary.get("tasks_left_out")
-    return f" Not run this time: {', '.join(names)}." if names else ""
 
 
 def _grid(table: Table) -> str:

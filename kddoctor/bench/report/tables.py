@@ -38,6 +38,12 @@ NAMES: Mapping[str, str] = {
 RATIOS = {"ece"}
 
 
+def left_out(summary: Json) -> str:
+    """Which tasks the figures do not stand for, as a sentence; empty where all were run."""
+    names = summary.get("tasks_left_out")
+    return f" Not run this time: {', '.join(names)}." if names else ""
+
+
 def all_tables(summary: Json) -> list[Table]:
     """Every table, in the order of the report: what matters, then failures, then details."""
     return [
