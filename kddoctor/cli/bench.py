@@ -1,0 +1,40 @@
+"""``kddoctor bench``."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kddoctor.cli.exits import INTERRUPTED
+from kddoctor.cli.files import write_whole
+
+
+def bench(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A slice in three minutes, against committed verdicts.")
+    ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="With --quick: make its verdicts the committed ones.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    cache: Annotated[Path, typer.Option(help="Where records are kept, for the next time.")] = Path(".bench"),
+    output: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
+    cures: Annotated[bool, typer.Option(help="Also retrain by the prescriptions.")] = True,
+    readme: Annotated[Path | None, typer.Option(help="Fill the benchmark's table in this file, too.")] = None,
+    accuracy: Annotated[Path | None, typer.Option(help="Write how often each code is right here, too.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Only these tasks: names with commas between them.")] = None,
+) -> None:
+    """The fault benchmark: how often the diagnosis is right, on faults that no rule was tuned on."""
+    from kddoctor.bench.command import chosen_tasks, run_full, run_quick
+
+    chosen = chosen_tasks(tasks)
+    try:
+        if quick:
+            same = run_quick(cache, jobs, accept)
+        else:
+            same = run_full(cache, jobs, output, cures, write_whole, chosen, readme=readme, accuracy=accuracy)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    raise typer.Exit(0 if same else 1)

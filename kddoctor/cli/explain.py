@@ -1,0 +1,26 @@
+"""``kddoctor explain``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def explain(
+    code: Annotated[str | None, typer.Argument(help="A code or a name; all of them when left out.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Argument(metavar="[RUN_DIR]", help="Say why it was named, or not, in this run.")
+    ] = None,
+) -> None:
+    """What a code means, what it is confused with, and how to mend it; or what became of it in one run."""
+    from kddoctor.report.explain import find_rule, show_all, show_answer, show_rule
+
+    if code is None:
+        show_all()
+    elif run_dir is not None:
+        from kddoctor.engine.questioning import question
+        from kddoctor.run import load
+
+        show_answer(question(load(run_dir), find_rule(code).code), str(run_dir))
+    else:
+        show_rule(code)

@@ -1,0 +1,29 @@
+"""What report and app show alike: the numbers of a picture, its question, its answer, and words for a screen reader."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture or table, without a word on how it is drawn.
+
+    name: of the view, as a file name would have it. question: what a reader wants to know. answer: one sentence, whose
+    numbers are those of ``frame``. alt: what a picture of it shows, for screen readers. frame: tidy numbers, a row an
+    observation. marks: single numbers that a picture points at (this run's temperature, a target). notes: what limits
+    the answer (rows that were sampled, numbers that are estimates).
+    """
+
+    name: str
+    question: str
+    answer: str
+    alt: str
+    frame: pd.DataFrame
+    marks: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def caption(self) -> str:
+        """The question, then its answer."""
+        return f"{self.question} {self.answer}"
