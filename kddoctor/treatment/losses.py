@@ -1,11 +1,17 @@
 """The distillation losses that a treatment can retrain with."""
 
-import math
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from kddoctor.losses import jsd_kd, logit_mse, reverse_kd
+from kddoctor.losses import kd as forward_kd
+
+#: By the name that a manifest gives them; each carries its T².
+DIVERGENCES: Mapping[str, Callable[..., Tensor]] = {"kl": forward_kd, "reverse-kl": reverse_kd, "jsd": jsd_kd}
 
 
 class LossTerms(NamedTuple):
@@ -37,8 +43,8 @@ def distillation_loss(
     s, t, y, hard = _rows(student_logits, teacher_logits, labels, task)
     ce = F.cross_entropy(s, y) if hard is None else hard
     kd = _divergence(s, t, loss, temperature)
-    if temperature_squared and loss != "mse":
-        kd = kd * temperature**2
+    if not temperature_squared and loss != "mse":
+        kd = kd / temperature**2
     return LossTerms((1 - alpha) * ce + alpha * kd, kd, ce)
 
 
@@ -58,14 +64,7 @@ def _rows(s: Tensor, t: Tensor, y: Tensor, task: str) -> tuple[Tensor, Tensor, T
 
 def _divergence(s: Tensor, t: Tensor, loss: str, temperature: float) -> Tensor:
     if loss == "mse":
-        return F.mse_loss(s, t)
-    log_s, log_t = F.log_softmax(s / temperature, -1), F.log_softmax(t / temperature, -1)
-    if loss == "kl":
-        return F.kl_div(log_s, log_t, reduction="batchmean", log_target=True)
-    if loss == "reverse-kl":
-        return F.kl_div(log_t, log_s, reduction="batchmean", log_target=True)
-    if loss == "jsd":
-        log_m = torch.logaddexp(log_s, log_t) - math.log(2)
-        sides = (F.kl_div(log_m, side, reduction="batchmean", log_target=True) for side in (log_s, log_t))
-        return 0.5 * sum(sides, torch.zeros((), dtype=s.dtype))
-    raise ValueError(f"cannot distil with the loss {loss!r}; known: kl, reverse-kl, jsd, mse")
+        return logit_mse(s, t)
+    if loss not in DIVERGENCES:
+        raise ValueError(f"cannot distil with the loss {loss!r}; known: {', '.join(DIVERGENCES)}, mse")
+    return DIVERGENCES[loss](s, t, temperature=temperature)
