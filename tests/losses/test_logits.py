@@ -157,7 +157,7 @@ def test_a_student_equal_to_its_teacher_has_no_loss_and_no_gradient(batch, name)
     s = t.clone().requires_grad_()
     loss = LOGIT_LOSSES[name](s, t, y)
     loss.backward()
-    assert float(loss) == pytest.approx(0, abs=1e-10)
+    assert loss.item() == pytest.approx(0, abs=1e-10)
     assert s.grad.abs().max() < 1e-6
 
 
