@@ -1,5 +1,6 @@
 """What a treatment changes: taken from the diagnosis, readable as a diff before anything runs."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -37,6 +38,12 @@ class Plan:
     manifest: Manifest
     loop: LoopSettings
     diff: tuple[str, ...] = field(default=())
+
+    @property
+    def signature(self) -> str:
+        """What has to be the same for an interrupted treatment to be gone on with."""
+        section = self.manifest.training.model_dump(mode="json")
+        return json.dumps([self.code, dict(self.changes), section], sort_keys=True, default=str)
 
 
 def make_plan(manifest: Manifest, diagnosis: Diagnosis, only: Sequence[str] = (), epochs: int | None = None) -> Plan:
