@@ -33,6 +33,7 @@ from kddoctor.treatment.training import (
     seed_epoch,
     seed_everything,
     shuffled_loader,
+    transformed,
     users_code,
 )
 
@@ -57,7 +58,7 @@ def retrain(run: Run, plan: Plan, code: LoadedCode, output: Path, work: Path, *,
     work: holds a checkpoint after every epoch. Where one is there already it goes on from it, with the same result,
     bit for bit, as without the interruption.
     """
-    schedule = schedule_of(plan)
+    schedule = schedule_of(plan.manifest.training)
     teacher = code.teacher.eval().requires_grad_(False)
     if plan.loop.column_permutation:
         reorder_columns(teacher, plan.loop.column_permutation)
@@ -239,7 +240,7 @@ def _step(
     labels: Tensor,
 ) -> _Step:
     with torch.no_grad():
-        teacher_logits = answer("teacher", teacher, _seen_by_teacher(code, inputs))
+        teacher_logits = answer("teacher", teacher, transformed(code.teacher_transform, inputs))
     student_logits = answer("student", student, inputs)
     with users_code("loss" if _own_loss(plan, code) else "student", "a loss of the student's logits and the labels"):
         total, terms = _loss(plan, code, student_logits, teacher_logits, labels)
@@ -251,13 +252,6 @@ def _step(
         nn.utils.clip_grad_norm_(student.parameters(), plan.loop.clip_gradients)
     optimizer.step()
     return _Step(total.detach(), terms, student_logits, teacher_logits)
-
-
-def _seen_by_teacher(code: LoadedCode, inputs: Any) -> Any:
-    if code.teacher_transform is None:
-        return inputs
-    with users_code("teacher_transform", "a function from the student's inputs to the teacher's"):
-        return code.teacher_transform(inputs)
 
 
 def _own_loss(plan: Plan, code: LoadedCode) -> bool:
@@ -294,7 +288,7 @@ def _teacher_accuracy(plan: Plan, code: LoadedCode, schedule: Schedule, teacher:
     right = count = 0
     for inputs, labels in _held_out(plan, code, schedule):
         counts = labels != IGNORED
-        answers = choices(answer("teacher", teacher, _seen_by_teacher(code, inputs)), labels)
+        answers = choices(answer("teacher", teacher, transformed(code.teacher_transform, inputs)), labels)
         right += int((answers == labels)[counts].sum())
         count += int(counts.sum())
     return right / max(1, count)
@@ -308,7 +302,10 @@ def _evaluate(
     student.eval()
     right = same = count = 0
     for inputs, labels in _held_out(plan, code, schedule):
-        answers = [answer("student", student, inputs), answer("teacher", teacher, _seen_by_teacher(code, inputs))]
+        answers = [
+            answer("student", student, inputs),
+            answer("teacher", teacher, transformed(code.teacher_transform, inputs)),
+        ]
         s, t = (choices(z, labels) for z in answers)
         counts = labels != IGNORED
         right += int((s == labels)[counts].sum())

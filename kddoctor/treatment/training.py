@@ -57,6 +57,14 @@ def answer(key: str, model: nn.Module, inputs: Any) -> Tensor:
         return forward(model, inputs)
 
 
+def transformed(transform: Callable[[Any], Any] | None, inputs: Any) -> Any:
+    """A batch of the student's as the teacher takes it, by the run's own ``teacher_transform`` where it has one."""
+    if transform is None:
+        return inputs
+    with users_code("teacher_transform", "a function from the student's inputs to the teacher's"):
+        return transform(inputs)
+
+
 def batches(manifest: Manifest, key: str, loader: Callable[[], DataLoader[Any]]) -> Iterator[tuple[Any, Tensor]]:
     """(inputs, labels) of each batch. Raises RunError where a label is none that the task can have.
 
