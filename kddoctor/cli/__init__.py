@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from kddoctor.cli.baseline import baseline
 from kddoctor.cli.bench import bench
 from kddoctor.cli.demo import demo
 from kddoctor.cli.diagnose import diagnose
@@ -20,7 +21,7 @@ app = typer.Typer(
 )
 
 # In the order in which they are met.
-for command in (diagnose, treat, explain, demo, bench):
+for command in (diagnose, treat, baseline, explain, demo, bench):
     app.command()(command)
 
 

@@ -48,8 +48,6 @@ def measure_outcome(run: Run, held_out: Gaps | None) -> Outcome:
 
 
 def _areas(part: Any) -> tuple[float, float, float | None] | None:
-    from sklearn.metrics import roc_auc_score
-
     columns: list[list[Any]] = [[], [], [], []]
     rows = 0
     arrays = (part.labels, part.teacher_logits, part.student_logits, finite_baseline(part))
@@ -62,13 +60,18 @@ def _areas(part: Any) -> tuple[float, float, float | None] | None:
             break
     if not rows:
         return None
-    labels = np.rint(np.concatenate(columns[0])).astype(int)
-    usable = [c for c in range(labels.shape[1]) if 0 < labels[:, c].sum() < len(labels)]
-    if not usable:
-        return None
+    labels, teacher, student, baseline = (np.concatenate(column) if column else None for column in columns)
+    areas = [None if scores is None else area_under_roc(labels, scores) for scores in (teacher, student, baseline)]
+    return None if areas[0] is None or areas[1] is None else (areas[0], areas[1], areas[2])
 
-    def area(column: list[Any]) -> float:
-        scores = np.concatenate(column)
-        return float(np.mean([roc_auc_score(labels[:, c], scores[:, c]) for c in usable]))
 
-    return area(columns[1]), area(columns[2]), area(columns[3]) if columns[3] else None
+def area_under_roc(labels: Any, scores: Any) -> float | None:
+    """Mean over the labels of the area under the ROC curve; None where no label has both kinds of rows.
+
+    labels, scores: [n, C]; grades above 0 count as yes.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    truth = np.rint(labels) > 0
+    usable = [c for c in range(truth.shape[1]) if 0 < truth[:, c].sum() < len(truth)]
+    return float(np.mean([roc_auc_score(truth[:, c], scores[:, c]) for c in usable])) if usable else None

@@ -89,13 +89,17 @@ class Targets(Section):
 
 
 class Code(Section):
-    """Where the run's own code lies, as ``module:name`` references; imported only when the caller asks."""
+    """Where the run's own code lies, as ``module:name`` references; imported only when the caller asks.
+
+    test_data: only where the run holds predictions of a test split.
+    """
 
     path: str = "."
     teacher: Reference | None = None
     student: Reference | None = None
     train_data: Reference | None = None
     val_data: Reference | None = None
+    test_data: Reference | None = None
     loss: Reference | None = None
     teacher_transform: Reference | None = None
 

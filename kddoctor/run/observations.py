@@ -33,7 +33,7 @@ class Latency(_Facts):
 
 
 class Baseline(_Facts):
-    """The same student, trained without a teacher. metric: what it reached, or the metric's name."""
+    """A student or a model of the teacher's make, trained without a teacher. metric: what it reached, or its name."""
 
     metric: float | StrictStr | None = None
     epochs: int | None = None
@@ -116,6 +116,7 @@ class Observations(_Facts):
     parameters: ParameterCounts | None = None
     latency_ms: Latency | None = None
     baseline: Baseline | None = None
+    teacher_twin: Baseline | None = None
     graph: Graph | None = None
     inputs: dict[StrictStr, InputFacts] | None = None
     last_step: LastStep | None = None

@@ -13,7 +13,7 @@ from kddoctor.run.layout import Layout
 from kddoctor.run.manifest import TASKS_WITH_CLASSES, Manifest
 from kddoctor.run.spelling import nearest
 
-LOGITS = ("teacher_logits", "student_logits", "teacher_targets", "baseline_logits")
+LOGITS = ("teacher_logits", "student_logits", "teacher_targets", "baseline_logits", "teacher_twin_logits")
 IDS = ("example_ids", "group_ids", "item_ids")
 TOPK = (
     "teacher_topk_values",
@@ -29,7 +29,8 @@ class Predictions:
 
     file: name relative to the run directory. n: rows. labels: int64, multilabel as stored. Logits that a
     large vocabulary keeps from being stored whole are None, and topk_values and topk_indices
-    [N, L, K] stand in their place. extra: arrays that kddoctor does not know.
+    [N, L, K] stand in their place. baseline_logits, teacher_twin_logits: of a model of the student's, of the teacher's
+    make, trained on labels alone. extra: arrays that kddoctor does not know.
     """
 
     split: str
@@ -40,6 +41,7 @@ class Predictions:
     student_logits: LazyArray | None
     teacher_targets: LazyArray | None
     baseline_logits: LazyArray | None
+    teacher_twin_logits: LazyArray | None
     example_ids: LazyArray | None
     group_ids: LazyArray | None
     item_ids: LazyArray | None

@@ -72,7 +72,7 @@ def write_run(
     rows = [json.dumps(_plain(dict(row)), sort_keys=True) for row in metrics]
     if rows:
         texts[METRICS_FILE] = "\n".join(rows) + "\n"
-    with _appearing_whole(Path(path), overwrite) as directory:
+    with appearing_whole(Path(path), overwrite) as directory:
         for name, text in texts.items():
             _write(directory / name, text.encode())
         if steps:
@@ -108,7 +108,7 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def _appearing_whole(path: Path, overwrite: bool) -> Iterator[Path]:
+def appearing_whole(path: Path, overwrite: bool) -> Iterator[Path]:
     """A hidden directory beside the path that takes its place at the end, or is removed on any error."""
     path = Path(os.path.abspath(path))  # noqa: PTH100 - a link at the path is to be replaced, not followed
     refuse_existing(path, overwrite)

@@ -1,6 +1,5 @@
-"""Checkpoints of a treatment, beside its output until that is complete."""
+"""Checkpoints of a training, beside its output until that is complete."""
 
-import json
 import os
 import shutil
 import warnings
@@ -16,7 +15,6 @@ from filelock import FileLock, Timeout
 from kddoctor.errors import UsageError
 from kddoctor.run.manifest import MANIFEST_FILE
 from kddoctor.run.paths import reason
-from kddoctor.treatment.prescription import Plan
 
 FILE, LOCK = "checkpoint.pt", "lock"
 
@@ -31,11 +29,15 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Student, optimiser, scheduler and recorder after every epoch, in one file that is replaced atomically."""
+    """Model, optimiser, scheduler and the like after every epoch, in one file that is replaced atomically.
+
+    signature: what has to be the same for the file to be gone on from. what: the training, as messages call it.
+    """
 
     directory: Path
-    plan: Plan
+    signature: str
     parts: dict[str, Stateful]
+    what: str = "treatment"
 
     def save(self, epochs: int) -> None:
         """After ``epochs`` finished epochs. After a crash the file is the old or the new one."""
@@ -43,7 +45,7 @@ class Checkpoint:
         state = {name: part.state_dict() for name, part in self.parts.items()}
         partial = self.directory / f"{FILE}.partial"
         with partial.open("wb") as stream:
-            torch.save({"plan": self._signature(), "epochs": epochs, "parts": state}, stream)
+            torch.save({"signature": self.signature, "epochs": epochs, "parts": state}, stream)
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(self.directory / FILE)
@@ -56,13 +58,13 @@ class Checkpoint:
         try:
             with warnings.catch_warnings(action="ignore"):
                 state = torch.load(path, weights_only=True)
-            signature, epochs, parts = state["plan"], int(state["epochs"]), dict(state["parts"])
+            signature, epochs, parts = state["signature"], int(state["epochs"]), dict(state["parts"])
         except Exception as error:  # a damaged file fails in many ways
             why = f"the checkpoint cannot be read ({type(error).__name__})"
             raise UsageError(f"{path}: {why}; delete {self.directory} and start again") from None
-        if signature != self._signature():
-            advice = f"delete {self.directory}, or ask for the same codes and epochs again"
-            raise UsageError(f"{path}: belongs to another treatment; {advice}")
+        if signature != self.signature:
+            advice = f"delete {self.directory}, or ask for the same as before"
+            raise UsageError(f"{path}: belongs to another {self.what}; {advice}")
         for name, part in self.parts.items():
             try:
                 part.load_state_dict(parts[name])
@@ -71,39 +73,51 @@ class Checkpoint:
                 raise UsageError(f"{path}: {why}; delete {self.directory} and start again") from None
         return epochs
 
-    def _signature(self) -> str:
-        """What has to be the same for a checkpoint to be gone on from."""
-        plan = self.plan
-        section = plan.manifest.training.model_dump(mode="json")
-        return json.dumps([plan.code, dict(plan.changes), section], sort_keys=True, default=str)
-
 
 def checkpoint_directory(output: Path) -> Path:
-    """Hidden, beside the output."""
+    """Of a treatment: hidden, beside the output."""
     return output.with_name(f".{output.name}.treating")
 
 
 @contextmanager
 def claimed(output: Path, *, resume: bool) -> Iterator[Path]:
-    """The checkpoint directory of ``output``, for this process alone.
+    """The checkpoint directory of a treatment into ``output``, for this process alone.
 
     Removed at the end where the output is complete or nothing was saved. Raises UsageError where an interrupted
     treatment lies there and is not to be resumed, where another process is at it, or where the disk refuses.
     """
-    work = checkpoint_directory(output)
+    with claimed_directory(checkpoint_directory(output), output, "treatment", resume=resume) as work:
+        try:
+            yield work
+        finally:
+            if (output / MANIFEST_FILE).exists():
+                discard(work)
+
+
+@contextmanager
+def claimed_directory(work: Path, output: Path, what: str, *, resume: bool) -> Iterator[Path]:
+    """The directory ``work`` of a training that ``output`` comes from, for this process alone.
+
+    Removed at the end where no checkpoint lies in it: ``discard`` it when the output is whole. Raises as ``claimed``.
+    """
     if (work / FILE).exists() and not resume:
-        raise UsageError(f"{output}: an interrupted treatment lies in {work}; add --resume, or delete that directory")
+        raise UsageError(f"{output}: an interrupted {what} lies in {work}; add --resume, or delete that directory")
     try:
         work.mkdir(parents=True, exist_ok=True)
         lock = FileLock(work / LOCK)
         lock.acquire(timeout=0)
     except Timeout:
-        raise UsageError(f"{output}: another process is treating into it; wait, or choose another --output") from None
+        raise UsageError(f"{output}: another process is at a {what} there; wait, or choose another --output") from None
     except OSError as error:
         raise UsageError(f"{output}: cannot be written: {reason(error)}") from None
     try:
         yield work
     finally:
-        if (output / MANIFEST_FILE).exists() or not (work / FILE).exists():
+        if not (work / FILE).exists():
             shutil.rmtree(work, ignore_errors=True)
         lock.release()
+
+
+def discard(work: Path) -> None:
+    """Forget the checkpoint: what it was for is written."""
+    (work / FILE).unlink(missing_ok=True)

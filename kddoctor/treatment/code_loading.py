@@ -1,8 +1,8 @@
-"""Imports what the manifest's ``code`` section names. A treatment and ``--live`` do this: it runs the user's code."""
+"""Imports what the manifest's ``code`` section names, which runs the user's code: for treat, baseline and --live."""
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,48 +31,89 @@ class LoadedCode:
     teacher_transform: Callable[[Any], Any] | None
 
 
+@dataclass(frozen=True)
+class NamedCode:
+    """What the manifest's references lead to, imported and not yet called. folder: where the code lies."""
+
+    code: Code
+    folder: Path
+    functions: Mapping[str, Callable[..., Any]]
+
+    def model(self, key: str) -> nn.Module:
+        """A new model. Raises RunError where the function does not make one."""
+        return self._called(key, nn.Module)  # type: ignore[no-any-return]
+
+    def data(self, key: str) -> Dataset[Any]:
+        """A data set. Raises RunError where the function does not make one."""
+        return self._called(key, object)  # type: ignore[no-any-return]
+
+    def transform(self, key: str) -> Callable[[Any], Any] | None:
+        """From the student's inputs to those of this model, where they differ."""
+        return self.functions.get("teacher_transform") if key == "teacher" else None
+
+    def _called(self, key: str, kind: type) -> Any:
+        reference = getattr(self.code, key)
+        try:
+            made = self.functions[key]()
+        except (Exception, SystemExit) as error:  # the user's function may raise anything
+            why = f"{type(error).__name__}: {error}"
+            raise RunError(
+                MANIFEST_FILE, f"code.{key}", f"'{reference}', which raises {why}", "a working function"
+            ) from None
+        if not isinstance(made, kind):
+            found = f"'{reference}', which returns a {type(made).__name__}"
+            raise RunError(MANIFEST_FILE, f"code.{key}", found, f"a {kind.__name__}")
+        return made
+
+
+@contextmanager
+def named_code(run: Run, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[NamedCode]:
+    """The functions of these references, imported; the code's folder stays on sys.path inside.
+
+    Raises RunError, one line, where the section or a needed reference is missing, or an import fails.
+    """
+    code = run.manifest.code
+    if code is None:
+        advice = f"add it, with {', '.join(needed[:-1])} and {needed[-1]} as module:function"
+        raise RunError(MANIFEST_FILE, "code", "missing", "where models and data come from", advice)
+    for name in needed:
+        if getattr(code, name) is None:
+            raise RunError(MANIFEST_FILE, f"code.{name}", "missing", "module:function, such as recipe:make_student")
+    folder = code_directory(run.path, code)
+    modules: dict[str, ModuleType] = {}
+    with _on_path(folder):
+        found = {name: _resolve(folder, code, name, modules) for name in (*needed, *optional)}
+        yield NamedCode(code, folder, {name: function for name, function in found.items() if function is not None})
+
+
 @contextmanager
 def loaded_code(run: Run) -> Iterator[LoadedCode]:
     """Models and data, imported, and the teacher with its checkpoint; the code's folder stays on sys.path inside.
 
     Raises RunError, one line, for what is missing or broken.
     """
-    code = run.manifest.code
-    if code is None:
-        advice = "add it, with teacher, student, train_data and val_data as module:function"
-        raise RunError(MANIFEST_FILE, "code", "missing", "where models and data come from", advice)
-    folder = code_directory(run.path, code)
-    modules: dict[str, ModuleType] = {}
-    with _on_path(folder):
-        found = {
-            name: _resolve(folder, code, name, modules)
-            for name in ("teacher", "student", "train_data", "val_data", "loss", "teacher_transform")
-        }
-        for name in ("teacher", "student", "train_data", "val_data"):
-            if found[name] is None:
-                raise RunError(MANIFEST_FILE, f"code.{name}", "missing", "module:function, such as recipe:make_student")
-        teacher = _called(code, "teacher", found["teacher"], nn.Module)
+    needed = ("teacher", "student", "train_data", "val_data")
+    with named_code(run, needed, ("loss", "teacher_transform")) as named:
+        teacher = named.model("teacher")
         _load_teacher(run, teacher)
         yield LoadedCode(
             teacher=teacher,
-            make_student=lambda: _called(code, "student", found["student"], nn.Module),
-            train_data=_called(code, "train_data", found["train_data"], object),
-            val_data=_called(code, "val_data", found["val_data"], object),
-            loss=found["loss"],
-            teacher_transform=found["teacher_transform"],
+            make_student=lambda: named.model("student"),
+            train_data=named.data("train_data"),
+            val_data=named.data("val_data"),
+            loss=named.functions.get("loss"),
+            teacher_transform=named.functions.get("teacher_transform"),
         )
 
 
 @contextmanager
 def loaded_loss(run: Run) -> Iterator[Callable[..., torch.Tensor] | None]:
     """The loss alone, imported as ``loaded_code`` does it; None where the manifest names none. Raises RunError."""
-    code = run.manifest.code
-    if code is None or code.loss is None:
+    if run.manifest.code is None:
         yield None
         return
-    folder = code_directory(run.path, code)
-    with _on_path(folder):
-        yield _resolve(folder, code, "loss", {})
+    with named_code(run, (), ("loss",)) as named:
+        yield named.functions.get("loss")
 
 
 @contextmanager
@@ -117,22 +158,6 @@ def _module(folder: Path, key: str, reference: str, name: str) -> ModuleType:
     except (Exception, SystemExit) as error:  # the user's module may raise anything while it is imported
         why = f"{type(error).__name__}: {error}"
         raise RunError(MANIFEST_FILE, f"code.{key}", f"'{reference}', whose import raises {why}", "a module") from None
-
-
-def _called(code: Code, key: str, make: Callable[..., Any] | None, kind: type) -> Any:
-    assert make is not None
-    reference = getattr(code, key)
-    try:
-        made = make()
-    except (Exception, SystemExit) as error:  # the user's function may raise anything
-        why = f"{type(error).__name__}: {error}"
-        raise RunError(
-            MANIFEST_FILE, f"code.{key}", f"'{reference}', which raises {why}", "a working function"
-        ) from None
-    if not isinstance(made, kind):
-        found = f"'{reference}', which returns a {type(made).__name__}"
-        raise RunError(MANIFEST_FILE, f"code.{key}", found, f"a {kind.__name__}")
-    return made
 
 
 def _load_teacher(run: Run, teacher: nn.Module) -> None:

@@ -48,6 +48,12 @@ def distillation_loss(
     return LossTerms((1 - alpha) * ce + alpha * kd, kd, ce)
 
 
+def hard_label_loss(student_logits: Tensor, labels: Tensor, *, task: str = "multiclass") -> Tensor:
+    """The hard-label term alone: what is left of the loss at alpha 0. Shapes as in ``distillation_loss``."""
+    s, _, y, hard = _rows(student_logits, student_logits.detach(), labels, task)
+    return F.cross_entropy(s, y) if hard is None else hard
+
+
 def _rows(s: Tensor, t: Tensor, y: Tensor, task: str) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Rows of class logits; for yes-or-no tasks [0, z], whose softmax is the sigmoid, with their own hard term."""
     if task in ("binary", "ranking", "multilabel"):

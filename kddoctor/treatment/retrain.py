@@ -1,8 +1,7 @@
 """The retraining loop: a sound distillation of the run's own models and data, checkpointed after every epoch."""
 
 import contextlib
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,23 +10,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from kddoctor.errors import RunError, UsageError
 from kddoctor.probes.proportions import standard_error
 from kddoctor.run.directory import Run
-from kddoctor.run.labels import IGNORED, allowed_labels
+from kddoctor.run.labels import IGNORED
 from kddoctor.run.manifest import MANIFEST_FILE, code_directory
 from kddoctor.run.recorder import Recorder, record
+from kddoctor.run.recording.outputs import logits_of
 from kddoctor.treatment.checkpoint import Checkpoint, Stateful
 from kddoctor.treatment.code_loading import LoadedCode
 from kddoctor.treatment.losses import distillation_loss
 from kddoctor.treatment.prescription import Plan
 from kddoctor.treatment.rate_probe import lower_rate
 from kddoctor.treatment.schedule import Schedule, constant, make_optimizer, make_scheduler, recorded_shape, schedule_of
+from kddoctor.treatment.training import (
+    Progress,
+    answer,
+    batches,
+    choices,
+    seed_epoch,
+    seed_everything,
+    shuffled_loader,
+    transformed,
+    users_code,
+)
 
-#: epoch finished, epochs in all, accuracy on held-out rows
-Progress = Callable[[int, int, float], None]
 #: Directories of a run that hold records, not code.
 RECORDED = ("predictions", "features", "inputs", "fingerprints", "checkpoints", "__pycache__")
 #: Standard errors by which the loaded teacher may be worse than the recorded one.
@@ -43,23 +52,13 @@ def reorder_columns(teacher: nn.Module, columns: tuple[int, ...]) -> None:
     teacher.register_forward_hook(lambda _module, _inputs, out: logits_of(out).index_select(-1, order))
 
 
-def logits_of(output: Any) -> Tensor:
-    """The logits in a model's output: a tensor, the first of a tuple, or the entry ``logits``."""
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, dict):
-        return output["logits"]  # type: ignore[no-any-return]
-    found = getattr(output, "logits", None)
-    return found if isinstance(found, Tensor) else output[0]
-
-
 def retrain(run: Run, plan: Plan, code: LoadedCode, output: Path, work: Path, *, progress: Progress) -> Schedule:
     """Train the corrected student and write ``output`` as an ordinary run directory. Returns how it was trained.
 
     work: holds a checkpoint after every epoch. Where one is there already it goes on from it, with the same result,
     bit for bit, as without the interruption.
     """
-    schedule = schedule_of(plan)
+    schedule = schedule_of(plan.manifest.training)
     teacher = code.teacher.eval().requires_grad_(False)
     if plan.loop.column_permutation:
         reorder_columns(teacher, plan.loop.column_permutation)
@@ -68,12 +67,12 @@ def retrain(run: Run, plan: Plan, code: LoadedCode, output: Path, work: Path, *,
     if plan.loop.probe_rate:
         rate = lower_rate(schedule, lambda tried, steps: _try_out(plan, code, tried, teacher, steps))
         schedule, shape = replace(schedule, learning_rate=rate), constant
-    _seed(schedule.seed)
+    seed_everything(schedule.seed)
     student = code.make_student()
-    with _users_code("student", "a module with parameters to train"):
+    with users_code("student", "a module with parameters to train"):
         optimizer = make_optimizer(schedule, student)
-    with _users_code("train_data", "a dataset of (input, label) with a length"):
-        steps = schedule.epochs * len(_batches(code.train_data, schedule.batch_size))
+    with users_code("train_data", "a dataset of (input, label) with a length"):
+        steps = schedule.epochs * len(shuffled_loader(code.train_data, schedule.batch_size))
     scheduler = make_scheduler(optimizer, shape, steps)
     recorder = _recorder(run, plan, code, output, teacher, student, optimizer, schedule)
     parts: dict[str, Stateful] = {
@@ -82,7 +81,7 @@ def retrain(run: Run, plan: Plan, code: LoadedCode, output: Path, work: Path, *,
         "scheduler": scheduler,
         "recorder": recorder,
     }
-    checkpoint = Checkpoint(work, plan, parts)
+    checkpoint = Checkpoint(work, plan.signature, parts)
     # Left only on success: an interrupted recorder would write an unfinished student's run.
     recording = contextlib.ExitStack()
     recording.enter_context(recorder)
@@ -107,7 +106,7 @@ def _check_teacher(run: Run, plan: Plan, code: LoadedCode, schedule: Schedule, t
     labels, right, count = torch.from_numpy(recorded.labels.read()), 0, 0
     for chunk in recorded.teacher_logits.chunks():
         rows, labels = labels[: len(chunk)], labels[len(chunk) :]
-        answers = _answers(torch.tensor(chunk), rows)
+        answers = choices(torch.tensor(chunk), rows)
         hits = rows == (torch.tensor(np.argsort(order))[answers] if order else answers)
         right, count = right + int(hits[rows != IGNORED].sum()), count + int((rows != IGNORED).sum())
     was = right / max(1, count)
@@ -124,7 +123,7 @@ def _check_teacher(run: Run, plan: Plan, code: LoadedCode, schedule: Schedule, t
 
 def _try_out(plan: Plan, code: LoadedCode, schedule: Schedule, teacher: nn.Module, steps: int) -> list[float]:
     """The losses of a fresh student's first steps."""
-    _seed(schedule.seed)
+    seed_everything(schedule.seed)
     student = code.make_student().train()
     optimizer = make_optimizer(schedule, student)
     losses: list[float] = []
@@ -208,8 +207,7 @@ def _one_epoch(
     scheduler: LambdaLR,
     recorder: Recorder,
 ) -> None:
-    # Order, augmentation and dropout depend on seed and epoch alone: a resumed epoch is what it would have been.
-    _seed(schedule.seed * 1_000_003 + epoch + 1)
+    seed_epoch(schedule.seed, epoch)
     student.train()
     for inputs, labels in _shuffled(plan, code, schedule):
         done = _step(plan, code, teacher, student, optimizer, inputs, labels)
@@ -242,9 +240,9 @@ def _step(
     labels: Tensor,
 ) -> _Step:
     with torch.no_grad():
-        teacher_logits = _answer("teacher", teacher, _seen_by_teacher(code, inputs))
-    student_logits = _answer("student", student, inputs)
-    with _users_code("loss" if _own_loss(plan, code) else "student", "a loss of the student's logits and the labels"):
+        teacher_logits = answer("teacher", teacher, transformed(code.teacher_transform, inputs))
+    student_logits = answer("student", student, inputs)
+    with users_code("loss" if _own_loss(plan, code) else "student", "a loss of the student's logits and the labels"):
         total, terms = _loss(plan, code, student_logits, teacher_logits, labels)
         if not isinstance(total, Tensor) or total.numel() != 1 or not total.requires_grad or total.is_complex():
             raise TypeError("the loss is no real scalar tensor with a gradient")
@@ -256,74 +254,16 @@ def _step(
     return _Step(total.detach(), terms, student_logits, teacher_logits)
 
 
-def _seed(number: int) -> None:
-    """Every generator that a data set or a model may draw from."""
-    number %= 2**32
-    torch.manual_seed(number)
-    np.random.seed(number)
-    random.seed(number)
-
-
-def _batches(data: Dataset[Any], size: int) -> DataLoader[Any]:
-    """Shuffled; a last batch of one row is left out, since batch normalisation cannot learn from it."""
-    rows = len(data)  # type: ignore[arg-type]
-    return DataLoader(data, size, shuffle=True, drop_last=rows > size and rows % size == 1)
-
-
-def _seen_by_teacher(code: LoadedCode, inputs: Any) -> Any:
-    if code.teacher_transform is None:
-        return inputs
-    with _users_code("teacher_transform", "a function from the student's inputs to the teacher's"):
-        return code.teacher_transform(inputs)
-
-
-def _answer(key: str, model: nn.Module, inputs: Any) -> Tensor:
-    """A model's logits."""
-    with _users_code(key, "a module that takes a batch of the data"):
-        return logits_of(model(inputs))
-
-
-@contextlib.contextmanager
-def _users_code(key: str, expected: str) -> Iterator[None]:
-    """What the run's own code raises, anything, becomes a RunError of one line."""
-    try:
-        yield
-    except RunError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise RunError(
-            MANIFEST_FILE, f"code.{key}", f"code that raises {type(error).__name__}: {error}", expected
-        ) from None
-
-
 def _own_loss(plan: Plan, code: LoadedCode) -> bool:
     return code.loss is not None and plan.loop.own_loss
 
 
 def _shuffled(plan: Plan, code: LoadedCode, schedule: Schedule) -> Iterator[tuple[Any, Tensor]]:
-    return _read(plan, "train_data", lambda: _batches(code.train_data, schedule.batch_size))
+    return batches(plan.manifest, "train_data", lambda: shuffled_loader(code.train_data, schedule.batch_size))
 
 
 def _held_out(plan: Plan, code: LoadedCode, schedule: Schedule) -> Iterator[tuple[Any, Tensor]]:
-    return _read(plan, "val_data", lambda: DataLoader(code.val_data, schedule.batch_size))
-
-
-def _read(plan: Plan, key: str, loader: Callable[[], DataLoader[Any]]) -> Iterator[tuple[Any, Tensor]]:
-    """(inputs, labels) of each batch. Raises RunError where a label is none that the task can have."""
-    may_be, allowed = allowed_labels(plan.manifest.task, plan.manifest.num_classes)
-    expected = "a dataset of (input, label)"
-    with _users_code(key, expected):
-        batches = iter(loader())
-    while True:
-        with _users_code(key, expected):
-            try:
-                inputs, labels = next(batches)
-            except StopIteration:
-                return
-            wrong = labels[~torch.as_tensor(may_be(labels.numpy()))]
-        if len(wrong):
-            raise RunError(MANIFEST_FILE, f"code.{key}", f"data with the label {wrong[0].item()}", allowed)
-        yield inputs, labels
+    return batches(plan.manifest, "val_data", lambda: DataLoader(code.val_data, schedule.batch_size))
 
 
 def _loss(plan: Plan, code: LoadedCode, s: Tensor, t: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -343,17 +283,12 @@ def _loss(plan: Plan, code: LoadedCode, s: Tensor, t: Tensor, labels: Tensor) ->
     return total, {"kd_loss": kd, "ce_loss": ce}
 
 
-def _answers(logits: Tensor, labels: Tensor) -> Tensor:
-    """What the logits answer: the sign for questions of yes or no, the largest of several classes."""
-    return (logits > 0).long() if logits.shape == labels.shape else logits.argmax(-1)
-
-
 @torch.no_grad()
 def _teacher_accuracy(plan: Plan, code: LoadedCode, schedule: Schedule, teacher: nn.Module) -> float:
     right = count = 0
     for inputs, labels in _held_out(plan, code, schedule):
         counts = labels != IGNORED
-        answers = _answers(_answer("teacher", teacher, _seen_by_teacher(code, inputs)), labels)
+        answers = choices(answer("teacher", teacher, transformed(code.teacher_transform, inputs)), labels)
         right += int((answers == labels)[counts].sum())
         count += int(counts.sum())
     return right / max(1, count)
@@ -367,8 +302,11 @@ def _evaluate(
     student.eval()
     right = same = count = 0
     for inputs, labels in _held_out(plan, code, schedule):
-        answers = [_answer("student", student, inputs), _answer("teacher", teacher, _seen_by_teacher(code, inputs))]
-        s, t = (_answers(z, labels) for z in answers)
+        answers = [
+            answer("student", student, inputs),
+            answer("teacher", teacher, transformed(code.teacher_transform, inputs)),
+        ]
+        s, t = (choices(z, labels) for z in answers)
         counts = labels != IGNORED
         right += int((s == labels)[counts].sum())
         same += int((s == t)[counts].sum())

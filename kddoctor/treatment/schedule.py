@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from kddoctor.run.directory import Run
-from kddoctor.treatment.prescription import Plan
+from kddoctor.run.manifest import Training
 
 DEFAULT_EPOCHS, DEFAULT_BATCH, DEFAULT_RATE, DEFAULT_MOMENTUM = 20, 64, 1e-3, 0.9
 
@@ -31,9 +31,8 @@ class Schedule:
     seed: int
 
 
-def schedule_of(plan: Plan) -> Schedule:
-    """The plan's training section."""
-    t = plan.manifest.training
+def schedule_of(t: Training) -> Schedule:
+    """What a manifest's training section says."""
     return Schedule(
         epochs=t.epochs or DEFAULT_EPOCHS,
         batch_size=t.batch_size or DEFAULT_BATCH,
@@ -43,6 +42,12 @@ def schedule_of(plan: Plan) -> Schedule:
         weight_decay=t.weight_decay or 0.0,
         seed=t.seed or 0,
     )
+
+
+def recorded_epochs(run: Run) -> int | None:
+    """How many epochs the run logged; None where its metrics count none."""
+    seen = [int(epoch) for epoch in (row.get("epoch") for row in run.metrics) if _is_number(epoch) and epoch >= 0]
+    return max(seen) + 1 if seen else None
 
 
 def make_optimizer(schedule: Schedule, student: nn.Module) -> torch.optim.Optimizer:

@@ -83,7 +83,7 @@ def treat(
     with (
         claimed(output, resume=resume) as work,
         loaded_code(run) as code,
-        shown_progress(plan.code, quiet=quiet) as progress,
+        shown_progress(f"treating {plan.code}", quiet=quiet) as progress,
     ):
         schedule = retrain(run, plan, code, output, work, progress=progress)
     after = diagnose(load(output))

@@ -210,7 +210,7 @@ def test_a_checkpoint_of_other_code_is_refused(sick, tmp_path, monkeypatch):
 
 
 def test_two_processes_do_not_treat_into_one_output(sick, tmp_path):
-    with claimed(tmp_path / "out", resume=False), pytest.raises(UsageError, match="another process is treating"):
+    with claimed(tmp_path / "out", resume=False), pytest.raises(UsageError, match="another process is at a treatment"):
         treat(load(sick), tmp_path / "out", quiet=True)
     assert not checkpoint_directory(tmp_path / "out").exists()
 
