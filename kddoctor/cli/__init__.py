@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from kddoctor.cli.app import app as open_app
 from kddoctor.cli.bench import bench
 from kddoctor.cli.demo import demo
 from kddoctor.cli.diagnose import diagnose
@@ -22,6 +23,7 @@ app = typer.Typer(
 # In the order in which they are met.
 for command in (diagnose, treat, explain, demo, bench):
     app.command()(command)
+app.command("app")(open_app)
 
 
 @app.callback(invoke_without_command=True)

@@ -17,8 +17,7 @@ from kddoctor.errors import UsageError
 from kddoctor.run.manifest import MANIFEST_FILE
 from kddoctor.run.paths import reason
 from kddoctor.treatment.prescription import Plan
-
-FILE, LOCK = "checkpoint.pt", "lock"
+from kddoctor.treatment.work_directory import CHECKPOINT, LOCK, checkpoint_directory
 
 
 class Stateful(Protocol):
@@ -41,16 +40,16 @@ class Checkpoint:
         """After ``epochs`` finished epochs. After a crash the file is the old or the new one."""
         self.directory.mkdir(parents=True, exist_ok=True)
         state = {name: part.state_dict() for name, part in self.parts.items()}
-        partial = self.directory / f"{FILE}.partial"
+        partial = self.directory / f"{CHECKPOINT}.partial"
         with partial.open("wb") as stream:
             torch.save({"plan": self._signature(), "epochs": epochs, "parts": state}, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        partial.replace(self.directory / FILE)
+        partial.replace(self.directory / CHECKPOINT)
 
     def restore(self) -> int:
         """How many epochs were finished; 0 where nothing was saved yet. Raises UsageError for what does not fit."""
-        path = self.directory / FILE
+        path = self.directory / CHECKPOINT
         if not path.exists():
             return 0
         try:
@@ -78,11 +77,6 @@ class Checkpoint:
         return json.dumps([plan.code, dict(plan.changes), section], sort_keys=True, default=str)
 
 
-def checkpoint_directory(output: Path) -> Path:
-    """Hidden, beside the output."""
-    return output.with_name(f".{output.name}.treating")
-
-
 @contextmanager
 def claimed(output: Path, *, resume: bool) -> Iterator[Path]:
     """The checkpoint directory of ``output``, for this process alone.
@@ -91,7 +85,7 @@ def claimed(output: Path, *, resume: bool) -> Iterator[Path]:
     treatment lies there and is not to be resumed, where another process is at it, or where the disk refuses.
     """
     work = checkpoint_directory(output)
-    if (work / FILE).exists() and not resume:
+    if (work / CHECKPOINT).exists() and not resume:
         raise UsageError(f"{output}: an interrupted treatment lies in {work}; add --resume, or delete that directory")
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -104,6 +98,6 @@ def claimed(output: Path, *, resume: bool) -> Iterator[Path]:
     try:
         yield work
     finally:
-        if (output / MANIFEST_FILE).exists() or not (work / FILE).exists():
+        if (output / MANIFEST_FILE).exists() or not (work / CHECKPOINT).exists():
             shutil.rmtree(work, ignore_errors=True)
         lock.release()

@@ -1,4 +1,4 @@
-"""Progress of a treatment on stderr: a bar on a terminal, otherwise a line every half minute."""
+"""Progress of a treatment: in its journal, and on stderr as a bar on a terminal, otherwise a line every half minute."""
 
 import sys
 import time
@@ -8,14 +8,26 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from kddoctor.treatment.journal import Journal
 from kddoctor.treatment.retrain import Progress as Report
 
 QUIET_SECONDS = 30.0
 
 
 @contextmanager
-def shown_progress(code: str, *, quiet: bool) -> Iterator[Report]:
+def shown_progress(code: str, journal: Journal, *, quiet: bool) -> Iterator[Report]:
     """A function to call after every epoch with (epoch, epochs, accuracy on held-out rows)."""
+    with _on_stderr(code, quiet=quiet) as shown:
+
+        def report(epoch: int, epochs: int, accuracy: float) -> None:
+            journal.epoch(epoch, epochs, accuracy)
+            shown(epoch, epochs, accuracy)
+
+        yield report
+
+
+@contextmanager
+def _on_stderr(code: str, *, quiet: bool) -> Iterator[Report]:
     console = Console(stderr=True)
     if quiet:
         yield lambda _epoch, _epochs, _accuracy: None

@@ -12,7 +12,9 @@ from kddoctor.errors import UsageError
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.run.directory import Run, load
 from kddoctor.run.paths import reason
+from kddoctor.treatment.journal import Begun, Journal
 from kddoctor.treatment.prescription import Plan, make_plan
+from kddoctor.treatment.process import Process
 
 __all__ = ["Plan", "Treatment", "plan_treatment", "treat"]
 
@@ -80,18 +82,34 @@ def treat(
     from kddoctor.treatment.progress import shown_progress
     from kddoctor.treatment.retrain import retrain
 
-    with (
-        claimed(output, resume=resume) as work,
-        loaded_code(run) as code,
-        shown_progress(plan.code, quiet=quiet) as progress,
-    ):
-        schedule = retrain(run, plan, code, output, work, progress=progress)
-    after = diagnose(load(output))
-    result = _result(plan, before, after, schedule.epochs, schedule.seed)
+    # The claim outlasts the judging: whoever looks at the work directory sees it until the result is there.
+    with claimed(output, resume=resume) as work:
+        journal = Journal(work)
+        journal.begin(_begun(run, output, plan, epochs, before))
+        with loaded_code(run) as code, shown_progress(plan.code, journal, quiet=quiet) as progress:
+            schedule = retrain(run, plan, code, output, work, progress=progress)
+        result = _result(plan, before, diagnose(load(output)), schedule.epochs, schedule.seed)
+        _write_result(output, result)
+    return result
+
+
+def _begun(run: Run, output: Path, plan: Plan, epochs: int | None, before: Diagnosis) -> Begun:
+    return Begun(
+        run=str(run.path.resolve()),
+        output=str(output.resolve()),
+        code=plan.code,
+        epochs=epochs,
+        metric=before.gap.metric,
+        before=before.gap.student,
+        teacher=before.gap.teacher,
+        process=Process.current(),
+    )
+
+
+def _write_result(output: Path, result: Treatment) -> None:
     partial = output / f".{RESULT}.partial"
     partial.write_text(json.dumps(result.model_dump(mode="json"), indent=2, sort_keys=True) + "\n", encoding="utf-8")
     partial.replace(output / RESULT)
-    return result
 
 
 def _refuse_taken(output: Path, run: Run) -> None:

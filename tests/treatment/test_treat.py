@@ -21,10 +21,11 @@ import kddoctor
 from kddoctor.errors import RunError, UsageError
 from kddoctor.run import load
 from kddoctor.treatment import retrain as retraining
-from kddoctor.treatment.checkpoint import checkpoint_directory, claimed
+from kddoctor.treatment.checkpoint import claimed
 from kddoctor.treatment.rate_probe import SHARES, STEPS, lower_rate
 from kddoctor.treatment.schedule import Schedule, constant, recorded_shape
 from kddoctor.treatment.treat import plan_treatment, treat
+from kddoctor.treatment.work_directory import checkpoint_directory
 from tests.treatment.recorded import CODE, EPOCHS, REFERENCES, sick_run
 
 COLUMNS = [2, 0, 3, 1]

@@ -1,0 +1,1 @@
+"""One Altair chart for each view, by the view's name."""
