@@ -1,8 +1,8 @@
-"""The retraining of a treatment: recorded like any other run, checkpointed after every epoch, kept at its best."""
+"""The retraining of a treatment, recorded like any other run, with a teacher that was checked to be the run's own."""
 
 import contextlib
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,13 @@ from kddoctor.run.directory import Run
 from kddoctor.run.labels import IGNORED
 from kddoctor.run.manifest import MANIFEST_FILE, code_directory
 from kddoctor.run.recorder import Recorder, record
-from kddoctor.treatment.best import Best
-from kddoctor.treatment.checkpoint import Checkpoint, Stateful
+from kddoctor.treatment.checkpointed import Trained, train
 from kddoctor.treatment.code_loading import LoadedCode
 from kddoctor.treatment.plan import Plan
 from kddoctor.treatment.rate_probe import lower_rate
 from kddoctor.treatment.schedule import Schedule, Shape, constant, recorded_shape, schedule_of
-from kddoctor.treatment.scoring import Score, accuracy_of
-from kddoctor.treatment.session import Session, Step, as_planned, begin, declared_loss, held_out, taught
+from kddoctor.treatment.scoring import accuracy_of
+from kddoctor.treatment.session import Session, begin, declared_loss, held_out, planned_teacher, taught
 from kddoctor.treatment.training import Progress, choices
 
 #: Directories of a run that hold records, not code.
@@ -32,58 +31,29 @@ RECORDED = ("predictions", "features", "inputs", "fingerprints", "checkpoints", 
 SAME_TEACHER = 4.0
 
 
-@dataclass(frozen=True)
-class Trained:
-    """How it went. epochs: that were trained; score: of the student that was kept, of epoch ``kept``, from 1."""
-
-    schedule: Schedule
-    epochs: int
-    kept: int
-    score: Score
-
-
-def retrain(run: Run, plan: Plan, code: LoadedCode, output: Path, work: Path, *, progress: Progress) -> Trained:
-    """Train the corrected student and write ``output`` as an ordinary run directory.
-
-    work: holds a checkpoint after every epoch. Where one is there already it goes on from it, with the same result,
-    bit for bit, as without the interruption. A student that fell clearly below an earlier epoch is put back to it, and
-    not trained on once that has lasted.
-    """
-    teacher = as_planned(code.teacher, plan)
-    check_teacher(run, plan, code, teacher)
-    schedule, shape = fitting_schedule(run, plan, code, teacher)
-    session = begin(plan, code, schedule, shape, teacher)
-    recorder = _recorder(run, session, output)
-    best = Best(session.student, schedule.epochs)
-    parts: dict[str, Stateful] = {
-        "student": session.student,
-        "optimizer": session.optimizer,
-        "scheduler": session.scheduler,
-        "recorder": recorder,
-        "best": best,
-    }
-    if session.hinting is not None:
-        parts["hinting"] = session.hinting
-    checkpoint = Checkpoint(work, plan.signature, parts)
-    # Left only on success: an interrupted recorder would write an unfinished student's run.
-    recording = contextlib.ExitStack()
-    recording.enter_context(recorder)
-    epoch = checkpoint.restore()
-    while epoch < schedule.epochs and not best.hopeless:
-        session.train_epoch(epoch, lambda step, epoch=epoch: _record(recorder, step, epoch))  # type: ignore[misc]
-        found = session.score()
-        recorder.log(split="val", epoch=epoch, student_accuracy=found.accuracy, agreement=found.agreement)
-        best.offer(found)
-        epoch += 1
-        checkpoint.save(epoch)
-        progress(epoch, schedule.epochs, found.accuracy)
-    kept = epoch - best.since if best.fell else epoch
-    settled = best.settle()
-    recording.close()
-    session.close()
+def retrain(
+    run: Run, plan: Plan, code: LoadedCode, output: Path, work: Path, *, progress: Progress
+) -> tuple[Trained, Schedule]:
+    """Train the corrected student and write ``output`` as an ordinary run directory. work: for its checkpoints."""
+    with planned_teacher(code.teacher, plan) as teacher:
+        check_teacher(run, plan, code, teacher)
+        schedule, shape = fitting_schedule(run, plan, code, teacher)
+        session = begin(plan, code, schedule, shape, teacher)
+        # Left only on success: an interrupted recorder would write an unfinished student's run.
+        recording = contextlib.ExitStack()
+        recorder = recording.enter_context(_recorder(run, session, output))
+        trained = train(
+            session,
+            work,
+            plan.signature,
+            lambda epoch, found: progress(epoch, schedule.epochs, found.accuracy),
+            recorder,
+        )
+        recording.close()
+        session.close()
     if not (output / MANIFEST_FILE).exists():
         raise UsageError(f"{output}: the treated run could not be written; its checkpoint is kept in {work}")
-    return Trained(schedule, epoch, kept, settled)
+    return trained, schedule
 
 
 def fitting_schedule(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module) -> tuple[Schedule, Shape]:
@@ -103,19 +73,6 @@ def _try_out(plan: Plan, code: LoadedCode, schedule: Schedule, teacher: nn.Modul
     losses = [float(session.step(*batch).total) for batch in itertools.islice(endless, steps)]
     session.close()
     return losses
-
-
-def _record(recorder: Recorder, step: Step, epoch: int) -> None:
-    recorder.step(
-        loss=step.total,
-        student_logits=step.student_logits,
-        teacher_logits=step.teacher_logits,
-        labels=step.labels,
-        epoch=epoch,
-        kd_loss=step.terms.get("kd_loss"),
-        ce_loss=step.terms.get("ce_loss"),
-        feature_loss=step.terms.get("feature_loss"),
-    )
 
 
 def check_teacher(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module) -> None:

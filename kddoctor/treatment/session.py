@@ -1,6 +1,7 @@
 """One student in training by a plan: what a step does, whoever records or compares it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -114,11 +115,9 @@ class Session:
         return found.total + hint, terms | {"feature_loss": hint}
 
 
-def begin(
-    plan: Plan, code: LoadedCode, schedule: Schedule, shape: Shape, teacher: nn.Module, *, seed: int | None = None
-) -> Session:
-    """A fresh student at the first step of its training. seed: instead of the schedule's."""
-    seed_everything(schedule.seed if seed is None else seed)
+def begin(plan: Plan, code: LoadedCode, schedule: Schedule, shape: Shape, teacher: nn.Module) -> Session:
+    """A fresh student at the first step of its training."""
+    seed_everything(schedule.seed)
     student = code.make_student()
     _prepare(student, plan)
     with users_code("train_data", "a dataset of (input, label) with a length"):
@@ -148,15 +147,20 @@ def held_out(plan: Plan, code: LoadedCode, schedule: Schedule) -> Iterator[tuple
     return batches(plan.manifest, "val_data", lambda: DataLoader(code.val_data, schedule.batch_size))
 
 
-def as_planned(teacher: nn.Module, plan: Plan) -> nn.Module:
+@contextmanager
+def planned_teacher(teacher: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     """The teacher frozen, in evaluation mode, with its classes in the order of the labels.
 
     The order by a hook and no wrapper, so that the teacher's state dict stays what its own code expects.
     """
-    if plan.loop.column_permutation:
-        order = torch.tensor(plan.loop.column_permutation)
-        teacher.register_forward_hook(lambda _module, _inputs, out: logits_of(out).index_select(-1, order))
-    return teacher.eval().requires_grad_(False)
+    order = torch.tensor(plan.loop.column_permutation, dtype=torch.long)
+    hook = teacher.register_forward_hook(
+        lambda _module, _inputs, out: logits_of(out).index_select(-1, order) if len(order) else out
+    )
+    try:
+        yield teacher.eval().requires_grad_(False)
+    finally:
+        hook.remove()
 
 
 def planned_loss(plan: Plan, s: Tensor, t: Tensor, labels: Tensor, *, done: float = 0.0) -> LossTerms:
