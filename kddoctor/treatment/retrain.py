@@ -168,6 +168,7 @@ def _recorder(
         code=None if run.manifest.code is None else run.manifest.code.model_dump(exclude_none=True),
         code_files=_code_files(run),
         layers=_layers(plan),
+        checkpoint_seconds=None,  # an unfinished student is no treated run
         save_checkpoints=True,
     )
 
