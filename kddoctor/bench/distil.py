@@ -293,7 +293,7 @@ def _recorder(
         temperature_squared=recipe.temperature_squared,
         task=task.kind,
         num_classes=task.classes,
-        layers=_layers(task, session) or None,
+        layers=_layers(task, session),
         row_ids=task.row_ids,
         baseline=alone,
         training={

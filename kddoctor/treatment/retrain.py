@@ -123,6 +123,7 @@ def _recorder(run: Run, session: Session, output: Path) -> Recorder:
         code=None if run.manifest.code is None else run.manifest.code.model_dump(exclude_none=True),
         code_files=_code_files(run),
         layers=_layers(plan),
+        checkpoint_seconds=None,  # an unfinished student is no treated run
         save_checkpoints=True,
     )
 

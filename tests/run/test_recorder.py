@@ -116,7 +116,10 @@ def test_an_honest_teacher_says_the_same_again(tmp_path: Path) -> None:
     run, _ = recorded(tmp_path / "run")
     assert run.steps is not None
     assert run.steps.teacher_logits_check is not None
-    np.testing.assert_allclose(run.steps.teacher_logits_check.read(), run.steps.teacher_logits.read(), atol=1e-6)
+    again, used = run.steps.teacher_logits_check.read(), run.steps.teacher_logits.read()
+    checked = np.isfinite(again).all((1, 2))
+    assert checked.sum() >= 4, "the costly second pass is made on some of the steps"
+    np.testing.assert_allclose(again[checked], used[checked], atol=1e-6)
     assert run.observations.same_inputs is True
     assert run.observations.teacher_training is False
     assert run.observations.teacher_drift == 0.0
@@ -133,7 +136,7 @@ def test_logits_from_a_stale_cache_are_checked_on_the_students_inputs(tmp_path: 
     assert steps is not None
     assert steps.teacher_logits_check is not None
     with torch.no_grad():
-        assert float(np.abs(steps.teacher_logits_check.read()).max()) > 0
+        assert float(np.nanmax(np.abs(steps.teacher_logits_check.read()))) > 0
     assert load(tmp_path / "run").observations.same_inputs is None
 
 
@@ -460,12 +463,15 @@ def test_a_teacher_with_a_state_of_its_own_is_left_as_the_loop_left_it(tmp_path:
         random.seed(0)
         teacher, student, data = Counting(), nn.Linear(3, CLASSES), torch.randn(12, 3)
         labels = torch.zeros(12, dtype=torch.long)
-        run = record(tmp_path / "run", teacher=teacher, student=student, val_data=(data, labels))
+        made = (
+            record(tmp_path / "run", teacher=teacher, student=student, val_data=(data, labels)) if recording else None
+        )
         seen: list[Any] = []
-        with run if recording else nullcontext():
+        with nullcontext() if made is None else made as run:
             for _ in range(5):
                 t, s = teacher(data), student(data)
-                run.step(loss=(s - t).square().mean(), student_logits=s, teacher_logits=t, labels=labels)
+                if run is not None:
+                    run.step(loss=(s - t).square().mean(), student_logits=s, teacher_logits=t, labels=labels)
                 seen.append(t.detach())
         return [*seen, teacher.calls, torch.get_rng_state()]
 

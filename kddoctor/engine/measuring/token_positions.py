@@ -43,10 +43,13 @@ def _shift(steps: Steps, loss: object) -> TokenShift | None:
     for k in map(int, chosen):
         labels = np.rint(np.asarray(steps.labels[k])).astype(np.int64)
         teacher, student = np.asarray(steps.teacher_logits[k]), np.asarray(steps.student_logits[k])
-        own = teacher if steps.teacher_logits_check is None else np.asarray(steps.teacher_logits_check[k])
+        check = None if steps.teacher_logits_check is None else np.asarray(steps.teacher_logits_check[k])
+        if check is not None and np.isnan(check).all():
+            check = None  # a step in which the teacher was not run twice
+        own = teacher if check is None else check
         if not (np.isfinite(teacher).all() and np.isfinite(own).all() and np.isfinite(student).all()):
             continue
-        if steps.teacher_logits_check is not None:
+        if check is not None:
             found.append(sequence_shifts(teacher, own, labels != -100))
         for shift in SHIFTS:
             right, number = shifted_hits(own, labels, shift)

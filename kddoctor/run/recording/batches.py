@@ -38,6 +38,12 @@ class Source:
     batch_size: int | None
     declared_batch_size: int | None = None
 
+    @property
+    def length(self) -> int | None:
+        """Examples, where the data knows; batches of examples do not count."""
+        known = self.batch_size is not None and isinstance(self.dataset, Sized)
+        return len(self.dataset) if known and not isinstance(self.dataset, IterableDataset) else None  # type: ignore[arg-type]
+
     def batches(self, limit: int) -> Iterator[Batch]:
         """The first ``limit`` examples in order. Drawn without workers, from a loader made for this pass."""
         dataset = self.dataset

@@ -21,9 +21,16 @@ RowIds = Callable[[Any], Mapping[str, Tensor]]
 
 
 def bare(model: nn.Module) -> nn.Module:
-    """The model inside a parallel wrapper: a forward pass of one process alone would wait for the others."""
-    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    return model.module if isinstance(model, wrappers) else model
+    """The model inside wrappers: in parallel, one process alone would wait for the others; compiled, it would compile
+    once more for evaluation.
+    """
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        else:
+            return model
 
 
 def device_of(model: nn.Module) -> torch.device:

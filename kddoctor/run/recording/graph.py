@@ -31,7 +31,7 @@ class Bystanders:
 def reach(
     values: Mapping[str, object],
     student: nn.Module,
-    teacher: nn.Module,
+    teacher: nn.Module | None,
     optimized: Iterable[int],
     bystanders: Bystanders,
 ) -> dict[str, Any]:
@@ -50,7 +50,8 @@ def reach(
     if any(found is None for found in nodes.values()):
         return {}
     students = {id(parameter) for parameter in student.parameters()}
-    teachers = {id(parameter) for parameter in teacher.parameters()} - students
+    own = () if teacher is None else teacher.parameters()
+    teachers = {id(parameter) for parameter in own} - students
     facts: dict[str, Any] = {}
     outside: dict[int, Tensor] = {}
     known = set(optimized)

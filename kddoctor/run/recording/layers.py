@@ -8,17 +8,22 @@ from torch import nn
 
 from kddoctor.errors import UsageError
 from kddoctor.run.recording.calling import bare
+from kddoctor.run.recording.default_layers import stages
+from kddoctor.run.recording.teachers import MeanOfLogits
 from kddoctor.run.spelling import nearest
 
 Layers = Sequence[str] | Mapping[str, Sequence[str]] | None
 
 
-def find_layers(layers: Layers, teacher: nn.Module, student: nn.Module) -> dict[str, list[str]]:
-    """Names by model; a plain sequence is looked up in both. Raises UsageError for a layer not there."""
+def find_layers(layers: Layers, teacher: nn.Module | None, student: nn.Module) -> dict[str, list[str]]:
+    """Names by model; a plain sequence is looked up in both. Without any, stages of both, where both have some.
+
+    Raises UsageError for a layer not there.
+    """
     if layers is None:
-        return {}
+        return _stages_of_both(teacher, student)
     names = {
-        "teacher": [name for name, _ in bare(teacher).named_modules() if name],
+        "teacher": [] if teacher is None else [name for name, _ in bare(teacher).named_modules() if name],
         "student": [name for name, _ in bare(student).named_modules() if name],
     }
     if isinstance(layers, Mapping):
@@ -35,11 +40,20 @@ def find_layers(layers: Layers, teacher: nn.Module, student: nn.Module) -> dict[
 
 
 def layer_pairs(layers: Layers, found: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Pairs [teacher layer, student layer]: by position where both were listed, by name otherwise."""
+    """Pairs [teacher layer, student layer], as asked for: by position where both were listed, by name otherwise."""
+    if layers is None:
+        return []
     teacher, student = found.get("teacher", []), found.get("student", [])
     if isinstance(layers, Mapping):
         return [list(pair) for pair in zip(teacher, student, strict=False)]
     return [[name, name] for name in teacher if name in student]
+
+
+def _stages_of_both(teacher: nn.Module | None, student: nn.Module) -> dict[str, list[str]]:
+    if teacher is None or isinstance(teacher, MeanOfLogits):
+        return {}
+    found = {"teacher": stages(bare(teacher)), "student": stages(bare(student))}
+    return found if all(found.values()) else {}
 
 
 def _require(name: str, held: Sequence[str], where: str) -> None:

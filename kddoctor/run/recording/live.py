@@ -5,112 +5,129 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kddoctor.run.labels import IGNORED
 from kddoctor.run.recording.calling import Transform, bare
 from kddoctor.run.recording.ending import compared
-from kddoctor.run.recording.gradients import gradient_weights, term_gradients
-from kddoctor.run.recording.graph import Bystanders, expected_gradient_norm, merged, reach
-from kddoctor.run.recording.input_statistics import InputStatistics
+from kddoctor.run.recording.expected_norm import ExpectedNorm
+from kddoctor.run.recording.graph import Bystanders, merged, reach
+from kddoctor.run.recording.held import Held
+from kddoctor.run.recording.input_statistics import InputStatistics, summary_of
 from kddoctor.run.recording.labelling import class_labels
 from kddoctor.run.recording.metrics import MetricRows, batch_rates
-from kddoctor.run.recording.outputs import copied, is_finite, number_of, version
-from kddoctor.run.recording.steps import Step, StepSample
+from kddoctor.run.recording.outputs import copied, number_of
+from kddoctor.run.recording.pickup import PickedUp, member_logits
+from kddoctor.run.recording.row_hash import row_hashes
+from kddoctor.run.recording.same_inputs import same_inputs
+from kddoctor.run.recording.second_pass import teacher_again
+from kddoctor.run.recording.steps import ROWS, Step, StepSample
+from kddoctor.run.recording.targets import TargetsSeen
+from kddoctor.run.recording.teachers import Teachers
+from kddoctor.run.recording.term_gradients import gradient_facts
+from kddoctor.run.recording.trouble import LossWatch
 from kddoctor.run.recording.undisturbed import undisturbed
-from kddoctor.run.recording.watch import ModelWatch, Seen
+from kddoctor.run.recording.watching import Terms, Watching
 
-MAX_LISTED = 100
+MAX_COSINES = 100
 WALKED_STEPS = 3  # a term may join late, such as after a warm-up
-CLOSE = 1e-5  # relative: the same transform twice, on hardware that adds in another order
-
-Terms = dict[str, Tensor | float | None]
+NEEDED = ("student_logits", "teacher_logits", "loss")
 
 
 class LiveSteps:
-    """The recorder's memory of the loop. step() raises freely; the caller keeps that from the loop."""
+    """The recorder's memory of the loop. step() raises freely; the caller keeps that from the loop.
+
+    max_steps, max_bytes: bounds on the sampled steps. rows: examples of the training data, None where nobody knows.
+    """
 
     def __init__(
         self,
-        teacher: nn.Module,
+        teachers: Teachers,
         student: nn.Module,
         optimizers: Sequence[Optimizer],
         *,
         task: str,
         transform: Transform | None,
         max_steps: int,
+        max_bytes: int,
+        rows: int | None,
+        on_error: Callable[[Exception], None],
     ) -> None:
-        self.teacher, self.student, self.optimizers = teacher, student, list(optimizers)
+        self.teachers, self.student, self.optimizers = teachers, bare(student), list(optimizers)
         self.task = task
         self.transform = transform
-        self.sample = StepSample(max_steps)
+        self.sample = StepSample(max_steps, max_bytes)
         self.metrics = MetricRows()
+        self.targets = TargetsSeen(0 if task == "tokens" else max_bytes // 4, rows)
+        self.losses = LossWatch()
         self.num_classes: int | None = None
         self.count = 0
-        self.nonfinite: list[int] = []
-        self.nonfinite_count = 0
         self.same_inputs: bool | None = None
-        self.teacher_trained: bool | None = None
         self.cosines: list[float] = []
         self.reach: dict[str, Any] = {}
         self.inputs = {role: InputStatistics() for role in ("student", "teacher")}
+        self.watching = Watching(teachers, student, on_error)
+        #: What some steps could not be sampled for want of.
+        self.missing: set[str] = set()
+        self._on_error = on_error
         self._walked = 0
         self._bystanders = Bystanders()
-        self._last: _Held | None = None
-        self._final: _Held | None = None
-        self._awaiting_norm: Step | None = None
-        self._watches: dict[str, ModelWatch] = {}
-
-    def begin(self, on_error: Callable[[Exception], None]) -> None:
-        self._on_error = on_error
-        self._watches = {"teacher": ModelWatch(self.teacher, on_error)}
-        if self.student is not self.teacher:
-            self._watches["student"] = ModelWatch(self.student, on_error)
+        self._norm = ExpectedNorm(self.student)
+        self._last: Held | None = None
+        self._final: Held | None = None
 
     def step(
         self,
-        loss: Tensor | float,
+        loss: Tensor | float | None,
         terms: Terms,
         tensors: dict[str, Tensor | None],
         *,
+        example_ids: Tensor | None,
         epoch: int | None,
         number: int | None,
         scalars: dict[str, Any],
     ) -> None:
         number = self.count if number is None else int(number)
         self.count = number + 1
-        finite = is_finite(loss)
-        if not finite:
-            self.nonfinite_count += 1
-            if len(self.nonfinite) < MAX_LISTED:
-                self.nonfinite.append(number)
-        named = {name: value for name, value in tensors.items() if value is not None}
-        values = {"loss": loss, **{name: term for name, term in terms.items() if term is not None}}
-        teacher = self._seen("teacher")
-        if teacher is not None and teacher.rows != len(named["student_logits"]):
-            # Run over something else than this batch: a cache that was just filled, say.
-            teacher = None
-        held = _Held(number, values, named, self._seen("student"), teacher)
-        size, step_bytes = len(named["student_logits"]), _bytes(named)
-        self._last, self._final = None, held.without_graph()
-        if self.sample.wants(size, step_bytes, finite):
-            kept = {**self._copied(held), **self._gradient_norms(named, values)}
-            self._await_norm(kept, values)
-            self._walk(values)
-            self.sample.keep(size, kept, finite)
-        elif size in self.sample.by_size:
-            self._last = self._final
-        for watch in self._watches.values():
-            watch.forget()
+        self._norm.count()
+        found = self.watching.pick_up(tensors, loss, terms)
+        held = Held(number, found.values, found.tensors, found.student, found.teachers)
+        trouble = None if found.loss is None else self.losses.trouble(number, number_of(found.loss))
+        lacking = {name for name in NEEDED if name not in found.tensors and name not in found.values}
+        self._last = self._final = None
+        if lacking:
+            self.missing |= lacking
+        else:
+            self._final = held.without_graph()
+            self._offer(held, found, trouble)
+            seen = held.teacher if held.student is None else held.student
+            inputs = None if seen is None or not seen.intact else seen.inputs
+            self.targets.add(held.tensors["teacher_logits"], inputs, example_ids)
+        self.watching.forget()
         self._metric_row(held, epoch, scalars)
+
+    def _offer(self, held: Held, found: PickedUp, trouble: str | None) -> None:
+        if not self.sample.wants(held.size, held.bytes, trouble):
+            self._last = self._final
+            return
+        kept = self._copied(held)
+        facts, cosine = gradient_facts(held.tensors["student_logits"], held.values)
+        kept |= facts
+        if cosine is not None:
+            self.cosines = [*self.cosines[-MAX_COSINES:], cosine]
+        if self.sample.wants_look(held.size, trouble):
+            self._look(held, kept)
+        self._walk(held.values)
+        self.sample.keep(held.size, kept, trouble)
 
     def add_last_step(self) -> None:
         """The last step is worth having, whether or not the even spacing fell on it."""
         last = self._last
-        if last is not None and last.intact:
-            self.sample.append_last(len(last.tensors["student_logits"]), self._copied(last))
+        if last is not None and last.intact and last.size in self.sample.by_size:
+            step = self._copied(last)
+            self._check_teacher(last, step)
+            self.sample.append_last(last.size, step)
         self._last = None
 
     def log(self, scalars: dict[str, Any]) -> None:
@@ -120,39 +137,39 @@ class LiveSteps:
         return self.metrics.rows()
 
     def wants_gradient_norm(self) -> bool:
-        return self._awaiting_norm is not None or self.metrics.wants_gradient_norm()
+        return self._norm.awaits or self.metrics.wants_gradient_norm()
 
-    def take_gradient_norm(self, norm: float) -> None:
-        if self._awaiting_norm is not None:
-            self._awaiting_norm["grad_norm"] = norm
-            self._awaiting_norm = None
-        if self.metrics.wants_gradient_norm():
-            self.metrics.take_gradient_norm(norm)
+    def take_gradient_norm(self, norm: float | None) -> None:
+        """At an optimizer step: the norm, where it was wanted."""
+        if norm is not None:
+            self._norm.take(norm)
+            if self.metrics.wants_gradient_norm():
+                self.metrics.take_gradient_norm(norm)
+        self._norm.updated()
 
     def last_step_again(self) -> dict[str, float] | None:
         """The student as it is now on the inputs of the last step, beside what it answered there."""
         held = self._final
         if held is None or held.student is None or not held.student.intact or not held.intact:
             return None
-        self.pause()
-        student = bare(self.student)
-        with undisturbed(student):
-            now = copied(held.student.again(student))
+        if "labels" not in held.tensors:
+            return None
+        with self.watching.paused(), undisturbed(self.student):
+            now = copied(held.student.again(self.student))
         return compared(copied(held.tensors["student_logits"]), now, copied(held.tensors["labels"]))
 
     def observations(self) -> dict[str, Any]:
+        models = {"teacher": self.teachers.model, "student": self.student}
         facts: dict[str, Any] = {
             "parameters": {
-                name: sum(p.numel() for p in model.parameters())
-                for name, model in (("teacher", self.teacher), ("student", self.student))
+                name: sum(p.numel() for p in model.parameters()) for name, model in models.items() if model is not None
             },
-            "nonfinite_steps": list(self.nonfinite),
-            "nonfinite_count": self.nonfinite_count,
+            "nonfinite_steps": list(self.losses.nonfinite),
+            "nonfinite_count": self.losses.nonfinite_count,
             "recorded_steps": self.count,
         }
-        trained = self._teacher_trained()
-        if trained is not None:
-            facts["teacher_training"] = trained
+        if self.watching.teacher_trained is not None:
+            facts["teacher_training"] = self.watching.teacher_trained
         if self.same_inputs is not None:
             facts["same_inputs"] = self.same_inputs
         if self.reach:
@@ -163,27 +180,20 @@ class LiveSteps:
             facts["grad_cosine_kd_ce"] = sum(self.cosines) / len(self.cosines)
         return facts
 
-    def pause(self) -> None:
-        for watch in self._watches.values():
-            watch.paused = True
-
     def close(self) -> None:
-        self.teacher_trained = self._teacher_trained()
-        for watch in self._watches.values():
-            watch.close()
-        self._watches = {}
+        self.watching.close()
         self._last = self._final = None
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "sample": self.sample.state_dict(),
             "metrics": self.metrics.state_dict(),
+            "targets": self.targets.state_dict(),
+            "losses": self.losses.state_dict(),
             "num_classes": self.num_classes,
             "count": self.count,
-            "nonfinite": list(self.nonfinite),
-            "nonfinite_count": self.nonfinite_count,
             "same_inputs": self.same_inputs,
-            "teacher_trained": self._teacher_trained(),
+            "teacher_trained": self.watching.teacher_trained,
             "cosines": list(self.cosines),
             "graph": self.reach,
             "walked": self._walked,
@@ -191,28 +201,18 @@ class LiveSteps:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.sample.load_state_dict(state["sample"])
-        self.metrics.load_state_dict(state["metrics"])
-        for name in ("num_classes", "count", "nonfinite_count", "same_inputs", "teacher_trained"):
+        for name in ("sample", "metrics", "targets", "losses"):
+            getattr(self, name).load_state_dict(state[name])
+        for name in ("num_classes", "count", "same_inputs"):
             setattr(self, name, state[name])
-        self.nonfinite, self.cosines = list(state["nonfinite"]), list(state["cosines"])
-        self.reach, self._walked = state["graph"], state["walked"]
+        self.watching.trained_before = state["teacher_trained"]
+        self.cosines, self.reach, self._walked = list(state["cosines"]), state["graph"], state["walked"]
         for role, statistics in self.inputs.items():
             statistics.load_state_dict(state["inputs"][role])
 
-    def _seen(self, model: str) -> Seen | None:
-        watch = self._watches.get(model)
-        return None if watch is None else watch.seen
-
-    def _teacher_trained(self) -> bool | None:
-        watch = self._watches.get("teacher")
-        if watch is None or not watch.forwards:
-            return self.teacher_trained
-        return watch.trained or bool(self.teacher_trained)
-
-    def _metric_row(self, held: _Held, epoch: int | None, scalars: dict[str, Any]) -> None:
-        logits = held.tensors["student_logits"]
-        if self.num_classes is None and logits.ndim > 1:
+    def _metric_row(self, held: Held, epoch: int | None, scalars: dict[str, Any]) -> None:
+        logits = held.tensors.get("student_logits")
+        if self.num_classes is None and logits is not None and logits.ndim > 1:
             self.num_classes = int(logits.shape[-1])
 
         def row() -> dict[str, Any]:
@@ -223,118 +223,51 @@ class LiveSteps:
 
         self.metrics.step(row)
 
-    def _copied(self, held: _Held) -> Step:
+    def _copied(self, held: Held) -> Step:
         """Everything of one step that the file keeps, copied out of the loop's hands."""
         tensors = {name: copied(value) for name, value in held.tensors.items()}
         step: Step = {"step": held.number, **{name: number_of(value) for name, value in held.values.items()}}
-        step |= class_labels(tensors.pop("labels"), tensors["student_logits"], self.task)
-        if self.task == "tokens":
-            mask = tensors.pop("mask", None)
-            counts = step["labels"] != IGNORED
-            step["mask"] = counts if mask is None else mask.bool()
+        labels, mask = tensors.pop("labels", None), tensors.pop("mask", None)
+        if labels is not None:
+            step |= class_labels(labels, tensors["student_logits"], self.task)
+        elif held.student is not None and held.student.intact and held.student.inputs is not None:
+            step[ROWS] = row_hashes(held.student.inputs).cpu()
+        if self.task == "tokens" and labels is not None:
+            step["mask"] = step["labels"] != IGNORED if mask is None else mask.bool()
         step |= tensors
+        members = member_logits(held.teachers, tensors["teacher_logits"].shape)
+        step |= {} if members is None else {"teacher_member_logits": members}
         self._compare_inputs(held)
-        for role, seen in (("student", held.student), ("teacher", held.teacher)):
-            if seen is not None and seen.intact:
-                self.inputs[role].update(seen.inputs)
-        check = self._teacher_again(held)
-        if check is not None and check.shape == step["teacher_logits"].shape:
-            step["teacher_logits_check"] = check.to(step["teacher_logits"].dtype)
         return step
 
-    def _gradient_norms(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> Step:
-        terms = {"kd": values.get("kd_loss"), "ce": values.get("ce_loss"), "loss": values["loss"]}
-        gradients = term_gradients(tensors["student_logits"], terms)
-        if "kd" in gradients and "ce" in gradients:
-            kd, ce = gradients["kd"].flatten().double(), gradients["ce"].flatten().double()
-            cosine = float(torch.nn.functional.cosine_similarity(kd, ce, dim=0))
-            if torch.isfinite(torch.tensor(cosine)):
-                self.cosines = [*self.cosines[-MAX_LISTED:], cosine]
-        norms = {f"{name}_grad_norm": float(gradient.norm()) for name, gradient in gradients.items()}
-        return {**norms, **gradient_weights(gradients)}
+    def _compare_inputs(self, held: Held) -> None:
+        student, teacher = held.student, held.teacher
+        same = same_inputs(student, teacher, self.transform)
+        if same is not None:
+            self.same_inputs = same if self.same_inputs is None else self.same_inputs and same
+        known: dict[int, Any] = {}  # both models are often given the same tensor
+        for role, seen in (("student", student), ("teacher", teacher)):
+            if seen is not None and seen.intact:
+                inputs = seen.inputs
+                if id(inputs) not in known:
+                    known[id(inputs)] = summary_of(inputs)
+                self.inputs[role].add(known[id(inputs)])
 
-    def _await_norm(self, step: Step, values: dict[str, Any]) -> None:
-        """Remember what gradient the loss of this step has; what the optimizer gets is seen at its next step."""
-        self._awaiting_norm = None
-        expected = expected_gradient_norm(values["loss"], self.student) if self.optimizers else None
-        if expected is not None:
-            step["expected_grad_norm"] = expected
-            self._awaiting_norm = step
+    def _look(self, held: Held, step: Step) -> None:
+        """What costs about as much as a training step."""
+        self._check_teacher(held, step)
+        if self.optimizers:
+            self._norm.ask(step, held.values["loss"])
+
+    def _check_teacher(self, held: Held, step: Step) -> None:
+        with self.watching.paused():
+            check = teacher_again(held, self.teachers.members, self.transform, self._on_error)
+        if check is not None and check.shape == step["teacher_logits"].shape:
+            step["teacher_logits_check"] = check.to(step["teacher_logits"].dtype)
 
     def _walk(self, values: dict[str, Any]) -> None:
         if self._walked < WALKED_STEPS:
             optimized = (id(p) for o in self.optimizers for group in o.param_groups for p in group["params"])
-            found = reach(values, self.student, self.teacher, optimized, self._bystanders)
+            found = reach(values, self.student, self.teachers.model, optimized, self._bystanders)
             self._walked += bool(found)
             self.reach = merged(self.reach, found)
-
-    def _compare_inputs(self, held: _Held) -> None:
-        student, teacher = held.student, held.teacher
-        if student is None or teacher is None or not (student.intact and teacher.intact):
-            return
-        given, taken = student.inputs, teacher.inputs
-        if given is None or taken is None:
-            return
-        if self.transform is not None:
-            with undisturbed():
-                given = self.transform(given)
-        same = given.shape == taken.shape and _equal(given, taken, exactly=self.transform is None)
-        self.same_inputs = same if self.same_inputs is None else self.same_inputs and same
-
-    def _teacher_again(self, held: _Held) -> Tensor | None:
-        """The teacher in evaluation mode on the inputs of this step: its own, or else the student's."""
-        seen, transform = (held.teacher, None) if held.teacher is not None else (held.student, self.transform)
-        if seen is None or not seen.intact:
-            return None
-        was_paused = [(watch, watch.paused) for watch in self._watches.values()]
-        self.pause()
-        try:
-            teacher = bare(self.teacher)
-            with undisturbed(teacher):
-                if transform is not None:
-                    seen = Seen((transform(seen.inputs),), {}, (), seen.autocast)
-                return copied(seen.again(teacher))
-        except Exception as error:
-            if held.teacher is not None:  # the student's inputs need not suit the teacher
-                self._on_error(error)
-            return None
-        finally:
-            for watch, paused in was_paused:
-                watch.paused = paused
-
-
-class _Held:
-    """One step by reference, to be copied if it turns out to be wanted."""
-
-    def __init__(
-        self,
-        number: int,
-        values: dict[str, Any],
-        tensors: dict[str, Tensor],
-        student: Seen | None,
-        teacher: Seen | None,
-    ) -> None:
-        self.number, self.values, self.tensors = number, values, tensors
-        self.student, self.teacher = student, teacher
-        self._versions = [version(tensor) for tensor in tensors.values()]
-
-    @property
-    def intact(self) -> bool:
-        return self._versions == [version(tensor) for tensor in self.tensors.values()]
-
-    def without_graph(self) -> _Held:
-        """The same step, holding none of the memory that the backward pass would free."""
-        values = {n: v.detach() if isinstance(v, Tensor) else v for n, v in self.values.items()}
-        tensors = {name: value.detach() for name, value in self.tensors.items()}
-        return _Held(self.number, values, tensors, self.student, self.teacher)
-
-
-def _equal(a: Tensor, b: Tensor, exactly: bool) -> bool:
-    b = b.to(a.device)
-    if exactly or not a.is_floating_point():
-        return bool(torch.equal(a, b.to(a.dtype)))
-    return bool(torch.allclose(a, b.to(a.dtype), rtol=CLOSE, atol=CLOSE, equal_nan=True))
-
-
-def _bytes(tensors: dict[str, Tensor]) -> int:
-    return sum(tensor.numel() * max(4, tensor.element_size()) for tensor in tensors.values())

@@ -81,8 +81,10 @@ def plain(value: object) -> float | int | str | None:
 
 def batch_rates(tensors: dict[str, Tensor], task: str) -> dict[str, float]:
     """student_accuracy and agreement with the teacher on the batch, for tasks that choose one class."""
+    if task not in ("multiclass", "tokens") or not {"student_logits", "teacher_logits", "labels"} <= set(tensors):
+        return {}
     student, teacher, labels = tensors["student_logits"], tensors["teacher_logits"], tensors["labels"]
-    if task not in ("multiclass", "tokens") or student.shape != teacher.shape:
+    if student.shape != teacher.shape:
         return {}
     with torch.no_grad():
         ours, theirs = student.detach().argmax(-1), teacher.detach().argmax(-1).to(student.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +13,20 @@ from kddoctor.errors import UsageError
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes: of several that train together, the first."""
+    """Whether this is the process that writes: of several that train together, the first.
+
+    Also before the processes have found each other, by the rank that their launcher gave them.
+    """
     distributed = torch.distributed
-    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank() == 0
+    return os.environ.get("RANK", "0") == "0"
+
+
+def processes() -> int:
+    """How many processes train together."""
+    distributed = torch.distributed
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def optimizers_in(optimizer: Any) -> list[Optimizer]:

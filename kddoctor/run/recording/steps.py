@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,48 +14,69 @@ from kddoctor.run.arrays import Array
 from kddoctor.run.labels import IGNORED
 from kddoctor.run.recording.thinning import Thinned
 
-MAX_NONFINITE = 4
+#: Steps kept beside the even ones, of each kind of trouble.
+MAX_TROUBLE = 4
+#: Of the evenly spread steps, those that get the costly looks as well: the teacher's second pass and the gradient in
+#: the student's parameters take about as long as a training step. They thin out like the steps, from this many.
+LOOKS = 4
 # Loaders that bucket by length make many batch sizes; sampling a few of them is enough.
 MAX_BATCH_SIZES = 4
-MAX_BYTES = 1 << 30
+#: Under this name, [B], stands what the rows of a step's inputs were until its labels are known.
+ROWS = "rows"
 
 Step = dict[str, Any]  # tensors [B, ...] and plain numbers, under the names of steps.safetensors
 
 
 class StepSample:
-    """At most max_steps steps, evenly spread over the run, and the first few whose loss was not finite.
+    """At most max_steps steps, evenly spread over the run, and the first few in trouble: of a loss that is not finite,
+    or that jumped.
 
     Steps of one batch size only can stand in one file, so that each size has a sample of its own, and the
-    size that was seen most often is the one written.
+    size that was seen most often is the one written. max_bytes: of the steps of one size.
     """
 
-    def __init__(self, max_steps: int) -> None:
-        self.max_steps = max(1, max_steps)
+    def __init__(self, max_steps: int, max_bytes: int) -> None:
+        self.max_steps, self.max_bytes = max(1, max_steps), max_bytes
         self.by_size: dict[int, Thinned[Step]] = {}
-        self.nonfinite: list[Step] = []
+        self.trouble: dict[str, list[Step]] = {}
+        self.too_large = False
+        self._looks: dict[int, Thinned[None]] = {}
 
-    def wants(self, size: int, step_bytes: int, finite: bool) -> bool:
+    def wants(self, size: int, step_bytes: int, trouble: str | None) -> bool:
         """Whether a step of this batch size is one to copy. Ask once a step, then keep() or skip() it."""
         if size not in self.by_size and len(self.by_size) >= MAX_BATCH_SIZES:
             return False
         if size not in self.by_size:
-            self.by_size[size] = Thinned(min(self.max_steps, MAX_BYTES // max(1, step_bytes)))
-        sample = self.by_size[size]
-        if step_bytes > MAX_BYTES:
-            sample.skip()
+            self.by_size[size] = Thinned(min(self.max_steps, self.max_bytes // max(1, step_bytes)))
+            self._looks[size] = Thinned(min(LOOKS, self.max_steps))
+        if step_bytes > self.max_bytes:
+            self.too_large = True
+            self.skip(size)
             return False
-        wanted = sample.wants() or (not finite and len(self.nonfinite) < MAX_NONFINITE)
+        wanted = self.by_size[size].wants() or self._has_room_for(trouble)
         if not wanted:
-            sample.skip()
+            self.skip(size)
         return wanted
 
-    def keep(self, size: int, step: Step, finite: bool) -> None:
-        sample = self.by_size[size]
-        if not finite and len(self.nonfinite) < MAX_NONFINITE:
-            self.nonfinite.append(step)  # where thinning cannot reach it
-            sample.skip()
-        else:
-            sample.keep(step)
+    def wants_look(self, size: int, trouble: str | None) -> bool:
+        """Whether a step that is to be kept gets the costly looks, too."""
+        return self._looks[size].wants() or self._has_room_for(trouble)
+
+    def keep(self, size: int, step: Step, trouble: str | None) -> None:
+        sample, looks = self.by_size[size], self._looks[size]
+        if trouble is not None and self._has_room_for(trouble):
+            self.trouble.setdefault(trouble, []).append(step)  # where thinning cannot reach it
+            self.skip(size)
+            return
+        sample.keep(step)
+        looks.keep(None) if looks.wants() else looks.skip()
+
+    def skip(self, size: int) -> None:
+        self.by_size[size].skip()
+        self._looks[size].skip()
+
+    def _has_room_for(self, trouble: str | None) -> bool:
+        return trouble is not None and len(self.trouble.get(trouble, ())) < MAX_TROUBLE
 
     def append_last(self, size: int, step: Step) -> None:
         """Add the final step, which the even spacing may have left out."""
@@ -70,23 +92,35 @@ class StepSample:
             return {}
         size = max((sample.offered, size) for size, sample in self.by_size.items())[1]
         steps = [step for _, step in self.by_size[size].items]
-        steps += [step for step in self.nonfinite if len(step["labels"]) == size]
+        steps += [step for kind in self.trouble.values() for step in kind if len(step["student_logits"]) == size]
+        steps = [step for step in steps if "labels" in step]
         if not steps:
             return {}
         steps.sort(key=lambda step: int(step["step"]))
         tokens = any("mask" in step for step in steps)
         return _stacked(_padded(steps) if tokens else steps)
 
+    def each(self) -> Iterator[Step]:
+        """Every step that is held."""
+        for sample in self.by_size.values():
+            yield from (step for _, step in sample.items)
+        for steps in self.trouble.values():
+            yield from steps
+
     def state_dict(self) -> dict[str, Any]:
-        sizes = {size: sample.state_dict() for size, sample in self.by_size.items()}
-        return {"by_size": sizes, "nonfinite": list(self.nonfinite)}
+        return {
+            "by_size": {size: sample.state_dict() for size, sample in self.by_size.items()},
+            "looks": {size: looks.state_dict() for size, looks in self._looks.items()},
+            "trouble": {kind: list(steps) for kind, steps in self.trouble.items()},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.nonfinite = list(state["nonfinite"])
-        self.by_size = {}
+        self.trouble = {kind: list(steps) for kind, steps in state["trouble"].items()}
+        self.by_size, self._looks = {}, {}
         for size, held in state["by_size"].items():
-            self.by_size[size] = Thinned(self.max_steps)
+            self.by_size[size], self._looks[size] = Thinned(self.max_steps), Thinned(LOOKS)
             self.by_size[size].load_state_dict(held)
+            self._looks[size].load_state_dict(state["looks"][size])
 
 
 def _stacked(steps: list[Step]) -> dict[str, Array]:
@@ -95,18 +129,25 @@ def _stacked(steps: list[Step]) -> dict[str, Array]:
         values = [step.get(name) for step in steps]
         if name == "step":
             arrays[name] = np.array(values, np.int64)
+        elif name == ROWS:
+            continue
         elif not any(isinstance(value, Tensor) for value in values):
             arrays[name] = np.array([np.nan if value is None else value for value in values], np.float64)
-        elif _alike(values):
-            arrays[name] = torch.stack(values).numpy()  # type: ignore[arg-type]  # all tensors, as just seen
+        elif (whole := _together(values)) is not None:
+            arrays[name] = whole.numpy()
     return arrays
 
 
-def _alike(values: list[Any]) -> bool:
-    first = values[0]
-    return isinstance(first, Tensor) and all(
-        isinstance(v, Tensor) and v.shape == first.shape and v.dtype == first.dtype for v in values
-    )
+def _together(values: list[Any]) -> Tensor | None:
+    """[K, …]; NaN where a step has none. None where steps differ, or an integer is missing."""
+    known = [value for value in values if isinstance(value, Tensor)]
+    first = known[0]
+    if any(value.shape != first.shape or value.dtype != first.dtype for value in known):
+        return None
+    if len(known) < len(values) and not first.is_floating_point():
+        return None
+    nothing = torch.full_like(first, torch.nan) if len(known) < len(values) else first
+    return torch.stack([value if isinstance(value, Tensor) else nothing for value in values])
 
 
 def _padded(steps: list[Step]) -> list[Step]:
@@ -116,7 +157,8 @@ def _padded(steps: list[Step]) -> list[Step]:
 
 
 def _pad(name: str, value: Any, length: int) -> Any:
-    if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[1] == length:
+    axis = 2 if name == "teacher_member_logits" else 1
+    if not isinstance(value, Tensor) or value.ndim <= axis or value.shape[axis] == length:
         return value
-    after = (0, 0) * (value.ndim - 2) + (0, length - value.shape[1])
+    after = (0, 0) * (value.ndim - axis - 1) + (0, length - value.shape[axis])
     return pad(value, after, value=IGNORED if name == "labels" else 0)

@@ -21,7 +21,7 @@ def undisturbed(*models: nn.Module) -> Iterator[None]:
     Restored: the mode of every submodule, buffers that a forward pass changed, and the random states of
     torch, its devices, numpy and Python.
     """
-    random_states = _random_states()
+    states = random_states()
     # The flag is set directly: models override train() and eval(), and may do work there (merge weights).
     modes = [(module, module.training) for model in models for module in model.modules()]
     buffers = [_Buffer(module, name) for module, _ in modes for name in module._buffers]
@@ -35,7 +35,7 @@ def undisturbed(*models: nn.Module) -> Iterator[None]:
             module.training = mode
         for buffer in buffers:
             buffer.restore()
-        _restore(random_states)
+        restore_random_states(states)
 
 
 class _Buffer:
@@ -62,7 +62,8 @@ class _Buffer:
             self.module._buffers[self.name] = self.tensor
 
 
-def _random_states() -> dict[str, Any]:
+def random_states() -> dict[str, Any]:
+    """Those of torch, its devices, numpy and Python."""
     states: dict[str, Any] = {
         "torch": torch.get_rng_state(),
         "numpy": np.random.get_state(),
@@ -75,7 +76,7 @@ def _random_states() -> dict[str, Any]:
     return states
 
 
-def _restore(states: dict[str, Any]) -> None:
+def restore_random_states(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     np.random.set_state(states["numpy"])
     random.setstate(states["python"])

@@ -1,4 +1,4 @@
-"""What a model was given, and in which mode, while the user's loop ran it."""
+"""What a model was given, in which mode, and what it answered, while the user's loop ran it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ from kddoctor.run.recording.outputs import logits_of, tensors_in, version
 
 # By name, since drop-path and the like are written anew in every model zoo.
 NOISY = ("dropout", "batchnorm", "droppath", "stochasticdepth", "instancenorm")
+#: Calls remembered between two steps: views, micro-batches. Of calls without gradients, which evaluate, the last alone.
+MAX_CALLS = 4
 
 
 @dataclass
 class Seen:
-    """One forward call. Inputs are held and not copied; ``intact`` tells whether they still are the same."""
+    """One forward call. Inputs are held and not copied; ``intact`` tells whether they still are the same.
+
+    logits: what it answered, graph and all; None where that was no logits.
+    """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     versions: tuple[int, ...]
     autocast: tuple[str, bool, torch.dtype]
+    logits: Tensor | None = None
 
     @property
     def intact(self) -> bool:
@@ -39,6 +45,16 @@ class Seen:
         inputs = self.inputs
         return len(inputs) if inputs is not None and inputs.ndim else None
 
+    @property
+    def learns(self) -> bool:
+        """Whether a loss of its answer can reach the model."""
+        return self.logits is not None and self.logits.requires_grad
+
+    def without_graph(self) -> Seen:
+        """The same call, holding none of the memory that the backward pass would free."""
+        logits = None if self.logits is None else self.logits.detach()
+        return Seen(self.args, self.kwargs, self.versions, self.autocast, logits)
+
     def again(self, model: nn.Module) -> Tensor:
         """The logits of the same call, made once more under the same precision."""
         device, enabled, dtype = self.autocast
@@ -47,24 +63,31 @@ class Seen:
 
 
 class ModelWatch:
-    """Watches a model through a forward pre-hook until it is closed.
+    """Watches a model through forward hooks until it is closed.
 
-    seen: the last forward call since ``forget``. forwards: how many there were. trained: whether one of
-    them ran in training mode. on_error: told about whatever goes wrong, which never reaches the loop.
+    calls: the last forward calls since ``forget``; those that a backward pass makes again (gradient checkpointing) are
+    none. forwards: how many there were. trained: whether one of them ran in training mode. on_error: told about
+    whatever goes wrong, which never reaches the loop.
     """
 
     def __init__(self, model: nn.Module, on_error: Callable[[Exception], None]) -> None:
-        self.seen: Seen | None = None
+        self.calls: list[Seen] = []
         self.forwards = 0
         self.trained = False
         self.paused = False
-        self._model = model
+        self.model = model
         self._on_error = on_error
-        self._handle = model.register_forward_pre_hook(_Hook(self), with_kwargs=True)
+        self._handles = [
+            model.register_forward_pre_hook(_Hook(self, "look"), with_kwargs=True),
+            model.register_forward_hook(_Hook(self, "hear")),
+        ]
+
+    @property
+    def seen(self) -> Seen | None:
+        return self.calls[-1] if self.calls else None
 
     def look(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        # A copy of the model (a moving average, say) brings the hook along; it is not the one watched.
-        if self.paused or module is not self._model or torch.compiler.is_compiling():
+        if self._aside(module):
             return
         try:
             self.forwards += 1
@@ -72,17 +95,37 @@ class ModelWatch:
             inputs = next(tensors_in((args, kwargs)), None)
             device = inputs.device.type if inputs is not None else "cpu"
             autocast = (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
-            self.seen = Seen(args, dict(kwargs), _versions(args, kwargs), autocast)
+            self._remember(Seen(args, dict(kwargs), _versions(args, kwargs), autocast))
         except Exception as error:
-            self.seen = None
+            self.forget()
             self._on_error(error)
 
+    def hear(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self._aside(module) or not self.calls:
+            return
+        try:
+            self.calls[-1].logits = logits_of(output)
+        except TypeError:  # no logits, such as of a model that returns its loss alone: step() is given them then
+            self.calls[-1].logits = None
+
     def forget(self) -> None:
-        self.seen = None
+        self.calls = []
 
     def close(self) -> None:
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
         self.forget()
+
+    def _aside(self, module: nn.Module) -> bool:
+        # A copy of the model (a moving average, say) brings the hook along; it is not the one watched.
+        other = self.paused or module is not self.model or torch.compiler.is_compiling()
+        return other or in_backward()
+
+    def _remember(self, call: Seen) -> None:
+        kept = self.calls
+        if not torch.is_grad_enabled() and any(seen.learns for seen in kept):
+            kept = [seen for seen in kept if seen.learns]
+        self.calls = [*kept[1 - MAX_CALLS :], call]
 
 
 def in_training_mode(model: nn.Module) -> bool:
@@ -92,6 +135,11 @@ def in_training_mode(model: nn.Module) -> bool:
     )
 
 
+def in_backward() -> bool:
+    """Whether a backward pass is running, which calls modules again where activations are checkpointed."""
+    return torch._C._current_graph_task_id() != -1
+
+
 def _versions(args: object, kwargs: object) -> tuple[int, ...]:
     return tuple(version(tensor) for tensor in tensors_in((args, kwargs)))
 
@@ -99,11 +147,11 @@ def _versions(args: object, kwargs: object) -> tuple[int, ...]:
 class _Hook:
     """The hook itself. Copying or pickling the model leaves a hook behind that does nothing."""
 
-    def __init__(self, watch: ModelWatch) -> None:
-        self._watch = watch
+    def __init__(self, watch: ModelWatch, what: str) -> None:
+        self._call = getattr(watch, what)
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._watch.look(module, args, kwargs)
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], last: Any) -> None:
+        self._call(module, args, last)
 
     def __deepcopy__(self, memo: object) -> Callable[..., None]:
         return _nothing
@@ -116,5 +164,5 @@ def _without_hook() -> Callable[..., None]:
     return _nothing
 
 
-def _nothing(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """A forward pre-hook without effect."""
+def _nothing(module: nn.Module, args: tuple[Any, ...], last: Any) -> None:
+    """A forward hook without effect."""

@@ -1,0 +1,95 @@
+"""Writing the record: in between, and at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from kddoctor.errors import UsageError
+from kddoctor.run.recording.assembling import assembled, classes_in
+from kddoctor.run.recording.complaints import Complaints
+from kddoctor.run.recording.disk import fit
+from kddoctor.run.recording.evaluating import Evaluated, Evaluation
+from kddoctor.run.recording.intent import Intent
+from kddoctor.run.recording.live import LiveSteps
+from kddoctor.run.recording.predicting import SplitRecord
+from kddoctor.run.writer import write_run
+
+MEGABYTE = 1_000_000
+
+
+@dataclass
+class Recordkeeping:
+    """How and where the record is written. It appears whole: a process that is killed leaves the one before."""
+
+    path: Path
+    intent: Intent
+    evaluation: Evaluation
+    complaints: Complaints
+    max_megabytes: float
+    code_files: dict[str, str]
+    save_checkpoints: bool
+    overwrite: bool
+    _latest: dict[str, SplitRecord] = field(default_factory=dict)
+
+    def write_few_rows(self, live: LiveSteps, observations: dict[str, Any], ended: str) -> None:
+        """A record of the first rows of each split, in little time."""
+        self._write(live, observations, self.evaluation.of_few_rows(), ended)
+
+    def write_all_rows(self, live: LiveSteps, observations: dict[str, Any], ended: str) -> None:
+        """The record. Raises what interrupted it after writing what there was by then."""
+        done = self.evaluation.of_all_rows()
+        if done.interruption is not None:
+            ended = type(done.interruption).__name__
+            done.splits = {**self._latest, **done.splits}
+        self._complain_about_steps(live)
+        self._write(live, observations, done, ended)
+        if done.interruption is not None:
+            raise done.interruption
+
+    def _write(self, live: LiveSteps, observations: dict[str, Any], done: Evaluated, ended: str) -> None:
+        parts = assembled(live, done.splits)
+        dropped = fit(parts, int(self.max_megabytes * MEGABYTE))
+        if live.sample.too_large:
+            dropped.append("steps")
+        facts = {**observations, **done.facts}
+        facts["inputs"] = {**observations.get("inputs", {}), **done.facts.get("inputs", {})}
+        said: dict[str, Any] = {"ended": ended} if ended != "finished" else {}
+        said |= {"max_megabytes": self.max_megabytes, "dropped": dropped} if dropped else {}
+        facts |= {"recording": said} if said else {}
+        models = self.evaluation.predicting.models
+        write_run(
+            self.path,
+            self.intent.manifest(live.num_classes or classes_in(done.splits)),
+            predictions=parts.predictions,
+            steps=parts.steps,
+            metrics=live.rows(),
+            observations=facts,
+            features=parts.features,
+            inputs=parts.inputs,
+            fingerprints=parts.fingerprints,
+            checkpoints={name: _state(models[name]) for name in ("teacher", "student") if name in models}
+            if self.save_checkpoints
+            else None,
+            code_files=self.code_files,
+            overwrite=self.overwrite,
+        )
+        self._latest = done.splits
+        self.overwrite = True  # what lies there now is ours
+
+    def _complain_about_steps(self, live: LiveSteps) -> None:
+        unlabelled = any("labels" not in step for step in live.sample.each())
+        lacking = ", ".join(sorted(live.missing)) or ("labels" if unlabelled else "")
+        if lacking and not live.sample.arrays():
+            self.complaints.say(
+                "record training steps",
+                UsageError(f"{lacking} could not be picked up"),
+                f"Give {lacking} to step(); everything else is recorded.",
+            )
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
