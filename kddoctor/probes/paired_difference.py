@@ -20,32 +20,25 @@ class PairedDifference:
     level: float
 
 
-def paired_difference(before: ArrayLike, after: ArrayLike, *, level: float = 0.95) -> PairedDifference:
-    """Compare one number a row, [n] before with [n] after; n at least 1.
+def paired_answers(before: ArrayLike, after: ArrayLike, *, level: float = 0.95) -> PairedDifference:
+    """Compare right and wrong (1 and 0) on the same rows, [n] before with [n] after; n at least 1.
 
-    Right or wrong (0 and 1): the exact McNemar test, and Bonett and Price's interval of 2012, which adds a row to each
-    way of changing, so that it is never empty. Other numbers: Student's t of the differences. Raises
-    ValueError for no rows, or for unequal numbers of them.
+    The exact McNemar test, and Bonett and Price's interval of 2012, which adds a row to each way of changing, so that
+    it is never empty. Raises ValueError for no rows, or for unequal numbers of them.
     """
-    old, new = np.asarray(before, float), np.asarray(after, float)
-    if old.shape != new.shape or old.ndim != 1 or not len(old):
-        raise ValueError(f"before is {list(old.shape)} and after {list(new.shape)}; expected [n] of the same rows")
-    if np.isin(old, (0, 1)).all() and np.isin(new, (0, 1)).all():
-        return _of_answers(old, new, level)
-    return _of_numbers(new - old, level)
-
-
-def _of_answers(old: np.ndarray, new: np.ndarray, level: float) -> PairedDifference:
+    old, new = _rows(before, after)
     fixed, broken, rows = int((new > old).sum()), int((new < old).sum()), len(old)
     p, q, n = (fixed + 1) / (rows + 2), (broken + 1) / (rows + 2), rows + 2
     half = float(stats.norm.ppf(0.5 + level / 2)) * math.sqrt((p + q - (p - q) ** 2) / n)
     p_value = float(stats.binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
-    return PairedDifference(
-        (fixed - broken) / rows, max(-1.0, p - q - half), min(1.0, p - q + half), p_value, rows, level
-    )
+    low, high = max(-1.0, p - q - half), min(1.0, p - q + half)
+    return PairedDifference((fixed - broken) / rows, low, high, p_value, rows, level)
 
 
-def _of_numbers(change: np.ndarray, level: float) -> PairedDifference:
+def paired_numbers(before: ArrayLike, after: ArrayLike, *, level: float = 0.95) -> PairedDifference:
+    """Compare any numbers, one a row or a seed, by Student's t of their differences; arguments as above."""
+    old, new = _rows(before, after)
+    change = new - old
     mean, rows = float(change.mean()), len(change)
     error = float(change.std(ddof=1) / math.sqrt(rows)) if rows > 1 else math.inf
     if not error:  # every row changed by the same
@@ -53,3 +46,10 @@ def _of_numbers(change: np.ndarray, level: float) -> PairedDifference:
     half = float(stats.t.ppf(0.5 + level / 2, max(1, rows - 1))) * error
     p_value = float(2 * stats.t.sf(abs(mean) / error, max(1, rows - 1)))
     return PairedDifference(mean, mean - half, mean + half, p_value, rows, level)
+
+
+def _rows(before: ArrayLike, after: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    old, new = np.asarray(before, float), np.asarray(after, float)
+    if old.shape != new.shape or old.ndim != 1 or not len(old):
+        raise ValueError(f"before is {list(old.shape)} and after {list(new.shape)}; expected [n] of the same rows")
+    return old, new

@@ -91,7 +91,8 @@ class Targets(Section):
 class Code(Section):
     """Where the run's own code lies, as ``module:name`` references; imported only when the caller asks.
 
-    test_data: only where the run holds predictions of a test split.
+    test_data: only where the run holds predictions of a test split. assistant, wider_student: models that experiments
+    of ``treat`` compare with, one between student and teacher in size, and the student with a layer widened.
     """
 
     path: str = "."
@@ -102,6 +103,8 @@ class Code(Section):
     test_data: Reference | None = None
     loss: Reference | None = None
     teacher_transform: Reference | None = None
+    assistant: Reference | None = None
+    wider_student: Reference | None = None
 
 
 class Manifest(Section):

@@ -16,12 +16,16 @@ AfterEpoch = Callable[[int, Score], object]
 
 @dataclass(frozen=True)
 class Trained:
-    """How it went. epochs, steps: that were trained; score: of the student that was kept, of epoch ``kept``, from 1."""
+    """How it went. epochs, steps: that were trained; score: of the student that was kept, of epoch ``kept``, from 1.
+
+    stopped: by whoever was told about its epochs.
+    """
 
     epochs: int
     steps: int
     kept: int
     score: Score
+    stopped: bool = False
 
 
 def train(
@@ -48,7 +52,7 @@ def train(
         checkpoint.save(epoch)
         stopped = after_epoch(epoch, found) is True
     kept = epoch - best.since if best.fell else epoch
-    return Trained(epoch, epoch * session.steps // schedule.epochs, kept, best.settle())
+    return Trained(epoch, epoch * session.steps // schedule.epochs, kept, best.settle(), stopped)
 
 
 def _parts(session: Session, best: Best, recorder: Recorder | None) -> dict[str, Stateful]:

@@ -18,10 +18,16 @@ from kddoctor.errors import RunError
 from kddoctor.run.directory import Run
 from kddoctor.run.manifest import MANIFEST_FILE, Code, code_directory
 
+#: References that a treatment can do without.
+OPTIONAL = ("loss", "teacher_transform", "assistant", "wider_student")
+
 
 @dataclass(frozen=True)
 class LoadedCode:
-    """The run's own models and data. loss: (student_logits, teacher_logits, labels) -> scalar, where given."""
+    """The run's own models and data. loss: (student_logits, teacher_logits, labels) -> scalar, where given.
+
+    make_assistant, make_wider_student: where the run's code has them, for experiments.
+    """
 
     teacher: nn.Module
     make_student: Callable[[], nn.Module]
@@ -29,6 +35,8 @@ class LoadedCode:
     val_data: Dataset[Any]
     loss: Callable[..., torch.Tensor] | None
     teacher_transform: Callable[[Any], Any] | None
+    make_assistant: Callable[[], nn.Module] | None = None
+    make_wider_student: Callable[[], nn.Module] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ def loaded_code(run: Run) -> Iterator[LoadedCode]:
     Raises RunError, one line, for what is missing or broken.
     """
     needed = ("teacher", "student", "train_data", "val_data")
-    with named_code(run, needed, ("loss", "teacher_transform")) as named:
+    with named_code(run, needed, OPTIONAL) as named:
         teacher = named.model("teacher")
         _load_teacher(run, teacher)
         yield LoadedCode(
@@ -103,7 +111,13 @@ def loaded_code(run: Run) -> Iterator[LoadedCode]:
             val_data=named.data("val_data"),
             loss=named.functions.get("loss"),
             teacher_transform=named.functions.get("teacher_transform"),
+            make_assistant=_maker(named, "assistant"),
+            make_wider_student=_maker(named, "wider_student"),
         )
+
+
+def _maker(named: NamedCode, key: str) -> Callable[[], nn.Module] | None:
+    return (lambda: named.model(key)) if key in named.functions else None
 
 
 @contextmanager

@@ -17,6 +17,7 @@ class LoopSettings:
     largest norm. dropout: of every dropout layer of the student. annealed: alpha falls to zero over the training.
     reset_weights: the framework's own first weights. divergence: form of the distillation term. rows: whose targets
     count. order: of the training rows. hints: pairs (teacher layer, student layer) with a trained projector.
+    assistant: a model of a size in between learns from the teacher first, and then teaches.
     """
 
     own_loss: bool = True
@@ -30,3 +31,4 @@ class LoopSettings:
     rows: Rows = "all"
     order: Order = "shuffled"
     hints: tuple[tuple[str, str], ...] = ()
+    assistant: bool = False

@@ -26,8 +26,8 @@ class Plan:
 
     @property
     def code(self) -> str:
-        """The first cause that is treated."""
-        return self.prescription.codes[0]
+        """The first cause that is treated; empty where only an experiment is made."""
+        return next(iter(self.prescription.codes), "")
 
     @property
     def changes(self) -> Mapping[str, Any]:

@@ -115,6 +115,10 @@ REMEDIES: Mapping[str, Remedy] = {
         _with_sound_loss("rows"),
     ),
     "treatment.order": Remedy("# rows that the teacher finds easy first: {value}", _setting("order")),
+    "treatment.assistant": Remedy(
+        "# distil the teacher into a model of a size in between, and that one into the student: {value}",
+        _setting("assistant", lambda value: value == "distilled"),
+    ),
     "treatment.hints": Remedy(
         "hint = kddoctor.losses.Hint(student_features.shape, teacher_features.shape)  # layers {value}\n"
         "loss = loss + hint(student_features, teacher_features)",

@@ -10,11 +10,13 @@ from pydantic import BaseModel, ConfigDict
 
 from kddoctor.engine.diagnosis import Diagnosis
 from kddoctor.engine.reading import binary_like
-from kddoctor.probes.paired_difference import PairedDifference, paired_difference
+from kddoctor.probes.paired_difference import PairedDifference, paired_answers, paired_numbers
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.run.arrays import Array, LazyArray
 from kddoctor.run.directory import Run
 from kddoctor.run.labels import IGNORED
+from kddoctor.treatment.experiments import ablation
+from kddoctor.treatment.experiments.experiment import Verdict
 from kddoctor.treatment.plan import Plan
 
 RESULT = "treatment.json"
@@ -44,7 +46,7 @@ class OtherSeed(BaseModel):
 
 
 class Cost(BaseModel):
-    """trainings: of students, this one included. steps: of all. of_one: in multiples of the run's own training."""
+    """trainings: of all students. steps: of the treated ones. of_one: in multiples of the run's own training."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,7 +62,7 @@ class Treatment(BaseModel):
     rows; labels_only: of the student without a teacher, where the sick run recorded it. standard_error: of before and
     after alike. change: accuracy on the same rows, paired. share_closed: (after − before) / (teacher − before), None
     where that gap is within the noise. helped: the change is above its noise, from every seed; harmed: it is below it.
-    kept_epoch: whose student this is, of so many epochs.
+    kept_epoch: whose student this is, of so many epochs. worth: by code, an interval of the points that it had cost.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -86,6 +88,8 @@ class Treatment(BaseModel):
     seed: int
     seeds: tuple[OtherSeed, ...] = ()
     cost: Cost | None = None
+    experiments: tuple[Verdict, ...] = ()
+    worth: dict[str, tuple[float, float]] = {}
     verdict_after: str
     causes_after: tuple[str, ...]
 
@@ -107,6 +111,7 @@ def result_of(
     seed: int,
     seeds: Sequence[OtherSeed],
     cost: Cost,
+    experiments: Sequence[Verdict],
 ) -> Treatment:
     """Compare the run before and after its treatment. runs: the sick and the treated one."""
     # A teacher that the treatment repaired is measured after it: that is the teacher which the student could match.
@@ -139,9 +144,28 @@ def result_of(
         seed=seed,
         seeds=tuple(seeds),
         cost=cost,
+        experiments=tuple(experiments),
+        worth=_worth(plan, change, experiments),
         verdict_after=after.verdict,
         causes_after=tuple(after.cause_codes),
     )
+
+
+def _worth(
+    plan: Plan, change: PairedDifference | None, experiments: Sequence[Verdict]
+) -> dict[str, tuple[float, float]]:
+    """Of one cause what the treatment brought, on the same rows; of several what leaving each out takes away again."""
+    codes = plan.prescription.codes
+    if len(codes) == 1:
+        return {} if change is None else {codes[0]: (_figures(100 * change.low), _figures(100 * change.high))}
+    whole = next((v for v in experiments if v.experiment == ablation.NAME), None)
+    found = {}
+    for code, brought in ({} if whole is None else ablation.costs(whole)).items():
+        points = 100 * np.array(list(brought.values()))
+        if len(points) > 1:
+            interval = paired_numbers(np.zeros(len(points)), points)
+            found[code] = (_figures(interval.low), _figures(interval.high))
+    return found
 
 
 def write_result(output: Path, result: Treatment) -> None:
@@ -162,7 +186,7 @@ def _paired(before: Run, after: Run, split: str) -> PairedDifference | None:
     counts = labels != IGNORED
     logits = (old.student_logits, new.student_logits)
     right = [(_answers(before, z) == labels)[counts].astype(float) for z in logits if z is not None]
-    return paired_difference(*right) if counts.any() else None
+    return paired_answers(*right) if counts.any() else None
 
 
 def _answers(run: Run, logits: LazyArray) -> Array:

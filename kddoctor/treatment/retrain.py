@@ -1,8 +1,6 @@
 """The retraining of a treatment, recorded like any other run, with a teacher that was checked to be the run's own."""
 
 import contextlib
-import itertools
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +14,12 @@ from kddoctor.run.directory import Run
 from kddoctor.run.labels import IGNORED
 from kddoctor.run.manifest import MANIFEST_FILE, code_directory
 from kddoctor.run.recorder import Recorder, record
+from kddoctor.treatment.assisting import teacher_of
 from kddoctor.treatment.checkpointed import Trained, train
 from kddoctor.treatment.code_loading import LoadedCode
+from kddoctor.treatment.fitting import fitting_schedule
 from kddoctor.treatment.plan import Plan
-from kddoctor.treatment.rate_probe import lower_rate
-from kddoctor.treatment.schedule import Schedule, Shape, constant, recorded_shape, schedule_of
+from kddoctor.treatment.schedule import Schedule, schedule_of
 from kddoctor.treatment.scoring import accuracy_of
 from kddoctor.treatment.session import Session, begin, declared_loss, held_out, planned_teacher, taught
 from kddoctor.treatment.training import Progress, choices
@@ -35,8 +34,9 @@ def retrain(
     run: Run, plan: Plan, code: LoadedCode, output: Path, work: Path, *, progress: Progress
 ) -> tuple[Trained, Schedule]:
     """Train the corrected student and write ``output`` as an ordinary run directory. work: for its checkpoints."""
-    with planned_teacher(code.teacher, plan) as teacher:
-        check_teacher(run, plan, code, teacher)
+    with planned_teacher(code.teacher, plan) as own:
+        check_teacher(run, plan, code, own)
+    with teacher_of(run, plan, code, work / "assistant") as teacher:
         schedule, shape = fitting_schedule(run, plan, code, teacher)
         session = begin(plan, code, schedule, shape, teacher)
         # Left only on success: an interrupted recorder would write an unfinished student's run.
@@ -54,25 +54,6 @@ def retrain(
     if not (output / MANIFEST_FILE).exists():
         raise UsageError(f"{output}: the treated run could not be written; its checkpoint is kept in {work}")
     return trained, schedule
-
-
-def fitting_schedule(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module) -> tuple[Schedule, Shape]:
-    """The run's own schedule and course of the rate; where the plan asks for it, a lower constant rate by a probe."""
-    schedule = schedule_of(plan.manifest.training)
-    if not plan.loop.probe_rate:
-        return schedule, recorded_shape(run)
-    rate = lower_rate(schedule, lambda tried, steps: _try_out(plan, code, tried, teacher, steps))
-    return replace(schedule, learning_rate=rate), constant
-
-
-def _try_out(plan: Plan, code: LoadedCode, schedule: Schedule, teacher: nn.Module, steps: int) -> list[float]:
-    """The losses of a fresh student's first steps."""
-    session = begin(plan, code, schedule, constant, teacher)
-    session.student.train()
-    endless = itertools.chain.from_iterable(session.batches(epoch) for epoch in itertools.count())
-    losses = [float(session.step(*batch).total) for batch in itertools.islice(endless, steps)]
-    session.close()
-    return losses
 
 
 def check_teacher(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module) -> None:

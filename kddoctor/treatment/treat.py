@@ -3,18 +3,23 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kddoctor.engine.diagnosis import Diagnosis, diagnose
 from kddoctor.errors import UsageError
 from kddoctor.run.directory import Run, load
 from kddoctor.run.manifest import MANIFEST_FILE
 from kddoctor.run.paths import reason
+from kddoctor.treatment.experiments.experiment import Verdict
 from kddoctor.treatment.journal import Begun, Journal
 from kddoctor.treatment.plan import Plan, make_plan
 from kddoctor.treatment.prescription import Prescription, prescribe
 from kddoctor.treatment.process import Process
 from kddoctor.treatment.result import RESULT, Cost, OtherSeed, Treatment, result_of, write_result
 from kddoctor.treatment.work_directory import CHECKPOINT, checkpoint_directory
+
+if TYPE_CHECKING:
+    from kddoctor.treatment.checkpointed import Trained
 
 __all__ = ["RESULT", "Plan", "Treatment", "plan_treatment", "treat"]
 
@@ -43,22 +48,25 @@ def treat(
     only: Sequence[str] = (),
     epochs: int | None = None,
     seeds: int = 1,
+    trials: int = 0,
     resume: bool = False,
     quiet: bool = False,
 ) -> Treatment:
     """Apply the prescription of all causes that were shown, retrain the student, write a new run and judge it.
 
     prescription: instead of the diagnosis's. seeds: so many students; the first is recorded, the others are measured.
-    Imports the code that the manifest names. Raises UsageError where nothing can be treated or ``output`` is taken,
-    RunError where the run's code or checkpoint is missing or broken. Interrupted, it leaves checkpoints beside
-    ``output``, from which ``resume`` goes on.
+    trials: so many trainings for experiments first, which may confirm, refute and add to what is prescribed. Imports
+    the code that the manifest names. Raises UsageError where nothing can be treated or ``output`` is taken, RunError
+    where the run's code or checkpoint is missing or broken. Interrupted, it leaves checkpoints beside ``output``, from
+    which ``resume`` goes on.
     """
     output = Path(output)
     if resume:
         _clear_unjudged(output)
     _refuse_taken(output, run)
     before = diagnosis or diagnose(run)
-    plan = plan_treatment(run, diagnosis=before, prescription=prescription, only=only, epochs=epochs)
+    given = prescription or _prescribed(run, before, only, trials)
+    plan = make_plan(run.manifest, given, epochs)
     # torch is loaded only now: a refusal is instant.
     from kddoctor.treatment.checkpoint import claimed
     from kddoctor.treatment.code_loading import loaded_code
@@ -67,10 +75,18 @@ def treat(
     from kddoctor.treatment.trial import other_seeds
 
     # The claim outlasts the judging: whoever looks at the work directory sees it until the result is there.
-    with claimed(output, resume=resume) as work:
+    with claimed(output, resume=resume) as work, loaded_code(run) as code:
         journal = Journal(work)
         journal.begin(_begun(run, output, plan, epochs, before))
-        with loaded_code(run) as code, shown_progress(f"treating {plan.code}", quiet=quiet) as shown:
+        verdicts: tuple[Verdict, ...] = ()
+        if trials:
+            from kddoctor.treatment.experiments.asking import ask
+            from kddoctor.treatment.experiments.running import Laboratory
+
+            asked = ask(Laboratory(run, code, given, epochs, work), before, trials, quiet=quiet)
+            before, verdicts = asked.diagnosis, asked.verdicts
+            plan = make_plan(run.manifest, asked.prescription, epochs)
+        with shown_progress(f"treating {plan.code}", quiet=quiet) as shown:
 
             def progress(epoch: int, of: int, accuracy: float) -> None:
                 journal.epoch(epoch, of, accuracy)
@@ -79,28 +95,43 @@ def treat(
             # Other seeds first: the run directory appears when all that it has to say is known.
             others = other_seeds(run, plan, code, seeds, work, progress=shown)
             trained, schedule = retrain(run, plan, code, output, work, progress=progress)
+        treated = load(output)
         result = result_of(
             plan,
             before,
-            diagnose(load(output)),
-            (run, load(output)),
+            diagnose(treated),
+            (run, treated),
             epochs=trained.epochs,
             kept_epoch=trained.kept,
             seed=schedule.seed,
             seeds=[OtherSeed(seed=seed, after=found.score.value) for seed, found in others.items()],
-            cost=_cost(
-                run, [trained.steps, *(found.steps for found in others.values())], trained.steps / trained.epochs
-            ),
+            cost=_cost(run, [trained, *others.values()], verdicts),
+            experiments=verdicts,
         )
         (output / PRESCRIPTION).write_text(plan.prescription.to_yaml(), encoding="utf-8")
         write_result(output, result)
     return result
 
 
-def _cost(run: Run, steps: Sequence[int], steps_of_an_epoch: float) -> Cost:
-    epochs = run.manifest.training.epochs
-    of_one = sum(steps) / (epochs * steps_of_an_epoch) if epochs else None
-    return Cost(trainings=len(steps), steps=sum(steps), of_one=None if of_one is None else float(f"{of_one:.3g}"))
+def _prescribed(run: Run, diagnosis: Diagnosis, only: Sequence[str], trials: int) -> Prescription:
+    """What the diagnosis prescribes; nothing yet, where experiments are to look for what helps an unwell run."""
+    try:
+        return prescribe(run.manifest, diagnosis, only)
+    except UsageError:
+        if not trials or diagnosis.verdict == "healthy":
+            raise
+        return Prescription(run=diagnosis.run, changes=())
+
+
+def _cost(run: Run, trained: "Sequence[Trained]", verdicts: Sequence[Verdict]) -> Cost:
+    """Trials of experiments count as trainings; steps are those of the treated students."""
+    steps, epochs = sum(t.steps for t in trained), run.manifest.training.epochs
+    of_one = steps / (epochs * trained[0].steps / trained[0].epochs) if epochs else None
+    results = [r for v in verdicts for r in (v.control, *v.arms) if r is not None]
+    trials = {(r.name, str(r.changes), seed) for r in results for seed in (*r.values, *r.stopped)}
+    return Cost(
+        trainings=len(trained) + len(trials), steps=steps, of_one=None if of_one is None else float(f"{of_one:.3g}")
+    )
 
 
 def _begun(run: Run, output: Path, plan: Plan, epochs: int | None, before: Diagnosis) -> Begun:

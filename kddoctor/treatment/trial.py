@@ -8,13 +8,14 @@ from pathlib import Path
 from shutil import rmtree
 
 from kddoctor.run.directory import Run
+from kddoctor.treatment.assisting import teacher_of
 from kddoctor.treatment.checkpointed import AfterEpoch, Trained, train
 from kddoctor.treatment.code_loading import LoadedCode
+from kddoctor.treatment.fitting import fitting_schedule
 from kddoctor.treatment.plan import Plan
-from kddoctor.treatment.retrain import fitting_schedule
 from kddoctor.treatment.schedule import Schedule, schedule_of
 from kddoctor.treatment.scoring import Score
-from kddoctor.treatment.session import begin, planned_teacher
+from kddoctor.treatment.session import begin
 from kddoctor.treatment.training import Progress
 from kddoctor.treatment.work_directory import TRIAL
 
@@ -53,13 +54,15 @@ def run_trial(
         kept = json.loads(result.read_text("utf-8"))
         if kept["signature"] == signature:
             return Trained(**{**kept["trained"], "score": Score(**kept["trained"]["score"])})
-    with planned_teacher(code.teacher, plan) as teacher:
+    with teacher_of(run, plan, code, work / "assistant") as teacher:
         schedule, shape = fitting_schedule(run, plan, code, teacher)
         session = begin(plan, code, change(schedule), shape, teacher)
         trained = train(session, work / "checkpoint", signature, after_epoch)
         session.close()
-    unfinished = result.with_suffix(".partial")
-    unfinished.write_text(json.dumps({"signature": signature, "trained": asdict(trained)}), encoding="utf-8")
-    unfinished.replace(result)
-    rmtree(work / "checkpoint", ignore_errors=True)
+    if not trained.stopped:
+        unfinished = result.with_suffix(".partial")
+        unfinished.write_text(json.dumps({"signature": signature, "trained": asdict(trained)}), encoding="utf-8")
+        unfinished.replace(result)
+    for folder in ("checkpoint", "assistant"):
+        rmtree(work / folder, ignore_errors=True)
     return trained

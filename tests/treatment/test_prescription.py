@@ -208,6 +208,7 @@ VALUES = {
     "treatment.divergence": "decoupled",
     "treatment.rows": "teacher right",
     "treatment.order": "easy first",
+    "treatment.assistant": "distilled",
     "treatment.hints": [["features", "body"]],
 }
 #: What the loop of a treatment never does: it needs no setting.

@@ -1,0 +1,50 @@
+"""The teacher of a plan: the run's own, or an assistant of a size in between that learned from it first."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kddoctor.errors import RunError
+from kddoctor.run.directory import Run
+from kddoctor.run.manifest import MANIFEST_FILE
+from kddoctor.treatment.checkpointed import train
+from kddoctor.treatment.code_loading import LoadedCode
+from kddoctor.treatment.fitting import fitting_schedule
+from kddoctor.treatment.plan import Plan
+from kddoctor.treatment.session import begin, planned_teacher
+
+WEIGHTS = "assistant.pt"
+
+
+@contextmanager
+def teacher_of(run: Run, plan: Plan, code: LoadedCode, work: Path) -> Iterator[nn.Module]:
+    """The model that teaches, frozen. Mirzadeh et al. 2020, arXiv:1902.03393: from step to step, each a smaller one.
+
+    work: keeps the assistant's checkpoints, then its weights. Raises RunError where the run's code makes no assistant.
+    """
+    with planned_teacher(code.teacher, plan) as teacher:
+        if not plan.loop.assistant:
+            yield teacher
+            return
+        if code.make_assistant is None:
+            raise RunError(MANIFEST_FILE, "code.assistant", "missing", "module:function that makes the assistant")
+        yield _assistant(run, plan, replace(code, make_student=code.make_assistant), teacher, work)
+
+
+def _assistant(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module, work: Path) -> nn.Module:
+    schedule, shape = fitting_schedule(run, plan, code, teacher)
+    session = begin(plan, code, schedule, shape, teacher)
+    weights = work / WEIGHTS
+    if weights.is_file():
+        session.student.load_state_dict(torch.load(weights, weights_only=True))
+    else:
+        train(session, work, f"assistant {plan.signature}", lambda _epoch, _score: None)
+        unfinished = weights.with_suffix(".partial")
+        torch.save(session.student.state_dict(), unfinished)
+        unfinished.replace(weights)
+    session.close()
+    return session.student.eval().requires_grad_(False)

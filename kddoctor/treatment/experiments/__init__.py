@@ -1,0 +1,1 @@
+"""Experiments: small paired trainings that settle what a record cannot. One file each."""

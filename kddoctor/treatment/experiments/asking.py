@@ -1,0 +1,65 @@
+"""The experiments of one treatment: which, within a budget of trainings, and what they change about it."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kddoctor.engine.diagnosis import Diagnosis
+from kddoctor.errors import UsageError
+from kddoctor.treatment.experiments.ablation import ablation
+from kddoctor.treatment.experiments.choosing import experiments_for
+from kddoctor.treatment.experiments.experiment import Verdict
+from kddoctor.treatment.experiments.feedback import with_experiments, worth_keeping
+from kddoctor.treatment.experiments.running import Laboratory, carry_out
+from kddoctor.treatment.prescription import Prescription
+
+
+@dataclass(frozen=True)
+class Asked:
+    """diagnosis, prescription: with what the verdicts say. trainings: that the trials took."""
+
+    diagnosis: Diagnosis
+    prescription: Prescription
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def trainings(self) -> int:
+        """Of students, finished or given up."""
+        results = [r for v in self.verdicts for r in (v.control, *v.arms) if r is not None]
+        return len({(r.name, str(r.changes), s) for r in results for s in (*r.values, *r.stopped)})
+
+
+def ask(laboratory: Laboratory, diagnosis: Diagnosis, trials: int, *, quiet: bool) -> Asked:
+    """Experiments on top of the laboratory's prescription, then what each of its causes costs.
+
+    Raises UsageError where there is nothing to treat after them, either.
+    """
+    said = _silent if quiet else _on_stderr
+    verdicts = carry_out(laboratory, experiments_for(diagnosis), trials, said)
+    judged = with_experiments(diagnosis, verdicts)
+    better = worth_keeping(verdicts)
+    kept = tuple(c for c in laboratory.prescription.changes if c.key not in {b.key for b in better})
+    prescription = laboratory.prescription.model_copy(update={"changes": (*kept, *better)})
+    if not prescription.changes:
+        answers = "; ".join(f"{v.experiment}: {v.answer}" for v in verdicts if v.outcome != "not asked")
+        raise UsageError(f"{diagnosis.run}: no experiment found anything that helps. {answers}")
+    whole = ablation(prescription)
+    if whole is not None:
+        left = trials - Asked(judged, prescription, verdicts).trainings
+        again = Laboratory(laboratory.run, laboratory.code, prescription, laboratory.epochs, laboratory.work)
+        verdicts = (*verdicts, *carry_out(again, [whole], left, said))
+    return Asked(judged, prescription, verdicts)
+
+
+def _silent(_experiment: str, _arm: str, _value: float | None) -> None:
+    return None
+
+
+def _on_stderr(experiment: str, arm: str, value: float | None) -> None:
+    reached = "given up" if value is None else f"{value:.1%}"
+    sys.stderr.write(f"experiment {experiment}: {arm}, {reached}\n")
+
+
+def summary(verdicts: Sequence[Verdict]) -> list[str]:
+    """A line each."""
+    return [f"{v.experiment}: {v.question} {v.answer}" for v in verdicts]

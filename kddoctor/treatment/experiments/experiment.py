@@ -1,0 +1,86 @@
+"""What an experiment is: a question, a control, arms that differ from it by one thing, and an answer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from kddoctor.run.directory import Run
+
+if TYPE_CHECKING:
+    from kddoctor.treatment.code_loading import LoadedCode
+
+#: Seeds of every arm: with two, Student's t knows next to nothing.
+SEEDS = 3
+
+
+def as_it_is(code: "LoadedCode") -> "LoadedCode":
+    """The run's own data and models."""
+    return code
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training. changes: of a prescription's keys, beside those of the treatment.
+
+    epochs: in multiples of those of the treatment. prepared: the data and models that it has.
+    leaves_out: a code that is not treated in it.
+    """
+
+    name: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    epochs: float = 1.0
+    prepared: "Callable[[LoadedCode], LoadedCode]" = as_it_is
+    leaves_out: str | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question to a loop. codes: what the arms could be the cure of. arms: of a run, none where it cannot be asked.
+
+    control: what the arms are compared with, from the same seeds. confirms: of a run and the changes of its better
+    arm, the codes that this arm cures. needs: what the run has to name for there to be arms.
+    """
+
+    name: str
+    question: str
+    codes: tuple[str, ...]
+    control: Arm
+    arms: Callable[[Run], Sequence[Arm]]
+    confirms: Callable[[Run, Mapping[str, Any]], tuple[str, ...]] = lambda _run, _changes: ()
+    needs: str = "nothing"
+
+
+class ArmResult(BaseModel):
+    """values: the metric by seed. stopped: seeds at which it was given up for being far behind."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    changes: dict[str, Any]
+    values: dict[int, float]
+    stopped: tuple[int, ...] = ()
+
+
+class Verdict(BaseModel):
+    """The answer of one experiment. change: of the best arm against the control, in the metric, paired by seed.
+
+    confirms, refutes: codes. changes: what the best arm does otherwise, where that is worth doing.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    experiment: str
+    question: str
+    answer: str
+    outcome: Literal["better", "no better", "open", "not asked"]
+    best: str | None = None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    control: ArmResult | None = None
+    arms: tuple[ArmResult, ...] = ()
+    confirms: tuple[str, ...] = ()
+    refutes: tuple[str, ...] = ()
+    changes: dict[str, Any] = {}

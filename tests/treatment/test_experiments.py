@@ -1,0 +1,209 @@
+"""Experiments: what their figures mean, what they make of a diagnosis, and that they can be interrupted."""
+
+from __future__ import annotations
+
+import pytest
+
+from kddoctor.engine.diagnosis import diagnose
+from kddoctor.errors import UsageError
+from kddoctor.run import load
+from kddoctor.treatment.code_loading import loaded_code
+from kddoctor.treatment.experiments import ablation, dose_response, easy_first, labels_only, longer, wider
+from kddoctor.treatment.experiments.choosing import EXPERIMENTS, experiments_for
+from kddoctor.treatment.experiments.comparing import verdict_of
+from kddoctor.treatment.experiments.experiment import SEEDS, Arm, ArmResult, Experiment, Verdict
+from kddoctor.treatment.experiments.feedback import STATUS, with_experiments, worth_keeping
+from kddoctor.treatment.experiments.running import Laboratory, carry_out
+from kddoctor.treatment.prescription import prescribe
+from kddoctor.treatment.session import Session
+from kddoctor.treatment.treat import treat
+from tests.treatment.recorded import sick_run
+from tests.treatment.test_prescription import LONGER, SOFTER, T_SQUARED, diagnosis
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return load(sick_run(tmp_path_factory.mktemp("experiments") / "run"))
+
+
+@pytest.fixture(scope="module")
+def code(run):
+    with loaded_code(run) as found:
+        yield found
+
+
+@pytest.fixture
+def laboratory(run, code, tmp_path):
+    return Laboratory(run, code, prescribe(run.manifest, diagnose(run)), 2, tmp_path)
+
+
+def results(control, *arms):
+    made = [
+        ArmResult(name=f"arm {i}", changes={"training.epochs": i}, values=dict(enumerate(v)))
+        for i, v in enumerate(arms)
+    ]
+    return ArmResult(name="control", changes={}, values=dict(enumerate(control))), made
+
+
+def judged(run, control, *arms, experiment=longer.EXPERIMENT):
+    return verdict_of(run, experiment, *results(control, *arms))
+
+
+class TestVerdict:
+    def test_an_arm_that_is_better_from_every_seed_is_better(self, run):
+        found = judged(run, [0.70, 0.71, 0.72], [0.80, 0.81, 0.83])
+        assert (found.outcome, found.confirms) == ("better", ("KD502",))
+        assert found.low > 0.05
+
+    def test_an_arm_that_is_better_by_luck_is_open(self, run):
+        assert judged(run, [0.70, 0.71, 0.72], [0.69, 0.75, 0.73]).outcome == "open"
+
+    def test_an_arm_that_changes_nothing_refutes(self, run):
+        found = judged(run, [0.700, 0.710, 0.720], [0.701, 0.710, 0.719])
+        assert (found.outcome, found.refutes) == ("no better", ("KD502",))
+
+    def test_many_arms_have_to_be_better_by_more(self, run):
+        control, luck = [0.70, 0.71, 0.72], [0.712, 0.719, 0.734]
+        alone = judged(run, control, luck)
+        among = judged(run, control, luck, *[[0.5, 0.51, 0.52]] * 9)
+        assert alone.low > among.low
+
+    def test_two_seeds_of_which_one_was_given_up_say_nothing(self, run):
+        assert judged(run, [0.7, 0.7, 0.7], [0.9]).outcome == "open"
+
+    def test_arms_that_were_all_given_up_are_no_better(self, run):
+        control, _ = results([0.7, 0.71, 0.7])
+        given_up = ArmResult(name="arm", changes={}, values={}, stopped=(0, 1, 2))
+        assert verdict_of(run, longer.EXPERIMENT, control, [given_up]).outcome == "no better"
+
+    def test_a_better_temperature_says_on_which_side_the_old_one_was(self, run):
+        assert dose_response.EXPERIMENT.confirms(run, {"distillation.temperature": 8.0}) == ("KD301",)
+        assert dose_response.EXPERIMENT.confirms(run, {"distillation.temperature": 1.0}) == ("KD302",)
+        assert dose_response.EXPERIMENT.confirms(run, {"distillation.temperature": 3.0}) == ()
+
+
+def better(code="KD501", **changes):
+    given = {k.replace("__", "."): v for k, v in changes.items()}
+    return Verdict(
+        experiment="e",
+        question="Q?",
+        answer="Yes.",
+        outcome="better",
+        best="arm",
+        change=0.1,
+        low=0.05,
+        high=0.15,
+        confirms=(code,),
+        changes=given,
+    )
+
+
+class TestFeedback:
+    def test_a_suspicion_that_an_experiment_shares_is_confirmed(self):
+        found = with_experiments(diagnosis(LONGER), [better("KD501")]).causes[0]
+        assert (found.status, found.confidence) == (STATUS, 0.95)
+        assert found.evidence[-1].grade == "interventional"
+
+    def test_a_suspicion_that_an_experiment_refutes_is_ruled_out(self):
+        refuted = Verdict(experiment="e", question="Q?", answer="No.", outcome="no better", refutes=("KD501",))
+        found = with_experiments(diagnosis(LONGER), [refuted])
+        assert (found.cause_codes, found.ruled_out, found.verdict) == ([], ("KD501",), "inconclusive")
+
+    def test_a_proof_stands_whatever_an_experiment_says(self):
+        refuted = Verdict(experiment="e", question="Q?", answer="No.", outcome="no better", refutes=("KD202",))
+        assert with_experiments(diagnosis(T_SQUARED), [refuted]).cause_codes == ["KD202"]
+
+    def test_a_cause_that_only_the_experiment_shows_is_named_after_those_that_stood(self):
+        found = with_experiments(diagnosis(T_SQUARED), [better("KD502")])
+        assert found.cause_codes == ["KD202", "KD502"]
+        assert found.verdict == "sick"
+
+    def test_what_a_better_arm_did_is_prescribed_with_its_experiment_as_the_reason(self):
+        (change,) = worth_keeping([better(training__epochs=30)])
+        assert (change.key, change.after, change.finding, change.safety) == ("training.epochs", 30, "KD501", "careful")
+
+
+class TestChoice:
+    def test_what_is_suspected_is_asked_first(self):
+        assert experiments_for(diagnosis(cause_of("KD401")))[0] in (easy_first.EXPERIMENT,)
+
+    def test_what_is_settled_is_not_asked(self):
+        settled = diagnosis().model_copy(update={"ruled_out": ("KD502",)})
+        assert longer.EXPERIMENT not in experiments_for(settled)
+
+    def test_names_are_used_once(self):
+        assert len({e.name for e in EXPERIMENTS}) == len(EXPERIMENTS)
+
+
+def cause_of(code):
+    return LONGER.model_copy(update={"code": code})
+
+
+class TestCarryingOut:
+    def test_every_arm_is_trained_from_the_same_seeds(self, laboratory):
+        (found,) = carry_out(laboratory, [labels_only.EXPERIMENT], 6, lambda *_: None)
+        assert set(found.control.values) == set(found.arms[0].values) == set(range(SEEDS))
+
+    def test_what_does_not_fit_into_the_budget_is_not_asked(self, laboratory):
+        (found,) = carry_out(laboratory, [dose_response.EXPERIMENT], 10, lambda *_: None)
+        assert found.outcome == "not asked"
+        assert "10 were left" in found.answer
+
+    def test_what_the_run_has_no_model_for_says_what_to_add(self, laboratory):
+        (found,) = carry_out(laboratory, [wider.EXPERIMENT], 100, lambda *_: None)
+        assert "code.wider_student" in found.answer
+
+    def test_an_interrupted_experiment_goes_on(self, laboratory, monkeypatch):
+        whole = carry_out(laboratory, [labels_only.EXPERIMENT], 6, lambda *_: None)
+        parts = Laboratory(laboratory.run, laboratory.code, laboratory.prescription, 2, laboratory.work / "parts")
+        trained = []
+        ran = Session.train_epoch
+
+        def counted(session, *rest):
+            trained.append(session.schedule.seed)
+            if len(trained) == 6:
+                raise KeyboardInterrupt
+            ran(session, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Session, "train_epoch", counted)
+            with pytest.raises(KeyboardInterrupt):
+                carry_out(parts, [labels_only.EXPERIMENT], 6, lambda *_: None)
+            again = carry_out(parts, [labels_only.EXPERIMENT], 6, lambda *_: None)
+        assert again == whole
+        assert len(trained) == 13  # six students of two epochs, and the one that was begun
+
+    def test_an_arm_far_behind_is_given_up_but_never_the_control(self, laboratory):
+        useless = [Arm(f"rate {i}", {"training.learning_rate": 10.0**-i}) for i in range(5, 9)]
+        experiment = Experiment("rates", "Q?", (), Arm("as prescribed"), lambda _run: useless)
+        laboratory = Laboratory(laboratory.run, laboratory.code, laboratory.prescription, 6, laboratory.work)
+        (found,) = carry_out(laboratory, [experiment], 15, lambda *_: None)
+        assert set(found.control.values) == set(range(SEEDS))
+        assert any(arm.stopped for arm in found.arms)
+
+    def test_leaving_out_the_only_useful_treatment_costs_what_it_brought(self, run):
+        prescription = prescribe(run.manifest, diagnosis(T_SQUARED, SOFTER))
+        assert [a.leaves_out for a in ablation.ablation(prescription).arms(run)] == ["KD202", "KD301"]
+        control, arms = results([0.9, 0.8], [0.5, 0.5])
+        arms = [arm.model_copy(update={"name": "without KD202"}) for arm in arms]
+        found = ablation.costs(
+            Verdict(experiment="x", question="", answer="", outcome="open", control=control, arms=arms)
+        )
+        assert found == {"KD202": {0: pytest.approx(0.4), 1: pytest.approx(0.3)}}
+
+
+def test_a_treatment_reports_its_experiments_and_its_worth(run, tmp_path):
+    result = treat(run, tmp_path / "out", epochs=2, trials=6, quiet=True)
+    asked = [v for v in result.experiments if v.outcome != "not asked"]
+    assert asked
+    assert set(result.worth) <= set(result.codes)
+    assert result.cost.trainings > 1
+
+
+def test_a_healthy_run_is_declined_with_experiments_too(tmp_path):
+    run = load(sick_run(tmp_path / "run", t_squared=True, epochs=12))
+    if diagnose(run).verdict == "healthy":
+        with pytest.raises(UsageError, match="nothing to treat"):
+            treat(run, tmp_path / "out", trials=6, quiet=True)
+    else:
+        pytest.fail(f"the twin should be healthy: {diagnose(run).summary}")
