@@ -22,6 +22,10 @@ class Format(StrEnum):
 def diagnose(
     run_dir: RunDir,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the diagnosis as JSON, too.")] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", help="Write a report for the browser, too.")] = None,
+    before: Annotated[
+        Path | None, typer.Option(metavar="RUN_DIR", help="With --html: compare with this run, row by row.")
+    ] = None,
     output_format: Annotated[Format, typer.Option("--format", help="What stdout carries.")] = Format.text,
     select: Annotated[str | None, typer.Option(help="Only these codes (prefixes, comma-separated).")] = None,
     ignore: Annotated[str | None, typer.Option(help="Not these codes.")] = None,
@@ -33,6 +37,7 @@ def diagnose(
     """Name the cause of a failed distillation, with the evidence for and against it."""
     chosen, ignored = codes_in(select), codes_in(ignore)
     from kddoctor.engine import diagnose as judge
+    from kddoctor.engine.measuring import measure
     from kddoctor.rules.registry import all_rules
     from kddoctor.run import load
 
@@ -40,9 +45,15 @@ def diagnose(
     for warning in run.warnings:
         typer.echo(f"warning: {warning}", err=True)
     skipped = {code for code in all_rules() if code.startswith(tuple(ignored))} if ignored else set()
-    diagnosis = judge(run, select=chosen, ignore=skipped)
+    measured = measure(run)
+    diagnosis = judge(run, select=chosen, ignore=skipped, measured=measured)
     if json_file is not None:
         write_whole(json_file, diagnosis.to_json())
+    if html_file is not None:
+        from kddoctor.report.html import render_html
+
+        earlier = None if before is None else load(before)
+        write_whole(html_file, render_html(diagnosis, run, measured=measured, before=earlier))
     if output_format is Format.json:
         sys.stdout.write(diagnosis.to_json())
     elif quiet:
