@@ -10,6 +10,7 @@ import typer
 from kddoctor.cli.arguments import RunDir, codes_in
 from kddoctor.cli.exits import EXIT
 from kddoctor.cli.files import write_whole
+from kddoctor.errors import UsageError
 
 
 class Format(StrEnum):
@@ -35,6 +36,8 @@ def diagnose(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line.")] = False,
 ) -> None:
     """Name the cause of a failed distillation, with the evidence for and against it."""
+    if before is not None and html_file is None:
+        raise UsageError("--before compares in the report; give --html as well")
     chosen, ignored = codes_in(select), codes_in(ignore)
     from kddoctor.engine import diagnose as judge
     from kddoctor.engine.measuring import measure
@@ -50,6 +53,7 @@ def diagnose(
     if json_file is not None:
         write_whole(json_file, diagnosis.to_json())
     if html_file is not None:
+        # matplotlib and pandas are slow to load.
         from kddoctor.report.html import render_html
 
         earlier = None if before is None else load(before)
