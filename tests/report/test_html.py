@@ -10,6 +10,7 @@ import pytest
 
 from kddoctor.errors import RunError
 from kddoctor.report.html import render_html
+from kddoctor.report.html.cause_cards import inline_markup
 from kddoctor.report.html.palette import DARK, LIGHT, VARIABLES
 from kddoctor.run import load
 from tests.builders import recorded_run
@@ -104,6 +105,17 @@ def test_a_cause_has_evidence_fix_and_its_explain_page(page, subjects):
     assert "+ treatment.pairing: online" in text
     assert "What it checks" in text
     assert f"kddoctor explain {cause.code}" in text
+
+
+def test_marks_of_an_explain_page_become_elements():
+    assert inline_markup("`a<b` is *so* and 2*3*4 is not") == "<code>a&lt;b</code> is <em>so</em> and 2*3*4 is not"
+
+
+def test_a_record_that_is_too_thin_gets_the_list_of_what_to_record(page, subjects):
+    advice = subjects("thin").diagnosis.advice
+    text = all_text(page("thin"))
+    assert advice
+    assert [line for line in advice if line not in text] == []
 
 
 def test_every_picture_has_a_title_a_description_and_its_numbers(page):

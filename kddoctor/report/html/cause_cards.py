@@ -1,7 +1,12 @@
 """One card for each finding: what was measured, what to change, and what its code means."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from markupsafe import Markup, escape
 
 from kddoctor.engine.diagnosis import Diagnosis, EvidenceReport, FindingReport
 from kddoctor.report.explain import Block, blocks, sureness
@@ -33,6 +38,14 @@ FAMILY_SHOWN_IN: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
+class Part:
+    """A heading, a paragraph (of one line) or the lines of a diff."""
+
+    kind: Literal["heading", "text", "diff"]
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Card:
     """A finding as the page shows it. picture: name of the view to look at, None where none was drawn."""
 
@@ -40,7 +53,7 @@ class Card:
     evidence: Table
     against: Table | None
     diff: tuple[str, ...]
-    page: tuple[Block, ...]
+    page: tuple[Part, ...]
     sureness: tuple[str, ...]
     picture: str | None
 
@@ -59,16 +72,38 @@ def _card(run: Run, finding: FindingReport, drawn: frozenset[str]) -> Card:
         evidence=evidence_table([item for item in finding.evidence if item.supports]),
         against=evidence_table(opposing) if opposing else None,
         diff=change_lines(run.manifest, changes),
-        page=tuple(blocks(rule.page)),
+        page=tuple(_parts(rule.page)),
         sureness=tuple(sureness(rule)),
         picture=_picture(finding, drawn),
     )
+
+
+def _parts(page: str) -> Iterator[Part]:
+    """An explain page with neighbouring lines of a diff in one part."""
+    for kind, run in groupby(blocks(page), key=_kind):
+        lines = tuple(block.text for block in run)
+        if kind == "diff":
+            yield Part(kind, lines)
+        else:
+            yield from (Part(kind, (line,)) for line in lines)
+
+
+def _kind(block: Block) -> Literal["heading", "text", "diff"]:
+    if block.heading:
+        return "heading"
+    return "diff" if block.text.startswith(("- ", "+ ")) else "text"
 
 
 def _picture(finding: FindingReport, drawn: frozenset[str]) -> str | None:
     names = [SHOWN_IN.get(item.probe) for item in finding.evidence if item.supports]
     names.append(FAMILY_SHOWN_IN.get(finding.family))
     return next((name for name in names if name in drawn), None)
+
+
+def inline_markup(text: str) -> Markup:
+    """`code` and *emphasis* of an explain page as elements; everything else escaped."""
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(re.sub(r"(?<![\w*])\*(\w[^*]*)\*(?![\w*])", r"<em>\1</em>", marked))
 
 
 def evidence_table(evidence: list[EvidenceReport]) -> Table:

@@ -29,8 +29,7 @@ def next_steps(diagnosis: Diagnosis, path: str) -> list[Step]:
     if causes:
         steps.append(Step(f"kddoctor explain {causes[0].code} {run}", "Every number for and against the first cause."))
     if diagnosis.verdict == "inconclusive":
-        steps += [Step(None, f"Record more: {text}.") for text in diagnosis.advice]
-        steps.append(Step(f"kddoctor diagnose {run}", "Looks again, once more is recorded."))
+        steps.append(Step(f"kddoctor diagnose {run}", "Looks again, once that is recorded."))
     if diagnosis.verdict == "healthy":
         steps.append(Step(f"kddoctor check {run}", "The same checks, as a gate for later runs."))
     steps.append(Step(f"kddoctor app {run}", "Examples, layers and temperatures, to click through."))

@@ -14,7 +14,7 @@ from kddoctor.engine.diagnosis import Diagnosis
 from kddoctor.engine.measuring import measure
 from kddoctor.errors import one_line
 from kddoctor.probes.proportions import SURE
-from kddoctor.report.html.cause_cards import cards, evidence_table
+from kddoctor.report.html.cause_cards import cards, evidence_table, inline_markup
 from kddoctor.report.html.next_steps import next_steps
 from kddoctor.report.html.palette import DARK, LIGHT, css_variables
 from kddoctor.report.html.pictures import Picture, picture_of
@@ -165,13 +165,15 @@ def _flips(views: list[View | Missing]) -> dict[str, int]:
 
 
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader(PACKAGE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["inline"] = inline_markup
+    return environment
 
 
 def _text(name: str) -> str:

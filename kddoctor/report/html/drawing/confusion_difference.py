@@ -46,6 +46,8 @@ def _matrix(axes: "Axes", view: View) -> None:
 
 
 def _dots(axes: "Axes", view: View) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     rows = view.frame.iloc[::-1].reset_index(drop=True)
     axes.hlines(rows.index, rows["teacher_rows"], rows["student_rows"], color=LINE, linewidth=3)
     axes.plot(rows["teacher_rows"], rows.index, "s", color=TEACHER, markersize=5, label="teacher")
@@ -53,5 +55,6 @@ def _dots(axes: "Axes", view: View) -> None:
     named = [f"{a[:LONGEST]} → {b[:LONGEST]}" for a, b in zip(rows["label_name"], rows["answer_name"], strict=True)]
     axes.set_yticks(rows.index, named)
     axes.set(xlabel="rows mixed up")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.grid(True, color=LINE)
     axes.legend(loc="lower right")

@@ -30,8 +30,9 @@ def draw_tradeoff(figure: "Figure", view: View) -> None:
             quality = 100 * row["quality"]
             axes.plot(row["amount"], quality, marker, color=colour, fillstyle=fill, label=label, **size)
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:,g}")
-        axes.xaxis.set_minor_formatter("")
+        amounts = sorted(view.frame.loc[view.frame["resource"] == resource, "amount"].unique())
+        axes.set_xticks(amounts, [f"{amount:,.4g}" for amount in amounts])
+        axes.minorticks_off()
         axes.margins(x=0.2, y=0.15)
         axes.grid(True)
         axes.set_xlabel(RESOURCES[resource])
