@@ -19,6 +19,8 @@ def treatment_of(run: Run) -> Treatment | None:
         return Treatment.model_validate_json(read_text(path, RESULT, MAX_BYTES))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if first["type"] == "json_invalid":
+            raise RunError.plain(f"{RESULT}: is not valid JSON.") from None
         key = ".".join(map(str, first["loc"])) or "content"
         expected = first["msg"].removeprefix("Input should be ")
         raise RunError(RESULT, key, shown(first.get("input")), expected) from None

@@ -175,7 +175,9 @@ def test_with_the_run_before_every_row_is_compared(subjects):
     assert re.search(r"\d+ fixed", text)
 
 
-@pytest.mark.parametrize(("content", "said"), [("{", "content"), ('{"code": 3}', "code is 3"), ("[]", "content")])
+@pytest.mark.parametrize(
+    ("content", "said"), [("{", "is not valid JSON"), ('{"code": 3}', "code is 3"), ("[]", "content")]
+)
 def test_a_broken_treatment_is_one_line(content, said, tmp_path):
     path = treated(tmp_path / "run")
     (path / "treatment.json").write_text(content)
