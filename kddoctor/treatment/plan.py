@@ -11,7 +11,7 @@ from kddoctor.errors import UsageError
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.manifest_errors import manifest_error
 from kddoctor.treatment.loop_settings import LoopSettings
-from kddoctor.treatment.prescription import Prescription
+from kddoctor.treatment.prescription import Change, Prescription
 from kddoctor.treatment.remedies import REMEDIES, SECTIONS
 
 
@@ -86,6 +86,12 @@ def make_plan(manifest: Manifest, prescription: Prescription, epochs: int | None
     if epochs is not None:
         treated = _with(treated, "training", "epochs", epochs)
     return Plan(prescription, manifest, treated, loop)
+
+
+def change_lines(manifest: Manifest, changes: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a prescription's changes are, as the lines of a diff of the settings."""
+    listed = tuple(Change(key=key, after=value, finding="") for key, value in changes.items())
+    return make_plan(manifest, Prescription(run="", changes=listed)).diff
 
 
 def _with(manifest: Manifest, section: str, name: str, value: object) -> Manifest:

@@ -6,6 +6,9 @@ from kddoctor.engine.reading import binary_like
 from kddoctor.errors import one_line
 from kddoctor.run.manifest import Manifest
 
+#: Characters of a name that are shown.
+LONGEST = 60
+
 
 def class_namer(manifest: Manifest) -> Callable[[int], str]:
     """The name of a column of ``class_rows``: the manifest's, or one made from its number."""
@@ -13,6 +16,10 @@ def class_namer(manifest: Manifest) -> Callable[[int], str]:
         return ("no", "yes").__getitem__
     names = manifest.class_names
     if names is not None:
-        return lambda number: one_line(names[number]) or f"class {number}"
+        return lambda number: _short(one_line(names[number])) or f"class {number}"
     kind = "token" if manifest.task == "tokens" else "class"
     return lambda number: f"{kind} {number}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
