@@ -9,6 +9,7 @@ from kddoctor.cli.demo import demo
 from kddoctor.cli.diagnose import diagnose
 from kddoctor.cli.exits import guarded
 from kddoctor.cli.explain import explain
+from kddoctor.cli.import_run import import_run
 from kddoctor.cli.treat import treat
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 # In the order in which they are met.
 for command in (diagnose, treat, explain, demo, bench):
     app.command()(command)
+app.command("import")(import_run)
 
 
 @app.callback(invoke_without_command=True)

@@ -10,6 +10,7 @@ import typer
 from kddoctor.cli.arguments import RunDir, codes_in
 from kddoctor.cli.exits import EXIT
 from kddoctor.cli.files import write_whole
+from kddoctor.cli.opened import opened
 
 
 class Format(StrEnum):
@@ -20,6 +21,7 @@ class Format(StrEnum):
 
 
 def diagnose(
+    context: typer.Context,
     run_dir: RunDir,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the diagnosis as JSON, too.")] = None,
     output_format: Annotated[Format, typer.Option("--format", help="What stdout carries.")] = Format.text,
@@ -30,13 +32,15 @@ def diagnose(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything that was looked at.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line.")] = False,
 ) -> None:
-    """Name the cause of a failed distillation, with the evidence for and against it."""
+    """Name the cause of a failed distillation, with the evidence for and against it.
+
+    RUN_DIR may be the files of another tool, as kddoctor import takes them.
+    """
     chosen, ignored = codes_in(select), codes_in(ignore)
     from kddoctor.engine import diagnose as judge
     from kddoctor.rules.registry import all_rules
-    from kddoctor.run import load
 
-    run = load(run_dir)
+    run = context.with_resource(opened(run_dir))
     for warning in run.warnings:
         typer.echo(f"warning: {warning}", err=True)
     skipped = {code for code in all_rules() if code.startswith(tuple(ignored))} if ignored else set()
