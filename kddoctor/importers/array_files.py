@@ -45,8 +45,8 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 
 def _npy(path: Path) -> dict[str, Array]:
-    # Mapped and not read: a header that asks for more than the file holds is refused by numpy.
-    return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
+    # Mapped and not read: numpy refuses a header that asks for more than the file holds, and Python objects.
+    return {path.stem: np.lib.format.open_memmap(path, mode="r")}
 
 
 def _npz(path: Path) -> dict[str, Array]:

@@ -60,7 +60,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Source:
-    """One kind of source. recognises: looks at names and first lines only. read: raises RunError or UsageError."""
+    """One kind of source. name: for people. recognises: looks at names and first lines only. read: raises RunError or
+    UsageError.
+    """
 
+    name: str
     recognises: Callable[[Path], bool]
     read: Callable[[Path, Given], Found]

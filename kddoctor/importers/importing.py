@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,22 +14,22 @@ from kddoctor.importers.declaring import declared
 from kddoctor.importers.found import Found, Given, Source
 from kddoctor.importers.logits import Logits, logits_of
 from kddoctor.importers.tasks import laid_out
-from kddoctor.run.directory import Run, load
+from kddoctor.run.directory import SPLITS, Run, load
 from kddoctor.run.manifest import MANIFEST_FILE
 from kddoctor.run.paths import reason
 from kddoctor.run.writer import refuse_existing, write_run
 
 #: The first that recognises a source reads it: tools that log through another one stand before it.
 SOURCES = (
-    Source(mdistiller.recognises, mdistiller.read),
-    Source(torchdistill.recognises, torchdistill.read),
-    Source(huggingface.recognises, huggingface.read),
-    Source(wandb.recognises, wandb.read),
-    Source(mlflow.recognises, mlflow.read),
-    Source(lightning.recognises, lightning.read),
-    Source(tensorboard.recognises, tensorboard.read),
-    Source(logits.is_table, logits.read_table),
-    Source(logits.holds_logits, logits.read_folder),
+    Source("mdistiller", mdistiller.recognises, mdistiller.read),
+    Source("torchdistill", torchdistill.recognises, torchdistill.read),
+    Source("Hugging Face Trainer", huggingface.recognises, huggingface.read),
+    Source("Weights & Biases", wandb.recognises, wandb.read),
+    Source("MLflow", mlflow.recognises, mlflow.read),
+    Source("Lightning CSVLogger", lightning.recognises, lightning.read),
+    Source("TensorBoard", tensorboard.recognises, tensorboard.read),
+    Source("a file of arrays", logits.is_table, logits.read_table),
+    Source("logits", logits.holds_logits, logits.read_folder),
 )
 
 KNOWN = (
@@ -49,10 +49,14 @@ class Imported:
 
 def recognised(path: Path) -> Source | None:
     """The source that lies at a path, None where it is no known one."""
+    return next(_all_recognised(path), None)
+
+
+def _all_recognised(path: Path) -> Iterator[Source]:
     try:
-        return next((source for source in SOURCES if source.recognises(path)), None)
+        yield from (source for source in SOURCES if source.recognises(path))
     except (OSError, ValueError):
-        return None
+        return
 
 
 def import_run(
@@ -64,6 +68,8 @@ def import_run(
     one of its files is broken or its arrays contradict one another. Nothing is left behind then.
     """
     given = given or Given()
+    if given.split not in SPLITS:
+        raise UsageError(f"{given.split} is not a split; known: {', '.join(SPLITS)}.")
     refuse_existing(Path(run_dir), overwrite)
     found = _read(None if source is None else Path(source), given)
     arrays = logits_of(None if source is None else Path(source), found.folder, given)
@@ -126,9 +132,13 @@ def _read(path: Path | None, given: Given) -> Found:
         raise UsageError(f"{path}: does not exist; expected {KNOWN}.")
     if _is_run(path):
         raise UsageError(f"{path}: is a run directory already; kddoctor diagnose {path} reads it as it is.")
-    source = recognised(path)
-    if source is not None:
-        return source.read(path, given)
+    sources = list(_all_recognised(path))
+    if sources:
+        found = sources[0].read(path, given)
+        # Logits are looked for in every source.
+        trackers = [source.name for source in sources[1:] if source.read is not logits.read_folder]
+        also = [f"{name} is there, too; give its own directory to import it" for name in trackers]
+        return replace(found, left=(*found.left, *also))
     if given.arrays:
         return Found("logits", path if path.is_dir() else None)
     raise UsageError(f"{path}: nothing in it is known; expected {KNOWN}.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from kddoctor.errors import RunError
 from kddoctor.importers.files import MOST_SETTINGS, below, first_lines, text_of
 from kddoctor.importers.found import Found, Given, Settings
-from kddoctor.importers.metric_names import accuracy_as_share, meanings, number, rows_of, summary
+from kddoctor.importers.metric_names import accuracy_as_share, counted, meanings, number, rows_of, summary
 from kddoctor.importers.setting_names import in_words, settings_of
 from kddoctor.run.metrics import Row
 from kddoctor.run.yaml_text import parse_foreign_yaml
@@ -53,7 +53,7 @@ def last_version(root: Path, names: tuple[str, ...]) -> tuple[str, tuple[str, ..
     chosen = max(names, key=version)
     if len(names) == 1:
         return chosen, ()
-    others = "one other version" if len(names) == 2 else f"{len(names) - 1} other versions"
+    others = counted(len(names) - 1, "other version")
     return chosen, (f"{others} in {root.name}; {Path(chosen).parent} is the last (give its directory for another)",)
 
 

@@ -138,7 +138,12 @@ def summary(rows: Sequence[Row]) -> str:
     keys = sorted({key for row in rows for key in row if key not in ("split", "step", "epoch")} & set(KEYS.values()))
     own = len({key for row in rows for key in row} - set(KEYS.values()) - {"split", "step"})
     more = f" and {own} more" if own else ""
-    return f"{len(rows):,} rows of metrics: {', '.join(keys) or 'none that kddoctor knows'}{more}"
+    return f"{counted(len(rows), 'row')} of metrics: {', '.join(keys) or 'none that kddoctor knows'}{more}"
+
+
+def counted(number: int, thing: str) -> str:
+    """One row, 2,000 rows."""
+    return f"one {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def _own(name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kddoctor.errors import UsageError
 from kddoctor.importers.found import Found, Given
-from kddoctor.importers.metric_names import accuracy_as_share, meanings, rows_of, summary
+from kddoctor.importers.metric_names import accuracy_as_share, counted, meanings, rows_of, summary
 from kddoctor.importers.mlflow_database import DATABASE, Database, is_database
 from kddoctor.importers.mlflow_files import FileStore, is_store
 from kddoctor.importers.mlflow_runs import Logged, MlflowRun
@@ -37,9 +37,9 @@ def read(path: Path, given: Given) -> Found:
         said=(
             f"run {run.id}{f' ({run.name})' if run.name else ''}: {summary(rows)}",
             *([note] if note else []),
-            f"{len(parameters)} parameters: {in_words(settings)}",
+            f"{counted(len(parameters), 'parameter')}: {in_words(settings)}",
         ),
-        left=(f"{others} other run{'s' * (others > 1)} (--run-id takes another than the last)",) if others else (),
+        left=(f"{counted(others, 'other run')} (--run-id takes another than the last)",) if others else (),
     )
 
 

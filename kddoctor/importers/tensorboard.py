@@ -12,7 +12,7 @@ from kddoctor.importers.extras import needs
 from kddoctor.importers.files import below
 from kddoctor.importers.found import Found, Given
 from kddoctor.importers.lightning import hyperparameters
-from kddoctor.importers.metric_names import SPLITS, accuracy_as_share, meanings, rows_of, summary
+from kddoctor.importers.metric_names import SPLITS, accuracy_as_share, counted, meanings, rows_of, summary
 from kddoctor.run.metrics import Row
 from kddoctor.run.paths import file_inside
 
@@ -40,7 +40,7 @@ def read(path: Path, given: Given) -> Found:
         folder=root / run,
         settings=settings,
         metrics=rows,
-        said=(f"{len(files)} event files: {summary(rows)}", *([note] if note else []), *said),
+        said=(f"{counted(len(files), 'event file')}: {summary(rows)}", *([note] if note else []), *said),
         left=left,
     )
 
@@ -60,7 +60,7 @@ def _last_run(root: Path, names: tuple[str, ...]) -> tuple[Path, tuple[str, ...]
     files = tuple(name for name in names if run(name) == last)
     if len(runs) == 1:
         return last, files, ()
-    others = "one other run" if len(runs) == 2 else f"{len(runs) - 1} other runs"
+    others = counted(len(runs) - 1, "other run")
     return last, files, (f"{others} in {root.name}; {last} is taken (give the directory of another)",)
 
 

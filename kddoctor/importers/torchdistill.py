@@ -54,6 +54,8 @@ def read(path: Path, given: Given) -> Found:
         said.append(f"{file.name}: {in_words(settings)}")
     else:
         left.append("its settings: give the .yaml with --config")
+    if any("student_accuracy" in row for row in rows):  # the log has Acc@1
+        settings = replace(settings, task="multiclass")
     return Found("torchdistill", folder, settings, rows, said=tuple(said), left=tuple(left))
 
 

@@ -12,7 +12,7 @@ from kddoctor.errors import RunError, UsageError
 from kddoctor.importers.extras import needs
 from kddoctor.importers.files import below
 from kddoctor.importers.found import Found, Given
-from kddoctor.importers.metric_names import accuracy_as_share, meanings, number, rows_of, summary
+from kddoctor.importers.metric_names import accuracy_as_share, counted, meanings, number, rows_of, summary
 from kddoctor.importers.setting_names import in_words, settings_of
 from kddoctor.run.metrics import Row
 from kddoctor.run.paths import file_inside
@@ -63,7 +63,7 @@ def _chosen(root: Path, names: tuple[str, ...], asked: str | None) -> tuple[str,
             raise UsageError(f"{root}: no run is called {asked}; there are {held}.")
         names = tuple(named)
     others = len(names) - 1
-    more = (f"{others} other run{'s' * (others > 1)} (--run-id takes another than the last)",) if others else ()
+    more = (f"{counted(others, 'other run')} (--run-id takes another than the last)",) if others else ()
     return max(names, key=started), more
 
 
