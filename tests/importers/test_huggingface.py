@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from kddoctor.errors import RunError
-from tests.importers.sources import brought_in, curve, outputs
+from tests.importers.sources import brought_in, curve
 
 pytestmark = pytest.mark.integrations
 
 
 @pytest.fixture
 def directory(written, tmp_path):
-    return shutil.copytree(written("huggingface"), tmp_path / "out")
+    return shutil.copytree(written("huggingface") / "out", tmp_path / "out")
 
 
 def test_the_curves_are_those_of_trainer_state(directory, tmp_path):
@@ -66,8 +66,8 @@ def test_a_run_that_only_left_checkpoints_is_read_from_the_last(directory, tmp_p
     assert run.observations.parameters.student > 0
 
 
-def test_logits_beside_the_rest_are_taken(directory, tmp_path):
-    np.savez(directory / "predictions.npz", **outputs(classes=3))
+def test_logits_that_trainers_predicted_are_taken_from_beside_the_rest(directory, written, tmp_path):
+    shutil.copy(written("huggingface") / "predictions.npz", directory)
     run, _ = brought_in(directory, tmp_path / "run")
     assert run.splits == ("val",)
     assert run.manifest.class_names == ["cat", "dog", "fish"]

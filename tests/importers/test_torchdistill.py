@@ -49,23 +49,25 @@ def test_its_alpha_weighs_the_labels_and_becomes_the_teachers(written, tmp_path)
 
 
 @pytest.mark.integrations
-def test_its_loss_is_what_the_settings_were_understood_to_be(written):
+@pytest.mark.parametrize("arguments", [{"alpha": 0.3}, {"alpha": 0.3, "beta": 0.7}, {"alpha": 0}])
+def test_its_loss_computes_what_its_settings_are_understood_to_mean(written, arguments):
     written("torchdistill")
     from torchdistill.losses.mid_level import KDLoss
 
     from kddoctor import xray
 
-    for arguments in ({"alpha": 0.3}, {"alpha": 0.3, "beta": 0.7}, {"alpha": 0}):
-        loss = KDLoss(".", "output", ".", "output", 4.0, **arguments)
-        distillation, _ = meant(kd(**arguments)["criterion"])
-        seen = xray(
-            lambda s, t, y, loss=loss: loss({".": {"output": s}}, {".": {"output": t}}, y),
-            loss="kl",
-            temperature=4.0,
-            alpha=distillation["alpha"],
-            temperature_squared=distillation["temperature_squared"],
-        )
-        assert seen.healthy, (arguments, str(seen))
+    def with_labels(student, teacher, labels=None):
+        return loss({".": {"output": student}}, {".": {"output": teacher}}, labels)
+
+    def of_the_teacher(student, teacher):
+        return with_labels(student, teacher)
+
+    loss = KDLoss(".", "output", ".", "output", 4.0, **arguments)
+    understood, _ = meant(kd(**arguments)["criterion"])
+    chosen = with_labels if arguments["alpha"] else of_the_teacher
+    assert xray(chosen, **understood).healthy
+    if arguments["alpha"]:
+        assert not xray(chosen, **understood | {"alpha": arguments["alpha"]}).healthy
 
 
 @pytest.mark.integrations
