@@ -2,28 +2,30 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from kddoctor.errors import UsageError
 
-Array = Annotated[Path | None, typer.Option(metavar="FILE", show_default=False, rich_help_panel="Logits")]
+
+def _array(what: str) -> Any:
+    return typer.Option(metavar="FILE", help=what, show_default=False, rich_help_panel="Logits")
 
 
 def import_run(
     source: Annotated[
         Path | None,
-        typer.Argument(metavar="[SOURCE]", help="A file or directory of another tool; may be left out with logits."),
+        typer.Argument(metavar="SOURCE", help="A file or directory of another tool; may be left out with logits."),
     ] = None,
     run_dir: Annotated[
         Path | None, typer.Argument(metavar="RUN_DIR", help="Where the run directory goes.", show_default=False)
     ] = None,
-    teacher_logits: Array = None,
-    student_logits: Array = None,
-    labels: Array = None,
-    baseline_logits: Array = None,
-    group_ids: Array = None,
+    teacher_logits: Annotated[Path | None, _array("The teacher's, before any softmax.")] = None,
+    student_logits: Annotated[Path | None, _array("The student's, of the same rows.")] = None,
+    labels: Annotated[Path | None, _array("Their labels.")] = None,
+    baseline_logits: Annotated[Path | None, _array("Of the same student trained without a teacher.")] = None,
+    group_ids: Annotated[Path | None, _array("Query or user of each row.")] = None,
     split: Annotated[str, typer.Option(help="train, val or test: the split of logits whose names say none.")] = "val",
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Outputs are probabilities, of models whose loss saw logits.")

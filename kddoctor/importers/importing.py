@@ -72,7 +72,7 @@ def import_run(
         raise UsageError(f"{given.split} is not a split; known: {', '.join(SPLITS)}.")
     refuse_existing(Path(run_dir), overwrite)
     found = _read(None if source is None else Path(source), given)
-    arrays = logits_of(None if source is None else Path(source), found.folder, given)
+    arrays = logits_of(None if source is None else Path(source), _own_folder(source, found.folder), given)
     if not arrays.splits and not found.metrics:
         raise UsageError(_nothing(source, found, arrays))
     said = tuple(map(one_line, (*found.said, *arrays.said)))
@@ -142,6 +142,14 @@ def _read(path: Path | None, given: Given) -> Found:
     if given.arrays:
         return Found("logits", path if path.is_dir() else None)
     raise UsageError(f"{path}: nothing in it is known; expected {KNOWN}.")
+
+
+def _own_folder(source: str | Path | None, folder: Path | None) -> Path | None:
+    """The folder, unless a link of the source leads it out of there."""
+    if source is None or folder is None:
+        return folder
+    root = Path(source) if Path(source).is_dir() else Path(source).parent
+    return folder if folder.resolve().is_relative_to(root.resolve()) else None
 
 
 def _nothing(source: str | Path | None, found: Found, arrays: Logits) -> str:

@@ -13,11 +13,12 @@ from kddoctor.importers.mlflow_files import FileStore, is_store
 from kddoctor.importers.mlflow_runs import Logged, MlflowRun
 from kddoctor.importers.setting_names import in_words, settings_of
 from kddoctor.run.metrics import Row
+from kddoctor.run.paths import file_inside
 
 
 def recognises(path: Path) -> bool:
     """mlruns, one of its experiments or runs, mlflow.db, or a directory that holds one of them."""
-    return any(map(is_database, (path, path / DATABASE))) or any(map(is_store, (path, path / "mlruns")))
+    return _database(path) is not None or any(map(is_store, (path, path / "mlruns")))
 
 
 def read(path: Path, given: Given) -> Found:
@@ -44,10 +45,15 @@ def read(path: Path, given: Given) -> Found:
 
 
 def _store(path: Path) -> Database | FileStore:
-    for file in (path, path / DATABASE):
-        if is_database(file):
-            return Database(file)
+    file = _database(path)
+    if file is not None:
+        return Database(file)
     return FileStore(path if is_store(path) else path / "mlruns")
+
+
+def _database(path: Path) -> Path | None:
+    file = file_inside(path, DATABASE) if path.is_dir() else path
+    return file if file is not None and is_database(file) else None
 
 
 def _chosen(runs: Sequence[MlflowRun], asked: str | None, path: Path) -> MlflowRun:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -120,6 +121,29 @@ def test_a_link_out_of_the_source_is_refused(tmp_path, name):
     (source / name).symlink_to(tmp_path / "secret")
     with pytest.raises(RunError, match=f"{name}: is a link that leaves the run directory"):
         brought_in(source, tmp_path / "run")
+
+
+def test_a_linked_database_is_refused(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    (tmp_path / "other.db").write_bytes(b"SQLite format 3\0")
+    (source / "mlflow.db").symlink_to(tmp_path / "other.db")
+    with pytest.raises(RunError, match=r"mlflow\.db: is a link that leaves"):
+        brought_in(source, tmp_path / "run")
+
+
+@pytest.mark.integrations
+def test_a_folder_that_leads_out_of_the_source_is_not_searched(written, tmp_path):
+    outside, source = tmp_path / "outside", tmp_path / "source"
+    outside.mkdir()
+    for name, values in outputs().items():
+        np.save(outside / f"{name}.npy", values)
+    (log,) = (written("wandb") / "wandb").glob("*-first")
+    shutil.copytree(log, source)
+    shutil.rmtree(source / "files")
+    (source / "files").symlink_to(outside)
+    run, _ = brought_in(source, tmp_path / "run")
+    assert run.splits == ()
 
 
 def test_linked_folders_are_not_followed(tmp_path):
