@@ -75,7 +75,8 @@ def test_another_file_is_named(written, tmp_path, change, message):
 
 
 def test_without_the_library_the_extra_is_named(written, tmp_path, monkeypatch):
+    log = log_of(written("wandb"), "first")
     for module in ("wandb", "wandb.proto.wandb_internal_pb2"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UsageError, match=r"need wandb: pip install 'kddoctor\[importers\]'"):
-        brought_in(log_of(written("wandb"), "first"), tmp_path / "run")
+        brought_in(log, tmp_path / "run")
