@@ -26,6 +26,7 @@ def below(root: Path, pattern: str, depth: int = DEEPEST) -> tuple[str, ...]:
 def _names(root: Path, depth: int) -> Iterator[str]:
     seen = 0
     for folder, folders, files in os.walk(root):
+        seen += 1
         relative = Path(folder).relative_to(root)
         folders[:] = sorted(name for name in folders if len(relative.parts) < depth)
         for name in files:

@@ -48,7 +48,7 @@ Splits = dict[str, dict[str, Array]]
 
 @dataclass(frozen=True)
 class Logits:
-    """Arrays by split, and what there is to say about them. files: where they come from."""
+    """Arrays by split. said: where they come from. left: what was there and does not suffice."""
 
     splits: Splits
     said: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import pytest
 
@@ -37,6 +38,14 @@ def test_without_events_the_log_is_read(experiment, tmp_path):
     assert curve(run, "loss") == [round(4.123456 / epoch, 2) for epoch in range(1, 7)]
     assert curve(run, "lr") == []
     assert "worklog.txt: rounds its values to two decimals; the learning rate is not taken from it" in imported.left
+
+
+def test_without_tensorboard_the_log_is_read_and_the_extra_is_named(experiment, tmp_path, monkeypatch):
+    for module in ("tensorboard", "tensorboard.backend.event_processing.event_file_loader"):
+        monkeypatch.setitem(sys.modules, module, None)
+    run, imported = brought_in(experiment, tmp_path / "run")
+    assert len(curve(run, "loss")) == 6
+    assert any("need tensorboard: pip install 'kddoctor[importers]'" in line for line in imported.left)
 
 
 def test_settings_lie_elsewhere_and_are_given(experiment, settings, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from kddoctor.errors import RunError, UsageError
-from kddoctor.importers import array_files
+from kddoctor.importers import array_files, files
 from kddoctor.importers.array_files import read_arrays
 from kddoctor.run.yaml_text import parse_foreign_yaml
 from tests.importers.sources import brought_in, outputs
@@ -155,6 +155,14 @@ def test_linked_folders_are_not_followed(tmp_path):
     (source / "val").symlink_to(outside)
     with pytest.raises(UsageError, match="nothing in it is known"):
         brought_in(source, tmp_path / "run")
+
+
+def test_a_directory_without_end_is_looked_at_for_a_while_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_ENTRIES", 50)
+    for number in range(200):
+        (tmp_path / f"{number:03}").mkdir()
+        (tmp_path / f"{number:03}" / "metrics.csv").touch()
+    assert 0 < len(files.below(tmp_path, "metrics.csv")) < 50
 
 
 def test_aliases_and_tags_are_values_and_nothing_more(tmp_path):
