@@ -42,7 +42,7 @@ def place(written, word: str, here: Path) -> None:
     tool, _, inner = PLACES[top].partition("/")
     source = written(tool) / inner
     shutil.copytree(source, here / top, symlinks=True) if source.is_dir() else shutil.copy(source, here / top)
-    for experiment in (here / top).glob("cifar100_baselines/*"):
+    for experiment in (here / top).glob("students/*"):
         experiment.rename(experiment.with_name("kd"))
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integrations
 
 @pytest.fixture
 def experiment(written):
-    (folder,) = (written("mdistiller") / "cifar100_baselines").iterdir()
+    (folder,) = (written("mdistiller") / "students").iterdir()
     return folder
 
 
@@ -55,7 +55,7 @@ def test_settings_lie_elsewhere_and_are_given(experiment, settings, tmp_path):
     assert (run.manifest.distillation.loss, run.manifest.distillation.alpha) == ("kl", 0.8)
     assert run.manifest.num_classes == 100
     training = run.manifest.training
-    assert (training.epochs, training.batch_size, training.learning_rate) == (6, 64, 0.05)
+    assert (training.epochs, training.batch_size, training.learning_rate) == (6, 48, 0.05)
 
 
 def test_what_the_command_line_changed_stands_in_the_name_of_the_experiment(experiment, settings, tmp_path):

@@ -14,23 +14,23 @@ EPOCHS = 6
 
 
 def main(directory: str) -> None:
-    folder = Path(directory) / "cifar100_baselines" / "kd,res32x4,res8x4KD.TEMPERATURE:3"
+    folder = Path(directory) / "students" / "kd,large,smallKD.TEMPERATURE:3"
     folder.mkdir(parents=True)
     settings = CfgNode(
         {
-            "EXPERIMENT": {"NAME": "", "TAG": "kd,res32x4,res8x4", "PROJECT": "cifar100_baselines"},
+            "EXPERIMENT": {"NAME": "", "TAG": "kd,large,small", "PROJECT": "students"},
             "DATASET": {"TYPE": "cifar100"},
-            "DISTILLER": {"TYPE": "KD", "TEACHER": "resnet32x4", "STUDENT": "resnet8x4"},
+            "DISTILLER": {"TYPE": "KD", "TEACHER": "large", "STUDENT": "small"},
             "KD": {"TEMPERATURE": 4, "LOSS": {"CE_WEIGHT": 0.2, "KD_WEIGHT": 0.8}},
             "FITNET": {"INPUT_SIZE": (32, 32)},
             "SOLVER": {
                 "TYPE": "SGD",
-                "BATCH_SIZE": 64,
+                "BATCH_SIZE": 48,
                 "EPOCHS": EPOCHS,
                 "LR": 0.05,
                 "LR_DECAY_STAGES": [3, 5],
                 "LR_DECAY_RATE": 0.1,
-                "WEIGHT_DECAY": 0.0005,
+                "WEIGHT_DECAY": 0.002,
                 "MOMENTUM": 0.9,
             },
         }
