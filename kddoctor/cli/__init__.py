@@ -11,6 +11,7 @@ from kddoctor.cli.demo import demo
 from kddoctor.cli.diagnose import diagnose
 from kddoctor.cli.exits import guarded
 from kddoctor.cli.explain import explain
+from kddoctor.cli.import_run import import_run
 from kddoctor.cli.treat import treat
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 for command in (diagnose, treat, baseline, explain, demo, bench):
     app.command()(command)
 app.command("app")(open_app)
+app.command("import")(import_run)
 
 
 @app.callback(invoke_without_command=True)

@@ -10,6 +10,7 @@ import typer
 from kddoctor.cli.arguments import RunDir, codes_in
 from kddoctor.cli.exits import EXIT
 from kddoctor.cli.files import write_whole
+from kddoctor.cli.opened import opened
 from kddoctor.errors import UsageError
 
 
@@ -21,6 +22,7 @@ class Format(StrEnum):
 
 
 def diagnose(
+    context: typer.Context,
     run_dir: RunDir,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the diagnosis as JSON, too.")] = None,
     html_file: Annotated[Path | None, typer.Option("--html", help="Write a report for the browser, too.")] = None,
@@ -35,16 +37,18 @@ def diagnose(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything that was looked at.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line.")] = False,
 ) -> None:
-    """Name the cause of a failed distillation, with the evidence for and against it."""
+    """Name the cause of a failed distillation, with the evidence for and against it.
+
+    RUN_DIR may be the files of another tool, as kddoctor import takes them.
+    """
     if before is not None and html_file is None:
         raise UsageError("--before compares in the report; give --html as well")
     chosen, ignored = codes_in(select), codes_in(ignore)
     from kddoctor.engine import diagnose as judge
     from kddoctor.engine.measuring import measure
     from kddoctor.rules.registry import all_rules
-    from kddoctor.run import load
 
-    run = load(run_dir)
+    run = context.with_resource(opened(run_dir))
     for warning in run.warnings:
         typer.echo(f"warning: {warning}", err=True)
     skipped = {code for code in all_rules() if code.startswith(tuple(ignored))} if ignored else set()

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from kddoctor.cli.opened import opened
+
 
 def explain(
     code: Annotated[str | None, typer.Argument(help="A code or a name; all of them when left out.")] = None,
@@ -19,8 +21,8 @@ def explain(
         show_all()
     elif run_dir is not None:
         from kddoctor.engine.questioning import question
-        from kddoctor.run import load
 
-        show_answer(question(load(run_dir), find_rule(code).code), str(run_dir))
+        with opened(run_dir) as run:
+            show_answer(question(run, find_rule(code).code), str(run_dir))
     else:
         show_rule(code)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from kddoctor.engine.measuring.splits import held_out_split
 from kddoctor.engine.reading import binary_like, finite_baseline, finite_rows
 from kddoctor.engine.types import Outcome
 from kddoctor.probes.measurements import Gaps
@@ -16,11 +17,11 @@ RANKED_ROWS = 200_000
 
 def measure_outcome(run: Run, held_out: Gaps | None) -> Outcome:
     """Accuracy for classes and tokens; area under the ROC curve (mean over labels) for yes-or-no tasks."""
-    split = next((s for s in ("val", "test") if s in run.splits), run.splits[0])
+    split = held_out_split(run)
     part = run.predictions(split)
-    assert part is not None
-    if held_out is None:
-        return Outcome("accuracy", split, part.n, None, None, None, None, None, 0.0, None)
+    if part is None or held_out is None:
+        rows = 0 if part is None else part.n
+        return Outcome("accuracy", split, rows, None, None, None, None, None, 0.0, None)
     gaps = held_out.gaps
     effect = None
     if gaps.kl_teacher_baseline:

@@ -96,7 +96,8 @@ def show_diagnosis(diagnosis: Diagnosis, path: str, out: Console | None = None, 
 
 def _header(page: Page, diagnosis: Diagnosis, path: str) -> None:
     gap = diagnosis.gap
-    page.whole(f"kddoctor {__version__}   {path}   {gap.rows:,} {gap.split} examples")
+    examples = f"{gap.rows:,} {gap.split} examples" if gap.rows else "no predictions"
+    page.whole(f"kddoctor {__version__}   {path}   {examples}")
     page.line()
     badge, style = BADGES[diagnosis.verdict]
     sentence = Text.assemble(" ", (supported(f" {badge} ", page.out.encoding), style), "  ")

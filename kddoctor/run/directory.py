@@ -41,8 +41,8 @@ Part = TypeVar("Part")
 class Run:
     """One distillation run. Arrays are read when they are asked for; everything else is already here.
 
-    splits: those with predictions, in the order train, val, test. metrics: rows in file order. warnings:
-    one line each, about what was read but not understood.
+    splits: those with predictions, in the order train, val, test; only an imported run may have none. metrics: rows in
+    file order. warnings: one line each, about what was read but not understood.
     """
 
     path: Path
@@ -111,7 +111,7 @@ def load(path: str | Path) -> Run:
         raise RunError.plain(f"{root}: {MANIFEST_FILE} is missing; a run directory needs one.")
     manifest, warnings = read_manifest(manifest_path)
     predictions = _each(root, "predictions", SPLITS, lambda file, split: read_predictions(file, split, manifest))
-    if not predictions:
+    if not predictions and manifest.imported is None:
         raise RunError.plain(f"{root}: holds no predictions; expected predictions/val.safetensors (or train, or test).")
     steps_path = file_inside(root, STEPS_FILE)
     metrics_path = file_inside(root, METRICS_FILE)

@@ -108,7 +108,11 @@ class Code(Section):
 
 
 class Manifest(Section):
-    """kd_run.yaml. num_classes is there for multiclass, multilabel and tokens (the vocabulary size)."""
+    """kd_run.yaml. num_classes is there for multiclass, multilabel and tokens (the vocabulary size).
+
+    imported: where an imported run came from, and what its source did not hold. Only such a run may lack num_classes
+    and predictions: another tool's logs seldom hold them.
+    """
 
     format: Integer = FORMAT
     task: Task
@@ -118,6 +122,7 @@ class Manifest(Section):
     training: Training = Training()
     targets: Targets = Targets()
     code: Code | None = None
+    imported: dict[str, Any] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -129,7 +134,7 @@ class Manifest(Section):
 
     @model_validator(mode="after")
     def _classes_agree(self) -> Self:
-        if self.task in TASKS_WITH_CLASSES and self.num_classes is None:
+        if self.task in TASKS_WITH_CLASSES and self.num_classes is None and self.imported is None:
             raise RunError(
                 MANIFEST_FILE,
                 "num_classes",

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -53,13 +53,14 @@ def write_run(
     fingerprints: Mapping[str, Arrays | Array] | None = None,
     checkpoints: Mapping[str, Mapping[str, Any]] | None = None,
     code_files: Mapping[str, str] | None = None,
+    check: Callable[[Path], object] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a run directory; it appears under its name only when it is whole. Returns its path.
 
     predictions, features, inputs and fingerprints: arrays by name, by split. checkpoints: state dicts by
-    "teacher" and "student", of arrays or tensors. code_files: texts by relative name. overwrite: replace
-    an existing run.
+    "teacher" and "student", of arrays or tensors. code_files: texts by relative name. check: called on the finished
+    directory before it appears; what it raises leaves nothing behind. overwrite: replace an existing run.
 
     Raises UsageError where the path holds something already (with overwrite: something other than a run),
     where a name leaves the directory, or where the disk refuses; RunError for a wrong manifest. Contents
@@ -80,14 +81,20 @@ def write_run(
         for folder, parts in (("predictions", predictions), ("features", features), ("inputs", inputs)):
             for split, arrays in (parts or {}).items():
                 _write(directory / folder / _split_file(split), _serialized(arrays))
-        for split, hashes in (fingerprints or {}).items():
-            arrays = hashes if isinstance(hashes, Mapping) else {"fingerprint": hashes}
-            _write(directory / "fingerprints" / _split_file(split), _serialized(arrays))
+        _write_fingerprints(directory, fingerprints or {})
         for model, state in (checkpoints or {}).items():
             if model not in MODELS:
                 raise UsageError(f"{model} is not a model of a run; known: {', '.join(MODELS)}.")
             _write(directory / "checkpoints" / f"{model}.safetensors", _serialized(state))
+        if check is not None:
+            check(directory)
     return Path(path)
+
+
+def _write_fingerprints(directory: Path, fingerprints: Mapping[str, Arrays | Array]) -> None:
+    for split, hashes in fingerprints.items():
+        arrays = hashes if isinstance(hashes, Mapping) else {"fingerprint": hashes}
+        _write(directory / "fingerprints" / _split_file(split), _serialized(arrays))
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
