@@ -1,15 +1,21 @@
 """``kddoctor diagnose``."""
 
+import os
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kddoctor.cli.arguments import RunDir, codes_in
 from kddoctor.cli.exits import EXIT
-from kddoctor.cli.files import write_whole
+from kddoctor.cli.files import write_all
+
+if TYPE_CHECKING:
+    from kddoctor.engine import Diagnosis
+    from kddoctor.run import Run
 
 
 class Format(StrEnum):
@@ -17,12 +23,19 @@ class Format(StrEnum):
 
     text = "text"
     json = "json"
+    github = "github"
 
 
 def diagnose(
     run_dir: RunDir,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the diagnosis as JSON, too.")] = None,
-    output_format: Annotated[Format, typer.Option("--format", help="What stdout carries.")] = Format.text,
+    md_file: Annotated[Path | None, typer.Option("--md", help="Write it as Markdown, too.")] = None,
+    sarif_file: Annotated[Path | None, typer.Option("--sarif", help="Write it as SARIF, too.")] = None,
+    junit_file: Annotated[Path | None, typer.Option("--junit", help="Write it as JUnit XML, too.")] = None,
+    output_format: Annotated[
+        Format | None,
+        typer.Option("--format", help="What stdout carries: text, or github in GitHub Actions.", show_default=False),
+    ] = None,
     select: Annotated[str | None, typer.Option(help="Only these codes (prefixes, comma-separated).")] = None,
     ignore: Annotated[str | None, typer.Option(help="Not these codes.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Import the run's own loss, and X-ray it on stderr.")] = False,
@@ -32,6 +45,7 @@ def diagnose(
 ) -> None:
     """Name the cause of a failed distillation, with the evidence for and against it."""
     chosen, ignored = codes_in(select), codes_in(ignore)
+    files = _asked({"json": json_file, "md": md_file, "sarif": sarif_file, "junit": junit_file})
     from kddoctor.engine import diagnose as judge
     from kddoctor.rules.registry import all_rules
     from kddoctor.run import load
@@ -41,20 +55,51 @@ def diagnose(
         typer.echo(f"warning: {warning}", err=True)
     skipped = {code for code in all_rules() if code.startswith(tuple(ignored))} if ignored else set()
     diagnosis = judge(run, select=chosen, ignore=skipped)
-    if json_file is not None:
-        write_whole(json_file, diagnosis.to_json())
-    if output_format is Format.json:
+    _write(files, diagnosis, run)
+    stdout = output_format or (Format.github if os.environ.get("GITHUB_ACTIONS") == "true" else Format.text)
+    if stdout is Format.json:
         sys.stdout.write(diagnosis.to_json())
-    elif quiet:
-        causes = ",".join(diagnosis.cause_codes) or "-"
-        typer.echo(f"{diagnosis.verdict}\t{causes}\t{diagnosis.summary}")
-    else:
-        from kddoctor.report.terminal import show_diagnosis
+    elif stdout is Format.github:
+        from kddoctor.cli.github_actions import show_in_workflow
 
-        show_diagnosis(diagnosis, str(run_dir), verbose=verbose)
+        show_in_workflow(diagnosis, run, lambda: _show(diagnosis, run_dir, verbose=verbose, quiet=quiet))
+    else:
+        _show(diagnosis, run_dir, verbose=verbose, quiet=quiet)
     if live:
         from kddoctor.treatment.live import xray_of_run
 
         sys.stdout.flush()
         typer.echo(xray_of_run(run), err=True)
     raise typer.Exit(0 if exit_zero else EXIT[diagnosis.verdict])
+
+
+def _asked(files: Mapping[str, Path | None]) -> dict[str, Path]:
+    """The files that were asked for, by option. Raises UsageError where two options name the same."""
+    asked: dict[str, Path] = {}
+    for option, path in files.items():
+        if path is None:
+            continue
+        for other, known in asked.items():
+            if known.resolve() == path.resolve():
+                from kddoctor.errors import UsageError
+
+                raise UsageError(f"--{other} and --{option} both write {path}; give each a file of its own")
+        asked[option] = path
+    return asked
+
+
+def _write(files: Mapping[str, Path], diagnosis: "Diagnosis", run: "Run") -> None:
+    if files:
+        from kddoctor.report.formats import RENDERERS
+
+        write_all({path: RENDERERS[option](diagnosis, run) for option, path in files.items()})
+
+
+def _show(diagnosis: "Diagnosis", run_dir: Path, *, verbose: bool, quiet: bool) -> None:
+    if quiet:
+        causes = ",".join(diagnosis.cause_codes) or "-"
+        typer.echo(f"{diagnosis.verdict}\t{causes}\t{diagnosis.summary}")
+    else:
+        from kddoctor.report.terminal import show_diagnosis
+
+        show_diagnosis(diagnosis, str(run_dir), verbose=verbose)
