@@ -9,6 +9,7 @@ from kddoctor.cli.demo import demo
 from kddoctor.cli.diagnose import diagnose
 from kddoctor.cli.exits import guarded
 from kddoctor.cli.explain import explain
+from kddoctor.cli.preflight import preflight
 from kddoctor.cli.treat import treat
 
 app = typer.Typer(
@@ -20,7 +21,7 @@ app = typer.Typer(
 )
 
 # In the order in which they are met.
-for command in (diagnose, treat, explain, demo, bench):
+for command in (preflight, diagnose, treat, explain, demo, bench):
     app.command()(command)
 
 

@@ -15,6 +15,8 @@ from kddoctor.run.recording.gradients import GradientWatch
 from kddoctor.run.recording.live import LiveSteps
 
 STEPS = 6
+#: Rows of a step, at least: batch statistics of fewer say nothing.
+FEWEST_IN_STEP = 8
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ def take_dry_steps(setting: Setting, elements_a_row: int) -> DrySteps:
 
 def _batches(setting: Setting, elements_a_row: int) -> list[Batch]:
     source = spread(setting.sources["train"], setting.examples)
-    fits = max(2, ELEMENTS // max(1, STEPS * elements_a_row))
+    # All steps together take as many rows as a split may.
+    fits = max(FEWEST_IN_STEP, min(setting.examples // STEPS, ELEMENTS // max(1, STEPS * elements_a_row)))
     found = []
     for batch in source.batches(setting.examples):
         rows = min(fits, batch.size)

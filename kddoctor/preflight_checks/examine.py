@@ -18,7 +18,6 @@ from kddoctor.preflight_checks.judged import (
     LEAKAGE,
     LOGITS,
     LOSS,
-    MODELS,
     ORDER,
     PASSES,
     PROJECTOR,
@@ -39,6 +38,8 @@ from kddoctor.preflight_checks.sample import affordable, first_batch, spread
 from kddoctor.preflight_checks.setting import Setting
 from kddoctor.preflight_checks.shapes import check_shapes, wrong_labels
 from kddoctor.preflight_checks.teacher_passes import check_teacher_passes
+from kddoctor.preflight_checks.two_models import NAME as MODELS
+from kddoctor.preflight_checks.two_models import check_two_models
 from kddoctor.preflight_checks.vocabulary import check_vocabulary, tokenizer_facts
 from kddoctor.probes.data_measurements import SplitOverlap
 from kddoctor.run.manifest import TASKS_WITH_CLASSES, manifest_from
@@ -133,7 +134,7 @@ def examine(setting: Setting) -> Iterator[Check]:
     dry, reach = _dry_steps(setting, splits)
     judgement = _judged(setting, splits, dry)
     yield from _of_the_teacher(setting, judgement)
-    yield judgement.check(MODELS)
+    yield check_two_models(setting)
     yield check_loss(setting, judgement)
     yield reach
     yield from _failures_only(judgement.check(PROJECTOR))
@@ -144,8 +145,9 @@ def examine(setting: Setting) -> Iterator[Check]:
 
 
 def _of_the_teacher(setting: Setting, judgement: Judgement) -> Iterator[Check]:
-    yield check_accuracy(judgement)
-    yield check_order(judgement)
+    order = check_order(judgement)
+    yield order
+    yield check_accuracy(judgement, order)
     with undisturbed(*setting.modules()):
         yield check_teacher_passes(setting, judgement)
     yield judgement.check(LOGITS)
@@ -158,7 +160,7 @@ def _failures_only(check: Check) -> Iterator[Check]:
 
 
 def _not_made(setting: Setting) -> Iterator[Check]:
-    asked = [ACCURACY, ORDER, PASSES, LOGITS, MODELS, LOSS, (REACH, ()), SOFT_TARGETS, LEAKAGE]
+    asked = [ORDER, ACCURACY, PASSES, LOGITS, (MODELS, ()), LOSS, (REACH, ()), SOFT_TARGETS, LEAKAGE]
     if setting.manifest.task == "tokens":
         asked.insert(-1, VOCABULARY)
     yield from (Check(name, "not checked", "shapes have to be right first") for name, _ in asked)

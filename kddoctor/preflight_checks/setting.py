@@ -87,6 +87,9 @@ def as_in_the_loop(setting: Setting) -> Iterator[None]:
     with undisturbed(*setting.modules()), torch.enable_grad():
         for module, mode in handed.items():
             module.training = mode
+            # Batch statistics are written to without a trace that could be undone: these are copies to write to.
+            for name, buffer in module._buffers.items():
+                module._buffers[name] = None if buffer is None else buffer.clone()
         # Loops call student.train() at the start of an epoch; parts that are kept in evaluation mode stay there.
         if not setting.student.training:
             for module in setting.student.modules():

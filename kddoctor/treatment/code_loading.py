@@ -1,4 +1,4 @@
-"""Imports what the manifest's ``code`` section names. A treatment and ``--live`` do this: it runs the user's code."""
+"""Imports what the manifest's ``code`` section names, for treat, preflight and ``--live``: it runs the user's code."""
 
 import importlib
 import sys
@@ -16,7 +16,10 @@ from torch.utils.data import Dataset
 
 from kddoctor.errors import RunError
 from kddoctor.run.directory import Run
-from kddoctor.run.manifest import MANIFEST_FILE, Code, code_directory
+from kddoctor.run.manifest import MANIFEST_FILE, Code, Manifest, code_directory
+from kddoctor.run.paths import file_inside
+
+TEACHER_FILE = "checkpoints/teacher.safetensors"
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,26 @@ def loaded_code(run: Run) -> Iterator[LoadedCode]:
 
     Raises RunError, one line, for what is missing or broken.
     """
-    code = run.manifest.code
+    with code_of(run.path, run.manifest, lambda teacher: _load_teacher(run.checkpoint("teacher"), teacher)) as code:
+        yield code
+
+
+@contextmanager
+def code_before_training(root: Path, manifest: Manifest) -> Iterator[LoadedCode]:
+    """The same of a directory that need not hold a run yet: a teacher without a checkpoint there is as it was made."""
+    checkpoint = file_inside(root, TEACHER_FILE)
+    with code_of(root, manifest, lambda teacher: _load_teacher(checkpoint, teacher) if checkpoint else None) as code:
+        yield code
+
+
+@contextmanager
+def code_of(root: Path, manifest: Manifest, fill: Callable[[nn.Module], None]) -> Iterator[LoadedCode]:
+    """What the code section names, with its teacher given its weights by ``fill``. Raises RunError."""
+    code = manifest.code
     if code is None:
         advice = "add it, with teacher, student, train_data and val_data as module:function"
         raise RunError(MANIFEST_FILE, "code", "missing", "where models and data come from", advice)
-    folder = code_directory(run.path, code)
+    folder = code_directory(root, code)
     modules: dict[str, ModuleType] = {}
     with _on_path(folder):
         found = {
@@ -52,7 +70,7 @@ def loaded_code(run: Run) -> Iterator[LoadedCode]:
             if found[name] is None:
                 raise RunError(MANIFEST_FILE, f"code.{name}", "missing", "module:function, such as recipe:make_student")
         teacher = _called(code, "teacher", found["teacher"], nn.Module)
-        _load_teacher(run, teacher)
+        fill(teacher)
         yield LoadedCode(
             teacher=teacher,
             make_student=lambda: _called(code, "student", found["student"], nn.Module),
@@ -135,15 +153,14 @@ def _called(code: Code, key: str, make: Callable[..., Any] | None, kind: type) -
     return made
 
 
-def _load_teacher(run: Run, teacher: nn.Module) -> None:
-    path = run.checkpoint("teacher")
+def _load_teacher(path: Path | None, teacher: nn.Module) -> None:
     if path is None:
         advice = "record with save_checkpoints=True, or put the teacher's state dict there"
-        raise RunError("checkpoints/teacher.safetensors", "the file", "missing", "the teacher's weights", advice)
+        raise RunError(TEACHER_FILE, "the file", "missing", "the teacher's weights", advice)
     try:
         missing, unexpected = teacher.load_state_dict(load_file(path), strict=False)
     except RuntimeError as error:
-        raise RunError("checkpoints/teacher.safetensors", "shapes", str(error), "the teacher's own") from None
+        raise RunError(TEACHER_FILE, "shapes", str(error), "the teacher's own") from None
     if missing or unexpected:
         found = f"{len(missing)} keys missing and {len(unexpected)} unexpected, {(missing + unexpected)[0]} among them"
-        raise RunError("checkpoints/teacher.safetensors", "keys", found, "those of code.teacher")
+        raise RunError(TEACHER_FILE, "keys", found, "those of code.teacher")
