@@ -18,34 +18,29 @@ TASKS = ("multiclass", "binary", "ranking", "multilabel", "tokens")
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_sound_set_up_passes(task):
+def test_a_sound_set_up_passes_every_check(task):
     found = kddoctor.preflight(**sound(task))
-    assert found.ok, str(found)
+    assert [str(check) for check in found.checks if check.status != "ok"] == []
+    assert found.ok
     found.raise_if_bad()
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_every_check_was_made(task):
-    found = kddoctor.preflight(**sound(task))
-    assert [str(check) for check in found.checks if check.status != "ok"] == []
+@pytest.mark.parametrize("seed", range(3))
+def test_another_seed_of_the_student_passes_too(seed):
+    torch.manual_seed(seed)
+    setup = sound()
+    for module in setup["student"].modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    found = kddoctor.preflight(**setup)
+    assert found.ok, str(found)
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_another_seed_of_the_student_passes_too(task):
-    for seed in range(3):
-        torch.manual_seed(seed)
-        setup = sound(task)
-        for module in setup["student"].modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-        found = kddoctor.preflight(**setup)
-        assert found.ok, str(found)
-
-
-def test_it_takes_seconds():
-    start = time.monotonic()
-    kddoctor.preflight(**sound())
-    assert time.monotonic() - start < 10
+def test_it_takes_seconds_of_one_core():
+    setup = sound()
+    start = time.process_time()
+    kddoctor.preflight(**setup)
+    assert time.process_time() - start < 15
 
 
 def test_the_same_set_up_gives_the_same_bytes():
@@ -102,17 +97,19 @@ def test_rows_sorted_by_class_are_looked_at_from_end_to_end():
     assert found.ok, str(found)
 
 
-def test_a_slow_model_gets_fewer_rows():
-    setup = sound()
-    teacher, rows = setup["teacher"], []
+def rows_run(seconds: float) -> int:
+    """Through a teacher that takes four milliseconds a row."""
+    setup, rows = sound(), []
 
     def wait(module: object, inputs: tuple[torch.Tensor], output: object) -> None:
         rows.append(len(inputs[0]))
-        time.sleep(0.002 * len(inputs[0]))
+        time.sleep(0.004 * len(inputs[0]))
 
-    teacher.register_forward_hook(wait)
-    start = time.monotonic()
-    found = kddoctor.preflight(**setup, seconds=2)
-    assert time.monotonic() - start < 6
-    assert sum(rows) < 2 * 300
+    setup["teacher"].register_forward_hook(wait)
+    found = kddoctor.preflight(**setup, seconds=seconds)
     assert found.ok, str(found)
+    return sum(rows)
+
+
+def test_a_slow_model_gets_fewer_rows():
+    assert rows_run(seconds=1) < 0.5 * rows_run(seconds=60)
