@@ -21,10 +21,10 @@ def check_loss(setting: Setting, judgement: Judgement) -> Check:
     """Does the loss compute what was declared, and hang on everything that it should?"""
     if setting.loss_fn is None:
         return Check(NAME, "not checked", "no loss_fn was given: the declared loss, as it should be, stands in for it")
-    if setting.manifest.task not in ("multiclass", "tokens"):
+    if not xrayed(setting):
         return judgement.check(LOSS)
     try:
-        found = _xrayed(setting, setting.loss_fn)
+        found = _seen_by_xray(setting, setting.loss_fn)
     except UsageError as error:
         return Check(NAME, "not checked", f"the X-ray cannot call it: {error}")
     if found.problems:
@@ -41,6 +41,11 @@ def check_loss(setting: Setting, judgement: Judgement) -> Check:
     return Check(NAME, "ok", f"{found.name} computes {term}; {_declared(setting)}")
 
 
+def xrayed(setting: Setting) -> bool:
+    """Whether the X-ray looks at losses of this task: those of one choice among classes."""
+    return setting.manifest.task in ("multiclass", "tokens")
+
+
 def _declared(setting: Setting) -> str:
     meant = setting.manifest.distillation
     given = {"loss": meant.loss, "temperature": meant.temperature, "alpha": meant.alpha}
@@ -48,7 +53,7 @@ def _declared(setting: Setting) -> str:
     return f"declared: {', '.join(told)}" if told else "nothing was declared to compare it with"
 
 
-def _xrayed(setting: Setting, loss_fn: Callable[..., Any]) -> LossXray:
+def _seen_by_xray(setting: Setting, loss_fn: Callable[..., Any]) -> LossXray:
     try:
         return _seen(setting, loss_fn)
     except UsageError:

@@ -58,8 +58,11 @@ ROW_SUM = {"F16": 5e-3, "BF16": 3e-2}
 LARGEST_LOGIT, LARGEST_ACTIVATION = 1e18, 1e12
 
 
-def measure(run: Run) -> Measured:
-    """All measurements that this record allows, by type. Raises RunError for values that nothing can read."""
+def measure(run: Run, *, forensics: bool = True) -> Measured:
+    """All measurements that this record allows, by type. forensics: also find out what formula the recorded loss is.
+
+    Raises RunError for values that nothing can read.
+    """
     measured: Measured = {Manifest: run.manifest, Observations: run.observations}
     _refuse_broken_teachers(run)
     health = _output_health(run)
@@ -69,7 +72,8 @@ def measure(run: Run) -> Measured:
         probe.update(run.metrics)
         measured[LearningCurve] = probe.compute()
     if run.steps is not None:
-        measured[LossForensics] = _forensics(run.manifest, run.steps)
+        if forensics:
+            measured[LossForensics] = _forensics(run.manifest, run.steps)
         passes = _teacher_passes(run.manifest, run.steps, run.observations)
         if passes is not None:
             measured[TeacherPasses] = passes

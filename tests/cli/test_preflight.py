@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import Answer, in_a_process
+from tests.cli.running import in_a_process
 from tests.treatment.recorded import CODE, REFERENCES, sick_run
 
 TRAINED = """
@@ -65,30 +65,29 @@ def plan(tmp_path: Path) -> Callable[..., Path]:
     return made
 
 
-def run(*arguments: str | Path, **environment: str) -> Answer:
-    return in_a_process("preflight", *arguments, **environment)
-
-
-def test_a_sound_plan_is_ready(plan):
-    answer = run(plan())
+def test_a_sound_plan_is_ready(kddoctor, plan):
+    answer = kddoctor("preflight", plan())
     assert answer.code == 0, answer.out + answer.err
     assert "READY" in answer.out.splitlines()[2]
     assert "READY: 0 failed" in answer.out.splitlines()[-1]
 
 
-def test_what_the_code_prints_is_not_on_stdout(plan):
-    answer = run(plan())
+def test_what_the_code_prints_is_not_on_stdout(kddoctor, plan):
+    answer = kddoctor("preflight", plan())
     assert "trained" in answer.err
     assert "trained" not in answer.out
 
 
-def test_the_yaml_file_does_as_well_as_its_directory(plan):
+def test_the_yaml_file_does_as_well_as_its_directory(kddoctor, plan):
     folder = plan()
-    assert run(folder / "kd_run.yaml").out.splitlines()[1:] == run(folder).out.splitlines()[1:]
+    assert (
+        kddoctor("preflight", folder / "kd_run.yaml").out.splitlines()[1:]
+        == kddoctor("preflight", folder).out.splitlines()[1:]
+    )
 
 
-def test_a_fault_is_exit_1_with_code_fix_and_next_command(plan, tmp_path):
-    answer = run(plan(loss="blobs:kd_loss_without_t_squared"), "--json", tmp_path / "out.json")
+def test_a_fault_is_exit_1_with_code_fix_and_next_command(kddoctor, plan, tmp_path):
+    answer = kddoctor("preflight", plan(loss="blobs:kd_loss_without_t_squared"), "--json", tmp_path / "out.json")
     assert answer.code == 1
     assert "FAIL" in answer.out
     assert answer.out.splitlines()[-1] == "Next  kddoctor explain KD202"
@@ -97,39 +96,39 @@ def test_a_fault_is_exit_1_with_code_fix_and_next_command(plan, tmp_path):
     assert [check["codes"] for check in data["checks"] if check["status"] == "fail"] == [["KD202"]]
 
 
-def test_exit_zero_reports_only(plan):
-    assert run(plan(loss="blobs:kd_loss_without_t_squared"), "--exit-zero").code == 0
+def test_exit_zero_reports_only(kddoctor, plan):
+    assert kddoctor("preflight", plan(loss="blobs:kd_loss_without_t_squared"), "--exit-zero").code == 0
 
 
-def test_too_little_data_is_exit_3(plan):
-    answer = run(plan(val_data="blobs:few"))
+def test_too_little_data_is_exit_3(kddoctor, plan):
+    answer = kddoctor("preflight", plan(val_data="blobs:few"))
     assert answer.code == 3
     assert "CANNOT TELL" in answer.out
 
 
 @pytest.mark.parametrize("reference", ["blobs:broken", "blobs:nothing", "elsewhere:few"])
-def test_code_that_does_not_work_is_one_line_and_exit_2(plan, reference):
-    answer = run(plan(train_data=reference))
+def test_code_that_does_not_work_is_one_line_and_exit_2(kddoctor, plan, reference):
+    answer = kddoctor("preflight", plan(train_data=reference))
     assert answer.code == 2
     assert answer.out == ""
     assert "code.train_data" in answer.err
     assert "Traceback" not in answer.err
 
 
-def test_nothing_to_read_is_exit_2(tmp_path):
+def test_nothing_to_read_is_exit_2(kddoctor, tmp_path):
     for path in (tmp_path, tmp_path / "missing"):
-        answer = run(path)
+        answer = kddoctor("preflight", path)
         assert answer.code == 2
         assert answer.err.count("\n") == 1
 
 
-def test_a_recorded_run_is_checked_with_its_own_teacher(tmp_path):
-    answer = run(sick_run(tmp_path / "run", columns=[1, 0, 3, 2]))
+def test_a_recorded_run_is_checked_with_its_own_teacher(kddoctor, tmp_path):
+    answer = kddoctor("preflight", sick_run(tmp_path / "run", columns=[1, 0, 3, 2]))
     assert answer.code == 1
     assert "KD105" in answer.out
 
 
 def test_ascii_terminals_get_ascii(plan):
-    answer = run(plan(), PYTHONIOENCODING="ascii")
+    answer = in_a_process("preflight", plan(), PYTHONIOENCODING="ascii")
     assert answer.code == 0
     assert "ok READY" in answer.out
