@@ -13,13 +13,9 @@ def codes_in(text: str | None) -> list[str]:
     if text is None:
         return []
     from kddoctor.errors import UsageError
-    from kddoctor.report.explain import find_rule
-    from kddoctor.rules.registry import all_rules
+    from kddoctor.rules.naming import code_or_prefix
 
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
         raise UsageError("no code is given; `kddoctor explain` lists them")
-    known = all_rules()
-    return [
-        part.upper() if any(code.startswith(part.upper()) for code in known) else find_rule(part).code for part in parts
-    ]
+    return [code_or_prefix(part) for part in parts]

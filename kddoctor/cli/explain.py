@@ -13,7 +13,8 @@ def explain(
     ] = None,
 ) -> None:
     """What a code means, what it is confused with, and how to mend it; or what became of it in one run."""
-    from kddoctor.report.explain import find_rule, show_all, show_answer, show_rule
+    from kddoctor.report.explain import show_all, show_answer, show_rule
+    from kddoctor.rules.naming import find_rule
 
     if code is None:
         show_all()
