@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
+from kddoctor.errors import one_line
 from kddoctor.rules.finding import Severity
 
 FailOn = Literal["error", "warning"]
@@ -27,6 +28,10 @@ class Accepted:
     def concerns(self, code: str, run: str) -> bool:
         """Whether it is about this code in this run, expired or not."""
         return code == self.code and fnmatchcase(run, self.run)
+
+    def __str__(self) -> str:
+        until = f" until {self.expires}" if self.expires else ""
+        return one_line(f"{self.code} is accepted{until}: {self.reason}")
 
     def expired(self, today: date) -> bool:
         """Whether its last day is over."""
@@ -56,7 +61,7 @@ class Policy:
     @property
     def source(self) -> str:
         """The name of its file, as messages and evidence give it."""
-        return "the defaults" if self.file is None else self.file.name
+        return "the policy" if self.file is None else self.file.name
 
     def severity_of(self, code: str) -> Severity | None:
         """The severity that was set for a code; the longest prefix decides. None where none was."""

@@ -108,7 +108,7 @@ def _policy(path: Path, data: Mapping[str, Any]) -> Policy:
         read = _File.model_validate(general)
     except ValidationError as error:
         raise UsageError(str(manifest_error(error, place, _File))) from None
-    return Policy(
+    policy = Policy(
         file=path,
         select=_codes(place, "select", read.select),
         ignore=_codes(place, "ignore", read.ignore),
@@ -122,6 +122,14 @@ def _policy(path: Path, data: Mapping[str, Any]) -> Policy:
         confidence=read.confidence,
         settings={key.upper(): _settings(place, key, data[key]) for key in data if key not in general},
     )
+    _refuse_contradictions(place, policy)
+    return policy
+
+
+def _refuse_contradictions(place: str, policy: Policy) -> None:
+    for code in policy.require:
+        if code.startswith(policy.ignore) or (policy.select and not code.startswith(policy.select)):
+            raise UsageError(f"{place}: require: {code} is never judged; ignore and select of the same file exclude it")
 
 
 def _refuse_unknown(place: str, data: Mapping[str, Any]) -> None:

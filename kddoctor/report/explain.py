@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
+from itertools import groupby
 from typing import NamedTuple
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from kddoctor.report.terminal import Page, console
 from kddoctor.rules.finding import Evidence
 from kddoctor.rules.naming import find_rule
 from kddoctor.rules.registry import Rule, all_rules
+from kddoctor.rules.settings import settings_of
 
 
 def show_rule(code: str, out: Console | None = None) -> None:
@@ -25,9 +27,23 @@ def show_rule(code: str, out: Console | None = None) -> None:
         page.line(block.text, style="bold" if block.heading else None, indent=block.indent)
         if block.ends:
             page.line()
+    _show_settings(rule, page)
     page.line("How sure we are", style="bold")
     for line in _sureness(rule):
         page.line(line, indent=4)
+
+
+def _show_settings(rule: Rule, page: Page) -> None:
+    settings = settings_of(rule)
+    if not settings:
+        return
+    page.line("Settings", style="bold")
+    page.line(f"In kddoctor.toml, below [{rule.code}]:", indent=4)
+    for text, alike in groupby(settings.values(), key=lambda setting: setting.text):
+        for setting in alike:
+            page.line(f"{setting.name} = {setting.default:g}   {setting.allowed}", indent=4)
+        page.line(text, indent=8)
+    page.line()
 
 
 def show_answer(answer: Answer, path: str, out: Console | None = None) -> None:

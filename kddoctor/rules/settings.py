@@ -33,7 +33,9 @@ Correlation = Annotated[float, Range("correlation", -1, 1)]
 #: How many times as much.
 Factor = Annotated[float, Range("times", 0, 1e6)]
 #: Standard errors or standard deviations.
-Deviations = Annotated[float, Range("standard errors", 0, 1e3)]
+Deviations = Annotated[float, Range("standard errors or deviations", 0, 1e3)]
+#: Between two histograms: the sum of the absolute differences of their shares.
+Distance = Annotated[float, Range("distance of histograms", 0, 2)]
 Nats = Annotated[float, Range("nats", 0, 1e3)]
 Logits = Annotated[float, Range("logits", 0, 1e6)]
 #: Multiples of the average fall of the loss.
