@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kddoctor.cli.arguments import RunDir, codes_in
+from kddoctor.cli.arguments import Config, RunDir, codes_in, policy_of
 from kddoctor.cli.exits import EXIT
 from kddoctor.cli.files import write_whole
 
@@ -26,6 +26,7 @@ def diagnose(
     select: Annotated[str | None, typer.Option(help="Only these codes (prefixes, comma-separated).")] = None,
     ignore: Annotated[str | None, typer.Option(help="Not these codes.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Import the run's own loss, and X-ray it on stderr.")] = False,
+    config: Config = None,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 whatever the verdict.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything that was looked at.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line.")] = False,
@@ -34,13 +35,15 @@ def diagnose(
     chosen, ignored = codes_in(select), codes_in(ignore)
     from kddoctor.engine import diagnose as judge
     from kddoctor.rules.registry import all_rules
+
+    policy = policy_of(config)
     from kddoctor.run import load
 
     run = load(run_dir)
     for warning in run.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    skipped = {code for code in all_rules() if code.startswith(tuple(ignored))} if ignored else set()
-    diagnosis = judge(run, select=chosen, ignore=skipped)
+    skipped = {code for code in all_rules() if code.startswith(tuple(ignored))} if ignored else None
+    diagnosis = judge(run, select=chosen or None, ignore=skipped, policy=policy)
     if json_file is not None:
         write_whole(json_file, diagnosis.to_json())
     if output_format is Format.json:

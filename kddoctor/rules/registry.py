@@ -75,7 +75,7 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
         "close the recorder after training, and call run.log(split='val', student_accuracy=…) once an epoch",
     ),
     "ThresholdShifts": (("predictions",), "record teacher and student logits of a yes-or-no task"),
-    "TargetOutcome": (("targets",), "declare targets.retention or targets.latency_ms in kd_run.yaml"),
+    "TargetOutcome": (("targets",), "declare targets.retention, latency_ms or size_mb in kd_run.yaml"),
     "TrainedLengths": (
         ("predictions/train", "predictions/val"),
         "record both splits of a task of tokens: pass train_data=… and val_data=… to kddoctor.record",
