@@ -1,44 +1,44 @@
 """Examines a run for its checks: the diagnosis, and what each rule found, also one that ruled its fault out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from kddoctor.engine.diagnosis import Diagnosis, judge
-from kddoctor.engine.measuring import measure
+from kddoctor.engine.measuring import measure_quietly
 from kddoctor.errors import one_line
+from kddoctor.policy import Policy
+from kddoctor.policy.applying import rules_under, run_under
 from kddoctor.rules.finding import Finding
-from kddoctor.rules.registry import all_rules
+from kddoctor.rules.registry import Rule, all_rules
 from kddoctor.run.directory import Run
 
 
 @dataclass(frozen=True)
 class Examined:
-    """findings: by code, of every rule that could look. crashes: by code, one line each: rules that raised an error,
-    which the diagnosis therefore leaves out.
+    """rules: by code, those that were chosen and that this kind of task can have. findings: by code, of every rule that
+    could look. crashes: by code, one line each: rules that raised an error, which the diagnosis leaves out.
     """
 
     diagnosis: Diagnosis
-    task: str
+    rules: Mapping[str, Rule]
     findings: Mapping[str, Finding]
     crashes: Mapping[str, str]
 
 
-def examine(run: Run, *, select: Sequence[str] = (), ignore: Sequence[str] = ()) -> Examined:
-    """Diagnose a run. select, ignore: codes or prefixes. Raises RunError for values that cannot be measured.
+def examine(run: Run, policy: Policy) -> Examined:
+    """Diagnose a run under a policy. Raises RunError for values that cannot be measured.
 
     A rule that raises is an error of that check alone: it neither stops the others nor looks like a pass.
     """
-    with np.errstate(all="ignore"):
-        measured = measure(run)
+    measured = measure_quietly(run_under(policy, run))
+    rules = {
+        code: rule
+        for code, rule in rules_under(policy, all_rules()).items()
+        if _chosen(code, policy) and (not rule.only or run.manifest.task in rule.only)
+    }
     findings: dict[str, Finding] = {}
     crashes: dict[str, str] = {}
-    ignored = {code for code in all_rules() if ignore and code.startswith(tuple(ignore))}
-    for code, rule in all_rules().items():
-        outside = (select and not code.startswith(tuple(select))) or (rule.only and run.manifest.task not in rule.only)
-        if outside or code in ignored:
-            continue
+    for code, rule in rules.items():
         try:
             found = rule(measured)
         except Exception as error:  # any rule, also one of another package, may be wrong in any way
@@ -46,5 +46,11 @@ def examine(run: Run, *, select: Sequence[str] = (), ignore: Sequence[str] = ())
         else:
             if isinstance(found, Finding):
                 findings[code] = found
-    diagnosis = judge(run.name, measured, select=select, ignore=ignored | set(crashes), warnings=run.warnings)
-    return Examined(diagnosis, run.manifest.task, findings, crashes)
+    sound = {code: rule for code, rule in rules.items() if code not in crashes}
+    diagnosis = judge(run.name, measured, rules=sound, require=policy.require, warnings=run.warnings)
+    return Examined(diagnosis, rules, findings, crashes)
+
+
+def _chosen(code: str, policy: Policy) -> bool:
+    selected = not policy.select or code.startswith(policy.select)
+    return selected and not (policy.ignore and code.startswith(policy.ignore))

@@ -21,11 +21,12 @@ def checks_at(config: pytest.Config, path: Path) -> RunChecks:
     known = config.stash.setdefault(CHECKED, {})
     if path not in known:
         from kddoctor.checks.running import check_run
+        from kddoctor.policy import read_policy
 
         with warnings.catch_warnings():
             # -W error is about the user's code: a word from numpy must not turn a check into an error.
             warnings.simplefilter("ignore")
-            known[path] = check_run(path)
+            known[path] = check_run(path, read_policy(config.invocation_params.dir))
     return known[path]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from kddoctor.cli.arguments import RunDir, codes_in
+from kddoctor.cli.arguments import Config, RunDir, codes_in, policy_of
 from kddoctor.cli.exits import PYTEST, guarded
 from kddoctor.cli.files import write_whole
 
@@ -35,6 +35,7 @@ def check(
         str | None, typer.Option(help="These have to be judged: skipped, they fail.", metavar="CODES")
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the checks as JUnit XML, too.", metavar="FILE")] = None,
+    config: Config = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="One line a check.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="What failed, and the counts.")] = False,
 ) -> None:
@@ -48,7 +49,13 @@ def check(
         from kddoctor.checks.running import check_run
         from kddoctor.checks.terminal import show_checks
 
-        checks = check_run(run_dir, select=codes_in(select), ignore=codes_in(ignore), require=codes_in(require))
+        checks = check_run(
+            run_dir,
+            policy_of(config),
+            select=codes_in(select),
+            ignore=codes_in(ignore),
+            require=codes_in(require),
+        )
         if junit is not None:
             write_whole(junit, junit_text(checks))
         show_checks(checks, str(run_dir), verbose=verbose, quiet=quiet)

@@ -6,6 +6,7 @@ from kddoctor.engine.measuring.splits import held_out_split
 from kddoctor.engine.reading import binary_like, finite_rows
 from kddoctor.errors import RunError
 from kddoctor.probes.paired_retention import PairedRetention, retention_of_accuracy, retention_of_auc
+from kddoctor.run.arrays import Array
 from kddoctor.run.directory import Run
 from kddoctor.run.labels import IGNORED
 
@@ -23,10 +24,9 @@ def measure_retention(run: Run, split: str | None = None) -> PairedRetention:
     for name in ("teacher_logits", "student_logits"):
         if getattr(part, name) is None:
             raise RunError.plain(f"{part.file}: holds no {name}; retention needs those of both models.")
-    chunks = list(finite_rows(part.teacher_logits, part.student_logits, part.labels, part.group_ids))
-    teacher, student, labels, groups = (
-        None if columns[0] is None else np.concatenate(columns) for columns in zip(*chunks, strict=True)
-    )
+    rows = list(zip(*finite_rows(part.teacher_logits, part.student_logits, part.labels, part.group_ids), strict=True))
+    teacher, student, labels = (np.concatenate(chunks) for chunks in rows[:3])
+    groups = None if part.group_ids is None else np.concatenate(rows[3])
     if not len(labels):
         raise RunError.plain(f"{part.file}: no row is finite in both models; retention cannot be measured.")
     found = retention(teacher, student, labels, groups, yes_or_no=binary_like(run.manifest))
@@ -36,7 +36,7 @@ def measure_retention(run: Run, split: str | None = None) -> PairedRetention:
 
 
 def retention(
-    teacher: np.ndarray, student: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, *, yes_or_no: bool
+    teacher: Array, student: Array, labels: Array, groups: Array | None = None, *, yes_or_no: bool
 ) -> PairedRetention | None:
     """teacher, student: logits [n, …]; labels: as the contract has them; groups: [n] or None.
 
