@@ -78,6 +78,9 @@ def _chance(log_odds: float) -> str:
 def _sureness(rule: Rule) -> Iterator[str]:
     """What the benchmark found, in sentences."""
     figures = _accuracy().get(rule.code)
+    if rule.package:
+        yield f"It comes from {rule.package}, and kddoctor's benchmark does not cover it: ask its authors."
+        return
     if figures is None:
         yield (
             "The benchmark makes no such fault (its report says why): how often it is right is not known. It is tested "

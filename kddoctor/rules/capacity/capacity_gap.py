@@ -36,7 +36,8 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.optimisation.harm import OTHERS, skill_lost
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Pace, Share
 from kddoctor.run.manifest import Manifest
 

@@ -30,7 +30,8 @@ from kddoctor.probes.layer_ranks import LayerRanks
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.measurements import TrainGaps
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Pace, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations

@@ -32,7 +32,8 @@ from kddoctor.probes.deployment_measurements import EvaluatedStudent
 from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.rules.deployment.ending import LACKING, PROBE, answers_change, drop, grid, is_quantised
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Deviations, Factor, Share
 from kddoctor.run.observations import InputFacts, Observations
 

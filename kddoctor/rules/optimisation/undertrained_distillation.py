@@ -36,7 +36,8 @@ from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Pace, Share
 from kddoctor.run.manifest import Manifest
 

@@ -33,7 +33,8 @@ Read more
 from kddoctor.probes.measurements import Gaps, TeacherViews
 from kddoctor.probes.targets_against_own import TargetsAgainstOwn
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import InputFacts, Observations

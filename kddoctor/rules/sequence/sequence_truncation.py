@@ -31,7 +31,8 @@ Read more
 
 from kddoctor.probes.row_lengths import TrainedLengths
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, Share
 
 PROBE = "row-lengths"

@@ -33,7 +33,8 @@ from kddoctor.probes.measurements import Gaps, TargetSoftness
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.loss.declared import distils
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Factor, Share
 from kddoctor.rules.soft_targets.soft_targets_collapsed import WANTED
 from kddoctor.run.manifest import Manifest
