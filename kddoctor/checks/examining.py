@@ -1,15 +1,15 @@
 """Examines a run for its checks: the diagnosis, and what each rule found, also one that ruled its fault out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kddoctor.engine.diagnosis import Diagnosis, judge
 from kddoctor.engine.measuring import measure_quietly
 from kddoctor.errors import one_line
 from kddoctor.policy import Policy
 from kddoctor.policy.applying import rules_under, run_under
-from kddoctor.rules.finding import Finding
-from kddoctor.rules.registry import Rule, all_rules
+from kddoctor.rules.finding import Finding, NotExamined
+from kddoctor.rules.registry import Measurements, Rule, Verdict, all_rules
 from kddoctor.run.directory import Run
 
 
@@ -40,8 +40,8 @@ def examine(run: Run, policy: Policy) -> Examined:
     crashes: dict[str, str] = {}
     for code, rule in rules.items():
         try:
-            found = rule(measured)
-        except Exception as error:  # any rule, also one of another package, may be wrong in any way
+            found = _verdict(rule, measured)
+        except Exception as error:  # any rule may be wrong in any way
             crashes[code] = one_line(f"the rule crashed: {type(error).__name__}: {error}")
         else:
             if isinstance(found, Finding):
@@ -54,3 +54,11 @@ def examine(run: Run, policy: Policy) -> Examined:
 def _chosen(code: str, policy: Policy) -> bool:
     selected = not policy.select or code.startswith(policy.select)
     return selected and not (policy.ignore and code.startswith(policy.ignore))
+
+
+def _verdict(rule: Rule, measured: Measurements) -> Verdict:
+    """As the rule gives it. A diagnosis takes one of another package that raises for not examined; a check must not."""
+    found = replace(rule, package="")(measured)
+    if not isinstance(found, Finding | NotExamined):
+        raise TypeError(f"it returned a {type(found).__name__}; expected a Finding or NotExamined")
+    return found
