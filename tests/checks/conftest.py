@@ -37,8 +37,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def checked(runs: dict[str, Path]) -> Checked:
     """``checked("sick", Policy(…))``: the checks of a run by their codes."""
 
+    known: dict[str, dict[str, CheckResult]] = {}
+
     def check(name: str, policy: Policy | None = None) -> dict[str, CheckResult]:
-        checks = check_run(runs[name], policy or Policy(), today=TODAY)
-        return {result.code: result for result in checks.results}
+        key = f"{name} {policy}"
+        if key not in known:
+            checks = check_run(runs[name], policy or Policy(), today=TODAY)
+            known[key] = {result.code: result for result in checks.results}
+        return known[key]
 
     return check
