@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-OPTIONS = ("-p", "no:cacheprovider", "-p", "no:xdist", "--strict-markers")
+OPTIONS = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest", "--strict-markers")
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_x_stops_at_the_first_failure(session, runs):
 def test_lf_runs_what_failed_last(pytester, runs, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     pytester.makepyfile(test_own="def test_own(): assert False")
-    arguments = ("-p", "no:xdist", "--kd-run", str(runs["sick"]))
+    arguments = ("-p", "no:xdist", "-p", "no:hypothesispytest", "--kd-run", str(runs["sick"]))
     pytester.runpytest_inprocess(*arguments)
     again = pytester.runpytest_inprocess(*arguments, "--lf")
     assert {key: n for key, n in again.parseoutcomes().items() if key != "deselected"} == {"failed": 3}
