@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from kddoctor.cli.arguments import Config, RunDir, codes_in, policy_of
-from kddoctor.cli.exits import PYTEST, guarded
+from kddoctor.cli.exits import PYTEST, guarded, reader_may_leave
 from kddoctor.cli.files import write_whole
 
 #: pytest's exit codes of a session that came to its end.
@@ -58,7 +58,10 @@ def check(
         )
         if junit is not None:
             write_whole(junit, junit_text(checks))
-        show_checks(checks, str(run_dir), verbose=verbose, quiet=quiet)
+        for warning in checks.warnings:
+            typer.echo(f"warning: {warning}", err=True)
+        with reader_may_leave():
+            show_checks(checks, str(run_dir), verbose=verbose, quiet=quiet)
         if checks.failed:
             return SOME_FAILED
         return ALL_PASSED if checks.ran else NOTHING_RAN

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from junitparser import Error, Failure, JUnitXml, Properties, Skipped
 
+from kddoctor import cli
 from kddoctor.rules.registry import all_rules
 from tests.builders import recorded_run
 from tests.cli.running import in_a_process
@@ -125,6 +129,23 @@ def test_control_characters_of_a_run_do_not_reach_the_terminal(kddoctor, tmp_pat
     run = tmp_path / "a\x1b[31mrun"
     shutil.copytree(runs["sick"], run)
     assert "\x1b" not in kddoctor("check", run).out
+
+
+def test_a_reader_that_leaves_early_does_not_make_a_sick_run_pass(runs):
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    command = [sys.executable, "-m", "kddoctor", "check", str(runs["sick"])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert (process.stderr.read(), process.wait()) == (b"", 1)
+
+
+def test_a_misspelt_key_of_the_run_is_warned_of(kddoctor, tmp_path):
+    answer = kddoctor("check", recorded_run(tmp_path / "run", declared={"temprature": 3.0}))
+    assert answer.err == (
+        "warning: kd_run.yaml: distillation.temprature is not a known key; did you mean temperature?\n"
+    )
 
 
 def test_the_junit_file_holds_every_check_by_family(kddoctor, runs, tmp_path):
