@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kddoctor.cli.arguments import RunDir, codes_in
-from kddoctor.cli.exits import EXIT
+from kddoctor.cli.arguments import Config, RunDir, codes_in, policy_of
+from kddoctor.cli.exits import EXIT, reader_may_leave
 from kddoctor.cli.files import write_all
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def diagnose(
     select: Annotated[str | None, typer.Option(help="Only these codes (prefixes, comma-separated).")] = None,
     ignore: Annotated[str | None, typer.Option(help="Not these codes.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Import the run's own loss, and X-ray it on stderr.")] = False,
+    config: Config = None,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 whatever the verdict.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything that was looked at.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line.")] = False,
@@ -48,13 +49,15 @@ def diagnose(
     files = _asked({"json": json_file, "md": md_file, "sarif": sarif_file, "junit": junit_file})
     from kddoctor.engine import diagnose as judge
     from kddoctor.rules.registry import all_rules
+
+    policy = policy_of(config)
     from kddoctor.run import load
 
     run = load(run_dir)
     for warning in run.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    skipped = {code for code in all_rules() if code.startswith(tuple(ignored))} if ignored else set()
-    diagnosis = judge(run, select=chosen, ignore=skipped)
+    skipped = {code for code in all_rules() if code.startswith(tuple(ignored))} if ignored else None
+    diagnosis = judge(run, select=chosen or None, ignore=skipped, policy=policy)
     _write(files, diagnosis, run)
     stdout = output_format or (Format.github if os.environ.get("GITHUB_ACTIONS") == "true" else Format.text)
     if stdout is Format.json:
@@ -102,4 +105,5 @@ def _show(diagnosis: "Diagnosis", run_dir: Path, *, verbose: bool, quiet: bool) 
     else:
         from kddoctor.report.terminal import show_diagnosis
 
-        show_diagnosis(diagnosis, str(run_dir), verbose=verbose)
+        with reader_may_leave():
+            show_diagnosis(diagnosis, str(run_dir), verbose=verbose)

@@ -5,15 +5,19 @@ from typing import Annotated
 
 import typer
 
+from kddoctor.cli.arguments import Config, policy_of
+
 
 def explain(
     code: Annotated[str | None, typer.Argument(help="A code or a name; all of them when left out.")] = None,
     run_dir: Annotated[
         Path | None, typer.Argument(metavar="[RUN_DIR]", help="Say why it was named, or not, in this run.")
     ] = None,
+    config: Config = None,
 ) -> None:
     """What a code means, what it is confused with, and how to mend it; or what became of it in one run."""
-    from kddoctor.report.explain import find_rule, show_all, show_answer, show_rule
+    from kddoctor.report.explain import show_all, show_answer, show_rule
+    from kddoctor.rules.naming import find_rule
 
     if code is None:
         show_all()
@@ -21,6 +25,6 @@ def explain(
         from kddoctor.engine.questioning import question
         from kddoctor.run import load
 
-        show_answer(question(load(run_dir), find_rule(code).code), str(run_dir))
+        show_answer(question(load(run_dir), find_rule(code).code, policy_of(config)), str(run_dir))
     else:
         show_rule(code)

@@ -39,6 +39,8 @@ from kddoctor.probes.row_pairing import RowPairing, best_batch_shift, pair_outpu
 from kddoctor.probes.soft_targets import DEFAULT_TEMPERATURES, SoftTargets, SoftTargetsProbe
 from kddoctor.probes.teacher_passes import TeacherPasses, TeacherPassesProbe
 from kddoctor.probes.teacher_validity import TeacherValidityProbe
+from kddoctor.rules.custom import custom_measurements, failed
+from kddoctor.rules.registry import all_rules
 from kddoctor.run.arrays import LazyArray, first_nonfinite
 from kddoctor.run.directory import Run
 from kddoctor.run.manifest import Manifest
@@ -95,13 +97,36 @@ def measure(run: Run, *, forensics: bool = True) -> Measured:
     gaps = measured.get(Gaps)
     measured[Outcome] = measure_outcome(run, gaps if isinstance(gaps, Gaps) else None)
     _add_those_of_families(run, measured)
+    _add_custom(run, measured)
     return measured
+
+
+def measure_quietly(run: Run) -> Measured:
+    """The same without numpy's warnings: a student that exploded overflows in many a sum, and probes count that."""
+    with np.errstate(all="ignore"):
+        return measure(run)
 
 
 def _add_those_of_families(run: Run, measured: Measured) -> None:
     for family in FAMILIES:
         for found in family.measurements(run, measured):
             measured[type(found)] = found
+
+
+def _add_custom(run: Run, measured: Measured) -> None:
+    """What rules of other packages ask for."""
+    rules = [rule for rule in all_rules().values() if rule.package]
+    asked = {kind: rule.package for rule in rules for kind in (*rule.reads, *rule.uses) if kind not in measured}
+    for custom in custom_measurements(asked):
+        try:
+            found = custom.take(run)
+            if not isinstance(found, custom.kind | None):
+                raise TypeError(f"it returned a {type(found).__name__}")
+        except Exception as error:  # another package's mistake; everything else is still measured
+            failed(asked[custom.kind], custom.kind.__name__, error)
+            continue
+        if found is not None:
+            measured[custom.kind] = found
 
 
 # Values that cannot be measured --------------------------------------------------------------------------
