@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from kddoctor.engine import diagnose as diagnose
     from kddoctor.loss_xray import LossXray as LossXray
     from kddoctor.loss_xray import xray as xray
+    from kddoctor.preflight_checks import Preflight as Preflight
+    from kddoctor.preflight_checks import preflight as preflight
     from kddoctor.run import Run as Run
     from kddoctor.run import load as load
     from kddoctor.run.recorder import Recorder as Recorder
@@ -31,17 +33,21 @@ _HOME = {
     "treat": "kddoctor.treatment.treat",
     "LossXray": "kddoctor.loss_xray",
     "xray": "kddoctor.loss_xray",
+    "Preflight": "kddoctor.preflight_checks",
+    "preflight": "kddoctor.preflight_checks",
 }
 
 __all__ = [
     "Diagnosis",
     "LossXray",
+    "Preflight",
     "Recorder",
     "Run",
     "Treatment",
     "__version__",
     "diagnose",
     "load",
+    "preflight",
     "record",
     "treat",
     "xray",

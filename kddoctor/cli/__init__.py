@@ -7,11 +7,13 @@ import typer
 from kddoctor.cli.app import app as open_app
 from kddoctor.cli.baseline import baseline
 from kddoctor.cli.bench import bench
+from kddoctor.cli.check import PytestExits, check
 from kddoctor.cli.demo import demo
 from kddoctor.cli.diagnose import diagnose
 from kddoctor.cli.exits import guarded
 from kddoctor.cli.explain import explain
 from kddoctor.cli.import_run import import_run
+from kddoctor.cli.preflight import preflight
 from kddoctor.cli.treat import treat
 
 app = typer.Typer(
@@ -23,8 +25,9 @@ app = typer.Typer(
 )
 
 # In the order in which they are met.
-for command in (diagnose, treat, baseline, explain, demo, bench):
+for command in (preflight, diagnose, treat, baseline, explain, demo, bench):
     app.command()(command)
+app.command(cls=PytestExits)(check)
 app.command("app")(open_app)
 app.command("import")(import_run)
 
@@ -42,4 +45,4 @@ def _version(
 
 def main() -> None:
     """Entry point: every failure becomes one line and an exit code."""
-    raise SystemExit(guarded(app))
+    raise SystemExit(guarded(lambda: app(standalone_mode=False)))

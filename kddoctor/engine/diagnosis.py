@@ -13,6 +13,8 @@ from kddoctor.engine.reasoning import Explain, Weigh, differential
 from kddoctor.engine.types import Differential, Hypothesis, Outcome, Plan, Role
 from kddoctor.engine.weighing import weigh
 from kddoctor.errors import one_line
+from kddoctor.policy import Policy
+from kddoctor.policy.applying import rules_under, run_under
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import declared_form
@@ -20,6 +22,7 @@ from kddoctor.probes.measurements import TrainGaps
 from kddoctor.probes.proportions import noise_of_difference
 from kddoctor.rules.finding import Evidence, Severity
 from kddoctor.rules.finding import Prescription as RulePrescription
+from kddoctor.rules.registry import Rule, all_rules
 from kddoctor.run.directory import Run
 from kddoctor.run.manifest import Manifest
 
@@ -175,16 +178,29 @@ class Diagnosis(_Part):
 def diagnose(
     run: Run,
     *,
-    select: Sequence[str] = (),
-    ignore: Container[str] = (),
+    select: Sequence[str] | None = None,
+    ignore: Container[str] | None = None,
+    policy: Policy | None = None,
     measured: Mapping[type, object] | None = None,
 ) -> Diagnosis:
     """Measure a run, judge it and say what is wrong. Raises RunError for values that cannot be measured.
 
-    measured: what ``measure`` gave for this run, where it was called already.
+    select: codes or prefixes of codes; ignore: codes. Where they are left out, those of the policy hold; without a
+    policy (``kddoctor.policy.read_policy``), all codes are judged with their own thresholds. measured: what ``measure``
+    gave for ``run_under(policy, run)``, where it was called already.
     """
-    measured = measure(run) if measured is None else measured
-    return judge(run.name, measured, select=select, ignore=ignore, warnings=run.warnings)
+    policy = policy or Policy()
+    rules = rules_under(policy, all_rules())
+    skipped = {code for code in rules if code.startswith(policy.ignore)} if ignore is None else ignore
+    return judge(
+        run.name,
+        measure(run_under(policy, run)) if measured is None else measured,
+        select=policy.select if select is None else select,
+        ignore=skipped,
+        warnings=run.warnings,
+        rules=rules,
+        require=policy.require,
+    )
 
 
 def judge(
@@ -194,16 +210,23 @@ def judge(
     select: Sequence[str] = (),
     ignore: Container[str] = (),
     warnings: tuple[str, ...] = (),
+    rules: Mapping[str, Rule] | None = None,
+    require: Container[str] = (),
     weigh: Weigh = weigh,
     explain: Explain = explain_away,
 ) -> Diagnosis:
-    """Say what is wrong with the run of this name, from its measurements alone."""
-    found = differential(measured, select, ignore, weigh=weigh, explain=explain)
+    """Say what is wrong with the run of this name, from its measurements alone.
+
+    require: codes without which nobody is called healthy: where one could not be examined, the run is inconclusive.
+    """
+    found = differential(measured, select, ignore, rules=rules, weigh=weigh, explain=explain)
     outcome = measured[Outcome]
     assert isinstance(outcome, Outcome)
     findings = _findings(found)
     sick = any(f.role == "cause" and f.severity in ("error", "warning") for f in findings)
     verdict, summary, advice = _verdict(sick, findings, found, outcome, measured)
+    if verdict == "healthy":
+        verdict, summary, advice = _unless_required(require, found) or (verdict, summary, advice)
     return Diagnosis(
         run=name,
         verdict=verdict,
@@ -248,6 +271,15 @@ def _verdict(
     if not _well(outcome, measured):
         return "inconclusive", _cannot_tell(outcome, measured), advice
     return "healthy", _healthy_sentence(outcome), ()
+
+
+def _unless_required(require: Container[str], found: Differential) -> tuple[Verdict, str, tuple[str, ...]] | None:
+    """The verdict where a code that has to be examined could not be; None where all were."""
+    lacking = [(rule.code, missing.how) for rule, missing in found.not_examined if rule.code in require]
+    if not lacking:
+        return None
+    codes = ", ".join(code for code, _ in lacking)
+    return "inconclusive", f"Required, but not examined: {codes}.", tuple(dict.fromkeys(how for _, how in lacking))
 
 
 def _well(outcome: Outcome, measured: Mapping[type, object]) -> bool:

@@ -6,6 +6,8 @@ from kddoctor.engine.measuring import measure
 from kddoctor.engine.reasoning import differential
 from kddoctor.engine.types import Hypothesis
 from kddoctor.engine.weighing import PRIOR
+from kddoctor.policy import Policy
+from kddoctor.policy.applying import rules_under, run_under
 from kddoctor.rules.finding import Evidence, NotExamined
 from kddoctor.rules.registry import Rule, all_rules
 from kddoctor.run.directory import Run
@@ -24,10 +26,13 @@ class Answer:
     missing: NotExamined | None
 
 
-def question(run: Run, code: str) -> Answer:
-    """Diagnose the run and say what became of one code. Raises RunError for values that cannot be measured."""
-    measured = measure(run)
-    found = differential(measured)
+def question(run: Run, code: str, policy: Policy | None = None) -> Answer:
+    """Diagnose the run, under a policy where one is given, and say what became of one code.
+
+    Raises RunError for values that cannot be measured.
+    """
+    policy = policy or Policy()
+    found = differential(measure(run_under(policy, run)), rules=rules_under(policy, all_rules()))
     rule = all_rules()[code]
     if rule.only and run.manifest.task not in rule.only:
         return Answer(rule, f"A task of kind {run.manifest.task} cannot have it.", (), None, None)

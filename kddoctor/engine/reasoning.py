@@ -22,18 +22,20 @@ def differential(
     select: Sequence[str] = (),
     ignore: Container[str] = (),
     *,
+    rules: Mapping[str, Rule] | None = None,
     weigh: Weigh = weigh,
     explain: Explain = explain_away,
 ) -> Differential:
     """Judge every rule (or the selected ones) and put all explanations side by side.
 
-    weigh, explain: other ways to do so, for the benchmark to show what these are worth.
+    rules: those to judge by, such as a policy's; all of them as they are when left out. weigh, explain: other ways to
+    do so, for the benchmark to show what these are worth.
     """
     hypotheses: list[Hypothesis] = []
     not_examined: list[tuple[Rule, NotExamined]] = []
     manifest = measured[Manifest]
     assert isinstance(manifest, Manifest)
-    for code, rule in all_rules().items():
+    for code, rule in (all_rules() if rules is None else rules).items():
         if rule.only and manifest.task not in rule.only:
             continue
         if (select and not code.startswith(tuple(select))) or code in ignore:

@@ -57,7 +57,8 @@ class TargetOutcome:
     """What the manifest wants, and what was reached; None where one of both is not known.
 
     wanted, reached: share of the teacher's metric. error: standard error of reached. wanted_ms, reached_ms: time of a
-    batch. behind_twin: whether the labels-only student is better than noise explains.
+    batch. wanted_mb, reached_mb: size of the student's checkpoint in 10^6 bytes. behind_twin: whether the labels-only
+    student is better than noise explains.
     """
 
     metric: str
@@ -66,4 +67,6 @@ class TargetOutcome:
     error: float
     wanted_ms: float | None
     reached_ms: float | None
+    wanted_mb: float | None
+    reached_mb: float | None
     behind_twin: bool

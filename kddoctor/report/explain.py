@@ -1,42 +1,21 @@
 """The explain page of a code: the docstring of its rule, with what the registry knows."""
 
-import difflib
 import json
 import math
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
+from itertools import groupby
 from typing import NamedTuple
 
 from rich.console import Console
 
 from kddoctor.engine.questioning import Answer
-from kddoctor.errors import UsageError
 from kddoctor.report.terminal import Page, console
 from kddoctor.rules.finding import Evidence
+from kddoctor.rules.naming import find_rule
 from kddoctor.rules.registry import Rule, all_rules
-
-#: Letters that are typed for digits.
-LOOKALIKES = str.maketrans("OIL", "011")
-MOST_HINTS = 3
-
-
-def find_rule(code: str) -> Rule:
-    """The rule of a code or name. Raises UsageError with the nearest known one."""
-    rules = all_rules()
-    wanted = code.strip()
-    by_name = {rule.name: rule for rule in rules.values()}
-    found = rules.get(wanted.upper()) or by_name.get(wanted.lower())
-    if found is not None:
-        return found
-    if not wanted:
-        raise UsageError("no code is given; `kddoctor explain` lists them")
-    typed = wanted.upper().translate(LOOKALIKES)
-    near = [code for code in rules if code.startswith(typed)] or difflib.get_close_matches(typed, rules, cutoff=0.9)
-    near = near or difflib.get_close_matches(wanted.lower(), by_name, n=1)
-    near = near or difflib.get_close_matches(typed, rules)
-    hint = f"; did you mean {' or '.join(near[:MOST_HINTS])}?" if near else "; `kddoctor explain` lists all codes"
-    raise UsageError(f"there is no {wanted}{hint}")
+from kddoctor.rules.settings import settings_of
 
 
 def show_rule(code: str, out: Console | None = None) -> None:
@@ -48,9 +27,23 @@ def show_rule(code: str, out: Console | None = None) -> None:
         page.line(block.text, style="bold" if block.heading else None, indent=block.indent)
         if block.ends:
             page.line()
+    _show_settings(rule, page)
     page.line("How sure we are", style="bold")
     for line in sureness(rule):
         page.line(line, indent=4)
+
+
+def _show_settings(rule: Rule, page: Page) -> None:
+    settings = settings_of(rule)
+    if not settings:
+        return
+    page.line("Settings", style="bold")
+    page.line(f"In kddoctor.toml, below [{rule.code}]:", indent=4)
+    for text, alike in groupby(settings.values(), key=lambda setting: setting.text):
+        for setting in alike:
+            page.line(f"{setting.name} = {setting.default:g}   {setting.allowed}", indent=4)
+        page.line(text, indent=8)
+    page.line()
 
 
 def show_answer(answer: Answer, path: str, out: Console | None = None) -> None:
@@ -85,6 +78,9 @@ def _chance(log_odds: float) -> str:
 def sureness(rule: Rule) -> Iterator[str]:
     """What the benchmark found, in sentences."""
     figures = _accuracy().get(rule.code)
+    if rule.package:
+        yield f"It comes from {rule.package}, and kddoctor's benchmark does not cover it: ask its authors."
+        return
     if figures is None:
         yield (
             "The benchmark makes no such fault (its report says why): how often it is right is not known. It is tested "
@@ -109,11 +105,12 @@ def _accuracy() -> Mapping[str, Mapping[str, Mapping[str, int]]]:
 
 
 class Block(NamedTuple):
-    """A heading, a paragraph or a line of a diff. ends: white space follows."""
+    """One heading, paragraph or line of a diff. ends: nothing more belongs to what it stands in."""
 
     text: str
     indent: int
     heading: bool
+    code: bool
     ends: bool
 
 
@@ -123,7 +120,7 @@ def blocks(page: str) -> Iterator[Block]:
         lines = part.splitlines()
         heading = len(lines) > 1 and not lines[0].startswith(" ") and lines[1].startswith(" ")
         if heading:
-            yield Block(lines.pop(0), 0, True, False)
+            yield Block(lines.pop(0), 0, True, False, False)
         indent = 4 if heading else 0
         merged: list[tuple[str, bool]] = []
         for line in (text.strip() for text in lines):
@@ -132,8 +129,8 @@ def blocks(page: str) -> Iterator[Block]:
                 merged[-1] = (f"{merged[-1][0]} {line}", False)
             else:
                 merged.append((line, is_code))
-        for position, (text, _) in enumerate(merged):
-            yield Block(text, indent, False, position == len(merged) - 1)
+        for position, (text, is_code) in enumerate(merged):
+            yield Block(text, indent, False, is_code, position == len(merged) - 1)
 
 
 def show_all(out: Console | None = None) -> None:

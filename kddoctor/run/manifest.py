@@ -82,10 +82,13 @@ class Training(Section):
 
 
 class Targets(Section):
-    """What success means to this user. retention: share of the teacher's metric. latency_ms: per batch."""
+    """What success means to this user. retention: share of the teacher's metric. latency_ms: per batch. size_mb: of the
+    student's checkpoint, in 10^6 bytes.
+    """
 
     retention: Annotated[Number, Field(gt=0)] | None = None
     latency_ms: Annotated[Number, Field(gt=0)] | None = None
+    size_mb: Annotated[Number, Field(gt=0)] | None = None
 
 
 class Code(Section):

@@ -58,6 +58,9 @@ def _expected(problem: Any) -> str:
         "model_attributes_type": "keys and values",
         "greater_than": "a number greater than {gt:g}",
         "greater_than_equal": "a number of at least {ge:g}",
+        "less_than_equal": "a number of at most {le:g}",
+        "date_type": "a date, as in 2027-01-01",
+        "string_too_short": "text that is not empty",
     }
     if kind in fixed:
         return fixed[kind].format(**context)

@@ -86,7 +86,7 @@ def train_baseline(
     optional = ("val_data", "teacher_transform")
     with (
         claimed_directory(work, place, "baseline", resume=resume) as work,
-        named_code(run, needed, optional) as code,
+        named_code(run.path, run.manifest, needed, optional) as code,
         shown_progress(f"training the {twin.name}", quiet=quiet, whose="it") as progress,
     ):
         for split in run.splits:

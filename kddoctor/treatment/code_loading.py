@@ -1,4 +1,4 @@
-"""Imports what the manifest's ``code`` section names, which runs the user's code: for treat, baseline and --live."""
+"""Imports what the manifest's ``code`` section names, which runs the user's code: for treat, baseline and preflight."""
 
 import importlib
 import sys
@@ -16,7 +16,10 @@ from torch.utils.data import Dataset
 
 from kddoctor.errors import RunError
 from kddoctor.run.directory import Run
-from kddoctor.run.manifest import MANIFEST_FILE, Code, code_directory
+from kddoctor.run.manifest import MANIFEST_FILE, Code, Manifest, code_directory
+from kddoctor.run.paths import file_inside
+
+TEACHER_FILE = "checkpoints/teacher.safetensors"
 
 #: References that a treatment can do without.
 OPTIONAL = ("loss", "teacher_transform", "assistant", "wider_student")
@@ -75,19 +78,21 @@ class NamedCode:
 
 
 @contextmanager
-def named_code(run: Run, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[NamedCode]:
+def named_code(
+    root: Path, manifest: Manifest, needed: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[NamedCode]:
     """The functions of these references, imported; the code's folder stays on sys.path inside.
 
     Raises RunError, one line, where the section or a needed reference is missing, or an import fails.
     """
-    code = run.manifest.code
+    code = manifest.code
     if code is None:
         advice = f"add it, with {', '.join(needed[:-1])} and {needed[-1]} as module:function"
         raise RunError(MANIFEST_FILE, "code", "missing", "where models and data come from", advice)
     for name in needed:
         if getattr(code, name) is None:
             raise RunError(MANIFEST_FILE, f"code.{name}", "missing", "module:function, such as recipe:make_student")
-    folder = code_directory(run.path, code)
+    folder = code_directory(root, code)
     modules: dict[str, ModuleType] = {}
     with _on_path(folder):
         found = {name: _resolve(folder, code, name, modules) for name in (*needed, *optional)}
@@ -100,10 +105,25 @@ def loaded_code(run: Run) -> Iterator[LoadedCode]:
 
     Raises RunError, one line, for what is missing or broken.
     """
+    with code_of(run.path, run.manifest, lambda teacher: _load_teacher(run.checkpoint("teacher"), teacher)) as code:
+        yield code
+
+
+@contextmanager
+def code_before_training(root: Path, manifest: Manifest) -> Iterator[LoadedCode]:
+    """The same of a directory that need not hold a run yet: a teacher without a checkpoint there is as it was made."""
+    checkpoint = file_inside(root, TEACHER_FILE)
+    with code_of(root, manifest, lambda teacher: _load_teacher(checkpoint, teacher) if checkpoint else None) as code:
+        yield code
+
+
+@contextmanager
+def code_of(root: Path, manifest: Manifest, fill: Callable[[nn.Module], None]) -> Iterator[LoadedCode]:
+    """What the code section names, with its teacher given its weights by ``fill``. Raises RunError."""
     needed = ("teacher", "student", "train_data", "val_data")
-    with named_code(run, needed, OPTIONAL) as named:
+    with named_code(root, manifest, needed, OPTIONAL) as named:
         teacher = named.model("teacher")
-        _load_teacher(run, teacher)
+        fill(teacher)
         yield LoadedCode(
             teacher=teacher,
             make_student=lambda: named.model("student"),
@@ -126,7 +146,7 @@ def loaded_loss(run: Run) -> Iterator[Callable[..., torch.Tensor] | None]:
     if run.manifest.code is None:
         yield None
         return
-    with named_code(run, (), ("loss",)) as named:
+    with named_code(run.path, run.manifest, (), ("loss",)) as named:
         yield named.functions.get("loss")
 
 
@@ -174,15 +194,14 @@ def _module(folder: Path, key: str, reference: str, name: str) -> ModuleType:
         raise RunError(MANIFEST_FILE, f"code.{key}", f"'{reference}', whose import raises {why}", "a module") from None
 
 
-def _load_teacher(run: Run, teacher: nn.Module) -> None:
-    path = run.checkpoint("teacher")
+def _load_teacher(path: Path | None, teacher: nn.Module) -> None:
     if path is None:
         advice = "record with save_checkpoints=True, or put the teacher's state dict there"
-        raise RunError("checkpoints/teacher.safetensors", "the file", "missing", "the teacher's weights", advice)
+        raise RunError(TEACHER_FILE, "the file", "missing", "the teacher's weights", advice)
     try:
         missing, unexpected = teacher.load_state_dict(load_file(path), strict=False)
     except RuntimeError as error:
-        raise RunError("checkpoints/teacher.safetensors", "shapes", str(error), "the teacher's own") from None
+        raise RunError(TEACHER_FILE, "shapes", str(error), "the teacher's own") from None
     if missing or unexpected:
         found = f"{len(missing)} keys missing and {len(unexpected)} unexpected, {(missing + unexpected)[0]} among them"
-        raise RunError("checkpoints/teacher.safetensors", "keys", found, "those of code.teacher")
+        raise RunError(TEACHER_FILE, "keys", found, "those of code.teacher")

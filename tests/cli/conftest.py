@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.builders import recorded_run
-from tests.cli.running import Command
+from tests.cli.running import ENVIRONMENT, Command
 from tests.forensics import losses
 
 
 @pytest.fixture
 def kddoctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """``kddoctor("diagnose", run)``: code, out and err."""
-    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+    for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     return Command(capsys, monkeypatch)
 

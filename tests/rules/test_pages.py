@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kddoctor.rules.registry import RECORD, Rule, all_rules
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import Rule, all_rules
 
 CATALOGUE = {
     "KD101": "teacher-weights-not-loaded",

@@ -39,6 +39,8 @@ from kddoctor.probes.row_pairing import RowPairing, best_batch_shift, pair_outpu
 from kddoctor.probes.soft_targets import DEFAULT_TEMPERATURES, SoftTargets, SoftTargetsProbe
 from kddoctor.probes.teacher_passes import TeacherPasses, TeacherPassesProbe
 from kddoctor.probes.teacher_validity import TeacherValidityProbe
+from kddoctor.rules.custom import custom_measurements, failed
+from kddoctor.rules.registry import all_rules
 from kddoctor.run.arrays import LazyArray, first_nonfinite
 from kddoctor.run.directory import Run
 from kddoctor.run.manifest import Manifest
@@ -58,14 +60,17 @@ ROW_SUM = {"F16": 5e-3, "BF16": 3e-2}
 LARGEST_LOGIT, LARGEST_ACTIVATION = 1e18, 1e12
 
 
-def measure(run: Run) -> Measured:
-    """All measurements that this record allows, by type. Raises RunError for values that nothing can read."""
+def measure(run: Run, *, forensics: bool = True) -> Measured:
+    """All measurements that this record allows, by type. forensics: also find out what formula the recorded loss is.
+
+    Raises RunError for values that nothing can read.
+    """
     # A student that exploded overflows in many a sum; probes count what is not finite, and nobody needs numpy's word.
     with np.errstate(all="ignore"):
-        return _measured(run)
+        return _measured(run, forensics)
 
 
-def _measured(run: Run) -> Measured:
+def _measured(run: Run, forensics: bool) -> Measured:
     measured: Measured = {Manifest: run.manifest, Observations: run.observations}
     _refuse_broken_teachers(run)
     health = _output_health(run)
@@ -75,7 +80,8 @@ def _measured(run: Run) -> Measured:
         probe.update(run.metrics)
         measured[LearningCurve] = probe.compute()
     if run.steps is not None:
-        measured[LossForensics] = _forensics(run.manifest, run.steps)
+        if forensics:
+            measured[LossForensics] = _forensics(run.manifest, run.steps)
         passes = _teacher_passes(run.manifest, run.steps, run.observations)
         if passes is not None:
             measured[TeacherPasses] = passes
@@ -97,6 +103,7 @@ def _measured(run: Run) -> Measured:
     gaps = measured.get(Gaps)
     measured[Outcome] = measure_outcome(run, gaps if isinstance(gaps, Gaps) else None)
     _add_those_of_families(run, measured)
+    _add_custom(run, measured)
     return measured
 
 
@@ -104,6 +111,22 @@ def _add_those_of_families(run: Run, measured: Measured) -> None:
     for family in FAMILIES:
         for found in family.measurements(run, measured):
             measured[type(found)] = found
+
+
+def _add_custom(run: Run, measured: Measured) -> None:
+    """What rules of other packages ask for."""
+    rules = [rule for rule in all_rules().values() if rule.package]
+    asked = {kind: rule.package for rule in rules for kind in (*rule.reads, *rule.uses) if kind not in measured}
+    for custom in custom_measurements(asked):
+        try:
+            found = custom.take(run)
+            if not isinstance(found, custom.kind | None):
+                raise TypeError(f"it returned a {type(found).__name__}")
+        except Exception as error:  # another package's mistake; everything else is still measured
+            failed(asked[custom.kind], custom.kind.__name__, error)
+            continue
+        if found is not None:
+            measured[custom.kind] = found
 
 
 # Values that cannot be measured --------------------------------------------------------------------------

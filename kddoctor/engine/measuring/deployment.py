@@ -29,7 +29,8 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     """What the record allows to be measured. Raises RunError for values that nothing can read."""
     wanted = run.manifest.targets
     outcome = measured.get(Outcome)
-    if isinstance(outcome, Outcome) and (wanted.retention is not None or wanted.latency_ms is not None):
+    declared = any(value is not None for value in (wanted.retention, wanted.latency_ms, wanted.size_mb))
+    if isinstance(outcome, Outcome) and declared:
         yield _against_targets(run, outcome)
     gaps = measured.get(Gaps)
     if isinstance(gaps, Gaps):
@@ -42,6 +43,7 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
 
 def _against_targets(run: Run, outcome: Outcome) -> TargetOutcome:
     wanted, latency = run.manifest.targets, run.observations.latency_ms
+    checkpoint = run.checkpoint("student")
     behind = (outcome.baseline or 0.0) - (outcome.student or 0.0)
     return TargetOutcome(
         metric=outcome.metric,
@@ -50,6 +52,8 @@ def _against_targets(run: Run, outcome: Outcome) -> TargetOutcome:
         error=outcome.standard_error / max(outcome.teacher or 1.0, 1e-9),
         wanted_ms=wanted.latency_ms,
         reached_ms=None if latency is None else latency.student,
+        wanted_mb=wanted.size_mb,
+        reached_mb=None if checkpoint is None else checkpoint.stat().st_size / 1e6,
         behind_twin=outcome.student is not None and behind > noise_of_difference(outcome.standard_error),
     )
 

@@ -36,19 +36,22 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.optimisation.harm import OTHERS, skill_lost
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Pace, Share
 from kddoctor.run.manifest import Manifest
 
 #: Points of agreement with the teacher on training rows that a converged student lacks (taxonomy).
-APART, ALIKE = 0.10, 0.03
+APART: Share = 0.10
+ALIKE: Share = 0.03
 #: Pace, as a multiple of the average, below which a loss is level.
-LEVEL = 0.4
+LEVEL: Pace = 0.4
 #: Accuracy by which a read-out of a layer must exceed the answers.
-READ_OUT = 0.05
+READ_OUT: Share = 0.05
 #: Share of the gap to the teacher that the twin has to close: less of it, and the labels do not fit either (KD402).
-CLOSES = 0.25
+CLOSES: Share = 0.25
 #: Weight on the labels from which they were asked for as well.
-LABELS = 0.1
+LABELS: Share = 0.1
 
 #: Weight of a twin that does better without the teacher: so it does beside a broken optimizer, and it names no cause.
 BETTER_ALONE = 2.4

@@ -30,13 +30,15 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import severity
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Share
 from kddoctor.run.observations import Observations
 
 PROBE = "feature-term"
 #: Share of its first value that a feature term keeps which was not fitted, and share of the loss that counts.
-STAYS, COUNTS = 0.4, 0.3
+STAYS: Share = 0.4
+COUNTS: Share = 0.3
 #: Points of training accuracy below the teacher from which a student does not fit.
-UNFIT = 0.05
+UNFIT: Share = 0.05
 #: Nats for a student that fits its training rows, and for one that does not.
 KEEPS_UP, FALLS_SHORT = 4.0, 2.0
 

@@ -33,12 +33,13 @@ from kddoctor.rules.capacity.feature_architecture_mismatch import STAYS, unfit, 
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.optimisation.harm import severity
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 PROBE = "layer-similarity"
 #: Difference in CKA that counts (taxonomy).
-MORE = 0.05
+MORE: Share = 0.05
 LOGITS = "logits"
 
 

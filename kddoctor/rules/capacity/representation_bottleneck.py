@@ -33,18 +33,19 @@ from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import behind, severity
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Count, Share
 
 PROBE = "layer-ranks"
 #: Share of units, and of the teacher's narrowest layer, that a strangled layer's rank does not exceed.
-HALF = 0.5
+HALF: Share = 0.5
 #: Share of the rank below the head that the logits' rank does not exceed.
-NARROWER = 0.6
+NARROWER: Share = 0.6
 #: Share of the teacher's answers that a rank has to keep, or the student is bound to lose some.
-KEPT = 0.9
+KEPT: Share = 0.9
 #: Rows per unit that an exact rank needs.
-ROWS = 2
+ROWS: Count = 2
 #: Share of the variance between rows of answers that have all but collapsed to one: of training, not of a layer.
-COLLAPSED = 0.05
+COLLAPSED: Share = 0.05
 
 
 @rule(

@@ -30,25 +30,29 @@ from kddoctor.probes.layer_ranks import LayerRanks
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.measurements import TrainGaps
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Pace, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 PROBE = "example-gaps"
 #: Points of training accuracy below the teacher, and between the two students (taxonomy).
-FAR_BELOW, ALIKE, CLOSE = 0.10, 0.02, 0.05
+FAR_BELOW: Share = 0.10
+ALIKE: Share = 0.02
+CLOSE: Share = 0.05
 #: Share of the gap by which the labels-only twin may be ahead, or that another schedule may promise: more of it, and
 #: the student has the capacity.
-SHARE_OF_GAP = 0.25
+SHARE_OF_GAP: Share = 0.25
 #: Pace, as a multiple of the average, from which a loss has not levelled: on the tasks that rules are developed on,
 #: well trained students stay below 0.25 and those whose schedule was cut short above 0.4.
-LEVEL_PACE = 0.4
+LEVEL_PACE: Pace = 0.4
 #: Nats for a held-out score that rises so, and for one that hardly moves.
 NOT_FULL, SLOW = 6.0, 1.5
 #: A student this close to chance learned nothing, which says nothing about what it could hold.
-AT_CHANCE = 0.02
+AT_CHANCE: Share = 0.02
 #: Share of the teacher's answers that an approximation keeps which has enough dimensions.
-KEPT = 0.9
+KEPT: Share = 0.9
 
 
 @rule(

@@ -36,25 +36,28 @@ from kddoctor.probes.class_recall import ClassRecall
 from kddoctor.probes.data_measurements import ClassRecalls, ClassShares
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Count, Factor, Share
 
 PROBE = "class-recall"
 Flags = NDArray[np.bool_]
 
 #: Held-out rows of a class from which its recall is looked at, and points of recall that matter (taxonomy).
-ROWS, POINTS = 20, 0.05
+ROWS: Count = 20
+POINTS: Share = 0.05
 #: Points by which a class stays behind more than the others do. Recalls of sound students differ by less; calibrated on
 #: the digits.
-FURTHER = 0.12
+FURTHER: Share = 0.12
 #: Probability that chance alone does this to one of the classes.
-CHANCE, CERTAIN = 0.01, 1e-4
+CHANCE: Share = 0.01
+CERTAIN: Share = 1e-4
 #: Share of the classes up to which they are some and not the rule.
-SOME = 0.4
+SOME: Share = 0.4
 #: Share of its training rows without which a class cannot be learnt.
-PRESENT = 0.25
+PRESENT: Share = 0.25
 #: Recall in the loop over that outside.
-SILENCED = 0.9
+SILENCED: Factor = 0.9
 #: What other classes may lose, as a share of what these lose: students that learnt too little lose everywhere.
-SPARED = 0.15
+SPARED: Share = 0.15
 
 
 @rule(

@@ -33,16 +33,17 @@ from numpy.typing import NDArray
 from kddoctor.probes.data_measurements import ClassRecalls, ClassShares
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Count, Factor, Share
 
 PROBE = "class-shares"
 #: A class is missing where it has less than this share of the rows that its share of the held-out rows lets expect.
-MISSING = 0.1
+MISSING: Share = 0.1
 #: Rows that have to be expected, for their absence to be no accident: e^−10 of all draws have none.
-EXPECTED = 10.0
+EXPECTED: Factor = 10.0
 #: Held-out rows of the missing classes below which nothing is said about them.
-FEWEST = 5
+FEWEST: Count = 5
 #: Points of recall below the teacher by which the missing classes do worse than the others do, for this to do harm.
-HARM = 0.1
+HARM: Share = 0.1
 
 
 @rule(

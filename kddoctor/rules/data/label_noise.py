@@ -39,23 +39,26 @@ from kddoctor.probes.measurements import TeacherViews
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Deviations, Factor, Share
 
 PROBE = "label-doubt"
 #: Share of wrong labels, beyond what the teacher concedes, from which they matter; and one that is nearly none. Data
 #: sets in use have up to a tenth of wrong labels (Northcutt et al. 2021, arXiv:2103.14749), and live with it.
-NOISE, CLEAN = 0.10, 0.01
+NOISE: Share = 0.10
+CLEAN: Share = 0.01
 #: Standard errors.
-SURE = 4.0
+SURE: Deviations = 4.0
 #: Share of errors where the teacher is surest over that of all rows, from which they do not depend on the row. Teachers
 #: that are weak or too sure of themselves (Guo et al. 2017, arXiv:1706.04599) still err less where they are surest.
-EVEN = 0.75
+EVEN: Factor = 0.75
 #: Share of a class that is contradicted when it has been exchanged for another, and the highest accuracy that the best
 #: matching of classes may add.
-EXCHANGED, RESTORED = 0.9, 0.1
+EXCHANGED: Share = 0.9
+RESTORED: Share = 0.1
 #: Skill of a teacher that knows nothing of these labels, right or wrong.
-NO_SKILL = 0.1
+NO_SKILL: Share = 0.1
 #: Shares of doubt within which both models give the same other class by more than chance.
-AGREED = 0.5
+AGREED: Share = 0.5
 
 
 @rule(

@@ -31,14 +31,15 @@ from kddoctor.probes.data_measurements import SplitOverlap
 from kddoctor.probes.row_overlap import NearOverlap, RowOverlap
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Count, Factor, Share
 
 PROBE = "row-overlap"
 #: Share of the held-out rows that changes an accuracy by at most as much as is read off it. Convention.
-SHARE = 0.01
+SHARE: Share = 0.01
 #: How much more frequent copies across the splits are than within the training rows, for them to be no accident.
-TIMES = 3.0
+TIMES: Factor = 3.0
 #: Rows below which a share is an anecdote.
-FEWEST = 5
+FEWEST: Count = 5
 
 
 @rule(

@@ -32,18 +32,21 @@ from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Deviations, Share
 
 PROBE = "two-samples"
 #: Area under the ROC curve from which two sets of rows come from different places (taxonomy), and one that random
 #: halves of one set stay below.
-DIFFERENT, ALIKE = 0.7, 0.6
+DIFFERENT: Share = 0.7
+ALIKE: Share = 0.6
 #: Standard errors below an area that still have to be above ``DIFFERENT``.
-SURE = 2.0
+SURE: Deviations = 2.0
 #: Points by which the teacher is better on held-out rows than on training ones, when the latter are not its own.
-REVERSED = 0.1
+REVERSED: Share = 0.1
 #: Share of the teacher's advantage over chance that a student in this position may lose, and points of agreement that
 #: it may lose between the splits, before this counts as harm.
-KEPT, AGREEMENT = 0.9, 0.1
+KEPT: Share = 0.9
+AGREEMENT: Share = 0.1
 
 
 @rule(

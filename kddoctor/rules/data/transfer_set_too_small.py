@@ -35,15 +35,17 @@ from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Share
 
 PROBE = "example-gaps"
 #: Points of agreement lost between the splits (taxonomy), and of accuracy beyond what the teacher loses.
-AGREEMENT, FURTHER = 0.1, 0.15
+AGREEMENT: Share = 0.1
+FURTHER: Share = 0.15
 #: Share of the teacher's advantage over chance that students of small sets that are sound keep. Calibrated on the
 #: digits and movielens.
-KEPT = 0.78
+KEPT: Share = 0.78
 #: Share of copies among training rows from which they are fewer than they seem.
-REPEATED = 0.5
+REPEATED: Share = 0.5
 
 
 @rule(

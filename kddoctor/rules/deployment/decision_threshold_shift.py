@@ -32,18 +32,20 @@ from scipy.stats import binom
 from kddoctor.probes.deployment_measurements import ThresholdShifts
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Deviations, Logits, Share
 
 PROBE = "threshold-shift"
 #: Logits and points of probability from which a shift matters. Sound students of movielens stay below 0.1 and 0.02.
-LOGITS, POINTS = 0.5, 0.05
+LOGITS: Logits = 0.5
+POINTS: Share = 0.05
 #: Standard errors of the mean probability.
-ERRORS = 5.0
+ERRORS: Deviations = 5.0
 #: Share of the student's shift that whoever it is compared with may have.
-OTHERS = 0.33
+OTHERS: Share = 0.33
 #: Share of the best area above chance that has to be left for the ranking to count as kept.
-RANKING = 0.75
+RANKING: Share = 0.75
 #: Probability that chance alone favours the moved threshold so much.
-CHANCE = 0.01
+CHANCE: Share = 0.01
 
 
 @rule(

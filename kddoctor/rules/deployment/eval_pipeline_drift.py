@@ -32,14 +32,17 @@ from kddoctor.probes.deployment_measurements import EvaluatedStudent
 from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.rules.deployment.ending import LACKING, PROBE, answers_change, drop, grid, is_quantised
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Deviations, Factor, Share
 from kddoctor.run.observations import InputFacts, Observations
 
 #: Standard deviations by which means of inputs differ, and ratio of standard deviations, that no two samples of one
 #: source have.
-SHIFTED, SCALED = 0.5, 1.5
+SHIFTED: Deviations = 0.5
+SCALED: Factor = 1.5
 #: Points by which the teacher is worse on held-out rows when it, too, is fed wrongly.
-TEACHER_FAILS = 0.15
+TEACHER_FAILS: Share = 0.15
 
 
 @rule(

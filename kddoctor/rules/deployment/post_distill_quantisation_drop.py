@@ -29,7 +29,8 @@ Read more
 from kddoctor.probes.deployment_measurements import EvaluatedStudent
 from kddoctor.rules.deployment.ending import LACKING, PROBE, drop, grid, is_quantised
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
 
 
 @rule(

@@ -1,8 +1,8 @@
 """The run's own target is not met, and nothing else is wrong.
 
 What it checks
-    The targets of the manifest against what was reached: the student's share of the teacher's metric, and the time of a
-    batch. Any cause that is found explains a missed target, so this speaks last.
+    The targets of the manifest against what was reached: the student's share of the teacher's metric, the time of a
+    batch, and the size of the checkpoint. Any cause that is found explains a missed target, so this speaks last.
 
 Why it hurts
     The student cannot be shipped, and no repair of the distillation will change that.
@@ -55,16 +55,8 @@ def target_missed(outcome: TargetOutcome) -> Finding:
             )
         else:
             finding = finding.against(PROBE, "retention", outcome.reached, text, threshold=outcome.wanted, weight=6.0)
-    if outcome.wanted_ms is not None and outcome.reached_ms is not None:
-        text = f"a batch takes {outcome.reached_ms:.3g} ms, {outcome.wanted_ms:.3g} ms are wanted"
-        if outcome.reached_ms > outcome.wanted_ms:
-            finding = finding.supported_by(
-                PROBE, "latency_ms", outcome.reached_ms, text, threshold=outcome.wanted_ms, weight=6.0
-            )
-        else:
-            finding = finding.against(
-                PROBE, "latency_ms", outcome.reached_ms, text, threshold=outcome.wanted_ms, weight=1.0
-            )
+    finding = _within(finding, "latency_ms", "a batch takes", "ms", outcome.reached_ms, outcome.wanted_ms)
+    finding = _within(finding, "size_mb", "the checkpoint takes", "MB", outcome.reached_mb, outcome.wanted_mb)
     if outcome.behind_twin:
         finding = finding.against(
             PROBE,
@@ -76,3 +68,14 @@ def target_missed(outcome: TargetOutcome) -> Finding:
     return finding.saying(
         "The run's own target is not met.", where="kd_run.yaml: targets", severity="warning"
     ).prescribe("a wider student, more transfer rows, or another target", automatic=False, safety="manual")
+
+
+def _within(
+    finding: Finding, measure: str, said: str, unit: str, reached: float | None, wanted: float | None
+) -> Finding:
+    if wanted is None or reached is None:
+        return finding
+    text = f"{said} {reached:.3g} {unit}, {wanted:.3g} {unit} are wanted"
+    if reached > wanted:
+        return finding.supported_by(PROBE, measure, reached, text, threshold=wanted, weight=6.0)
+    return finding.against(PROBE, measure, reached, text, threshold=wanted, weight=1.0)

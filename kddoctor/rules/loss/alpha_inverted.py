@@ -28,10 +28,11 @@ from kddoctor.probes.loss_forensics import LossForensics, Mix
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import PROBE, distils
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Share
 from kddoctor.run.manifest import Manifest
 
 #: Weights this close to one half are the same either way round.
-SYMMETRIC = 0.02
+SYMMETRIC: Share = 0.02
 #: Relative precision of a fitted weight; identities leave 1e-4 and less.
 SAME_WEIGHT = 0.01
 

@@ -34,6 +34,7 @@ import math
 from kddoctor.probes.gradient_scale import GradientScale, Ratio
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "gradient-scale"
@@ -41,12 +42,12 @@ PROBE = "gradient-scale"
 #: what a recorder saw in half precision 1e-3.
 SAME, CONSTANT = 0.01, 0.005
 #: Norms must vary by this much for a constant ratio to say more than that norms are alike.
-VARIED = 0.05
+VARIED: Share = 0.05
 #: Powers of two from here on are loss scales.
 LOSS_SCALE = 128.0
 #: Smallest factor that counts: accumulation and devices multiply by whole numbers, and learning rates are no better
 #: known than this.
-SMALL = 1.5
+SMALL: Factor = 1.5
 
 
 @rule(

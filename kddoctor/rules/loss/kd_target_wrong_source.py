@@ -33,11 +33,12 @@ from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import as_declared, distils, excluded, mistaken
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Nats
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 #: Divergence, in nats, from which two models are not the same (catalogue).
-VISIBLE_DIVERGENCE = 1e-3
+VISIBLE_DIVERGENCE: Nats = 1e-3
 
 
 @rule(

@@ -31,19 +31,21 @@ Read more
 from kddoctor.probes.loss_numerics import LossNumerics
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Factor, Logits, Share
 
 PROBE = "loss-numerics"
 #: Logits beyond this, and losses that have grown so many times, are those of a run that diverges.
-ORDINARY_LOGIT, GROWN = 1e4, 30.0
+ORDINARY_LOGIT: Logits = 1e4
+GROWN: Factor = 30.0
 #: Rounding of half precision (bfloat16 has 8 bits, 2^-8), with room for a few operations. A term whose noise is larger
 #: than that is another loss.
 HALF_PRECISION = 2.0**-6
 #: Share of the divergence that noise must make up at the median step to matter.
-NOISY = 0.1
+NOISY: Share = 0.1
 #: Share of steps with a negative divergence that no exact sum gives.
-NEGATIVE = 0.05
+NEGATIVE: Share = 0.05
 #: Noise has both signs; another formula that comes close has one.
-MIXED = 0.15
+MIXED: Share = 0.15
 #: Single precision leaves less than this.
 SINGLE_PRECISION = 1e-5
 

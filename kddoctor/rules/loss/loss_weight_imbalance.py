@@ -35,16 +35,18 @@ from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.alpha_inverted import weights_are
 from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES, as_declared, distils, excluded, named_elsewhere
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.manifest import Manifest
 
 #: A relative strength this many times off the declared one is an imbalance; less is KD211. Convention: below a
 #: factor of five, alpha 0.9 still leaves the stronger term the stronger one.
-IMBALANCE = 5.0
+IMBALANCE: Factor = 5.0
 #: Share of the gradient below which a term is inert, and above which it leaves nothing to the other (taxonomy:
 #: gradient ratios of 0.05 and of 10).
-INERT, DOMINANT = 0.05, 10 / 11
+INERT: Share = 0.05
+DOMINANT: Share = 10 / 11
 #: Share of recorded steps at which that must hold.
-MOST_STEPS = 0.8
+MOST_STEPS: Share = 0.8
 
 
 @rule(

@@ -46,14 +46,15 @@ from kddoctor.rules.loss.kl_direction_swapped import OPPOSITE
 from kddoctor.rules.loss.kl_input_not_log import NOT_LOGGED
 from kddoctor.rules.loss.loss_weight_imbalance import IMBALANCE, strength_against_declared
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.manifest import Manifest
 
 #: Differences that another code names.
 NAMED_ELSEWHERE = tuple(NOT_LOGGED)
 #: Relative difference from which a temperature is another one: a fitted temperature is good to 1e-3.
-SAME_TEMPERATURE = 0.005
+SAME_TEMPERATURE: Share = 0.005
 #: Smallest ratio of strengths that counts as drift; fitted weights are good to 1e-3.
-SAME_STRENGTH = 1.05
+SAME_STRENGTH: Factor = 1.05
 
 
 @rule(

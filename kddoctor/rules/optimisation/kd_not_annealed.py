@@ -31,10 +31,11 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.optimisation.harm import severity
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Correlation
 from kddoctor.run.observations import Observations
 
 #: Mean cosine of the two gradients from which they oppose each other.
-OPPOSED = -0.1
+OPPOSED: Correlation = -0.1
 
 
 @rule(

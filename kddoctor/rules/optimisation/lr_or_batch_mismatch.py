@@ -37,30 +37,38 @@ from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.optimisation.harm import behind, severity
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Count, Factor, LearningRate, Nats, Pace, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 PROBE = "rate-signs"
 #: Share of steps that overshoot; of sound runs of the digits at most 0.0014.
-OVERSHOOT = 0.015
+OVERSHOOT: Share = 0.015
 #: Loss of the beginning over the very first one, and of the end over its lowest value and over the first.
-JUMP, LOST, BACK = 2.0, 1.2, 0.8
+JUMP: Factor = 2.0
+LOST: Factor = 1.2
+BACK: Factor = 0.8
 #: A lowest loss from which something had been learned.
-LEARNED = 0.75
+LEARNED: Factor = 0.75
 #: Shares of variance between rows: of answers that depend on the input, and of those that do not.
-ALIVE, DEAD = 1e-3, 1e-6
+ALIVE: Share = 1e-3
+DEAD: Share = 1e-6
 #: Nats above ln C of a sane first answer.
-SANE = 0.5
+SANE: Nats = 0.5
 #: Updates an epoch, and epochs from which their number is no excuse.
-ONE, EPOCHS = 1.01, 10
+ONE: Factor = 1.01
+EPOCHS: Count = 10
 #: Rows of a batch that is large; where a smaller one holds the training set, that set is small.
-LARGE = 128
+LARGE: Count = 128
 #: Gradient that the optimizer got over that of the loss, and growth of the loss that is a divergence.
-SCALED, EXPLODED = 1.5, 10.0
+SCALED: Factor = 1.5
+EXPLODED: Factor = 10.0
 #: Rate of Adam that is a hundred times its default.
-ADAM = 0.1
+ADAM: LearningRate = 0.1
 #: Updates, loss left over and pace of a rate that is too low.
-MANY, LEFT, STEADY = 1000, 0.5, 0.7
+MANY: Count = 1000
+LEFT: Factor = 0.5
+STEADY: Pace = 0.7
 
 
 @rule(

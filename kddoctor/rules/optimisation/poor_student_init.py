@@ -34,18 +34,20 @@ from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.optimisation.harm import severity
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Nats, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "student-path"
 #: The first recorded step has to be the first one.
 FIRST = 1
 #: Nats above ln C. Logits of standard deviation s give s²/2, and usual first weights an s of at most 1.
-SANE, WILD = 0.5, 1.0
+SANE: Nats = 0.5
+WILD: Nats = 1.0
 #: Share of the variance of the logits that lies between rows, for answers that do not depend on the input.
-CONSTANT = 1e-6
+CONSTANT: Share = 1e-6
 #: Way from a chance agreement with the teacher to a full one from which a student knows something, whatever its loss
 #: says: labels may be wrong.
-KNOWS = 0.5
+KNOWS: Share = 0.5
 
 
 @rule(

@@ -37,27 +37,31 @@ from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import OTHERS, severity, skill_lost
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Count, Factor, Nats, Pace, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 PROBE = "scale-fit"
 #: Factor on the logits, and share of the objective that it removes; of sound runs at most 1.09 and 0.02 (digits,
 #: movielens, language), on a grid of 1, 1.19, 1.41, …
-LARGER, GAIN = 1.3, 0.04
+LARGER: Factor = 1.3
+GAIN: Share = 0.04
 #: Factor of logits that have the right scale.
-RIGHT = 1.1
+RIGHT: Factor = 1.1
 #: That gain as a share of the first loss: one-hot targets are never reached, and always ask for larger logits.
-OF_FIRST = 0.01
+OF_FIRST: Share = 0.01
 #: Nats by which the labels are harder in training mode as well: noise of the teacher's leaves them as they are.
-HARDER = 0.03
+HARDER: Nats = 0.03
 #: Divergence in training over that in evaluation mode (taxonomy: evaluation below 70 %).
-IN_TRAINING = 1 / 0.7
+IN_TRAINING: Factor = 1 / 0.7
 #: Rows of late steps for that ratio, and nats by which augmentation may make rows harder for the teacher.
-ROWS, AUGMENTED = 50, 0.1
+ROWS: Count = 50
+AUGMENTED: Nats = 0.1
 #: Pace, as a multiple of the average, below which a loss is level.
-LEVEL = 0.4
+LEVEL: Pace = 0.4
 #: Dropout that is more than usual (0.1), and weight decay: convention.
-DROPOUT, DECAY = 0.3, 0.01
+DROPOUT: Share = 0.3
+DECAY: Share = 0.01
 
 
 @rule(

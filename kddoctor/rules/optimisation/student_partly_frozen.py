@@ -33,11 +33,12 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.optimisation.harm import severity
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Share
 from kddoctor.run.observations import Observations
 
 PROBE = "observations"
 #: Points of training accuracy below the teacher from which a student does not fit.
-UNFIT = 0.03
+UNFIT: Share = 0.03
 #: Nats for a student that does not fit its training rows, and for one that does.
 FALLS_SHORT, KEEPS_UP = 3.0, 4.0
 #: What the learning parameters of a student are called that is frozen on purpose.

@@ -33,13 +33,15 @@ from kddoctor.probes.output_health import OutputHealth
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.loss_numerics_unstable import loss_broke_first
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 #: Share of the last losses that must be non-finite, and growth of the loss over the run.
-LATE, EXPLODED = 0.5, 10.0
+LATE: Share = 0.5
+EXPLODED: Factor = 10.0
 #: Share of rows without a finite output.
-DEAD_ROWS = 0.5
+DEAD_ROWS: Share = 0.5
 
 
 @rule(

@@ -36,28 +36,30 @@ from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Pace, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "learning-curve"
 #: Points that another schedule of the same length would add at the final slope.
-STILL_RISING = 0.06
+STILL_RISING: Share = 0.06
 #: Points below the teacher from which more training is worth asking for.
-BELOW_TEACHER = 0.02
+BELOW_TEACHER: Share = 0.02
 #: Share of the gap to the teacher that another schedule has to promise, for the schedule to be the cause.
-SHARE_OF_GAP = 0.25
+SHARE_OF_GAP: Share = 0.25
 LONGER = 4
 #: Share of its largest value at which a learning rate has been wound down. What still rises then rises because of it,
 #: as after every step of a step-wise decay, and would not go on.
-ANNEALED = 0.1
+ANNEALED: Share = 0.1
 #: The pace of a loss that has not slowed down.
-AVERAGE_PACE = 1.0
+AVERAGE_PACE: Pace = 1.0
 #: Share of a linear extrapolation that comes true: curves flatten.
-COMES_TRUE = 1 / 3
+COMES_TRUE: Share = 1 / 3
 #: Nats for a rise that is relevant for certain or that a longer run would show, and for one that is above zero only.
 CERTAINLY_RISING, PERHAPS_RISING = 5.0, 2.5
 #: Share of the gap to the teacher that the labels alone close in the same schedule, for it to be long enough.
-ENOUGH = 0.5
+ENOUGH: Share = 0.5
 #: Nats for a loss that certainly fell no slower than on average, and for one that did not certainly fall slower.
 CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
 

@@ -30,11 +30,12 @@ from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import PROBE, distils
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Nats
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 #: Mean KL(teacher ‖ student) in nats above which a distillation term of zero is not an honest zero.
-VISIBLE_DIVERGENCE = 0.01
+VISIBLE_DIVERGENCE: Nats = 0.01
 
 
 @rule(

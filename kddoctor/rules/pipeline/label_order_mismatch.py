@@ -33,18 +33,25 @@ from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.teacher_validity import TeacherValidity
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Count, Deviations, Share
 
 PROBE = "teacher-validity"
 #: All four must hold (taxonomy section 7): a random teacher meets none, a re-initialised head at most the gain. Inside
 #: the loop, matching has to restore most of what the teacher is right on by itself, and more than chance matches.
-OF_OWN, RANDOM = 0.9, 0.44
-MATCHED, GAIN, SURE, STABLE = 0.8, 0.3, 0.5, 0.9
+OF_OWN: Share = 0.9
+RANDOM: Share = 0.44
+MATCHED: Share = 0.8
+GAIN: Share = 0.3
+SURE: Share = 0.5
+STABLE: Share = 0.9
 #: An exchanged class: the teacher is right on at most this share of its rows before, and on so many after matching.
-WRONG_BEFORE, RIGHT_AFTER = 0.2, 0.7
+WRONG_BEFORE: Share = 0.2
+RIGHT_AFTER: Share = 0.7
 #: Area under the curve below one half that is no accident, and in standard errors of a ranking without skill.
-TURNED, TURNED_ERRORS = 0.05, 5.0
+TURNED: Share = 0.05
+TURNED_ERRORS: Deviations = 5.0
 #: Rows of a class that must have been predicted before an exchange can be believed.
-ROWS = 10
+ROWS: Count = 10
 
 
 @rule(

@@ -29,10 +29,11 @@ Read more
 from kddoctor.probes.sameness import Sameness
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Share
 
 PROBE = "sameness"
 #: Largest |z_T − z_S| over the largest |z_T|: float16 copies of one model stay below this, two models do not.
-EQUAL = 1e-3
+EQUAL: Share = 1e-3
 
 
 @rule(

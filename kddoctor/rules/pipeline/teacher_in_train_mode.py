@@ -30,12 +30,13 @@ Read more
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Correlation, Share
 
 PROBE = "teacher-passes"
 #: Mean |Δz| / mean |z| of two passes over the same tensor: float32 leaves 1e-6, dropout of 0.1 gives 0.15.
-REPEATABLE = 1e-3
+REPEATABLE: Share = 1e-3
 #: Below these the two passes are not two looks at the same rows.
-SAME_ROWS_CORRELATION = 0.5
+SAME_ROWS_CORRELATION: Correlation = 0.5
 
 
 @rule(

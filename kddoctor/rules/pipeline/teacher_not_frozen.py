@@ -30,13 +30,14 @@ Read more
 
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Share
 from kddoctor.run.observations import Observations
 
 PROBE = "observations"
 #: Relative change of a parameter that float32 round trips stay below.
-FROZEN = 1e-5
+FROZEN: Share = 1e-5
 #: A teacher that moved by less than this is hardly another one: two decimals of every weight stand.
-HARDLY = 1e-3
+HARDLY: Share = 1e-3
 
 
 @rule(

@@ -33,12 +33,13 @@ from kddoctor.probes.measurements import Gaps, TeacherViews
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_inputs import described, inputs_alike
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Share
 from kddoctor.run.observations import Observations
 
 PROBE = "teacher-validity"
 #: Skill (share of what is possible above chance) by which a teacher on the wrong inputs falls behind, at the least.
 #: In the loop it sees rows of training, on which it is no worse than elsewhere; the margin is for augmentation.
-BEHIND = 0.05
+BEHIND: Share = 0.05
 
 
 @rule(

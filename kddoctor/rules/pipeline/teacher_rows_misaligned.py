@@ -33,16 +33,19 @@ from kddoctor.probes.token_shift import TokenShift
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Distance, Share
 
 PROBE = "row-pairing"
 #: Share of rows whose output belongs to another row that no honest record has.
-STRAYS = 0.05
+STRAYS: Share = 0.05
 #: A teacher with this much skill outside the loop, and none inside, is not a bad teacher.
-SKILLED = 0.4
+SKILLED: Share = 0.4
 #: Class histogram and entropy of a trained teacher whose rows were shuffled stay normal (taxonomy: L1 < .05).
-HISTOGRAM, MATCHED, SURE = 0.3, 0.5, 0.5
+HISTOGRAM: Distance = 0.3
+MATCHED: Share = 0.5
+SURE: Share = 0.5
 #: Accuracy that a shift of the rows must restore.
-RESTORED = 0.3
+RESTORED: Share = 0.3
 
 
 @rule(

@@ -35,17 +35,18 @@ from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.pipeline.teacher_inputs import inputs_alike
 from kddoctor.rules.pipeline.teacher_rows_misaligned import STRAYS
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Correlation, Share
 from kddoctor.run.observations import Observations
 
 PROBE = "targets-in-loop"
 #: Correlation of outputs for two views of one example; those of other examples stay below.
-SAME_EXAMPLE = 0.3
+SAME_EXAMPLE: Correlation = 0.3
 #: From here on the targets are a transformation of the teacher's outputs, and not those of another view.
-SAME_VIEW = 0.999
+SAME_VIEW: Correlation = 0.999
 #: Share of rows that random views change at the least; a few outputs that are out of place change fewer.
-MANY = 0.1
+MANY: Share = 0.1
 #: Gain in correlation by moving columns that no change of view brings.
-PERMUTED = 0.2
+PERMUTED: Correlation = 0.2
 #: What random views add to the labelled class on average, in standard deviations; outputs of other examples take away.
 OTHER_EXAMPLES = -0.05
 

@@ -33,20 +33,24 @@ import math
 from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Deviations, Distance, Share
 from kddoctor.run.observations import Observations
 
 PROBE = "teacher-validity"
 #: Accuracy above chance, as a share of the possible, that a network may have without any training: the largest of 200
 #: untrained ones on digits had 0.093, of 120 on clothes 0.085, of 120 on newsgroups 0.018.
-NO_SKILL = 0.10
+NO_SKILL: Share = 0.10
 #: Standard errors above chance from which a teacher that is sure of itself knows something.
-KNOWS = 4.0
+KNOWS: Deviations = 4.0
 #: A body with its weights under a head without: a little skill, and most answers in a few classes (digits: 0.15 and
 #: 1.5; the least trained of useful teachers had 0.67).
-LITTLE_SKILL, LOPSIDED = 0.25, 1.0
+LITTLE_SKILL: Share = 0.25
+LOPSIDED: Distance = 1.0
 #: From the taxonomy's checks: an untrained head has H/lnC >= .85 and a histogram .77 off the labels'; trained ones
 #: with permuted classes reach .8 and more after matching, untrained ones at most .44.
-UNSURE, SKEWED, MATCHED = 0.8, 0.5, 0.6
+UNSURE: Share = 0.8
+SKEWED: Distance = 0.5
+MATCHED: Share = 0.6
 
 
 @rule(

@@ -30,14 +30,15 @@ Read more
 from kddoctor.probes.user_facts import SeedMetrics
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Deviations, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Baseline, Observations
 
 PROBE = "observations"
 #: Relative difference in epochs that makes a comparison unfair, and one that no one would mind.
-OTHER_BUDGET = 0.1
+OTHER_BUDGET: Share = 0.1
 #: Pooled standard deviations over seeds (taxonomy).
-DEVIATIONS = 2.0
+DEVIATIONS: Deviations = 2.0
 
 
 @rule(

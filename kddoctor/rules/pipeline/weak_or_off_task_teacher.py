@@ -28,25 +28,27 @@ import math
 from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Deviations, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "example-gaps"
 #: Standard errors of a difference of two accuracies on the same rows that make it significant.
-SIGNIFICANT = 2.0
+SIGNIFICANT: Deviations = 2.0
 #: Smallest difference in accuracy that matters, as in the benchmark's definition of a mild fault.
-ONE_POINT = 0.01
+ONE_POINT: Share = 0.01
 #: Points, and standard errors, by which a student beats its teacher when no self-distillation does.
-CLEARLY, CLEAR_ERRORS = 0.03, 4.0
+CLEARLY: Share = 0.03
+CLEAR_ERRORS: Deviations = 4.0
 #: Accuracy minus mean confidence: label smoothing of 0.1 costs a tenth of confidence, not a quarter.
-UNSURE = 0.25
+UNSURE: Share = 0.25
 #: Standard errors of chance.
-ACCIDENT = 4.0
+ACCIDENT: Deviations = 4.0
 #: Weight at which a weak teacher does little harm.
-SMALL_ALPHA = 0.1
+SMALL_ALPHA: Share = 0.1
 #: A teacher this good is at the limit of the task rather than weak.
-GOOD = 0.95
+GOOD: Share = 0.95
 #: A teacher that is right this often after a permutation of classes is not weak.
-MATCHED = 0.8
+MATCHED: Share = 0.8
 
 
 def _by_accident(view: TeacherView) -> float:

@@ -38,14 +38,15 @@ from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.pipeline.teacher_rows_misaligned import STRAYS
 from kddoctor.rules.registry import rule
 from kddoctor.rules.sequence.teacher_hacking import drawn_answers
+from kddoctor.rules.settings import Correlation, Count
 
 PROBE = "targets-in-loop"
 #: Correlation below which two sets of outputs for the same inputs have nothing to do with each other.
-UNRELATED = 0.4
+UNRELATED: Correlation = 0.4
 #: Mean correlation of the best matched columns from which on the columns are those of the teacher, permuted.
-PERMUTED = 0.8
+PERMUTED: Correlation = 0.8
 #: Fewest rows for a correlation that means something.
-FEWEST_ROWS = 64
+FEWEST_ROWS: Count = 64
 
 
 @rule(

@@ -32,12 +32,14 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.user_facts import TrainingWindows
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Share
 
 PROBE = "training-windows"
 #: Share of the student's window that the teacher never saw, from which it lags; and below which it does not.
-LAGS, UP_TO_DATE = 0.5, 0.1
+LAGS: Share = 0.5
+UP_TO_DATE: Share = 0.1
 #: Weight at which an old teacher does little harm.
-SMALL_ALPHA = 0.1
+SMALL_ALPHA: Share = 0.1
 
 
 @rule(

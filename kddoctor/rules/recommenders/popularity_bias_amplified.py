@@ -31,17 +31,21 @@ from kddoctor.probes.score_link import ScoreLink
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Correlation, Deviations, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "popularity"
 #: Partial correlation with log popularity, given the teacher, that matters, and one that is large. Sound students of
 #: all kinds stayed below 0.08 (calibrated on movielens). Standard errors that it must exceed.
-LEANS, STRONGLY, ERRORS = 0.12, 0.3, 4.0
+LEANS: Correlation = 0.12
+STRONGLY: Correlation = 0.3
+ERRORS: Deviations = 4.0
 #: Variance of the targets that the teacher's own scores leave: less is rounding or another unit, more is another row.
 OTHER_TARGETS = (0.005, 0.7)
 #: Share of held-out rows with unknown items beyond what a fair draw leaves out, and area under the ROC curve of an
 #: item's popularity for its being known.
-MISSING, RARE_FIRST = 0.15, 0.75
+MISSING: Share = 0.15
+RARE_FIRST: Share = 0.75
 
 
 @rule(

@@ -32,11 +32,13 @@ from kddoctor.probes.score_link import ScoreLink
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Factor
 from kddoctor.run.manifest import Manifest
 
 PROBE = "score-link"
 #: Slopes of used on own scores between which a scale is a matter of taste (taxonomy).
-SLOPES = (0.3, 3.0)
+LOWEST_SLOPE: Factor = 0.3
+HIGHEST_SLOPE: Factor = 3.0
 #: Variance that a line leaves: less is float32's rounding, more is another function.
 A_LINE, NO_LINE = 1e-6, 1e-3
 #: Relative error of an identity in float32.
@@ -64,13 +66,13 @@ def score_scale_mismatch(link: ScoreLink, config: Manifest) -> Finding:
     line = f"the loss got {link.intercept:+.3g} {link.slope:+.3g} times the teacher's own score"
     # Two answers exchanged turn the line round (KD105), and probabilities passed as scores have a code too (KD205).
     probabilities = link.low >= 0 and link.high <= 1
-    if link.slope > 0 and link.unexplained < A_LINE and not SLOPES[0] <= link.slope <= SLOPES[1]:
+    if link.slope > 0 and link.unexplained < A_LINE and not LOWEST_SLOPE <= link.slope <= HIGHEST_SLOPE:
         finding = finding.supported_by(
             PROBE,
             "slope",
             link.slope,
             f"{line}, on all {link.rows} rows",
-            threshold=SLOPES[1] if link.slope > 1 else SLOPES[0],
+            threshold=HIGHEST_SLOPE if link.slope > 1 else LOWEST_SLOPE,
             origin="paper",
             grade=Grade.PROOF,
         )
@@ -95,7 +97,9 @@ def score_scale_mismatch(link: ScoreLink, config: Manifest) -> Finding:
             grade=Grade.PROOF,
         )
     elif link.unexplained < A_LINE and link.slope > 0:
-        return finding.against(PROBE, "slope", link.slope, line, threshold=SLOPES[1], origin="paper", grade=Grade.PROOF)
+        return finding.against(
+            PROBE, "slope", link.slope, line, threshold=HIGHEST_SLOPE, origin="paper", grade=Grade.PROOF
+        )
     return finding.saying(said, where="the training loop: how scores reach the loss").prescribe(
         "the teacher's own raw scores", treatment__pairing="online", loss__form="declared"
     )

@@ -33,16 +33,20 @@ import math
 from kddoctor.probes.positives_kept import PositivesKept
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Count, Deviations, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "positives-kept"
 #: Share of positives below the cut: on the transfer set at most, on held-out rows at least.
-NONE_LEFT, USUAL = 0.03, 0.25
+NONE_LEFT: Share = 0.03
+USUAL: Share = 0.25
 #: Rows below the cut that both parts need.
-ENOUGH_ROWS = 50
+ENOUGH_ROWS: Count = 50
 #: Positives, as a share of all rows, that the teacher misses; standard errors that this has to exceed; and what it may
 #: be off on held-out rows.
-MISSED, ERRORS, CALIBRATED = 0.06, 4.0, 0.05
+MISSED: Share = 0.06
+ERRORS: Deviations = 4.0
+CALIBRATED: Share = 0.05
 
 
 @rule(

@@ -34,15 +34,16 @@ from kddoctor.probes.token_shift import TokenShift
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.loss.declared import distils, mistaken
 from kddoctor.rules.registry import Verdict, rule
+from kddoctor.rules.settings import Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "token-shift"
 #: Share of moved sequences that no honest record has.
-STRAYS = 0.05
+STRAYS: Share = 0.05
 #: Largest relative error of an identity in float32.
 IDENTITY = 1e-4
 #: Share of the positions by which a teacher must be better at one shift than at any other, for it to be known.
-CLEAR = 0.03
+CLEAR: Share = 0.03
 
 
 @rule(

@@ -31,15 +31,19 @@ Read more
 from kddoctor.probes.row_ends import RowEnds
 from kddoctor.probes.sampled_texts import SampledTexts
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Correlation, Count, Factor, Share
 
 PROBE = "row-ends"
 #: Share of rows that end in the end token below which it is lost (taxonomy), and from which it is not.
-LOST, KEPT = 0.5, 0.9
+LOST: Share = 0.5
+KEPT: Share = 0.9
 #: Rows without which a share says nothing.
-FEWEST_ROWS = 20
+FEWEST_ROWS: Count = 20
 #: Factor by which texts grow that do not end any more, and rank correlation that makes it a trend.
-LONGER, TREND = 2.0, 0.5
+LONGER: Factor = 2.0
+TREND: Correlation = 0.5
 
 
 @rule(

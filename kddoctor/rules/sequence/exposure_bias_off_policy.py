@@ -32,14 +32,15 @@ Read more
 from kddoctor.probes.user_facts import OwnSamples
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Deviations, Factor, Nats
 
 PROBE = "own-samples"
 #: Standard errors of a slope that make it significant.
-SIGNIFICANT = 3.0
+SIGNIFICANT: Deviations = 3.0
 #: Nats a token by which the gap must grow from the first position to the last: the taxonomy's low divergence.
-GROWS = 0.2
+GROWS: Nats = 0.2
 #: Factor on the teacher's repetition (taxonomy).
-REPEATS = 2.0
+REPEATS: Factor = 2.0
 
 
 @rule(

@@ -31,14 +31,16 @@ from kddoctor.probes.row_lengths import TrainedLengths
 from kddoctor.probes.user_facts import TraceLengths
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Count, Factor, Share
 
 PROBE = "trace-lengths"
 #: Parameters up to which the paper finds the gap.
-SMALL = 3_000_000_000
+SMALL: Count = 3_000_000_000
 #: Factor on the length of what the student writes (taxonomy), and points without which nobody minds.
-LONGER, ONE_POINT = 2.0, 0.01
+LONGER: Factor = 2.0
+ONE_POINT: Share = 0.01
 #: Share of training rows that a limit may cut.
-CUT = 0.05
+CUT: Share = 0.05
 
 
 @rule(

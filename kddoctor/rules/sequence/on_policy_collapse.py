@@ -33,14 +33,17 @@ Read more
 from kddoctor.probes.sampled_texts import Course, SampledTexts
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Correlation, Factor, Share
 
 PROBE = "sampled-texts"
 #: Factor on the length, in either direction, and share of the entropy that is left (taxonomy).
-DRIFTS, LEFT = 2.0, 0.2
+DRIFTS: Factor = 2.0
+LEFT: Share = 0.2
 #: Share of the mass on the teacher's tokens that must have gone; and rank correlation with the step of a trend.
-LOST_MASS, TREND = 0.1, 0.7
+LOST_MASS: Share = 0.1
+TREND: Correlation = 0.7
 #: Smallest loss of the metric that matters.
-ONE_POINT = 0.01
+ONE_POINT: Share = 0.01
 
 
 @rule(

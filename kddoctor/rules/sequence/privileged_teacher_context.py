@@ -33,22 +33,25 @@ Read more
 from kddoctor.probes.measurements import Gaps, TeacherViews
 from kddoctor.probes.targets_against_own import TargetsAgainstOwn
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Count, Factor, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import InputFacts, Observations
 
 PROBE = "targets-against-own"
 #: Share of the targets that must favour the label, where the teacher is right and where it is wrong. Noise gives a half
 #: of both, another view of the example up to 0.85, another temperature next to none of one of them.
-FAVOURS_LABEL = 0.9
+FAVOURS_LABEL: Share = 0.9
 #: Rows without which a share says nothing, and those that may differ for another reason.
-FEWEST_ROWS, STRAYS = 20, 0.05
+FEWEST_ROWS: Count = 20
+STRAYS: Share = 0.05
 #: The teacher's loss in the loop over its loss on the same rows outside, below which it knows more in the loop.
-KNOWS_MORE = 0.8
+KNOWS_MORE: Factor = 0.8
 #: What the student's inputs must have of the entries of the teacher's, for both to have got the same.
-SAME_ENTRIES = 0.98
+SAME_ENTRIES: Share = 0.98
 #: Share of the teacher's advantage over the most frequent class that a student keeps for whom nothing is missing.
-COMES_UP = 0.95
+COMES_UP: Share = 0.95
 
 
 @rule(

@@ -31,15 +31,17 @@ Read more
 
 from kddoctor.probes.row_lengths import TrainedLengths
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Count, Factor, Share
 
 PROBE = "row-lengths"
 #: Share of rows from which a limit is no matter of single rows (taxonomy).
-SHARE_OF_ROWS = 0.05
+SHARE_OF_ROWS: Share = 0.05
 #: Rows without which the longest one says nothing of a limit.
-FEWEST_ROWS = 30
+FEWEST_ROWS: Count = 30
 #: Factor by which more held-out rows than training rows have to stand beyond, or at, the longest training row.
-WITHOUT_LABELS = 2.0
+WITHOUT_LABELS: Factor = 2.0
 
 
 @rule(

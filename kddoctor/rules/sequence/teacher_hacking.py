@@ -34,20 +34,23 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.targets_against_own import TargetsAgainstOwn
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Deviations, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "past-its-best"
 #: Smallest loss of the metric that matters, and multiples of the noise of single evaluations that it must exceed.
-ONE_POINT, CLEAR = 0.01, 3.0
+ONE_POINT: Share = 0.01
+CLEAR: Deviations = 3.0
 #: Share of the training loss that must have gone since the best.
-STILL_FALLING = 0.05
+STILL_FALLING: Share = 0.05
 #: Weight of the teacher from which labels play no part.
-TEACHER_ALONE = 0.95
+TEACHER_ALONE: Share = 0.95
 #: Entropy of targets, as a share of the teacher's own, below which each is a single answer; and how far the cost of
 #: that answer may be from the teacher's entropy, which is its expectation where it was drawn (identity).
-SINGLE, DRAWN = 0.1, 0.15
+SINGLE: Share = 0.1
+DRAWN: Share = 0.15
 #: A first choice that is taken as it is agrees with the teacher always.
-ALWAYS = 0.99
+ALWAYS: Share = 0.99
 
 
 @rule(

@@ -34,27 +34,28 @@ from kddoctor.probes.token_reading import TokenReading
 from kddoctor.probes.user_facts import Tokenizers
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Factor, Nats, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 PROBE = "token-reading"
 #: Share of the occurrences that are read as another token. Of teachers that read what they were given it was at most
 #: 0.02 on the language task, a single token.
-READ_AS_ANOTHER = 0.03
+READ_AS_ANOTHER: Share = 0.03
 #: Share that is read as itself, from which no renumbering is left to look for.
-READ_AS_ITSELF = 0.9
+READ_AS_ITSELF: Share = 0.9
 #: Nats by which the loss after those tokens exceeds the teacher's entropy. The two are equal for a teacher that knows
 #: how much it knows; untrained ones and ones that had learnt little were within 0.2 of it.
-TOO_SURE = 0.3
+TOO_SURE: Nats = 0.3
 #: The same, and the fall of its loss after encoding the text anew, from which the taxonomy calls it a mismatch.
-ONE_NAT = 1.0
+ONE_NAT: Nats = 1.0
 #: Share of numbers that have to stand for the same text.
-SAME_TEXT = 0.99
+SAME_TEXT: Share = 0.99
 #: Factor on its accuracy by which a teacher repeats the last token if outputs and labels are a position apart; by
 #: chance the two are alike.
-ECHOES = 2.0
+ECHOES: Factor = 2.0
 #: Accuracy after a permutation of the outputs, from which that is the explanation.
-MATCHED = 0.6
+MATCHED: Share = 0.6
 
 
 @rule(

@@ -34,10 +34,11 @@ from kddoctor.probes.vocabulary import VocabularyTail
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.loss.declared import as_declared, distils, excluded, mistaken
 from kddoctor.rules.registry import Verdict, rule
+from kddoctor.rules.settings import Share
 from kddoctor.run.manifest import Manifest
 
 #: Probability on tokens that do not exist from which targets are spoilt (catalogue).
-LOST_MASS = 1e-3
+LOST_MASS: Share = 1e-3
 
 
 @rule(

@@ -30,13 +30,14 @@ Read more
 from kddoctor.probes.ensemble import EnsembleMeans
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Nats
 from kddoctor.run.manifest import Manifest
 
 PROBE = "ensemble-means"
 #: Relative error of an identity in float32.
 IDENTITY = 1e-4
 #: Nats between the two means from which it matters which one is taken.
-DIFFERENT = 0.02
+DIFFERENT: Nats = 0.02
 
 
 @rule(

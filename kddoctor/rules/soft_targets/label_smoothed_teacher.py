@@ -33,17 +33,19 @@ from kddoctor.rules.finding import Finding
 from kddoctor.rules.harm import weighed_by_harm
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Nats, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "non-target-structure"
 #: Within-row s.d. of the other logits, in nats and over the distance of the top one. Smoothing by 0.1 leaves 0.6 and
 #: 0.13; a teacher without it has 2 to 3, and 0.25 and more; one that has hardly been trained, 0.4 and more of the
 #: second (calibrated on digits and language).
-EQUAL_NATS, EQUAL_SHARE = 1.0, 0.2
+EQUAL_NATS: Nats = 1.0
+EQUAL_SHARE: Share = 0.2
 #: Accuracy on these rows below which a teacher is unsure because it is wrong.
-KNOWS = 0.95
+KNOWS: Share = 0.95
 #: What a teacher that is right keeps back: half of a smoothing by 0.1.
-KEPT_BACK = 0.05
+KEPT_BACK: Share = 0.05
 
 
 @rule(

@@ -35,23 +35,24 @@ from kddoctor.rules.finding import Finding
 from kddoctor.rules.harm import harm_of
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Correlation, Factor, Nats, Share, Temperature
 from kddoctor.rules.soft_targets.soft_targets_collapsed import COLLAPSED_ENTROPY, WANTED
 from kddoctor.run.manifest import Manifest
 
 PROBE = "logit-scale"
 #: Share of the student's logits at its bound; free students have 1 in 100 there.
-AT_BOUND = 0.3
+AT_BOUND: Share = 0.3
 #: Student over teacher, below and above which scales differ (taxonomy).
-SMALLER, LARGER = 0.5, 2.0
+SMALLER: Factor = 0.5
+LARGER: Factor = 2.0
 #: Rank correlation from which the order is right.
-ORDER = 0.2
+ORDER: Correlation = 0.2
 #: Nats. In float32 the gradient of a cross-entropy is rounded to nothing at 17 nats, and a few steps go beyond that.
-TRAINED_MARGIN = 50.0
+TRAINED_MARGIN: Nats = 50.0
 #: Temperature at which a teacher of usual scale is soft (taxonomy), and one that was meant to soften. Below the latter
 #: it is the temperature that is at fault, which is KD301.
-SOFTENS, MEANT_TO_SOFTEN = 4.0, 1.5
-#: Classes below which a student has no order to be right about.
-ENOUGH_CLASSES = 3
+SOFTENS: Temperature = 4.0
+MEANT_TO_SOFTEN: Temperature = 1.5
 
 
 @rule(

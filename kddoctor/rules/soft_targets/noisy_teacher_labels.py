@@ -36,27 +36,33 @@ from kddoctor.probes.teacher_errors import TeacherErrors, TeacherErrorsBySplit
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Count, Deviations, Factor, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "teacher-errors"
 #: Standard errors, and points, by which learned rows must be worse than new ones.
-ERRORS, POINTS = 2.8, 0.03
+ERRORS: Deviations = 2.8
+POINTS: Share = 0.03
 #: Of the share of held-out rows that it is sure of, what a teacher keeps on rows that are not strange to it.
-AS_SURE = 0.7
+AS_SURE: Share = 0.7
 #: A teacher is no surer than this times its usual share of what it has learned wrongly.
-SURE_OF_WRONG = 0.5
+SURE_OF_WRONG: Factor = 0.5
 #: A wrong answer of its own: share of a class's errors, different ones over classes, share that are returned, and
 #: classes read. Weak teachers were at 0.7, 0.7 and 0.3 (calibrated on digits).
-DIRECTED, DIFFERENT, RETURNED, ENOUGH_CLASSES = 0.75, 0.8, 0.2, 4
+DIRECTED: Share = 0.75
+DIFFERENT: Share = 0.8
+RETURNED: Share = 0.2
+ENOUGH_CLASSES: Count = 4
 #: Accuracy that the best matching of classes may add before it is the classes that are exchanged.
-MATCHED = 0.1
+MATCHED: Share = 0.1
 #: Accuracy below which nothing is known of what the teacher learned.
-KNOWS = 0.4
+KNOWS: Share = 0.4
 #: Points by which the student repeats the teacher's wrong answers more often than its twin (taxonomy).
-REPEATS = 0.1
+REPEATS: Share = 0.1
 #: Wrong answers from which that share is read.
-ENOUGH_WRONG = 20
-SMALL_ALPHA = 0.1
+ENOUGH_WRONG: Count = 20
+#: Weight at which a wrong teacher does little harm.
+SMALL_ALPHA: Share = 0.1
 
 
 @rule(

@@ -31,21 +31,23 @@ from kddoctor.probes.proportions import SURE, noise_of_difference, standard_erro
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "soft-targets"
 #: Median H/lnC and median largest probability of a collapsed target (taxonomy, toy checks and literature).
-COLLAPSED_ENTROPY, COLLAPSED_TOP = 0.02, 0.99
+COLLAPSED_ENTROPY: Share = 0.02
+COLLAPSED_TOP: Share = 0.99
 #: Clearly soft: nothing has collapsed.
-SOFT_ENTROPY = 0.05
+SOFT_ENTROPY: Share = 0.05
 #: Entropy on training rows below this share of that on held-out rows: memorised.
-MEMORISED = 0.3
+MEMORISED: Factor = 0.3
 #: Wanted H/lnC (taxonomy: .3 to .6).
-WANTED = 0.4
+WANTED: Share = 0.4
 #: Calibration error of a teacher that is right to be this sure.
-CALIBRATED = 0.02
+CALIBRATED: Share = 0.02
 #: Retention from which the collapse did no harm worth acting on.
-NO_HARM = 0.98
+NO_HARM: Share = 0.98
 
 
 @rule(

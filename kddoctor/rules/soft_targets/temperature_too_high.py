@@ -33,18 +33,20 @@ from kddoctor.probes.measurements import Gaps, TargetSoftness
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.loss.declared import distils
-from kddoctor.rules.registry import RECORD, rule
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Factor, Share
 from kddoctor.rules.soft_targets.soft_targets_collapsed import WANTED
 from kddoctor.run.manifest import Manifest
 
 #: Entropy over its largest value from which targets are flat. A temperature that leaves less is not the reason.
-FLAT = 0.8
+FLAT: Share = 0.8
 #: Gradient of the distillation term over that of the hard-label term below which it starves (taxonomy).
-STARVING = 0.1
+STARVING: Factor = 0.1
 #: Pull of the weighted term over that of the weighted labels from which the teacher is heard.
-LED = 0.5
+LED: Factor = 0.5
 #: Share of recorded steps at which that must hold.
-MOST_STEPS = 0.8
+MOST_STEPS: Share = 0.8
 
 
 @rule(

@@ -33,13 +33,14 @@ from kddoctor.probes.truncated_teacher import ROUNDING, SOUND_FORMS, Truncation
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import as_declared, distils, excluded
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "truncated-teacher"
 #: Times by which the whole teacher has to fit worse: then the list was cut, and not merely long.
-WORSE = 20.0
+WORSE: Factor = 20.0
 #: Probability that a list has to keep for its bias to be worth a note only (taxonomy).
-ENOUGH_MASS = 0.95
+ENOUGH_MASS: Share = 0.95
 
 
 @rule(

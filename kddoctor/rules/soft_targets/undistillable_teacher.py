@@ -34,25 +34,29 @@ from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.harm import weighed_by_harm
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Correlation, Count, Share
 from kddoctor.rules.soft_targets.label_smoothed_teacher import EQUAL_NATS
 from kddoctor.run.manifest import Manifest
 
 PROBE = "non-target-structure"
 #: Accuracy from which a teacher counts as right.
-RIGHT = 0.8
+RIGHT: Share = 0.8
 #: Share of a class's rows with the same second choice, share of choices that are returned, and different ones over
 #: classes. Sound teachers were at 0.6, 0.25 to 0.6 and 0.4 to 0.7; common classes, which are everybody's second
 #: choice, are few (calibrated on digits and language).
-FIXED, RETURNED, DIFFERENT = 0.9, 0.15, 0.7
+FIXED: Share = 0.9
+RETURNED: Share = 0.15
+DIFFERENT: Share = 0.7
 #: Classes from which choices that are never returned are no accident.
-ENOUGH_CLASSES = 5
+ENOUGH_CLASSES: Count = 5
 #: Share of the other logits' variance that the class explains; sound teachers were above 0.35.
-UNEXPLAINED = 0.1
+UNEXPLAINED: Share = 0.1
 #: Correlation with the labels-only twin's mean logits by class; sound teachers were above 0.6.
-UNRELATED = 0.2
+UNRELATED: Correlation = 0.2
 #: Accuracy from which a labels-only twin knows which classes are alike.
-KNOWS_CLASSES = 0.5
-SMALL_ALPHA = 0.1
+KNOWS_CLASSES: Share = 0.5
+#: Weight at which such a teacher does little harm.
+SMALL_ALPHA: Share = 0.1
 
 
 @rule(
