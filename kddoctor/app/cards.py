@@ -28,7 +28,7 @@ def metrics(diagnosis: Diagnosis) -> None:
     gap = diagnosis.gap
     with st.container(horizontal=True):
         st.metric(f"Teacher, {gap.metric}", percent(gap.teacher), border=True)
-        st.metric("Student", percent(gap.student), _error(gap.standard_error), delta_color="off", border=True)
+        st.metric("Student", percent(gap.student), _error(gap.standard_error), delta_color="off", delta_arrow="off", border=True)
         gained = None if gap.student is None or gap.baseline is None else gap.student - gap.baseline
         st.metric(
             "Labels only",
@@ -57,7 +57,7 @@ def cause_card(cause: FindingReport) -> None:
         st.markdown(plain(cause.summary))
         st.table(evidence_table(cause.evidence), hide_index=True, border="horizontal", alt=f"Evidence about {cause.code}")
         _details(cause)
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             page, label = SEEN_ON[cause.family]
             link(page, label, ":material/query_stats:")
             explain_button(cause.code)

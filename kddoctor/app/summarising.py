@@ -13,6 +13,7 @@ from kddoctor.engine.measuring import measure
 from kddoctor.report import views
 from kddoctor.report.views import Examples, Missing, View
 from kddoctor.report.views.cause_changes import cause_changes
+from kddoctor.report.views.check_evidence import check_evidence
 from kddoctor.report.views.config_difference import config_difference
 from kddoctor.report.views.curve_window import curves_of_two
 from kddoctor.report.views.flipped_examples import flipped_examples
@@ -55,6 +56,7 @@ def pictures(
         views.entropy_curve(run, measured),
         views.layer_similarity(run, measured),
         layer_dimensions(measured),
+        check_evidence(measured),
         views.loss_balance(run, measured),
         views.training_curves(run),
         views.tradeoff(run, diagnosis, treatment),

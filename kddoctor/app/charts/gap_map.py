@@ -26,5 +26,5 @@ def gap_map(view: View) -> alt.LayerChart:
         y=alt.Y("student_loss:Q", scale=losses),
         tooltip=["row", "region", alt.Tooltip("teacher_confidence:Q", format=".1%"), alt.Tooltip("student_loss:Q", format=".2f")]
     )
-    borders = rule_at([view.marks["sure"]], "x") + rule_at([view.marks["lost"]], "y")
-    return alt.layer(cells, *borders.layer, points.add_params(picked)).properties(height=360)
+    borders = rule_at([view.marks["sure"]], "x"), rule_at([view.marks["lost"]], "y")
+    return alt.layer(cells, *borders, points.add_params(picked)).properties(height=400)

@@ -22,7 +22,7 @@ def _colours() -> alt.Scale:
 
 def model_colour() -> alt.Color:
     """The column ``model`` as a colour, with the legend."""
-    return alt.Color("model:N", title=None, scale=_colours(), legend=alt.Legend(orient="top"))
+    return alt.Color("model:N", title=None, scale=_colours(), legend=alt.Legend(orient="top", symbolDash=[1, 0]))
 
 
 def model_fill() -> alt.Fill:

@@ -12,6 +12,9 @@ TOGETHER = {
     "Quality": ("student_accuracy", "agreement", "student_ndcg", "student_auc"),
 }
 
+#: Values from which on single ones are not marked.
+MANY = 120
+
 
 def groups(keys: list[str]) -> dict[str, list[str]]:
     """Title of a picture to the keys that are drawn in it."""
@@ -22,30 +25,37 @@ def groups(keys: list[str]) -> dict[str, list[str]]:
 
 
 def training_curves(frame: pd.DataFrame, window: tuple[float, float] | None = None) -> alt.Chart:
-    """One picture. frame: rows of the view with the keys of one group, of one run or (column run) of two."""
+    """One picture of one run. frame: rows of the view with the keys of one group."""
     colours = palette()
-    several = frame["key"].nunique() > 1
     long = frame.assign(curve=frame["key"] + ", " + frame["split"])
     names = list(dict.fromkeys(long["curve"]))
-    by_run = "run" in frame
-    colour, dash = ("run:N", "curve:N") if by_run else ("curve:N", "split:N")
-    log = not several and frame["key"].iloc[0] == "lr" and (frame["value"].dropna() > 0).all()
+    scale = alt.Scale(domain=names, range=[colours.series[i % len(colours.series)] for i in range(len(names))])
+    legend = alt.Legend(orient="top", symbolDash=[1, 0]) if len(names) > 1 else None
+    return _lines(long, window).encode(
+        color=alt.Color("curve:N", title=None, scale=scale, legend=legend),
+        strokeDash=alt.StrokeDash("curve:N", legend=None),
+    )
+
+
+def curve_of_both(frame: pd.DataFrame) -> alt.Chart:
+    """One curve of two runs. frame: rows of one key and split, with the column run."""
+    colours = palette()
+    scale = alt.Scale(domain=["A", "B"], range=[colours.teacher, colours.student])
+    return _lines(frame.assign(curve=frame["run"]), None).encode(
+        color=alt.Color("run:N", title=None, scale=scale, legend=alt.Legend(orient="top", symbolDash=[1, 0])),
+        strokeDash=alt.StrokeDash("run:N", legend=None),
+    )
+
+
+def _lines(long: pd.DataFrame, window: tuple[float, float] | None) -> alt.Chart:
+    few = len(long) < MANY
     return (
         alt.Chart(long)
-        .mark_line(strokeWidth=1.8, point=alt.OverlayMarkDef(size=12) if len(long) < 120 else False)
+        .mark_line(strokeWidth=1.6, point=alt.OverlayMarkDef(size=14) if few else False, clip=True)
         .encode(
             x=steps(window),
-            y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False, type="log" if log else "linear")),
-            color=alt.Color(
-                colour,
-                title=None,
-                scale=alt.Scale(
-                    domain=["A", "B"] if by_run else names, range=[colours.series[i % 5] for i in range(2 if by_run else len(names))]
-                ),
-                legend=alt.Legend(orient="top") if by_run or len(names) > 1 else None,
-            ),
-            strokeDash=alt.StrokeDash(dash, title=None, legend=alt.Legend(orient="top") if by_run and len(names) > 1 else None),
+            y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
             tooltip=["curve", "step", alt.Tooltip("value:Q", format=".4g")],
         )
-        .properties(height=220)
+        .properties(height=260)
     )

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from kddoctor.app.charts.metric_changes import change_interval, dumbbells
-from kddoctor.app.charts.training_curves import groups, training_curves
+from kddoctor.app.charts.training_curves import curve_of_both
 from kddoctor.app.current import all_runs
 from kddoctor.app.example import go_to
 from kddoctor.app.figure import nothing, numbers
@@ -127,7 +127,7 @@ if flips is not None and len(flips.frame):
 curves = shown(summary.view("curves_of_two"))
 if curves is not None:
     columns = st.columns(2)
-    for number, (title, keys) in enumerate(groups(list(dict.fromkeys(curves.frame["key"]))).items()):
+    for number, ((key, split), frame) in enumerate(curves.frame.groupby(["key", "split"], sort=False)):
         with columns[number % 2]:
-            st.subheader(plain(title[:1].upper() + title[1:]), anchor=False)
-            st.altair_chart(training_curves(curves.frame[curves.frame["key"].isin(keys)]), alt=f"{title} of both runs.")
+            st.subheader(plain(f"{key.replace('_', ' ')}, {split}"), anchor=False)
+            st.altair_chart(curve_of_both(frame), alt=f"{key} on {split} in both runs.")

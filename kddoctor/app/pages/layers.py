@@ -28,7 +28,7 @@ def pair_detail(view: View) -> None:
     row = frame[frame["pair"] == chosen].iloc[0]
     with st.container(horizontal=True):
         error = row["standard_error"]
-        st.metric("CKA", f"{row['cka']:.3f}", None if error != error else f"± {error:.3f}", delta_color="off", border=True)
+        st.metric("CKA", f"{row['cka']:.3f}", None if error != error else f"± {error:.3f}", delta_color="off", delta_arrow="off", border=True)
         for model in ("teacher", "student"):
             _size(model, row[f"{model}_layer"])
     said = [

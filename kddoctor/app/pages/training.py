@@ -47,6 +47,12 @@ if steps:
     if last > first:
         low, high = st.slider("Steps", first, last, (first, last), key="steps", bind="query-params")
         chosen = float(low), float(high)
-nothing(share) if isinstance(share, Missing) else balance(share, chosen)
+if isinstance(share, Missing):
+    nothing(share)
+else:
+    balance(share, chosen)
 st.header("How did the training go?")
-nothing(logged) if isinstance(logged, Missing) else curves(logged, chosen)
+if isinstance(logged, Missing):
+    nothing(logged)
+else:
+    curves(logged, chosen)

@@ -19,6 +19,7 @@ from kddoctor.app.treatments import (
     stop,
     treatments_of,
 )
+from kddoctor.app.trust import may_run_code
 from kddoctor.app.waiting import summary_of
 from kddoctor.app.words import percent, plain
 from kddoctor.engine.diagnosis import FindingReport
@@ -46,6 +47,8 @@ def choose(opened: Opened, treatable: list[FindingReport]) -> None:
     output = free_output(opened.path)
     st.caption("The same on a terminal:")
     st.code(shlex.join(command_of(opened.path, output, code, epochs)), language="bash", wrap_lines=True)
+    if not may_run_code():
+        return
     running = any(state.status == "running" for state in treatments_of(opened.path))
     if st.button("Treat", type="primary", icon=":material/healing:", disabled=running):
         ask(opened, code, epochs)
