@@ -44,12 +44,12 @@ def show_rule(code: str, out: Console | None = None) -> None:
     rule = find_rule(code)
     page = Page(out or console())
     page.line(f"{rule.code}  {rule.name}   {rule.family}", style="bold")
-    for block in _blocks(rule.page):
+    for block in blocks(rule.page):
         page.line(block.text, style="bold" if block.heading else None, indent=block.indent)
         if block.ends:
             page.line()
     page.line("How sure we are", style="bold")
-    for line in _sureness(rule):
+    for line in sureness(rule):
         page.line(line, indent=4)
 
 
@@ -82,7 +82,7 @@ def _chance(log_odds: float) -> str:
     return f"{1 / (1 + math.exp(-max(-700.0, min(700.0, log_odds)))):.1%}"
 
 
-def _sureness(rule: Rule) -> Iterator[str]:
+def sureness(rule: Rule) -> Iterator[str]:
     """What the benchmark found, in sentences."""
     figures = _accuracy().get(rule.code)
     if figures is None:
@@ -108,20 +108,22 @@ def _accuracy() -> Mapping[str, Mapping[str, Mapping[str, int]]]:
     return figures
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
+    """A heading, a paragraph or a line of a diff. ends: white space follows."""
+
     text: str
     indent: int
     heading: bool
     ends: bool
 
 
-def _blocks(page: str) -> Iterator[_Block]:
+def blocks(page: str) -> Iterator[Block]:
     """Headings, paragraphs (their lines joined, so that they wrap to any width) and lines of a diff."""
     for part in page.strip().split("\n\n"):
         lines = part.splitlines()
         heading = len(lines) > 1 and not lines[0].startswith(" ") and lines[1].startswith(" ")
         if heading:
-            yield _Block(lines.pop(0), 0, True, False)
+            yield Block(lines.pop(0), 0, True, False)
         indent = 4 if heading else 0
         merged: list[tuple[str, bool]] = []
         for line in (text.strip() for text in lines):
@@ -131,7 +133,7 @@ def _blocks(page: str) -> Iterator[_Block]:
             else:
                 merged.append((line, is_code))
         for position, (text, _) in enumerate(merged):
-            yield _Block(text, indent, False, position == len(merged) - 1)
+            yield Block(text, indent, False, position == len(merged) - 1)
 
 
 def show_all(out: Console | None = None) -> None:

@@ -59,6 +59,12 @@ def make_plan(manifest: Manifest, diagnosis: Diagnosis, only: Sequence[str] = ()
     )
 
 
+def change_lines(manifest: Manifest, changes: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a prescription's changes are, as the lines of a diff of the settings."""
+    treated, _ = apply_changes(manifest, changes)
+    return tuple(_diff(manifest, treated, changes))
+
+
 def apply_changes(manifest: Manifest, changes: Mapping[str, Any]) -> tuple[Manifest, LoopSettings]:
     """``distillation.*`` and ``training.*`` override the manifest, ``loss.*`` replaces the run's own loss function.
 

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from kddoctor.engine.reading import classes
 from kddoctor.probes.entropy_sweep import EntropySweep
-from kddoctor.probes.measurements import TargetSoftness
-from kddoctor.report.views.target_rows import sampled_targets
+from kddoctor.report.views.target_rows import sampled_targets, target_temperature
 from kddoctor.report.views.view import Missing, View
 from kddoctor.run.directory import Run
 
@@ -35,7 +34,7 @@ def entropy_curve(run: Run, measured: Mapping[type, object]) -> View | Missing:
     if found is None:
         needs = "record the teacher's logits in predictions/train.safetensors (train_data=… of kddoctor.record)"
         return Missing("entropy_curve", QUESTION, needs)
-    temperature = _temperature(run, measured)
+    temperature = target_temperature(run, measured)
     grid = sorted({*TEMPERATURES, *([temperature] if temperature else [])})
     entropy, outside = _sweep(found.logits, grid)
     largest = float(np.log(classes(run.manifest)))
@@ -63,12 +62,6 @@ def entropy_curve(run: Run, measured: Mapping[type, object]) -> View | Missing:
             "a guide, not a limit.",
         ),
     )
-
-
-def _temperature(run: Run, measured: Mapping[type, object]) -> float | None:
-    """What the loss was found to use, else what is declared."""
-    softness = measured.get(TargetSoftness)
-    return softness.temperature if isinstance(softness, TargetSoftness) else run.manifest.distillation.temperature
 
 
 def _sweep(logits: NDArray[np.floating], grid: list[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

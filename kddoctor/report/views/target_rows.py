@@ -1,5 +1,6 @@
 """The rows that soft targets are shown for: those that the student was taught on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from kddoctor.engine.measuring.splits import held_out_split
 from kddoctor.engine.reading import class_rows, evenly
+from kddoctor.probes.measurements import TargetSoftness
 from kddoctor.run.arrays import LazyArray
 from kddoctor.run.directory import Run
 from kddoctor.run.predictions import Predictions
@@ -19,6 +21,12 @@ class TargetRows:
     logits: NDArray[np.floating]
     of: int
     source: str
+
+
+def target_temperature(run: Run, measured: Mapping[type, object]) -> float | None:
+    """The temperature that the loss was found to use, else the declared one. measured: from ``measure``."""
+    softness = measured.get(TargetSoftness)
+    return softness.temperature if isinstance(softness, TargetSoftness) else run.manifest.distillation.temperature
 
 
 def target_source(run: Run) -> tuple[Predictions, LazyArray] | None:

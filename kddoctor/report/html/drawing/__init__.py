@@ -1,0 +1,1 @@
+"""How each view is drawn in the report: one file a picture."""
