@@ -54,7 +54,10 @@ def find_attribution(file: Path) -> Found | None:
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
     return Found(
-        arrays["inputs"], arrays.get("teacher"), arrays.get("student"), **{**words, "warnings": tuple(words["warnings"])}
+        arrays["inputs"],
+        arrays.get("teacher"),
+        arrays.get("student"),
+        **{**words, "warnings": tuple(words["warnings"])},
     )
 
 

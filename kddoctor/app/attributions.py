@@ -10,7 +10,7 @@ from kddoctor.app.heat import heat_image, is_image
 from kddoctor.app.inputs import draw_input
 from kddoctor.app.trust import may_run_code
 from kddoctor.app.words import plain
-from kddoctor.engine.measuring import held_out_split
+from kddoctor.engine.measuring.splits import held_out_split
 from kddoctor.report.views.class_names import class_namer
 from kddoctor.report.views.raw_input import describe_input
 
@@ -62,9 +62,13 @@ def _show(opened: Opened, found: Found) -> None:
     st.markdown(f"What speaks for the teacher's answer, {plain(name)}:")
     with st.container(horizontal=True):
         agreement = "–" if found.agreement is None else f"{found.agreement:+.2f}"
-        st.metric("Agreement", agreement, border=True, help="Rank correlation of the sizes of both attributions, −1 to 1.")
+        st.metric(
+            "Agreement", agreement, border=True, help="Rank correlation of the sizes of both attributions, −1 to 1."
+        )
         overlap = "–" if found.overlap is None else f"{found.overlap:.0%}"
-        st.metric("Same top tenth", overlap, border=True, help="Of the tenth of the input that counts most, what both share.")
+        st.metric(
+            "Same top tenth", overlap, border=True, help="Of the tenth of the input that counts most, what both share."
+        )
     for warning in found.warnings:
         st.warning(plain(warning), icon=":material/warning:")
     if is_image(found.inputs):

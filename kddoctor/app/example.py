@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from kddoctor.app.current import Opened
-from kddoctor.engine.measuring import held_out_split
+from kddoctor.engine.measuring.splits import held_out_split
 from kddoctor.report.views import View
 
 

@@ -65,10 +65,9 @@ def _import_ahead() -> None:
     """What the first page would otherwise wait for, two seconds of it."""
     import altair
     import pandas
-    import pyarrow.parquet  # noqa: F401
-    import streamlit.runtime.scriptrunner.magic_funcs
 
-    import kddoctor.app.script
+    from kddoctor.app import cards, current, script  # noqa: F401
+    from kddoctor.app.charts.scales import layered  # noqa: F401
     from kddoctor.rules.registry import all_rules
 
     # Registers the chart's and the frame's converters, which are imported at their first use.

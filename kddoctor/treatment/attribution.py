@@ -31,10 +31,11 @@ SAME_ROW = 0.05
 
 @dataclass(frozen=True)
 class Attributions:
-    """One example's. inputs: as the student got it. teacher, student: how much each input element speaks for class
-    ``target``, None where the method cannot be used on the model; for tokens one number each. agreement: Spearman's rank
-    correlation of the two, by size without sign; overlap: of the tenth of the inputs with the largest sizes, the share
-    that both have. Both None where shapes differ. warnings: what limits them.
+    """One example's. inputs: as the student got it. teacher, student: how much each element speaks for ``target``.
+
+    Either is None where the method cannot be used on the model; of tokens there is one number each. target: a class.
+    agreement: Spearman's rank correlation of the two, by size without sign; overlap: of the tenth of the inputs with the
+    largest sizes, the share that both have. Both None where shapes differ. warnings: what limits them.
     """
 
     inputs: NDArray[Any]
@@ -64,7 +65,7 @@ def attribute(run: Run, split: str, row: int, method: Method) -> Attributions:
         for name, (model, given) in models.items():
             try:
                 maps[name] = _attribution(run.manifest, model, given, target, method)[0].double().numpy()
-            except _NotForThisModel as error:
+            except _UnsuitableModelError as error:
                 maps[name] = None
                 warnings.append(f"{name}: {error}")
     agreement, overlap = agreement_of(maps["teacher"], maps["student"])
@@ -85,7 +86,7 @@ def agreement_of(
     return float(spearmanr(a, b).statistic), len(tops[0] & tops[1]) / count
 
 
-class _NotForThisModel(Exception):
+class _UnsuitableModelError(Exception):
     """The method needs something that the model has not."""
 
 
@@ -128,9 +129,7 @@ def _class_logits(manifest: Manifest, logits: Tensor) -> Tensor:
 def _unlike_the_record(run: Run, split: str, row: int, answers: Mapping[str, NDArray[np.float64]]) -> list[str]:
     part = run.predictions(split)
     found = []
-    for model, array in (
-        () if part is None else (("teacher", part.teacher_logits), ("student", part.student_logits))
-    ):
+    for model, array in () if part is None else (("teacher", part.teacher_logits), ("student", part.student_logits)):
         if array is None or part is None:
             continue
         one = slice(row, row + 1)
@@ -199,7 +198,7 @@ def _grad_cam(score: Callable[[Tensor], Tensor], model: nn.Module, batch: Tensor
 
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     if not layers:
-        raise _NotForThisModel("Grad-CAM needs a convolution, and it has none")
+        raise _UnsuitableModelError("Grad-CAM needs a convolution, and it has none")
     coarse = LayerGradCam(score, layers[-1]).attribute(batch.clone().requires_grad_())
     fine = F.interpolate(coarse, size=batch.shape[-2:], mode="bilinear", align_corners=False)
     return fine.expand_as(batch)
@@ -223,12 +222,14 @@ def _of_tokens(score: Callable[[Tensor], Tensor], model: nn.Module, batch: Tenso
         return ablated.double()
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     if method == "grad-cam" or len(embeddings) != 1:
-        raise _NotForThisModel(f"{method} of whole numbers needs exactly one embedding; try occlusion")
+        raise _UnsuitableModelError(f"{method} of whole numbers needs exactly one embedding; try occlusion")
     embeddings[0].requires_grad_(True)
     if method == "saliency":
         layer: Tensor = LayerGradientXActivation(score, embeddings[0]).attribute(batch)
     else:
-        layer = LayerIntegratedGradients(score, embeddings[0]).attribute(batch, baselines=torch.zeros_like(batch), n_steps=STEPS)
+        layer = LayerIntegratedGradients(score, embeddings[0]).attribute(
+            batch, baselines=torch.zeros_like(batch), n_steps=STEPS
+        )
     if layer.shape[:2] != batch.shape:
-        raise _NotForThisModel("its embedding does not give one vector for each token; try occlusion")
+        raise _UnsuitableModelError("its embedding does not give one vector for each token; try occlusion")
     return layer.sum(-1).double()

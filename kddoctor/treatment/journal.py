@@ -1,7 +1,7 @@
 """``progress.jsonl``: what a running treatment says about itself, for whoever looks at it from another process.
 
-One JSON object a line: first what was begun and by which process, then every finished epoch. A resumed treatment goes on
-in the same file.
+One JSON object a line: first what was begun and by which process, then every finished epoch. A resumed treatment goes
+on in the same file.
 """
 
 import json

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kddoctor.app.charts.scales import MODELS, model_colour, rule_at
+from kddoctor.app.charts.scales import MODELS, layered, model_colour, rule_at
 
 MOST = 15
 
@@ -35,4 +35,4 @@ def attribution_bars(
             tooltip=["part", "model", alt.Tooltip("attribution:Q", format="+.2f")],
         )
     )
-    return alt.layer(bars, rule_at([0.0], "x", dash=False)).properties(height=28 * len(frame) + 90)
+    return layered(bars, rule_at([0.0], "x", dash=False), height=28 * len(frame) + 90)

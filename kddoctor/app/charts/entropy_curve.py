@@ -3,7 +3,7 @@
 import altair as alt
 import pandas as pd
 
-from kddoctor.app.charts.scales import palette, percent_axis
+from kddoctor.app.charts.scales import layered, palette, percent_axis
 from kddoctor.report.views import View
 
 TICKS = [0.5, 1, 2, 4, 8, 16, 32]
@@ -31,17 +31,21 @@ def entropy_curve(view: View, chosen: float | None = None) -> alt.LayerChart:
             alt.Tooltip("outside_top:Q", title="mass outside the top class", format=".1%"),
         ],
     )
-    return alt.layer(*_marks(view, chosen), band, line).properties(height=330)
+    return layered(*_marks(view, chosen), band, line, height=330)
 
 
 def mass_outside(view: View, chosen: float | None = None) -> alt.LayerChart:
     """Median mass outside the teacher's top class."""
-    line = alt.Chart(view.frame).mark_line(color=palette().student, strokeWidth=2.5, strokeDash=[6, 3]).encode(
-        x=_temperature(),
-        y=alt.Y("outside_top:Q", axis=percent_axis("outside the top class"), scale=alt.Scale(domain=[0, 1])),
-        tooltip=[alt.Tooltip("temperature:Q", format=".3g"), alt.Tooltip("outside_top:Q", format=".1%")],
+    line = (
+        alt.Chart(view.frame)
+        .mark_line(color=palette().student, strokeWidth=2.5, strokeDash=[6, 3])
+        .encode(
+            x=_temperature(),
+            y=alt.Y("outside_top:Q", axis=percent_axis("outside the top class"), scale=alt.Scale(domain=[0, 1])),
+            tooltip=[alt.Tooltip("temperature:Q", format=".3g"), alt.Tooltip("outside_top:Q", format=".1%")],
+        )
     )
-    return alt.layer(*_marks(view, chosen), line).properties(height=240)
+    return layered(*_marks(view, chosen), line, height=240)
 
 
 def _marks(view: View, chosen: float | None) -> list[alt.Chart]:

@@ -2,7 +2,7 @@
 
 import altair as alt
 
-from kddoctor.app.charts.scales import palette, rule_at
+from kddoctor.app.charts.scales import layered, palette, rule_at
 from kddoctor.report.views import View
 
 KINDS = ["level", "measured", "estimated", "unexplained"]
@@ -35,9 +35,7 @@ def gap_waterfall(view: View) -> alt.LayerChart:
             scale=alt.Scale(domain=shown, range=[fills[kind] for kind in shown]),
             legend=alt.Legend(orient="top"),
         ),
-        fillOpacity=alt.FillOpacity(
-            "kind:N", scale=alt.Scale(domain=KINDS, range=[1, 1, FAINT, FAINT]), legend=None
-        ),
+        fillOpacity=alt.FillOpacity("kind:N", scale=alt.Scale(domain=KINDS, range=[1, 1, FAINT, FAINT]), legend=None),
         tooltip=["step", "kind", alt.Tooltip("points:Q", format="+.1f")],
     )
     unproven = base.transform_filter(alt.FieldOneOfPredicate("kind", ["estimated", "unexplained"]))
@@ -45,5 +43,4 @@ def gap_waterfall(view: View) -> alt.LayerChart:
         height=20, filled=False, stroke=colours.foreground, strokeDash=[4, 3], strokeWidth=1.2
     ).encode(y=y, x="left:Q", x2="right:Q")
     text = base.mark_text(align="left", dx=6, color=colours.foreground).encode(y=y, x="right:Q", text="shown:N")
-    layers = alt.layer(bars, outlines, text, rule_at([view.marks["teacher"]], "x"))
-    return layers.properties(height=38 * len(frame) + 110)
+    return layered(bars, outlines, text, rule_at([view.marks["teacher"]], "x"), height=38 * len(frame) + 110)

@@ -24,5 +24,11 @@ def curves_of_two(a: View, b: View) -> View:
     kept = [pair in common for pair in zip(frame["key"], frame["split"], strict=True)]
     answer = f"A: {a.answer} B: {b.answer}"
     return View(
-        "curves_of_two", "How did the two trainings go?", answer, f"Curves of both runs. {answer}", frame[kept], {}, a.notes
+        "curves_of_two",
+        "How did the two trainings go?",
+        answer,
+        f"Curves of both runs. {answer}",
+        frame[kept],
+        {},
+        a.notes,
     )

@@ -44,4 +44,6 @@ def layer_dimensions(measured: Mapping[type, object]) -> View | Missing:
         "Effective dimensions: exp of the entropy of the singular values (Roy & Vetterli 2007).",
         "Read-out: accuracy of a linear classifier on the layer, fitted on every other row and judged on the rest.",
     )
-    return View("layer_dimensions", QUESTION, f"The widest are {said}.", f"Table of {len(frame)} layers.", frame, {}, notes)
+    return View(
+        "layer_dimensions", QUESTION, f"The widest are {said}.", f"Table of {len(frame)} layers.", frame, {}, notes
+    )

@@ -42,7 +42,9 @@ def top_classes(run: Run, row: int, *, split: str | None = None, place: int = 0)
         p = read_outputs(rows[at : at + 1], np.array([label]), 1.0, model).p[0]
         order = np.argsort(-p, kind="stable")[:TOP]
         tables.append(
-            pd.DataFrame({"model": model, "rank": np.arange(1, len(order) + 1), "class": order, "probability": p[order]})
+            pd.DataFrame(
+                {"model": model, "rank": np.arange(1, len(order) + 1), "class": order, "probability": p[order]}
+            )
         )
     frame = pd.concat(tables, ignore_index=True)
     name_of = class_namer(run.manifest)
