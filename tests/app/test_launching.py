@@ -100,8 +100,8 @@ class Server:
                 time.sleep(0.2)
         pytest.fail(self.log.read_text())
 
-    def status(self, host: str, path: str = "/") -> int:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Host": host})
+    def status(self, host: str, path: str = "/", **headers: str) -> int:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Host": host, **headers})
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
                 return answer.status
@@ -128,8 +128,17 @@ def test_it_listens_on_this_machine_alone(server):
     assert {c.laddr.ip for c in listening} == {"127.0.0.1"}
 
 
-def test_a_foreign_host_is_refused(server):
-    assert server.status("evil.example", "/_stcore/host-config") >= 400
+@pytest.mark.parametrize(("host", "lets_in"), [("127.0.0.1", True), ("evil.example", False)])
+def test_only_this_machines_own_names_get_a_session(server, host, lets_in):
+    """A web page that rebinds its own name to loopback would come with that name."""
+    hello = (
+        f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}:{server.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {'A' * 22}==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(hello.encode())
+        answer = connection.recv(64).decode(errors="replace")
+    assert answer.startswith("HTTP/1.1 101") is lets_in, answer
 
 
 def test_an_interruption_ends_it_cleanly(server):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -58,8 +59,7 @@ def test_a_changed_record_has_another_summary_and_the_older_one_is_removed(tmp_p
     run = recorded_run(tmp_path / "run", rows=60)
     prepare(run)
     older = summary_path(run)
-    with (run / "metrics.jsonl").open("a") as stream:
-        stream.write(json.dumps({"step": 999, "loss": 1.0}) + "\n")
+    os.utime(run / "metrics.jsonl", (0, 0))
     assert find_summary(run) is None
     prepare(run)
     assert summary_path(run) != older
@@ -90,10 +90,10 @@ def test_a_run_that_cannot_be_diagnosed_says_why_and_can_be_tried_again(tmp_path
     assert preparation(run) is None
 
 
-def test_a_run_that_was_never_diagnosed_shows_progress_and_then_its_verdict(tmp_path, app):
-    run = recorded_run(tmp_path / "run", rows=60)
+def test_a_run_that_was_never_diagnosed_shows_progress_and_then_its_verdict(tmp_path, app, monkeypatch):
+    run = recorded_run(tmp_path / "run")
     application = app()
-    application.__init__.__globals__["sys"].argv = ["script.py", str(run)]
+    monkeypatch.setattr(sys, "argv", ["script.py", str(run)])
     page = application()
     assert page.get("progress"), text_of(page)
     deadline = time.monotonic() + 120
