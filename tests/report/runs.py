@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from kddoctor.engine.diagnosis import Diagnosis, diagnose
 from kddoctor.engine.measuring import measure
@@ -31,7 +33,7 @@ from kddoctor.report.views import (
     worst_examples,
 )
 from kddoctor.run import Run, load, write_run
-from tests.builders import World, forgetting, level_curve, recorded_run
+from tests.builders import World, forgetting, level_curve, recorded_run, shifted, untrained
 
 ROWS = 240
 BOTH_MODELS = {"parameters": {"teacher": 5000, "student": 400}, "latency_ms": {"teacher": 3.0, "student": 0.5}}
@@ -163,3 +165,59 @@ KINDS: Mapping[str, Callable[[Path], Path]] = {
     "tokens": tokens,
     "top-k tokens": top_k,
 }
+
+
+def misaligned(path: Path) -> Path:
+    """A student taught with the teacher's answers to other rows: sick, with a cause that can be treated."""
+    return recorded_run(
+        path, in_loop=shifted(1), student=untrained, baseline=forgetting(0.05), observations=BOTH_MODELS
+    )
+
+
+def treated(path: Path) -> Path:
+    """The same rows after a treatment, with its result."""
+    made = recorded_run(path, observations=BOTH_MODELS)
+    result = {
+        "code": "KD106",
+        "name": "teacher-rows-misaligned",
+        "summary": "run the teacher on the batch itself",
+        "changes": {"treatment.pairing": "online"},
+        "metric": "accuracy",
+        "before": 0.1,
+        "after": 0.9,
+        "teacher": 0.94,
+        "labels_only": 0.85,
+        "standard_error": 0.012,
+        "share_closed": 0.95,
+        "helped": True,
+        "epochs": 18,
+        "seed": 0,
+        "verdict_after": "healthy",
+        "causes_after": [],
+    }
+    (made / "treatment.json").write_text(json.dumps(result), encoding="utf-8")
+    return made
+
+
+#: What a record may call its classes, layers and metrics.
+NASTY = (
+    "<script>window.hit=1</script>",
+    '"><img src=x onerror=window.hit=1>',
+    "</script><b>",
+    "a" * 300,
+    "\x1b[31mred",
+    "",
+)
+
+
+def hostile(path: Path) -> Path:
+    """A sick run whose names try to be markup, in a directory whose name does too."""
+    made = misaligned(path / "<b onload=window.hit=1>")
+    names = [NASTY[i % len(NASTY)] for i in range(10)]
+    manifest = made / "kd_run.yaml"
+    data = yaml.safe_load(manifest.read_text(encoding="utf-8"))
+    data["class_names"] = names
+    manifest.write_text(yaml.safe_dump(data), encoding="utf-8")
+    with (made / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"step": 1, NASTY[0]: 1.0, NASTY[3]: 2.0}) + "\n")
+    return made

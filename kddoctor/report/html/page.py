@@ -44,16 +44,17 @@ from kddoctor.run.directory import Run
 from kddoctor.treatment.reading import treatment_of
 
 PACKAGE = "kddoctor.report.html"
-#: Anchor and heading of each section of pictures, and its views, in the order of the page.
+#: Anchor and heading of each section of pictures, and its views, in the order of the page. Without a heading, the
+#: question of its only picture is one.
 SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("gap", "Where the points went", ("gap_waterfall",)),
-    ("signal", "The teacher's signal", ("entropy_curve",)),
+    ("gap", "", ("gap_waterfall",)),
+    ("signal", "", ("entropy_curve",)),
     ("training", "The loss and the training", ("loss_balance", "training_curves")),
-    ("layers", "The layers", ("layer_similarity",)),
+    ("layers", "", ("layer_similarity",)),
     ("examples", "Examples and classes", ("gap_map", "confusion_difference")),
-    ("confidence", "The confidences", ("reliability",)),
-    ("worth", "What it cost", ("tradeoff",)),
-    ("treatment", "Before and after", ("before_after",)),
+    ("confidence", "", ("reliability",)),
+    ("worth", "", ("tradeoff",)),
+    ("treatment", "", ("before_after",)),
 )
 #: Worst examples that are listed.
 WORST = 20
@@ -108,9 +109,8 @@ def render_html(
             cards=cards(run, diagnosis, frozenset(pictures)),
             sections=[section for section in sections if section.pictures],
             worst=None if isinstance(examples, Missing) else _worst(examples),
-            slider=None
-            if isinstance(examples, Missing)
-            else slider_of(run, examples, target_temperature(run, measured)),
+            slider=slider_of(run, examples, target_temperature(run, measured)),
+            flips=_flips(views),
             missing=[view for view in views if isinstance(view, Missing) and view.name != "before_after"],
             checked=checked,
             states={state: checked.frame[checked.frame["state"] == state] for state in checked.frame["state"].unique()},
@@ -151,7 +151,17 @@ def _views(
 
 def _worst(examples: Examples) -> tuple[View, object]:
     view = worst_examples(examples, WORST)
-    return view, table_of(view.frame[list(WORST_COLUMNS)])
+    # Where the record has no ids, they are the rows.
+    hidden = "id" if view.frame["id"].equals(view.frame["row"]) else None
+    return view, table_of(view.frame[[name for name in WORST_COLUMNS if name != hidden]])
+
+
+def _flips(views: list[View | Missing]) -> dict[str, int]:
+    """Rows by what became of their answer; nothing without the run before treatment."""
+    frames = [view.frame for view in views if isinstance(view, View) and view.name == "before_after"]
+    turned = [frame[frame["kind"] == "flip"] for frame in frames]
+    pairs = [pair for frame in turned if len(frame) for pair in zip(frame["name"], frame["rows"], strict=True)]
+    return {str(name): int(rows) for name, rows in pairs}
 
 
 def _environment() -> Environment:

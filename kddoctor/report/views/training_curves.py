@@ -1,5 +1,6 @@
 """Everything that was logged over the steps."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from kddoctor.probes.learning_curve import LearningCurveProbe, series
 from kddoctor.report.views.view import Missing, View
 from kddoctor.rules.registry import RECORD
 from kddoctor.run.directory import Run
+from kddoctor.run.metrics import Row, Scalar
 
 QUESTION = "How did the training go?"
 #: Points of one curve.
@@ -26,7 +28,7 @@ def training_curves(run: Run) -> View | Missing:
     frame: key, split, step, value (NaN where it was not finite). marks: of the curve that the answer is about, last,
     best and best_step; points, broken (values that were not finite).
     """
-    rows = run.metrics
+    rows = _with_steps(run.metrics)
     tables, thinned = [], False
     for split in _splits(rows):
         own = [row for row in rows if row.get("split", "train") == split]
@@ -55,7 +57,19 @@ def training_curves(run: Run) -> View | Missing:
     )
 
 
-def _splits(rows: Sequence[dict[str, float | int | str | None]]) -> list[str]:
+def _with_steps(rows: Sequence[Row]) -> list[Row]:
+    """Rows that know their epoch only, at the last step that was logged of it, so that all share one axis."""
+    last: dict[Scalar, float] = {}
+    for row in rows:
+        step, epoch = row.get("step"), row.get("epoch")
+        if isinstance(step, int | float) and isinstance(epoch, int | float):
+            last[epoch] = max(last.get(epoch, -math.inf), step)
+    return [
+        {**row, "step": last[row["epoch"]]} if "step" not in row and row.get("epoch") in last else row for row in rows
+    ]
+
+
+def _splits(rows: Sequence[Row]) -> list[str]:
     found = dict.fromkeys(str(row.get("split", "train")) for row in rows)
     return sorted(found, key=lambda split: (SPLITS.index(split) if split in SPLITS else len(SPLITS), split))
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from kddoctor.report.html.drawing.shapes import shaded_cells
-from kddoctor.report.html.palette import LINE, STUDENT, TEACHER
+from kddoctor.report.html.palette import BACKGROUND, FOREGROUND, LINE, STUDENT, TEACHER
 from kddoctor.report.views.view import View
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ def _matrix(axes: "Axes", view: View) -> None:
         shaded_cells(axes, cells, part["share"].abs().to_numpy() / largest, colour)
         if classes <= NAMED:
             for _, row in part.iterrows():
+                shade = BACKGROUND if abs(row["share"]) > largest / 2 else FOREGROUND
                 text = f"{row['difference']:+d}"
-                axes.text(row["answer"], row["label"], text, ha="center", va="center", fontsize=7.5)
+                axes.text(row["answer"], row["label"], text, ha="center", va="center", fontsize=8, color=shade)
     names = dict(zip(frame["label"], frame["label_name"], strict=True))
     names |= dict(zip(frame["answer"], frame["answer_name"], strict=True))
     ticks = range(classes) if classes <= NAMED else range(0, classes, 5)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from kddoctor.report.html.palette import ALONE, FOREGROUND, GOOD, LINE, SOFT, STUDENT, TEACHER, WARN
+from kddoctor.report.html.palette import ALONE, BACKGROUND, FOREGROUND, GOOD, LINE, SOFT, STUDENT, TEACHER, WARN
 from kddoctor.report.views.view import View
 
 if TYPE_CHECKING:
@@ -28,8 +28,10 @@ def draw_gap_waterfall(figure: "Figure", view: View) -> None:
             axes.barh(y, color=GOOD if row["points"] >= 0 else WARN, hatch=hatch, **style)
         end = max(row["start"], row["end"])
         text = f"{row['end']:.1f}" if row["kind"] == "level" else f"{row['points']:+.1f}"
-        axes.annotate(text, (end, y), xytext=(4, 0), textcoords="offset points", va="center")
-    axes.axvline(view.marks["teacher"], color=TEACHER, linestyle=(0, (5, 3)), linewidth=1.2, zorder=0)
+        # On a patch of background, since the teacher's line runs through some of them.
+        patch = {"facecolor": BACKGROUND, "edgecolor": "none", "pad": 1}
+        axes.annotate(text, (end, y), xytext=(5, 0), textcoords="offset points", va="center", bbox=patch)
+    axes.axvline(view.marks["teacher"], color=TEACHER, linestyle=(0, (5, 3)), linewidth=1.2, zorder=0.5)
     axes.set_yticks(range(len(rows)), [_short(step) for step in rows["step"]])
     axes.set(xlim=(0, 1.1 * max(rows["end"].max(), rows["start"].max(), 1)), xlabel="points")
     axes.xaxis.grid(True, color=LINE)

@@ -30,6 +30,8 @@ def draw_tradeoff(figure: "Figure", view: View) -> None:
             quality = 100 * row["quality"]
             axes.plot(row["amount"], quality, marker, color=colour, fillstyle=fill, label=label, **size)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:,g}")
+        axes.xaxis.set_minor_formatter("")
         axes.margins(x=0.2, y=0.15)
         axes.grid(True)
         axes.set_xlabel(RESOURCES[resource])

@@ -27,12 +27,12 @@ COLOURS = {
     "lr": ALONE,
 }
 LINES = {"train": ":", "val": "-", "test": "--"}
-#: Points that the line runs over, as a share of the curve.
-SMOOTHED = 0.05
+#: Points that a training line runs over, as a share of the curve.
+SMOOTHED = 0.1
 
 
 def draw_training_curves(figure: "Figure", view: View) -> None:
-    """Dotted: training; solid: held out. Lines are running medians."""
+    """Dotted: training, as a running mean; solid: held out."""
     frame = view.frame
     shown = [(name, keys) for name, keys in PANELS if frame["key"].isin(keys).any()]
     heights = [1 if name == "learning rate" else 3 for name, _ in shown]
@@ -52,8 +52,10 @@ def _panel(axes: "Axes", view: View, keys: tuple[str, ...]) -> None:
             if curve.empty:
                 continue
             window = max(1, int(SMOOTHED * len(curve)))
-            smooth = curve["value"].rolling(window, center=True, min_periods=1).median()
+            smooth = curve["value"].rolling(window if split == "train" else 1, center=True, min_periods=1).mean()
             label = f"{key.replace('_', ' ')}, {split}"
             axes.plot(curve["step"], smooth, line, color=COLOURS[key], linewidth=1.4, label=label)
-    if keys != ("lr",):
+    if keys == ("lr",):
+        axes.set_ylim(bottom=0)
+    else:
         axes.legend(loc="best", fontsize=8, ncols=2)
