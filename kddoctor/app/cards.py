@@ -97,7 +97,7 @@ def evidence_table(evidence: tuple[EvidenceReport, ...]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "": "✓ for" if item.supports else "✗ against",
+                "Speaks": "✓ for" if item.supports else "✗ against",
                 "What was found": item.text,
                 "Measured": "–" if item.value is None else f"{item.measure} {item.value:.3g}",
                 "Limit": "–" if item.threshold is None else f"{item.threshold:.3g} ({item.origin})",

@@ -34,9 +34,9 @@ def layer_similarity(view: View) -> alt.LayerChart:
     layers.append(
         base.transform_filter("datum.on_path").mark_point(filled=True, size=40, yOffset=-14).encode(color=ink)
     )
-    layers.append(
-        base.transform_filter("datum.declared").mark_point(filled=False, size=700, strokeWidth=2.5).encode(color=ink)
-    )
+    if frame["declared"].any():  # a layer of no marks is a picture without words to a screen reader
+        declared = base.transform_filter("datum.declared")
+        layers.append(declared.mark_point(filled=False, size=700, strokeWidth=2.5).encode(color=ink))
     layers.append(base.transform_filter("datum.suggested").mark_text(text="★", fontSize=15, dy=16).encode(color=ink))
     if len(frame) <= MOST_WRITTEN:
         layers.append(base.mark_text(fontSize=11).encode(text=alt.Text("cka:Q", format=".2f"), color=ink))

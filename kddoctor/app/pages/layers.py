@@ -51,7 +51,7 @@ def pair_detail(view: View) -> None:
         if row[flag]
     ]
     st.markdown(" ".join(said) or "It is neither declared nor on the path of matching layers.")
-    st.code(f"distillation:\n  feature_layers: [[{row['teacher_layer']}, {row['student_layer']}]]", language="yaml")
+    st.code(f"distillation:\n  feature_layers: [[{row['teacher_layer']}, {row['student_layer']}]]", language=None)
 
 
 def _size(model: str, layer: str) -> None:

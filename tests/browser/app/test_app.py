@@ -65,7 +65,9 @@ def test_attributions_are_computed_only_after_asking_and_come_with_an_agreement(
     compute.wait_for()
     assert compute.is_disabled()
     shown.get_by_text("I trust the code of this run").click()
-    shown.wait_for_function("() => ![...document.querySelectorAll('button')].find(b => /Compute/.test(b.innerText)).disabled")
+    shown.wait_for_function(
+        "() => ![...document.querySelectorAll('button')].find(b => /Compute/.test(b.innerText)).disabled"
+    )
     compute.click()
     shown.get_by_text("What speaks for the teacher").wait_for(timeout=90_000)
     assert re.fullmatch(r"[+-]\d\.\d\d|–", shown.get_by_test_id("stMetricValue").first.inner_text())
