@@ -1,10 +1,13 @@
 """What stands above every page of one run: which run, its verdict, and files to take away."""
 
+from collections.abc import Mapping
+from typing import Literal
+
 import streamlit as st
 
 from kddoctor.app.current import Opened, all_runs, current
 
-BADGES = {
+BADGES: Mapping[str, tuple[str, str, Literal["orange", "blue", "gray"]]] = {
     "sick": ("SICK", ":material/close:", "orange"),
     "healthy": ("HEALTHY", ":material/check:", "blue"),
     "inconclusive": ("CANNOT TELL", ":material/question_mark:", "gray"),
@@ -27,6 +30,17 @@ def show_bar(page: str) -> None:
 
 
 def _downloads(opened: Opened) -> None:
+    report = opened.summary.report()
+    st.download_button(
+        "Report (HTML)",
+        b"" if report is None else report.read_bytes,
+        file_name=f"{opened.id}-diagnosis.html",
+        mime="text/html",
+        icon=":material/download:",
+        on_click="ignore",
+        disabled=report is None,
+        help=None if report is not None else "The report is being written; look again in a moment.",
+    )
     st.download_button(
         "Diagnosis (JSON)",
         opened.diagnosis.to_json,

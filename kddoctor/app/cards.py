@@ -3,10 +3,13 @@
 import pandas as pd
 import streamlit as st
 
+from kddoctor.app.charts.tradeoff import tradeoff
 from kddoctor.app.explaining import explain_button
+from kddoctor.app.figure import nothing, numbers
 from kddoctor.app.navigation import link
 from kddoctor.app.words import percent, plain, points
 from kddoctor.engine.diagnosis import Diagnosis, EvidenceReport, FindingReport
+from kddoctor.report.views import Missing, View
 from kddoctor.rules.registry import all_rules
 
 #: The page on which the evidence of a family is best seen.
@@ -28,7 +31,14 @@ def metrics(diagnosis: Diagnosis) -> None:
     gap = diagnosis.gap
     with st.container(horizontal=True):
         st.metric(f"Teacher, {gap.metric}", percent(gap.teacher), border=True)
-        st.metric("Student", percent(gap.student), _error(gap.standard_error), delta_color="off", border=True)
+        st.metric(
+            "Student",
+            percent(gap.student),
+            _error(gap.standard_error),
+            delta_color="off",
+            delta_arrow="off",
+            border=True,
+        )
         gained = None if gap.student is None or gap.baseline is None else gap.student - gap.baseline
         st.metric(
             "Labels only",
@@ -55,9 +65,11 @@ def cause_card(cause: FindingReport) -> None:
             st.subheader(f"{cause.code} {plain(cause.title)}", anchor=False)
             st.badge(f"{cause.status}, {cause.confidence:.0%}", color="orange" if cause.severity == "error" else "gray")
         st.markdown(plain(cause.summary))
-        st.table(evidence_table(cause.evidence), hide_index=True, border="horizontal", alt=f"Evidence about {cause.code}")
+        st.table(
+            evidence_table(cause.evidence), hide_index=True, border="horizontal", alt=f"Evidence about {cause.code}"
+        )
         _details(cause)
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             page, label = SEEN_ON[cause.family]
             link(page, label, ":material/query_stats:")
             explain_button(cause.code)
@@ -75,7 +87,9 @@ def _details(cause: FindingReport) -> None:
         st.markdown(f"**Fix** {plain(cause.prescription.summary)}{by_hand}")
     if cause.worth is not None:
         low, high = cause.worth.points
-        st.markdown(f"**Worth** {low:+.1f} to {high:+.1f} points, {'measured' if cause.worth.measured else 'estimated'}")
+        st.markdown(
+            f"**Worth** {low:+.1f} to {high:+.1f} points, {'measured' if cause.worth.measured else 'estimated'}"
+        )
 
 
 def evidence_table(evidence: tuple[EvidenceReport, ...]) -> pd.DataFrame:
@@ -83,7 +97,7 @@ def evidence_table(evidence: tuple[EvidenceReport, ...]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "": "✓ for" if item.supports else "✗ against",
+                "Speaks": "✓ for" if item.supports else "✗ against",
                 "What was found": item.text,
                 "Measured": "–" if item.value is None else f"{item.measure} {item.value:.3g}",
                 "Limit": "–" if item.threshold is None else f"{item.threshold:.3g} ({item.origin})",
@@ -107,6 +121,20 @@ def other_findings(diagnosis: Diagnosis) -> None:
             else f"worth watching, confidence {finding.confidence:.2f}"
         )
         st.markdown(f"{finding.code} {plain(finding.title)}: {why}")
+
+
+def worth_it(view: View | Missing) -> None:
+    """Quality against each cost that was recorded."""
+    st.header(plain(view.question))
+    if isinstance(view, Missing):
+        nothing(view)
+        return
+    st.markdown(plain(view.answer))
+    resources = list(dict.fromkeys(view.frame["resource"]))
+    for column, resource in zip(st.columns(len(resources)), resources, strict=True):
+        with column:
+            st.altair_chart(tradeoff(view, resource), alt=view.alt)
+    numbers(view)
 
 
 def looked_at(diagnosis: Diagnosis) -> None:

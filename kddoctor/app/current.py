@@ -39,8 +39,8 @@ def all_runs() -> Mapping[str, OpenRun]:
 def current() -> Opened:
     """The picked run. Where it was never diagnosed the page ends here and shows how far that is."""
     runs = all_runs()
-    picked = st.session_state.get("run")
-    return opened(runs[picked] if picked in runs else next(iter(runs.values())))
+    picked = str(st.session_state.get("run"))
+    return opened(runs.get(picked) or next(iter(runs.values())))
 
 
 def opened(which: OpenRun) -> Opened:

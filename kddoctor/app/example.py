@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import streamlit as st
 
 from kddoctor.app.current import Opened
-from kddoctor.engine.measuring import held_out_split
+from kddoctor.engine.measuring.splits import held_out_split
+from kddoctor.report.views import View
 
 
 def rows_of(opened: Opened) -> int:
@@ -15,8 +16,10 @@ def rows_of(opened: Opened) -> int:
 
 
 def example_number(opened: Opened) -> int:
-    """The number input for the example; what the URL says is held within the split."""
+    """The number input for the example: what the URL says, held within the split, or else the worst one."""
     last = max(0, rows_of(opened) - 1)
+    worst = opened.view("worst_examples")
+    first = int(worst.frame["row"].iloc[0]) if isinstance(worst, View) and len(worst.frame) else 0
     asked = st.session_state.get("ex")
     if isinstance(asked, int) and not 0 <= asked <= last:
         st.session_state["ex"] = min(max(asked, 0), last)
@@ -25,6 +28,7 @@ def example_number(opened: Opened) -> int:
             f"Example (row 0 to {last} of {held_out_split(opened.run)})",
             0,
             last,
+            min(first, last),
             step=1,
             key="ex",
             bind="query-params",

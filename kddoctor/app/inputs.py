@@ -6,7 +6,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from kddoctor.app.current import Opened
-from kddoctor.engine.measuring import held_out_split
+from kddoctor.engine.measuring.splits import held_out_split
 from kddoctor.report.views.raw_input import RawInput, raw_input
 
 SMALLEST = 240

@@ -67,6 +67,8 @@ def _import_ahead() -> None:
     import pandas
     import pyarrow.parquet  # noqa: F401
 
+    from kddoctor.app import cards, current, script  # noqa: F401
+    from kddoctor.app.charts.scales import layered  # noqa: F401
     from kddoctor.rules.registry import all_rules
 
     # Registers the chart's and the frame's converters, which are imported at their first use.

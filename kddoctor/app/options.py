@@ -21,7 +21,10 @@ OPTIONS: Mapping[str, object] = {
     "client.toolbarMode": "minimal",
     "logger.hideWelcomeMessage": True,
     "logger.level": "warning",
+    # A page that ends in an expression would show it.
+    "runner.magicEnabled": False,
     "theme.baseRadius": "0.4rem",
+    "theme.headingFontSizes": ["2rem", "1.45rem", "1.15rem"],
     "theme.light.primaryColor": "#00598A",
     # Streamlit's own captions are a grey that too few people can read.
     "theme.light.textColor": "#111111",

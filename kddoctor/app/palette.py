@@ -26,4 +26,4 @@ class Palette:
 
 
 LIGHT = Palette("#004488", "#C44E00", "#000000", "#00856A", "#CC79A7", foreground="#111111", background="#FFFFFF")
-DARK = Palette("#56B4E9", "#EE8866", "#808080", "#BBCC33", "#FFAABB", foreground="#FAFAFA", background="#0E1117")
+DARK = Palette("#56B4E9", "#EE8866", "#808080", "#BBCC33", "#FFAABB", foreground="#FAFAFA", background="#171614")

@@ -6,7 +6,6 @@ Closing the page or the server does not stop it.
 
 import contextlib
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from kddoctor.app.detached import start_detached
 from kddoctor.app.summary import find_summary, summary_path
 from kddoctor.errors import KDDoctorError, logged_failure
 from kddoctor.treatment.process import Process
@@ -53,16 +53,9 @@ def start_preparing(*runs: Path) -> None:
     known = preparation(*runs)
     if known is not None and known.is_running:
         return
-    command = [sys.executable, "-m", "kddoctor.app.preparing", *(str(run) for run in runs)]
-    child = subprocess.Popen(
-        command,
-        start_new_session=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    child = start_detached(["kddoctor.app.preparing", *(str(run) for run in runs)])
     # Written here too: the child needs a second before it can say anything.
-    _report(runs, Preparation("starting", 0, 1, Process.of(child.pid)))
+    _report(runs, Preparation("starting", 0, 1, child))
 
 
 def prepare(*runs: Path) -> None:

@@ -1,4 +1,4 @@
-"""The runs that may be looked at: those of the command line, and what treatments made of them. Never a path of the URL."""
+"""The runs that may be looked at: those of the command line and their treatments, never a path of the URL."""
 
 import re
 import sys
@@ -38,7 +38,7 @@ def open_runs(arguments: list[str] | None = None) -> Mapping[str, OpenRun]:
 
 
 def treated_runs(path: Path) -> Iterator[Path]:
-    """The finished treatments beside a run, as ``kddoctor treat`` and the app name them, in the order of their names."""
+    """The finished treatments beside a run, as ``kddoctor treat`` and the app name them, in the order of names."""
     for entry in sorted(path.parent.glob(f"{_literal(path.name)}-treated*")):
         if (entry / RESULT).is_file() and (entry / MANIFEST_FILE).is_file():
             yield entry

@@ -3,30 +3,31 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from kddoctor.app.preparing import Report
-from kddoctor.app.runs import RESULT
-from kddoctor.app.summary import write_summary
+from kddoctor.app.summary import write_report, write_summary
 from kddoctor.engine.diagnosis import Diagnosis, diagnose
 from kddoctor.engine.measuring import measure
 from kddoctor.report import views
+from kddoctor.report.html import render_html
 from kddoctor.report.views import Examples, Missing, View
 from kddoctor.report.views.cause_changes import cause_changes
+from kddoctor.report.views.check_evidence import check_evidence
 from kddoctor.report.views.config_difference import config_difference
 from kddoctor.report.views.curve_window import curves_of_two
 from kddoctor.report.views.flipped_examples import flipped_examples
 from kddoctor.report.views.layer_dimensions import layer_dimensions
 from kddoctor.run.directory import Run, load
-from kddoctor.run.paths import file_inside
+from kddoctor.treatment.reading import treatment_of
 from kddoctor.treatment.treat import Treatment
 
 Shown = View | Missing
-MOST_BYTES = 1 << 20
 
 
 def summarise(path: Path, target: Path, report: Report) -> None:
-    """Diagnose a run, work out every picture's numbers, and write them to ``target``. Raises RunError."""
+    """Diagnose a run, work out every picture's numbers, and write them to ``target``; then the report. Raises RunError.
+
+    The pages can be shown as soon as the numbers are there; the report is for taking away.
+    """
     steps = 4
     report("measuring", 0, steps)
     run = load(path)
@@ -38,6 +39,7 @@ def summarise(path: Path, target: Path, report: Report) -> None:
     report("drawing up the pictures", 3, steps)
     made = pictures(run, measured, diagnosis, examples, treatment_of(run))
     write_summary(target, diagnosis, made)
+    write_report(target, render_html(diagnosis, run, measured=measured))
 
 
 def pictures(
@@ -55,6 +57,7 @@ def pictures(
         views.entropy_curve(run, measured),
         views.layer_similarity(run, measured),
         layer_dimensions(measured),
+        check_evidence(measured),
         views.loss_balance(run, measured),
         views.training_curves(run),
         views.tradeoff(run, diagnosis, treatment),
@@ -100,14 +103,3 @@ def _together(a: Shown, b: Shown) -> Shown:
     if isinstance(a, Missing):
         return a
     return b if isinstance(b, Missing) else curves_of_two(a, b)
-
-
-def treatment_of(run: Run) -> Treatment | None:
-    """What ``treatment.json`` says, where the run is a treated one; None for a file that makes no sense."""
-    file = file_inside(run.path, RESULT)
-    if file is None or file.stat().st_size > MOST_BYTES:
-        return None
-    try:
-        return Treatment.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError):
-        return None

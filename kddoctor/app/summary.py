@@ -16,12 +16,12 @@ from kddoctor.app.cache import place, signature
 from kddoctor.engine.diagnosis import Diagnosis
 from kddoctor.report.views import Missing, View
 
-DIAGNOSIS, WORDS = "diagnosis.json", "views.json"
+DIAGNOSIS, WORDS, REPORT = "diagnosis.json", "views.json", "report.html"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A directory that is complete. It is never changed: another state of the run has another one."""
+    """A directory that is complete but for the report, which follows. Another state of the run has another one."""
 
     directory: Path
 
@@ -36,6 +36,11 @@ class Summary:
             return Missing(**words["missing"])
         frame = pd.read_parquet(self.directory / f"{name}.parquet")
         return View(**{**words["view"], "notes": tuple(words["view"]["notes"]), "frame": frame})
+
+    def report(self) -> Path | None:
+        """The HTML report of the one run, once it is written."""
+        path = self.directory / REPORT
+        return path if path.is_file() else None
 
 
 def summary_path(*runs: Path) -> Path:
@@ -68,3 +73,10 @@ def write_summary(path: Path, diagnosis: Diagnosis | None, views: Mapping[str, V
         if old.is_dir() and old != partial:
             shutil.rmtree(old, ignore_errors=True)
     partial.replace(path)
+
+
+def write_report(path: Path, html: str) -> None:
+    """Add the report to a summary."""
+    partial = path / f".{REPORT}.partial"
+    partial.write_text(html, encoding="utf-8")
+    partial.replace(path / REPORT)

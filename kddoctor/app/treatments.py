@@ -1,13 +1,11 @@
 """Treatments as background processes, found again by their files: no thread, and nothing in the server's memory.
 
-Closing the page or the server changes nothing; ``kddoctor treat --resume`` and the app can each go on with what the other
-began.
+Closing the page or the server changes nothing; ``kddoctor treat --resume`` and the app can each go on with what the
+other began.
 """
 
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -17,6 +15,7 @@ from typing import Literal
 from filelock import FileLock
 
 from kddoctor.app.cache import cache_directory
+from kddoctor.app.detached import start_detached
 from kddoctor.app.runs import RESULT, treated_runs
 from kddoctor.errors import UsageError
 from kddoctor.treatment.journal import Begun, Epoch, read_journal
@@ -91,15 +90,8 @@ def start(run: Path, output: Path, code: str, epochs: int | None = None, *, resu
         if known is not None and known.status == "running":
             raise UsageError(f"{output}: is already being treated into; wait, or stop that treatment")
         _, *arguments = command_of(run, output, code, epochs, resume=resume)
-        with (folder / "output.log").open("wb") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "kddoctor", *arguments],
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        job = Job(str(run), str(output), code, epochs, Process.of(child.pid))
+        child = start_detached(["kddoctor", *arguments], folder / "output.log")
+        job = Job(str(run), str(output), code, epochs, child)
         (folder / "job.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
 
 

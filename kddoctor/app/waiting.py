@@ -13,12 +13,12 @@ from kddoctor.app.words import plain
 def summary_of(*runs: Path) -> Summary:
     """The summary of these runs as they are now. Where there is none it is begun, and the page ends here and waits."""
     found = find_summary(*runs)
-    if found is not None:
-        return found
-    if preparation(*runs) is None:
-        start_preparing(*runs)
-    _wait(runs)
-    st.stop()
+    if found is None:
+        if preparation(*runs) is None:
+            start_preparing(*runs)
+        _wait(runs)
+        st.stop()
+    return found
 
 
 @st.fragment(run_every=0.5)

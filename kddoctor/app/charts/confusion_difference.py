@@ -2,11 +2,14 @@
 
 import altair as alt
 
-from kddoctor.app.charts.scales import palette
+from kddoctor.app.charts.scales import layered, palette
 from kddoctor.report.views import View
 
+#: Share at which the colours of the heat map are full, at least: noise should not glow.
+SMALLEST_SCALE = 0.1
 
-def confusion_difference(view: View) -> alt.LayerChart | alt.Chart:
+
+def confusion_difference(view: View) -> alt.LayerChart:
     """A heat map of labels by answers up to 30 classes, else a dot for each of the pairs that differ most."""
     return _matrix(view) if view.marks["matrix"] else _pairs(view)
 
@@ -29,20 +32,21 @@ def _matrix(view: View) -> alt.LayerChart:
         x=alt.X("answer_name:N", sort=answers, title="answered instead", axis=alt.Axis(labelAngle=-40)),
         y=alt.Y("label_name:N", sort=names, title="label"),
     )
-    # Named by its ends: blue where the student does better, orange where it does worse.
+    largest = max(SMALLEST_SCALE, float(frame["share"].abs().max()))
+    # Blue where the student does better, orange where it does worse.
     colour = alt.Color(
         "share:Q",
         title="of the label's rows",
-        scale=alt.Scale(domain=[-1, 0, 1], range=["#2166AC", "#F7F7F7", "#D55E00"]),
+        scale=alt.Scale(domain=[-largest, 0, largest], range=["#2166AC", "#F7F7F7", "#D55E00"]),
         legend=alt.Legend(format="+.0%"),
     )
     cells = base.mark_rect().encode(color=colour, tooltip=_tooltip())
-    ink = alt.when("abs(datum.share) > 0.6").then(alt.value("#FFFFFF")).otherwise(alt.value("#111111"))
+    ink = alt.when(f"abs(datum.share) > {0.6 * largest}").then(alt.value("#FFFFFF")).otherwise(alt.value("#111111"))
     text = base.mark_text(fontSize=11).encode(text=alt.Text("difference:Q", format="+d"), color=ink)
-    return (cells + text).properties(height=28 * len(names) + 110)
+    return layered(cells, text, height=28 * len(names) + 110)
 
 
-def _pairs(view: View) -> alt.Chart:
+def _pairs(view: View) -> alt.LayerChart:
     frame = view.frame.assign(pair=view.frame["label_name"] + " → " + view.frame["answer_name"])
     long = frame.melt(
         ["pair", "label_name", "answer_name", "label_rows"], ["teacher_rows", "student_rows"], "model", "rows"
@@ -50,7 +54,7 @@ def _pairs(view: View) -> alt.Chart:
     long["model"] = long["model"].str.removesuffix("_rows")
     long["share"] = long["rows"] / long["label_rows"]
     colours = palette()
-    return (
+    points = (
         alt.Chart(long)
         .mark_point(filled=True, size=80)
         .encode(
@@ -62,8 +66,10 @@ def _pairs(view: View) -> alt.Chart:
                 scale=alt.Scale(domain=["teacher", "student"], range=[colours.teacher, colours.student]),
                 legend=alt.Legend(orient="top"),
             ),
-            shape=alt.Shape("model:N", scale=alt.Scale(domain=["teacher", "student"], range=["circle", "square"]), legend=None),
+            shape=alt.Shape(
+                "model:N", scale=alt.Scale(domain=["teacher", "student"], range=["circle", "square"]), legend=None
+            ),
             tooltip=["pair", "model", "rows", "label_rows"],
         )
-        .properties(height=24 * len(frame) + 70)
     )
+    return layered(points, height=24 * len(frame) + 70)

@@ -2,10 +2,12 @@
 
 import altair as alt
 
-from kddoctor.app.charts.scales import palette, rule_at
+from kddoctor.app.charts.scales import layered, palette, rule_at
 from kddoctor.report.views import View
 
 KINDS = ["level", "measured", "estimated", "unexplained"]
+#: Opacity of what nobody has measured.
+FAINT = 0.45
 
 
 def gap_waterfall(view: View) -> alt.LayerChart:
@@ -19,25 +21,26 @@ def gap_waterfall(view: View) -> alt.LayerChart:
             for kind, end, points in zip(view.frame["kind"], view.frame["end"], view.frame["points"], strict=True)
         ],
     )
-    y = alt.Y("step:N", sort=None, title=None, axis=alt.Axis(labelLimit=260))
+    y = alt.Y("step:N", sort=None, title=None, axis=alt.Axis(labelLimit=300, labelOverlap=False))
     base = alt.Chart(frame)
-    bars = base.mark_bar(height=18, strokeWidth=1.5).encode(
+    shown = [kind for kind in KINDS if (frame["kind"] == kind).any()]
+    fills = dict(zip(KINDS, (colours.teacher, colours.good, colours.student, colours.warn), strict=True))
+    bars = base.mark_bar(height=20).encode(
         y=y,
-        x=alt.X("left:Q", title="points of the metric", scale=alt.Scale(domain=[0, 105])),
+        x=alt.X("left:Q", title="points of the metric", scale=alt.Scale(domain=[0, 105], nice=False)),
         x2="right:Q",
         color=alt.Color(
             "kind:N",
             title=None,
-            scale=alt.Scale(
-                domain=KINDS, range=[colours.teacher, colours.good, colours.student, colours.warn]
-            ),
+            scale=alt.Scale(domain=shown, range=[fills[kind] for kind in shown]),
             legend=alt.Legend(orient="top"),
         ),
-        stroke=alt.Stroke("kind:N", scale=alt.Scale(domain=KINDS, range=[colours.foreground] * 4), legend=None),
-        strokeDash=alt.StrokeDash("kind:N", scale=alt.Scale(domain=KINDS, range=[[1, 0], [1, 0], [4, 3], [2, 3]]), legend=None),
-        fillOpacity=alt.FillOpacity("kind:N", scale=alt.Scale(domain=KINDS, range=[1, 0.9, 0.5, 0.35]), legend=None),
+        fillOpacity=alt.FillOpacity("kind:N", scale=alt.Scale(domain=KINDS, range=[1, 1, FAINT, FAINT]), legend=None),
         tooltip=["step", "kind", alt.Tooltip("points:Q", format="+.1f")],
     )
+    unproven = base.transform_filter(alt.FieldOneOfPredicate("kind", ["estimated", "unexplained"]))
+    outlines = unproven.mark_bar(
+        height=20, filled=False, stroke=colours.foreground, strokeDash=[4, 3], strokeWidth=1.2
+    ).encode(y=y, x="left:Q", x2="right:Q")
     text = base.mark_text(align="left", dx=6, color=colours.foreground).encode(y=y, x="right:Q", text="shown:N")
-    layers = bars + text + rule_at([view.marks["teacher"]], "x")
-    return layers.properties(height=34 * len(frame) + 60)
+    return layered(bars, outlines, text, rule_at([view.marks["teacher"]], "x"), height=38 * len(frame) + 110)

@@ -1,8 +1,9 @@
 """Stated confidence against accuracy."""
 
 import altair as alt
+import pandas as pd
 
-from kddoctor.app.charts.scales import model_colour, model_dash, model_fill, model_shape, palette, percent_axis
+from kddoctor.app.charts.scales import layered, model_colour, model_dash, model_fill, model_shape, palette, percent_axis
 from kddoctor.report.views import View
 
 
@@ -27,7 +28,6 @@ def reliability(view: View) -> alt.LayerChart:
             "rows",
         ],
     )
-    diagonal = alt.Chart(alt.Data(values=[{"p": 0}, {"p": 1}])).mark_line(
-        color=palette().foreground, strokeDash=[4, 3], opacity=0.6
-    )
-    return (diagonal.encode(x="p:Q", y="p:Q") + line + points).properties(height=340)
+    ends = alt.Chart(pd.DataFrame({"p": [0.0, 1.0]}))
+    diagonal = ends.mark_line(color=palette().foreground, strokeDash=[4, 3], opacity=0.6).encode(x="p:Q", y="p:Q")
+    return layered(diagonal, line, points, height=380)

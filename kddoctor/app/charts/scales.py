@@ -1,6 +1,9 @@
 """Colours and axes that several pictures share."""
 
+from typing import cast
+
 import altair as alt
+import pandas as pd
 import streamlit as st
 
 from kddoctor.app.palette import DARK, LIGHT, Palette
@@ -22,7 +25,7 @@ def _colours() -> alt.Scale:
 
 def model_colour() -> alt.Color:
     """The column ``model`` as a colour, with the legend."""
-    return alt.Color("model:N", title=None, scale=_colours(), legend=alt.Legend(orient="top"))
+    return alt.Color("model:N", title=None, scale=_colours(), legend=alt.Legend(orient="top", symbolDash=[1, 0]))
 
 
 def model_fill() -> alt.Fill:
@@ -45,8 +48,13 @@ def percent_axis(title: str | None) -> alt.Axis:
     return alt.Axis(format=".0%", title=title)
 
 
+def layered(*layers: alt.Chart, height: int) -> alt.LayerChart:
+    """One picture of several layers, the first at the bottom."""
+    return cast(alt.LayerChart, alt.layer(*layers).properties(height=height))
+
+
 def rule_at(values: list[float], channel: str, *, dash: bool = True) -> alt.Chart:
     """Thin lines across the picture. channel: x or y."""
-    rule = alt.Chart(alt.Data(values=[{"at": value} for value in values]))
+    rule = alt.Chart(pd.DataFrame({"at": values}))
     mark = rule.mark_rule(color=palette().foreground, strokeDash=[4, 3] if dash else [1, 0], opacity=0.7)
-    return mark.encode(**{channel: "at:Q"})
+    return cast(alt.Chart, mark.encode(**{channel: "at:Q"}))

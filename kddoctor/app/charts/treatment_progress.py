@@ -3,7 +3,7 @@
 import altair as alt
 import pandas as pd
 
-from kddoctor.app.charts.scales import palette, percent_axis
+from kddoctor.app.charts.scales import layered, palette, percent_axis
 from kddoctor.treatment.journal import Begun, Epoch
 
 
@@ -14,8 +14,10 @@ def treatment_progress(begun: Begun, epochs: tuple[Epoch, ...]) -> alt.LayerChar
     y = alt.Y("accuracy:Q", axis=percent_axis("accuracy on held-out rows"), scale=alt.Scale(domain=[0, 1]))
     last = epochs[-1].epochs if epochs else 1
     x = alt.X("epoch:Q", scale=alt.Scale(domain=[0, last]), axis=alt.Axis(tickMinStep=1, format="d"))
-    line = alt.Chart(frame).mark_line(color=colours.good, point=True, strokeWidth=2.5).encode(
-        x=x, y=y, tooltip=["epoch", alt.Tooltip("accuracy:Q", format=".1%")]
+    line = (
+        alt.Chart(frame)
+        .mark_line(color=colours.good, point=True, strokeWidth=2.5)
+        .encode(x=x, y=y, tooltip=["epoch", alt.Tooltip("accuracy:Q", format=".1%")])
     )
     levels = pd.DataFrame(
         [
@@ -26,4 +28,5 @@ def treatment_progress(begun: Begun, epochs: tuple[Epoch, ...]) -> alt.LayerChar
     )
     rules = alt.Chart(levels).mark_rule(strokeDash=[4, 3], color=colours.foreground).encode(y="accuracy:Q")
     text = alt.Chart(levels).mark_text(align="left", dx=4, dy=-7, color=colours.foreground)
-    return (rules + text.encode(x=alt.value(0), y="accuracy:Q", text="name:N") + line).properties(height=260)
+    names = text.encode(x=alt.value(0), y="accuracy:Q", text="name:N")
+    return layered(rules, names, line, height=260)

@@ -23,7 +23,8 @@ if wanted:
     frame = frame[frame["state"].isin(wanted)]
 if text:
     words = frame[["code", "name", "family", "title"]].agg(" ".join, axis=1)
-    frame = frame[words.str.contains(text, case=False, regex=False)]
+    for word in text.split():
+        frame = frame[words.loc[frame.index].str.contains(word, case=False, regex=False)]
 st.caption(f"{len(frame)} of {len(view.frame)} checks")
 
 
@@ -62,4 +63,15 @@ row = view.frame[view.frame["code"] == code].iloc[0]
 st.markdown(f"**{plain(row['title'])}** ({plain(row['family'])}): {plain(row['state'])}")
 if row["how"]:
     st.markdown(f"To have it judged, {plain(row['how'])}.")
+evidence = opened.view("check_evidence")
+if isinstance(evidence, View):
+    st.dataframe(
+        evidence.frame[evidence.frame["code"] == code].drop(columns="code"),
+        hide_index=True,
+        alt=f"Measurements for and against {code}, with their limits.",
+        column_config={
+            "supports": "speaks for it",
+            "text": st.column_config.TextColumn("what was found", width="large"),
+        },
+    )
 explain_button(code)

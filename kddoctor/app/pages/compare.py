@@ -1,10 +1,9 @@
 """What changed between two runs?"""
 
-import pandas as pd
 import streamlit as st
 
 from kddoctor.app.charts.metric_changes import change_interval, dumbbells
-from kddoctor.app.charts.training_curves import groups, training_curves
+from kddoctor.app.charts.training_curves import curve_of_both
 from kddoctor.app.current import all_runs
 from kddoctor.app.example import go_to
 from kddoctor.app.figure import nothing, numbers
@@ -39,11 +38,6 @@ def shown(view: View | Missing) -> View | None:
     return view
 
 
-def table(frame: pd.DataFrame, alt: str, **columns: object) -> None:
-    """A table of differences."""
-    st.dataframe(frame, hide_index=True, alt=alt, column_config=columns)
-
-
 def metrics(view: View) -> None:
     """Metrics with their intervals, and the flips."""
     flips = view.frame[view.frame["kind"] == "flip"]
@@ -64,7 +58,7 @@ def metrics(view: View) -> None:
 def picked() -> None:
     """A row of the flips is the example that other pages look at."""
     rows = st.session_state["flips"]["selection"]["rows"]
-    if rows:
+    if rows and flips is not None:
         go_to(flips.frame["row"].iloc[rows[0]])
 
 
@@ -90,11 +84,14 @@ differences = st.toggle("Differences only", value=True, key="diff", bind="query-
 causes = shown(summary.view("cause_changes"))
 if causes is not None and len(causes.frame):
     frame = causes.frame[causes.frame["change"] != "same"] if differences else causes.frame
-    table(
+    st.dataframe(
         frame.assign(change=frame["change"].map(GLYPHS)),
-        causes.alt,
-        a=st.column_config.ProgressColumn("confidence in A", min_value=0, max_value=1, format="percent"),
-        b=st.column_config.ProgressColumn("confidence in B", min_value=0, max_value=1, format="percent"),
+        hide_index=True,
+        alt=causes.alt,
+        column_config={
+            "a": st.column_config.ProgressColumn("confidence in A", min_value=0, max_value=1, format="percent"),
+            "b": st.column_config.ProgressColumn("confidence in B", min_value=0, max_value=1, format="percent"),
+        },
     )
 changes = summary.view("metric_changes")
 st.header("How much better or worse?")
@@ -106,7 +103,7 @@ else:
 config = shown(summary.view("config_difference"))
 if config is not None:
     frame = config.frame[config.frame["differs"]] if differences else config.frame
-    table(frame[["key", "a", "b"]], config.alt, a="A", b="B")
+    st.dataframe(frame[["key", "a", "b"]], hide_index=True, alt=config.alt, column_config={"a": "A", "b": "B"})
 turned = summary.view("flipped_examples")
 flips = shown(turned)
 if flips is not None and len(flips.frame):
@@ -117,7 +114,11 @@ if flips is not None and len(flips.frame):
         on_select=picked,
         selection_mode="single-row",
         alt=flips.alt,
-        column_config={"a": "answer of A", "b": "answer of B", "loss_change": st.column_config.NumberColumn(format="%+.2f")},
+        column_config={
+            "a": "answer of A",
+            "b": "answer of B",
+            "loss_change": st.column_config.NumberColumn(format="%+.2f"),
+        },
     )
     if "ex" in st.session_state:
         chosen = str(st.session_state["ex"])
@@ -127,7 +128,7 @@ if flips is not None and len(flips.frame):
 curves = shown(summary.view("curves_of_two"))
 if curves is not None:
     columns = st.columns(2)
-    for number, (title, keys) in enumerate(groups(list(dict.fromkeys(curves.frame["key"]))).items()):
+    for number, ((key, split), frame) in enumerate(curves.frame.groupby(["key", "split"], sort=False)):
         with columns[number % 2]:
-            st.subheader(plain(title[:1].upper() + title[1:]), anchor=False)
-            st.altair_chart(training_curves(curves.frame[curves.frame["key"].isin(keys)]), alt=f"{title} of both runs.")
+            st.subheader(plain(f"{str(key).replace('_', ' ')}, {split}"), anchor=False)
+            st.altair_chart(curve_of_both(frame), alt=f"{key} on {split} in both runs.")

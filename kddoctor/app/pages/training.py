@@ -29,7 +29,8 @@ def curves(view: View, window: tuple[float, float] | None) -> None:
         with columns[number % 2]:
             st.subheader(plain(title[:1].upper() + title[1:]), anchor=False)
             st.altair_chart(
-                training_curves(view.frame[view.frame["key"].isin(keys)], window), alt=f"{title} over the training steps."
+                training_curves(view.frame[view.frame["key"].isin(keys)], window),
+                alt=f"{title} over the training steps.",
             )
     if window is not None:
         st.subheader("In these steps", anchor=False)
@@ -47,6 +48,12 @@ if steps:
     if last > first:
         low, high = st.slider("Steps", first, last, (first, last), key="steps", bind="query-params")
         chosen = float(low), float(high)
-nothing(share) if isinstance(share, Missing) else balance(share, chosen)
+if isinstance(share, Missing):
+    nothing(share)
+else:
+    balance(share, chosen)
 st.header("How did the training go?")
-nothing(logged) if isinstance(logged, Missing) else curves(logged, chosen)
+if isinstance(logged, Missing):
+    nothing(logged)
+else:
+    curves(logged, chosen)

@@ -19,6 +19,7 @@ from kddoctor.app.treatments import (
     stop,
     treatments_of,
 )
+from kddoctor.app.trust import may_run_code
 from kddoctor.app.waiting import summary_of
 from kddoctor.app.words import percent, plain
 from kddoctor.engine.diagnosis import FindingReport
@@ -39,15 +40,17 @@ def choose(opened: Opened, treatable: list[FindingReport]) -> None:
     if cause.worth is not None:
         low, high = cause.worth.points
         st.markdown(f"**Worth** {low:+.1f} to {high:+.1f} points, estimated")
-    st.code("\n".join(plan.diff) or "nothing in kd_run.yaml changes; the training loop does", language="diff")
+    st.code("\n".join(plan.diff) or "nothing in kd_run.yaml changes; the training loop does", language=None)
     epochs = st.number_input(
         "Epochs (empty: the run's own)", 1, None, None, step=1, key="epochs", placeholder="the run's own", width=260
     )
     output = free_output(opened.path)
     st.caption("The same on a terminal:")
-    st.code(shlex.join(command_of(opened.path, output, code, epochs)), language="bash", wrap_lines=True)
+    st.code(shlex.join(command_of(opened.path, output, code, epochs)), language=None, wrap_lines=True)
+    if not may_run_code():
+        return
     running = any(state.status == "running" for state in treatments_of(opened.path))
-    if st.button("Treat", type="primary", icon=":material/healing:", disabled=running):
+    if st.button("Treat", icon=":material/healing:", disabled=running):
         ask(opened, code, epochs)
     if running:
         st.caption("A treatment of this run is at work; wait for it, or stop it.")
@@ -61,8 +64,8 @@ def ask(opened: Opened, code: str, epochs: int | None) -> None:
         "A treatment imports and runs the code that `kd_run.yaml` names in its `code` section, with your rights. Do it "
         "only where you trust whoever wrote this run. It goes on when this page or the app is closed."
     )
-    st.code(shlex.join(command_of(opened.path, output, code, epochs)), language="bash", wrap_lines=True)
-    if st.button("Run it", type="primary", icon=":material/play_arrow:"):
+    st.code(shlex.join(command_of(opened.path, output, code, epochs)), language=None, wrap_lines=True)
+    if st.button("Run it", icon=":material/play_arrow:"):
         with guarded():
             start(opened.path, output, code, epochs)
             st.rerun()
@@ -101,7 +104,7 @@ def one(opened: Opened, state: TreatmentState) -> None:
             if st.button("Resume", key=f"resume-{state.output.name}", icon=":material/play_arrow:"):
                 start(*again, resume=True)
                 st.rerun(scope="fragment")
-            st.code(shlex.join(command_of(*again, resume=True)), language="bash", wrap_lines=True)
+            st.code(shlex.join(command_of(*again, resume=True)), language=None, wrap_lines=True)
         elif state.status == "failed":
             st.button("Dismiss", key=f"forget-{state.output.name}", on_click=forget, args=(state,))
         else:

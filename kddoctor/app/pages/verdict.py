@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kddoctor.app.cards import cause_card, looked_at, metrics, other_findings
+from kddoctor.app.cards import cause_card, looked_at, metrics, other_findings, worth_it
 from kddoctor.app.current import current
 from kddoctor.app.figure import figure
 from kddoctor.app.words import plain
@@ -28,4 +28,5 @@ if diagnosis.advice:
         st.markdown(f"{number}. {plain(text)}")
 other_findings(diagnosis)
 figure(opened.view("gap_waterfall"))
+worth_it(opened.view("tradeoff"))
 looked_at(diagnosis)

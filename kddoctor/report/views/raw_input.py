@@ -39,8 +39,8 @@ def raw_input(run: Run, row: int, split: str) -> RawInput | None:
 def describe_input(values: NDArray[Any], names: list[Any] | None = None) -> RawInput:
     """values: one example, without the batch axis. names: of columns, where the run gives them.
 
-    An image has two axes, or three of which one is 1 or 3 channels. Whole numbers are tokens, but two of them a user and
-    an item. All else is a row of a table.
+    An image has two axes, or three of which one is 1 or 3 channels. Whole numbers are tokens, but two of them are a
+    user and an item. All else is a row of a table.
     """
     shape = " × ".join(map(str, values.shape)) or "1"
     image = _image(values)

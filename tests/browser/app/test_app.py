@@ -1,0 +1,103 @@
+"""The app in a real browser: every page, its links, its clicks, and a treatment that outlives page and server."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.browser.app.serving import PATHS, go
+
+pytestmark = pytest.mark.browser
+
+SCHEMES = ("light", "dark")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("page", PATHS)
+def test_axe_finds_nothing_on_any_page(page, scheme, server, browsing, axe):
+    shown = go(browsing(scheme), server, page)
+    assert axe(shown) == []
+
+
+@pytest.mark.parametrize("page", PATHS)
+def test_nothing_is_asked_of_any_other_machine(page, server, browsing):
+    shown = go(browsing("light"), server, page)
+    shown.wait_for_timeout(1500)
+    outside = [url for url in shown.asked if not url.startswith((server.url, "data:", "blob:", server.socket_url))]
+    assert outside == []
+    assert shown.said == []
+
+
+def test_the_slider_goes_by_keyboard_and_into_the_address(server, browsing):
+    shown = go(browsing("light"), server, "signal")
+    slider = shown.get_by_role("slider", name="Temperature T")
+    slider.focus()
+    shown.keyboard.press("ArrowRight")
+    shown.wait_for_function("() => location.search.includes('T=3.5')")
+    shown.get_by_text("at T = 3.5").first.wait_for()
+
+
+def test_a_click_on_a_cell_picks_the_layer_pair_and_back_undoes_it(server, browsing):
+    shown = go(browsing("light"), server, "layers")
+    cell = shown.locator("[data-testid=stVegaLiteChart] .mark-rect path").first
+    cell.click()
+    shown.wait_for_function("() => location.search.includes('pair=')")
+    chosen = shown.get_by_test_id("stSelectbox").last.inner_text()
+    assert "~" in chosen
+    address = shown.url
+    shown.reload()
+    shown.get_by_role("heading", level=1).wait_for()
+    assert shown.url == address
+    assert shown.get_by_test_id("stSelectbox").last.inner_text() == chosen
+
+
+def test_the_example_of_the_address_is_shown_with_its_input_and_both_answers(server, browsing):
+    shown = go(browsing("light"), server, "examples", "?ex=7")
+    assert shown.get_by_label(re.compile("Example")).input_value() == "7"
+    for heading in ("Input", "Teacher", "Student"):
+        shown.get_by_role("heading", name=heading, exact=True).wait_for()
+
+
+def test_attributions_are_computed_only_after_asking_and_come_with_an_agreement(server, browsing, axe):
+    shown = go(browsing("light"), server, "examples", "?ex=7")
+    compute = shown.get_by_role("button", name="Compute")
+    compute.wait_for()
+    assert compute.is_disabled()
+    shown.get_by_text("I trust the code of this run").click()
+    shown.wait_for_function(
+        "() => ![...document.querySelectorAll('button')].find(b => /Compute/.test(b.innerText)).disabled"
+    )
+    compute.click()
+    shown.get_by_text("What speaks for the teacher").wait_for(timeout=90_000)
+    assert re.fullmatch(r"[+-]\d\.\d\d|–", shown.get_by_test_id("stMetricValue").first.inner_text())
+    assert axe(shown) == []
+
+
+def test_a_row_of_the_checks_sets_the_code_in_the_address(server, browsing):
+    shown = go(browsing("light"), server, "checks")
+    table = shown.get_by_test_id("stDataFrame").first
+    table.locator("canvas").first.click(position={"x": 16, "y": 55})
+    shown.wait_for_function("() => location.search.includes('code=')")
+
+
+def test_a_treatment_goes_on_when_the_page_is_reloaded_and_the_server_restarted(own_server, browsing, axe):
+    shown = go(browsing("light"), own_server, "treatment")
+    shown.get_by_label("Epochs", exact=False).first.fill("400")
+    shown.keyboard.press("Enter")
+    shown.get_by_role("button", name="Treat", exact=True).click()
+    shown.get_by_role("button", name="Run it").click()
+    epochs = re.compile(r"epoch \d+ of 400")
+    shown.get_by_text(epochs).first.wait_for(timeout=90_000)
+    assert axe(shown) == []
+    shown.reload()
+    shown.get_by_text(epochs).first.wait_for(timeout=30_000)
+    assert shown.get_by_role("button", name="Treat", exact=True).is_disabled()
+    own_server.restart()
+    again = go(browsing("light"), own_server, "treatment")
+    again.get_by_text(epochs).first.wait_for(timeout=30_000)
+    again.get_by_role("button", name="Stop").click()
+    again.get_by_role("button", name="Resume").click(timeout=30_000)
+    again.get_by_text(epochs).first.wait_for(timeout=60_000)
+    again.get_by_role("button", name="Stop").click()
+    again.get_by_role("button", name="Resume").wait_for(timeout=30_000)
