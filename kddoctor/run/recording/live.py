@@ -59,7 +59,7 @@ class LiveSteps:
         self.transform = transform
         self.sample = StepSample(max_steps, max_bytes)
         self.metrics = MetricRows()
-        self.targets = TargetsSeen(0 if task == "tokens" else max_bytes // 4, rows)
+        self.targets = TargetsSeen(0 if task == "tokens" else max_bytes // 4, rows or 0)
         self.losses = LossWatch()
         self.num_classes: int | None = None
         self.count = 0
