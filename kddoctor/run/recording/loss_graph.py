@@ -104,9 +104,14 @@ def _value(node: Any, nodes: list[Any]) -> float | None:
             log_p,
             target,
             weight=_saved(node, "_saved_weight"),
-            ignore_index=_saved(node, "_saved_ignore_index"),
+            ignore_index=_signed(_saved(node, "_saved_ignore_index")),
         )
     return float(loss)
+
+
+def _signed(index: int) -> int:
+    # Autograd hands -100 out as an unsigned number of 64 bits.
+    return index - (1 << 64) if index >= 1 << 63 else index
 
 
 def _saved(node: Any, name: str) -> Any:
