@@ -56,21 +56,29 @@ class BiLSTM(nn.Module):
         return {"logits": self.head(pooled)}
 
 
-def trained_bert(classes: int = CLASSES) -> Any:
+def bert(width: int, dropout: float) -> Any:
     from transformers import BertConfig, BertForSequenceClassification
 
-    torch.manual_seed(1)
     config = BertConfig(
         vocab_size=VOCABULARY,
-        hidden_size=32,
+        hidden_size=width,
         num_hidden_layers=1,
         num_attention_heads=2,
-        intermediate_size=64,
+        intermediate_size=2 * width,
         max_position_embeddings=MAX_LENGTH,
-        num_labels=classes,
-        hidden_dropout_prob=0.3,
+        num_labels=CLASSES,
+        hidden_dropout_prob=dropout,
     )
-    teacher = BertForSequenceClassification(config)
+    return BertForSequenceClassification(config)
+
+
+def small_bert() -> Any:
+    return bert(24, 0.02)
+
+
+def trained_bert() -> Any:
+    torch.manual_seed(1)
+    teacher = bert(32, 0.3)
     data = Sequences(256, seed=0)
     optimizer = torch.optim.Adam(teacher.parameters(), 3e-3)
     for _ in range(12):
