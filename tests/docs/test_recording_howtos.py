@@ -17,7 +17,12 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 pytestmark = [
     pytest.mark.integrations,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*in eval mode", "ignore:.*treespec"),
+    pytest.mark.filterwarnings(
+        "ignore:The number of training batches",
+        "ignore:.*does not have many workers",
+        "ignore:.*in eval mode",
+        "ignore:.*treespec",
+    ),
 ]
 
 
