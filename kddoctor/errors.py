@@ -5,7 +5,7 @@ Every message is one line: the command line prints it as it is, without a traceb
 
 from __future__ import annotations
 
-from typing import Self
+from typing import NamedTuple, Self
 
 MAX_VALUE_CHARACTERS = 120
 
@@ -55,6 +55,23 @@ def _rebuild(cls: type[RunError], args: tuple[object, ...], state: dict[str, obj
     error.args = args
     error.__dict__.update(state)
     return error
+
+
+class Failure(NamedTuple):
+    """A bug of kddoctor's own. reason: one line. log: the file that holds the traceback."""
+
+    reason: str
+    log: str
+
+
+def logged_failure(error: Exception) -> Failure:
+    """Put the traceback into a file of its own, so that no user has to see it."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="kddoctor-", suffix=".log", delete=False, encoding="utf-8") as log:
+        log.write("".join(traceback.format_exception(error)))
+    return Failure(one_line(str(error)) or type(error).__name__, log.name)
 
 
 def one_line(text: str) -> str:

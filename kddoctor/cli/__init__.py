@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from kddoctor.cli.app import app as open_app
 from kddoctor.cli.baseline import baseline
 from kddoctor.cli.bench import bench
 from kddoctor.cli.demo import demo
@@ -23,6 +24,7 @@ app = typer.Typer(
 # In the order in which they are met.
 for command in (diagnose, treat, baseline, explain, demo, bench):
     app.command()(command)
+app.command("app")(open_app)
 
 
 @app.callback(invoke_without_command=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from kddoctor.errors import KDDoctorError
+from kddoctor.errors import KDDoctorError, logged_failure
 
 EXIT = {"healthy": 0, "sick": 1, "inconclusive": 3}
 BAD_INPUT, FAILED, INTERRUPTED = 2, 4, 130
@@ -35,11 +35,6 @@ def guarded(command: Callable[..., object]) -> int:
 
 
 def _own_failure(error: Exception) -> int:
-    import tempfile
-    import traceback
-
-    with tempfile.NamedTemporaryFile("w", prefix="kddoctor-", suffix=".log", delete=False) as log:
-        log.write("".join(traceback.format_exception(error)))
-    reason = " ".join(str(error).split()) or type(error).__name__
-    print(f"kddoctor: failed: {reason} (a bug; the details are in {log.name})", file=sys.stderr)  # noqa: T201
+    failure = logged_failure(error)
+    print(f"kddoctor: failed: {failure.reason} (a bug; the details are in {failure.log})", file=sys.stderr)  # noqa: T201
     return FAILED

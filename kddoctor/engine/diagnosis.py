@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from kddoctor.engine.explaining import explain_away
@@ -173,11 +172,18 @@ class Diagnosis(_Part):
         return self.model_dump_json(indent=2) + "\n"
 
 
-def diagnose(run: Run, *, select: Sequence[str] = (), ignore: Container[str] = ()) -> Diagnosis:
-    """Measure a run, judge it and say what is wrong. Raises RunError for values that cannot be measured."""
-    # A student that exploded overflows in many a sum; probes count what is not finite, and nobody needs numpy's word.
-    with np.errstate(all="ignore"):
-        measured = measure(run)
+def diagnose(
+    run: Run,
+    *,
+    select: Sequence[str] = (),
+    ignore: Container[str] = (),
+    measured: Mapping[type, object] | None = None,
+) -> Diagnosis:
+    """Measure a run, judge it and say what is wrong. Raises RunError for values that cannot be measured.
+
+    measured: what ``measure`` gave for this run, where it was called already.
+    """
+    measured = measure(run) if measured is None else measured
     return judge(run.name, measured, select=select, ignore=ignore, warnings=run.warnings)
 
 

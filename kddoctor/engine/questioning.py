@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from kddoctor.engine.measuring import measure
 from kddoctor.engine.reasoning import differential
 from kddoctor.engine.types import Hypothesis
@@ -28,8 +26,7 @@ class Answer:
 
 def question(run: Run, code: str) -> Answer:
     """Diagnose the run and say what became of one code. Raises RunError for values that cannot be measured."""
-    with np.errstate(all="ignore"):
-        measured = measure(run)
+    measured = measure(run)
     found = differential(measured)
     rule = all_rules()[code]
     if rule.only and run.manifest.task not in rule.only:

@@ -49,6 +49,12 @@ def finite_rows(*arrays: LazyArray | None) -> Iterator[tuple[Any, ...]]:
 
     None stays None.
     """
+    for _, chunk in numbered_rows(*arrays):
+        yield chunk
+
+
+def numbered_rows(*arrays: LazyArray | None) -> Iterator[tuple[Ints, tuple[Any, ...]]]:
+    """As ``finite_rows``, each chunk with the numbers [n] of its rows in the file."""
     present = [a for a in arrays if a is not None]
     width = max(1, *(a.size // max(1, len(a)) for a in present))
     size = max(1, min(CHUNK, CHUNK_ELEMENTS // width))
@@ -58,7 +64,7 @@ def finite_rows(*arrays: LazyArray | None) -> Iterator[tuple[Any, ...]]:
         for values in chunk:
             if values is not None and values.dtype.kind == "f":
                 good &= np.isfinite(values).reshape(len(values), -1).all(axis=1)
-        yield tuple(c if c is None or good.all() else c[good] for c in chunk)
+        yield start + np.flatnonzero(good), tuple(c if c is None or good.all() else c[good] for c in chunk)
 
 
 def finite_baseline(part: Predictions) -> LazyArray | None:

@@ -3,13 +3,14 @@
 from rich.console import Console
 
 from kddoctor.report.terminal import Page, console
-from kddoctor.treatment.treat import Plan, Treatment
+from kddoctor.treatment.plan import Plan
+from kddoctor.treatment.result import Treatment
 
 
 def show_plan(plan: Plan, out: Console | None = None) -> None:
     """Print what a treatment would change."""
     page = Page(out or console())
-    page.line(f"{plan.code}  {plan.name}: {plan.summary}   ({plan.safety})", style="bold")
+    page.line(f"{plan.code}: {plan.summary}", style="bold")
     for line in plan.diff:
         page.whole(f"  {line}")
 

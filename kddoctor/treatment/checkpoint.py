@@ -15,8 +15,7 @@ from filelock import FileLock, Timeout
 from kddoctor.errors import UsageError
 from kddoctor.run.manifest import MANIFEST_FILE
 from kddoctor.run.paths import reason
-
-FILE, LOCK = "checkpoint.pt", "lock"
+from kddoctor.treatment.work_directory import CHECKPOINT, LOCK, TRIAL, checkpoint_directory
 
 
 class Stateful(Protocol):
@@ -43,16 +42,16 @@ class Checkpoint:
         """After ``epochs`` finished epochs. After a crash the file is the old or the new one."""
         self.directory.mkdir(parents=True, exist_ok=True)
         state = {name: part.state_dict() for name, part in self.parts.items()}
-        partial = self.directory / f"{FILE}.partial"
+        partial = self.directory / f"{CHECKPOINT}.partial"
         with partial.open("wb") as stream:
             torch.save({"signature": self.signature, "epochs": epochs, "parts": state}, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        partial.replace(self.directory / FILE)
+        partial.replace(self.directory / CHECKPOINT)
 
     def restore(self) -> int:
         """How many epochs were finished; 0 where nothing was saved yet. Raises UsageError for what does not fit."""
-        path = self.directory / FILE
+        path = self.directory / CHECKPOINT
         if not path.exists():
             return 0
         try:
@@ -72,11 +71,6 @@ class Checkpoint:
                 why = f"its {name} does not fit the run's code any more ({type(error).__name__})"
                 raise UsageError(f"{path}: {why}; delete {self.directory} and start again") from None
         return epochs
-
-
-def checkpoint_directory(output: Path) -> Path:
-    """Of a treatment: hidden, beside the output."""
-    return output.with_name(f".{output.name}.treating")
 
 
 @contextmanager
@@ -100,7 +94,7 @@ def claimed_directory(work: Path, output: Path, what: str, *, resume: bool) -> I
 
     Removed at the end where no checkpoint lies in it: ``discard`` it when the output is whole. Raises as ``claimed``.
     """
-    if (work / FILE).exists() and not resume:
+    if _holds_work(work) and not resume:
         raise UsageError(f"{output}: an interrupted {what} lies in {work}; add --resume, or delete that directory")
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -113,11 +107,20 @@ def claimed_directory(work: Path, output: Path, what: str, *, resume: bool) -> I
     try:
         yield work
     finally:
-        if not (work / FILE).exists():
+        if not _holds_work(work):
             shutil.rmtree(work, ignore_errors=True)
         lock.release()
 
 
 def discard(work: Path) -> None:
-    """Forget the checkpoint: what it was for is written."""
-    (work / FILE).unlink(missing_ok=True)
+    """Forget checkpoints and results: what they were for is written."""
+    for entry in work.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != LOCK:
+            entry.unlink(missing_ok=True)
+
+
+def _holds_work(work: Path) -> bool:
+    """Whether anything lies there that it would take time to make again."""
+    return any(any(work.rglob(name)) for name in (CHECKPOINT, TRIAL))

@@ -1,11 +1,27 @@
 """The distillation losses that a treatment can retrain with."""
 
-import math
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from kddoctor.losses import (
+    confidence_weights,
+    correctness_weights,
+    decoupled_kd,
+    dist,
+    jsd_kd,
+    logit_mse,
+    reverse_kd,
+    standardised_kd,
+)
+from kddoctor.losses import kd as forward_kd
+from kddoctor.treatment.loop_settings import Divergence, Rows
+
+#: By the name that a manifest gives them; each carries its T².
+DIVERGENCES: Mapping[str, Callable[..., Tensor]] = {"kl": forward_kd, "reverse-kl": reverse_kd, "jsd": jsd_kd}
 
 
 class LossTerms(NamedTuple):
@@ -26,19 +42,22 @@ def distillation_loss(
     alpha: float = 0.9,
     temperature_squared: bool = True,
     task: str = "multiclass",
+    divergence: Divergence = "declared",
+    rows: Rows = "all",
 ) -> LossTerms:
-    """The declared loss, properly computed.
+    """The declared loss, properly computed, or another of the pharmacy.
 
     student_logits, teacher_logits: [B, C] (binary, ranking [B]; multilabel [B, C]; tokens [B, L, V]). labels: [B]
     (multilabel like the logits; tokens [B, L], -100 ignored). kl: T² KL(teacher ‖ student) at T, mean over rows
     (Hinton et al. 2015); reverse-kl: the arguments exchanged; jsd: half of both towards their mean (Agarwal et al.
-    2024); mse: mean squared difference of logits (Ba and Caruana 2014). Raises ValueError for any other loss.
+    2024); mse: mean squared difference of logits (Ba and Caruana 2014). divergence: a form of kddoctor.losses in the
+    place of the declared one. rows: whose targets count, by the teacher's answers. Raises ValueError for another loss.
     """
     s, t, y, hard = _rows(student_logits, teacher_logits, labels, task)
     ce = F.cross_entropy(s, y) if hard is None else hard
-    kd = _divergence(s, t, loss, temperature)
-    if temperature_squared and loss != "mse":
-        kd = kd * temperature**2
+    kd = _term(s, t, y, loss, temperature, divergence, _weights(t, y, rows, hard is None))
+    if not temperature_squared and loss != "mse":
+        kd = kd / temperature**2
     return LossTerms((1 - alpha) * ce + alpha * kd, kd, ce)
 
 
@@ -62,16 +81,27 @@ def _rows(s: Tensor, t: Tensor, y: Tensor, task: str) -> tuple[Tensor, Tensor, T
     return s, t, y, None
 
 
-def _divergence(s: Tensor, t: Tensor, loss: str, temperature: float) -> Tensor:
+def _weights(t: Tensor, y: Tensor, rows: Rows, classes: bool) -> Tensor | None:
+    """[B]; the logits of yes-or-no tasks come as [0, z], whose column 1 is yes, so that both kinds look alike here."""
+    if rows == "all":
+        return None
+    labels = y if classes else y.round().long()
+    return correctness_weights(t, labels) if rows == "teacher right" else confidence_weights(t, labels)
+
+
+def _term(
+    s: Tensor, t: Tensor, y: Tensor, loss: str, temperature: float, divergence: Divergence, weights: Tensor | None
+) -> Tensor:
+    if divergence == "decoupled":
+        if s.shape[1] < 3:
+            raise ValueError("the decoupled divergence needs three classes or more")
+        return decoupled_kd(s, t, y, temperature=temperature)
+    if divergence == "correlation":
+        return dist(s, t, temperature=temperature)
+    if divergence == "standardised":
+        return standardised_kd(s, t, temperature=temperature)
     if loss == "mse":
-        return F.mse_loss(s, t)
-    log_s, log_t = F.log_softmax(s / temperature, -1), F.log_softmax(t / temperature, -1)
-    if loss == "kl":
-        return F.kl_div(log_s, log_t, reduction="batchmean", log_target=True)
-    if loss == "reverse-kl":
-        return F.kl_div(log_t, log_s, reduction="batchmean", log_target=True)
-    if loss == "jsd":
-        log_m = torch.logaddexp(log_s, log_t) - math.log(2)
-        sides = (F.kl_div(log_m, side, reduction="batchmean", log_target=True) for side in (log_s, log_t))
-        return 0.5 * sum(sides, torch.zeros((), dtype=s.dtype))
-    raise ValueError(f"cannot distil with the loss {loss!r}; known: kl, reverse-kl, jsd, mse")
+        return logit_mse(s, t)
+    if loss not in DIVERGENCES:
+        raise ValueError(f"cannot distil with the loss {loss!r}; known: {', '.join(DIVERGENCES)}, mse")
+    return DIVERGENCES[loss](s, t, temperature=temperature, weights=weights)

@@ -1,122 +1,167 @@
-"""What a treatment changes: taken from the diagnosis, readable as a diff before anything runs."""
+"""What to change about a run, why, and how safely: declarative, readable, and the same thing as a diff or as code."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from kddoctor.engine.diagnosis import Diagnosis, FindingReport
-from kddoctor.errors import UsageError
+from kddoctor.errors import RunError, UsageError
+from kddoctor.rules.finding import Safety
 from kddoctor.run.manifest import Manifest
+from kddoctor.run.manifest_errors import manifest_error
+from kddoctor.run.paths import read_text, reason
+from kddoctor.run.spelling import nearest
+from kddoctor.run.yaml_text import dump_yaml, parse_yaml
+from kddoctor.treatment.remedies import REMEDIES, SECTIONS
 
-SECTIONS = ("distillation", "training")
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """What the manifest has no key for. column_permutation: new column j of the teacher is its old column list[j].
-
-    probe_rate: look for a lower learning rate first.
-    own_loss: the run's ``code.loss`` is kept; otherwise the declared loss is computed by kddoctor.
-    """
-
-    own_loss: bool = True
-    column_permutation: tuple[int, ...] = ()
-    probe_rate: bool = False
-    clip_gradients: float | None = None
+MAX_BYTES = 1 << 20
+#: Causes that were proven or shown by an intervention; the others are treated only where there is none of these.
+SHOWN = ("confirmed", "probable")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """One treatment before it is carried out. diff: lines for people."""
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    code: str
+
+class Change(_Part):
+    """One key. before: None where it was not set. why: the finding's summary. finding: its code."""
+
+    key: str
+    before: Any = None
+    after: Any
+    finding: str
+    name: str = ""
+    why: str = ""
+    what: str = ""
+    safety: Safety = "safe"
+
+    @field_validator("key")
+    @classmethod
+    def _known(cls, key: str) -> str:
+        if key not in REMEDIES:
+            near = nearest(key, REMEDIES)
+            raise ValueError(f"a key that a treatment can change{f'; did you mean {near}?' if near else ''}")
+        return key
+
+
+class Advice(_Part):
+    """What only its author can do, or what was left out because another cause comes first."""
+
+    finding: str
     name: str
-    summary: str
-    safety: str
-    changes: Mapping[str, Any]
-    manifest: Manifest
-    loop: LoopSettings
-    diff: tuple[str, ...] = field(default=())
+    what: str
+
+
+class Prescription(_Part):
+    """``prescription.yaml``. changes: in the order of the diagnosis. manual: by hand. left_out: not carried out."""
+
+    format: Literal[1] = 1
+    run: str
+    changes: tuple[Change, ...]
+    manual: tuple[Advice, ...] = ()
+    left_out: tuple[Advice, ...] = ()
 
     @property
-    def signature(self) -> str:
-        """What has to be the same for an interrupted treatment to be gone on with."""
-        section = self.manifest.training.model_dump(mode="json")
-        return json.dumps([self.code, dict(self.changes), section], sort_keys=True, default=str)
+    def codes(self) -> tuple[str, ...]:
+        """The causes that are treated, in their order."""
+        return tuple(dict.fromkeys(change.finding for change in self.changes))
+
+    def to_yaml(self) -> str:
+        """The file's text."""
+        return dump_yaml(self.model_dump(mode="json"))
+
+    def for_code(self, code: str) -> Self:
+        """Its changes alone."""
+        return self.model_copy(update={"changes": tuple(c for c in self.changes if c.finding == code)})
+
+    def without(self, code: str) -> Self:
+        """All changes but those of one cause."""
+        return self.model_copy(update={"changes": tuple(c for c in self.changes if c.finding != code)})
 
 
-def make_plan(manifest: Manifest, diagnosis: Diagnosis, only: Sequence[str] = (), epochs: int | None = None) -> Plan:
-    """Treat the first cause that can be treated. Raises UsageError where none can be."""
-    finding = _first_treatable(diagnosis, only)
-    prescription = finding.prescription
-    assert prescription is not None
-    treated, loop = apply_changes(manifest, prescription.changes)
-    if epochs is not None:
-        treated = _with(treated, "training", "epochs", epochs)
-    return Plan(
-        code=finding.code,
-        name=finding.name,
-        summary=prescription.summary,
-        safety=prescription.safety,
-        changes=dict(prescription.changes),
-        manifest=treated,
-        loop=loop,
-        diff=tuple(_diff(manifest, treated, prescription.changes)),
+def prescribe(manifest: Manifest, diagnosis: Diagnosis, only: Sequence[str] = ()) -> Prescription:
+    """For every cause that was shown and that a retraining can treat; for the first one where none was shown.
+
+    only: codes, or beginnings of codes, to treat. Of two causes that would change one key, the likelier has its way.
+    Raises UsageError where nothing can be treated.
+    """
+    causes = [c for c in diagnosis.causes if not only or c.code.startswith(tuple(only))]
+    treatable = [c for c in causes if c.prescription is not None and c.prescription.automatic]
+    if not treatable:
+        raise UsageError(_nothing_to_treat(diagnosis, causes, only))
+    # Whoever names codes has decided; otherwise a suspicion does not ride along with what was shown.
+    treated = treatable if only else ([c for c in treatable if c.status.startswith(SHOWN)] or treatable[:1])
+    changes: dict[str, Change] = {}
+    left_out: list[Advice] = []
+    for cause in treated:
+        for change in _changes(manifest, cause):
+            other = changes.setdefault(change.key, change)
+            if other.after != change.after:
+                what = f"{change.key}: {change.after}, for {other.finding} sets it to {other.after}"
+                left_out.append(Advice(finding=cause.code, name=cause.name, what=what))
+    return Prescription(
+        run=diagnosis.run,
+        changes=tuple(changes.values()),
+        manual=tuple(
+            Advice(finding=c.code, name=c.name, what=c.prescription.summary)
+            for c in causes
+            if c.prescription is not None and not c.prescription.automatic
+        ),
+        left_out=(*left_out, *(_not_shown(c) for c in treatable if c not in treated)),
     )
 
 
-def apply_changes(manifest: Manifest, changes: Mapping[str, Any]) -> tuple[Manifest, LoopSettings]:
-    """``distillation.*`` and ``training.*`` override the manifest, ``loss.*`` replaces the run's own loss function.
-
-    The loop of a treatment always runs the teacher in evaluation mode and on the batch itself.
-    """
-    loop = LoopSettings()
-    for key, value in changes.items():
-        section, _, name = key.partition(".")
-        if section in SECTIONS:
-            manifest = _with(manifest, section, name, value)
-        if section in ("loss", "distillation"):
-            loop = replace(loop, own_loss=False)
-        if key == "treatment.column_permutation":
-            loop = replace(loop, column_permutation=tuple(value))
-        if key == "treatment.learning_rate":
-            loop = replace(loop, probe_rate=True)
-        if key == "treatment.clip_gradients":
-            loop = replace(loop, clip_gradients=float(value))
-    return manifest, loop
+def read_prescription(path: Path) -> Prescription:
+    """A file that was written by ``treat --write-prescription``, edited or not. Raises UsageError, one line."""
+    try:
+        data = parse_yaml(read_text(path, path.name, MAX_BYTES), path.name)
+        if not isinstance(data, dict):
+            raise UsageError(f"{path}: holds {type(data).__name__}; expected a prescription with run and changes")
+        prescription = Prescription.model_validate(data)
+    except ValidationError as error:
+        raise UsageError(str(manifest_error(error, path.name, Prescription))) from None
+    except RunError as error:
+        raise UsageError(str(error)) from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {reason(error)}") from None
+    if not prescription.changes:
+        raise UsageError(f"{path}: changes is empty; there is nothing to treat")
+    return prescription
 
 
-def _first_treatable(diagnosis: Diagnosis, only: Sequence[str]) -> FindingReport:
-    causes = [c for c in diagnosis.causes if not only or c.code.startswith(tuple(only))]
-    for cause in causes:
-        if cause.prescription is not None and cause.prescription.automatic:
-            return cause
+def _changes(manifest: Manifest, cause: FindingReport) -> list[Change]:
+    prescription = cause.prescription
+    assert prescription is not None
+    return [
+        Change(
+            key=key,
+            before=_present(manifest, key),
+            after=value,
+            finding=cause.code,
+            name=cause.name,
+            why=cause.summary,
+            what=prescription.summary,
+            safety=prescription.safety,
+        )
+        for key, value in prescription.changes.items()
+    ]
+
+
+def _present(manifest: Manifest, key: str) -> Any:
+    section, _, name = key.partition(".")
+    return getattr(getattr(manifest, section), name, None) if section in SECTIONS else None
+
+
+def _not_shown(cause: FindingReport) -> Advice:
+    return Advice(finding=cause.code, name=cause.name, what=f"{cause.status} only; --only {cause.code} treats it alone")
+
+
+def _nothing_to_treat(diagnosis: Diagnosis, causes: Sequence[FindingReport], only: Sequence[str]) -> str:
     if causes:
         first = causes[0]
         advice = first.prescription.summary if first.prescription else "see its explain page"
-        raise UsageError(f"{first.code} cannot be treated automatically: {advice} (kddoctor explain {first.code})")
+        return f"{first.code} cannot be treated automatically: {advice} (kddoctor explain {first.code})"
     named = f" among {', '.join(only)}" if only else ""
-    raise UsageError(f"{diagnosis.run}: there is nothing to treat{named}: the run is {diagnosis.verdict}")
-
-
-def _with(manifest: Manifest, section: str, name: str, value: object) -> Manifest:
-    part = getattr(manifest, section).model_copy(update={name: value})
-    return manifest.model_copy(update={section: part})
-
-
-def _diff(before: Manifest, after: Manifest, changes: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for section in SECTIONS:
-        old, new = getattr(before, section).model_dump(), getattr(after, section).model_dump()
-        for name in new:
-            if new[name] != old.get(name):
-                lines += [f"- {section}.{name}: {_shown(old.get(name))}", f"+ {section}.{name}: {_shown(new[name])}"]
-    for key, value in changes.items():
-        if key.partition(".")[0] not in SECTIONS:
-            lines.append(f"+ {key}: {_shown(value)}")
-    return lines
-
-
-def _shown(value: object) -> str:
-    return "not set" if value is None else str(value)
+    return f"{diagnosis.run}: there is nothing to treat{named}: the run is {diagnosis.verdict}"

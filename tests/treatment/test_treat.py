@@ -20,11 +20,12 @@ from safetensors.torch import load_file
 import kddoctor
 from kddoctor.errors import RunError, UsageError
 from kddoctor.run import load
-from kddoctor.treatment import retrain as retraining
-from kddoctor.treatment.checkpoint import checkpoint_directory, claimed
+from kddoctor.treatment.checkpoint import claimed
 from kddoctor.treatment.rate_probe import SHARES, STEPS, lower_rate
 from kddoctor.treatment.schedule import Schedule, constant, recorded_shape
+from kddoctor.treatment.session import Session
 from kddoctor.treatment.treat import plan_treatment, treat
+from kddoctor.treatment.work_directory import checkpoint_directory
 from tests.treatment.recorded import CODE, EPOCHS, REFERENCES, sick_run
 
 COLUMNS = [2, 0, 3, 1]
@@ -54,7 +55,7 @@ def test_the_treated_run_is_an_ordinary_healthy_one(sick, tmp_path):
     assert not checkpoint_directory(tmp_path / "out").exists()
     # The sick run is untouched, and the treated one can be treated again.
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
-        [*(p.name for p in sick.iterdir()), "treatment.json"]
+        [*(p.name for p in sick.iterdir()), "prescription.yaml", "treatment.json"]
     )
 
 
@@ -126,15 +127,19 @@ class _StopError(Exception):
     pass
 
 
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
-    ran = retraining._one_epoch
+def _stop(*_arguments, **_options):
+    raise _StopError
 
-    def counted(plan, code, schedule, epoch, *rest):
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
+    ran = Session.train_epoch
+
+    def counted(session, epoch, *rest):
         if epoch == epochs:
             raise _StopError
-        ran(plan, code, schedule, epoch, *rest)
+        ran(session, epoch, *rest)
 
-    monkeypatch.setattr(retraining, "_one_epoch", counted)
+    monkeypatch.setattr(Session, "train_epoch", counted)
 
 
 def test_an_interrupted_treatment_goes_on_bit_for_bit(sick, tmp_path, monkeypatch):
@@ -173,15 +178,55 @@ KILLED = """
 import sys, time, torch
 from kddoctor.run import load
 from kddoctor.treatment.treat import treat
-from kddoctor.treatment import retrain
+from kddoctor.treatment.session import Session
 torch.set_num_threads(1)
-evaluate = retrain._evaluate
-def slowly(*arguments):
+score = Session.score
+def slowly(session):
     time.sleep(0.2)
-    return evaluate(*arguments)
-retrain._evaluate = slowly
+    return score(session)
+Session.score = slowly
 treat(load(sys.argv[1]), sys.argv[2], epochs=40, quiet=True)
 """
+
+
+def test_a_treatment_that_was_killed_before_it_was_judged_is_finished(sick, tmp_path, monkeypatch):
+    whole = treat(load(sick), tmp_path / "whole", quiet=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("kddoctor.treatment.treat.result_of", _stop)
+        patch.setattr("kddoctor.treatment.checkpoint.discard", lambda _work: None)  # nothing tidies up after a kill
+        with pytest.raises(_StopError):
+            treat(load(sick), tmp_path / "parts", quiet=True)
+    assert (tmp_path / "parts" / "kd_run.yaml").exists()
+    assert treat(load(sick), tmp_path / "parts", resume=True, quiet=True) == whole
+    assert same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_other_seeds_are_trained_and_measured(sick, tmp_path):
+    result = treat(load(sick), tmp_path / "out", seeds=3, quiet=True)
+    assert [other.seed for other in result.seeds] == [1, 2]
+    assert len({result.after, *(other.after for other in result.seeds)}) > 1
+    assert result.cost.trainings == 3
+    assert result.cost.of_one == pytest.approx(3.0)
+    alone = treat(load(sick), tmp_path / "alone", quiet=True)
+    assert alone.after == result.after
+    assert not checkpoint_directory(tmp_path / "out").exists()
+
+
+def test_seeds_that_were_finished_before_an_interruption_are_not_trained_again(sick, tmp_path, monkeypatch):
+    whole = treat(load(sick), tmp_path / "whole", seeds=2, quiet=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("kddoctor.treatment.retrain.check_teacher", _stop)
+        with pytest.raises(_StopError):
+            treat(load(sick), tmp_path / "parts", seeds=2, quiet=True)
+    with pytest.raises(UsageError, match="add --resume"):
+        treat(load(sick), tmp_path / "parts", seeds=2, quiet=True)
+    trained = []
+    with monkeypatch.context() as patch:
+        ran = Session.train_epoch
+        patch.setattr(Session, "train_epoch", lambda s, *rest: (trained.append(s.schedule.seed), ran(s, *rest)))
+        parts = treat(load(sick), tmp_path / "parts", seeds=2, resume=True, quiet=True)
+    assert set(trained) == {0}
+    assert parts == whole
 
 
 def test_another_treatments_checkpoint_is_refused(sick, tmp_path, monkeypatch):

@@ -60,6 +60,12 @@ LARGEST_LOGIT, LARGEST_ACTIVATION = 1e18, 1e12
 
 def measure(run: Run) -> Measured:
     """All measurements that this record allows, by type. Raises RunError for values that nothing can read."""
+    # A student that exploded overflows in many a sum; probes count what is not finite, and nobody needs numpy's word.
+    with np.errstate(all="ignore"):
+        return _measured(run)
+
+
+def _measured(run: Run) -> Measured:
     measured: Measured = {Manifest: run.manifest, Observations: run.observations}
     _refuse_broken_teachers(run)
     health = _output_health(run)
@@ -167,8 +173,7 @@ def _forensics(manifest: Manifest, steps: Steps) -> LossForensics:
         temperature=meant.temperature,
         temperature_squared=meant.temperature_squared,
     )
-    per_step = max(1, steps.student_logits.size // max(1, steps.count))
-    chosen = evenly(steps.count, max(8, FORENSIC_ELEMENTS // per_step))
+    chosen = examined_steps(steps)
     precision = min(
         (steps.student_logits.dtype, steps.teacher_logits.dtype),
         key=("BF16", "F16", "F32", "F64").index,
@@ -187,6 +192,12 @@ def _forensics(manifest: Manifest, steps: Steps) -> LossForensics:
         return probe
 
     return investigate(fed)
+
+
+def examined_steps(steps: Steps) -> NDArray[np.int64]:
+    """Positions of the recorded steps that loss forensics looks at."""
+    per_step = max(1, steps.student_logits.size // max(1, steps.count))
+    return evenly(steps.count, max(8, FORENSIC_ELEMENTS // per_step))
 
 
 def _step(steps: Steps, k: int) -> RecordedSteps:

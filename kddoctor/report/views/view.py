@@ -9,10 +9,10 @@ import pandas as pd
 class View:
     """One picture or table, without a word on how it is drawn.
 
-    name: of the view, as a file name would have it. question: what a reader wants to know. answer: one sentence, whose
-    numbers are those of ``frame``. alt: what a picture of it shows, for screen readers. frame: tidy numbers, a row an
-    observation. marks: single numbers that a picture points at (this run's temperature, a target). notes: what limits
-    the answer (rows that were sampled, numbers that are estimates).
+    name: of the view, as a file name would have it. question: what a reader wants to know. answer: one sentence or two,
+    whose numbers are those of ``frame`` and ``marks``. alt: what a picture of it shows, for screen readers. frame: tidy
+    numbers, a row an observation. marks: single numbers that a picture points at (this run's temperature, a target).
+    notes: what limits the answer (rows that were sampled, numbers that are estimates).
     """
 
     name: str
@@ -27,3 +27,12 @@ class View:
     def caption(self) -> str:
         """The question, then its answer."""
         return f"{self.question} {self.answer}"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A view that this record cannot fill. needs: what to record, as a line that can be followed."""
+
+    name: str
+    question: str
+    needs: str

@@ -1,0 +1,93 @@
+"""Do the layers match?"""
+
+import streamlit as st
+
+from kddoctor.app.current import current
+from kddoctor.app.figure import figure
+from kddoctor.app.words import plain
+from kddoctor.report.views import View
+
+BETWEEN = " ~ "
+
+
+def picked() -> None:
+    """The chart only moves the widget, which has the keyboard and the URL."""
+    cell = st.session_state["cka"]["selection"].get("cell") or []
+    if cell:
+        st.session_state["pair"] = f"{cell[0]['teacher_layer']}{BETWEEN}{cell[0]['student_layer']}"
+
+
+def pair_detail(view: View) -> None:
+    """One pair of layers: how alike, and how to use it as a hint."""
+    frame = view.frame.assign(pair=view.frame["teacher_layer"] + BETWEEN + view.frame["student_layer"])
+    pairs = list(frame["pair"])
+    suggested = pairs.index(frame.loc[frame["suggested"], "pair"].iloc[0])
+    chosen = st.selectbox(
+        "Layer pair (teacher ~ student)", pairs, index=suggested, key="pair", bind="query-params"
+    )
+    row = frame[frame["pair"] == chosen].iloc[0]
+    with st.container(horizontal=True):
+        error = row["standard_error"]
+        st.metric("CKA", f"{row['cka']:.3f}", None if error != error else f"± {error:.3f}", delta_color="off", border=True)
+        for model in ("teacher", "student"):
+            _size(model, row[f"{model}_layer"])
+    said = [
+        text
+        for flag, text in (
+            ("on_path", "It lies on the path of matching layers."),
+            ("declared", "This run declares it as a pair for the feature loss."),
+            ("suggested", "It is the pair that is suggested for a hint: the student's middle layer with its best match."),
+        )
+        if row[flag]
+    ]
+    st.markdown(" ".join(said) or "It is neither declared nor on the path of matching layers.")
+    st.code(
+        f"distillation:\n  feature_layers: [[{row['teacher_layer']}, {row['student_layer']}]]", language="yaml"
+    )
+
+
+def _size(model: str, layer: str) -> None:
+    if isinstance(dimensions, View):
+        table = dimensions.frame
+        found = table[(table["model"] == model) & (table["layer"] == layer)]
+        if len(found):
+            one = found.iloc[0]
+            st.metric(
+                f"{model}: {layer}",
+                f"{one['effective']:.1f} dimensions",
+                f"of {one['units']:,} units",
+                delta_color="off",
+                delta_arrow="off",
+                border=True,
+            )
+
+
+opened = current()
+similarity, dimensions = opened.view("layer_similarity"), opened.view("layer_dimensions")
+st.title("Do the layers match?")
+left, right = st.columns([3, 2], gap="large")
+with left:
+    shown = figure(similarity, key="cka", on_select=picked)
+    if shown:
+        st.caption(
+            "Dots: the path of matching layers. Ring: declared pair. Star: suggested pair. Click a cell, or choose "
+            "the pair beside."
+        )
+with right:
+    if isinstance(similarity, View):
+        st.header("One pair")
+        pair_detail(similarity)
+if isinstance(dimensions, View):
+    st.header(plain(dimensions.question))
+    st.markdown(plain(dimensions.answer))
+    st.dataframe(
+        dimensions.frame,
+        hide_index=True,
+        alt=dimensions.alt,
+        column_config={
+            "effective": st.column_config.NumberColumn("effective dimensions", format="%.1f"),
+            "read_out": st.column_config.ProgressColumn("read-out", min_value=0, max_value=1, format="percent"),
+        },
+    )
+    for note in dimensions.notes:
+        st.caption(plain(note))

@@ -1,0 +1,172 @@
+"""Will the treatment work? Start it, watch it, stop it, go on with it."""
+
+import shlex
+
+import streamlit as st
+
+from kddoctor.app.charts.metric_changes import dumbbells
+from kddoctor.app.charts.treatment_progress import treatment_progress
+from kddoctor.app.current import Opened, all_runs, current
+from kddoctor.app.figure import numbers
+from kddoctor.app.guard import guarded
+from kddoctor.app.navigation import link
+from kddoctor.app.treatments import (
+    TreatmentState,
+    command_of,
+    forget,
+    free_output,
+    start,
+    stop,
+    treatments_of,
+)
+from kddoctor.app.waiting import summary_of
+from kddoctor.app.words import percent, plain
+from kddoctor.engine.diagnosis import FindingReport
+from kddoctor.report.views import View
+from kddoctor.treatment.treat import plan_treatment
+
+TITLES = {"running": "Treating", "stopped": "Stopped", "failed": "Failed", "done": "Done"}
+
+
+def choose(opened: Opened, treatable: list[FindingReport]) -> None:
+    """Which cause, what would be changed, and the button."""
+    titles = {cause.code: f"{cause.code} {cause.title}" for cause in treatable}
+    code = st.radio("Cause to treat", list(titles), format_func=titles.__getitem__, key="only", bind="query-params")
+    cause = next(c for c in treatable if c.code == code)
+    assert cause.prescription is not None
+    plan = plan_treatment(opened.run, diagnosis=opened.diagnosis, only=[code])
+    st.markdown(f"**Prescription** {plain(plan.summary)} ({cause.prescription.safety})")
+    if cause.worth is not None:
+        low, high = cause.worth.points
+        st.markdown(f"**Worth** {low:+.1f} to {high:+.1f} points, estimated")
+    st.code("\n".join(plan.diff) or "nothing in kd_run.yaml changes; the training loop does", language="diff")
+    epochs = st.number_input(
+        "Epochs (empty: the run's own)", 1, None, None, step=1, key="epochs", placeholder="the run's own", width=260
+    )
+    output = free_output(opened.path)
+    st.caption("The same on a terminal:")
+    st.code(shlex.join(command_of(opened.path, output, code, epochs)), language="bash", wrap_lines=True)
+    running = any(state.status == "running" for state in treatments_of(opened.path))
+    if st.button("Treat", type="primary", icon=":material/healing:", disabled=running):
+        ask(opened, code, epochs)
+    if running:
+        st.caption("A treatment of this run is at work; wait for it, or stop it.")
+
+
+@st.dialog("Run the training code of this run?", width="large")
+def ask(opened: Opened, code: str, epochs: int | None) -> None:
+    """Nothing of a record is run before somebody says so."""
+    output = free_output(opened.path)
+    st.markdown(
+        "A treatment imports and runs the code that `kd_run.yaml` names in its `code` section, with your rights. Do it "
+        "only where you trust whoever wrote this run. It goes on when this page or the app is closed."
+    )
+    st.code(shlex.join(command_of(opened.path, output, code, epochs)), language="bash", wrap_lines=True)
+    if st.button("Run it", type="primary", icon=":material/play_arrow:"):
+        with guarded():
+            start(opened.path, output, code, epochs)
+            st.rerun()
+
+
+@st.fragment(run_every=1.0)
+def watch(opened: Opened) -> None:
+    """All treatments of this run, as their files tell at this moment."""
+    with guarded():
+        states = treatments_of(opened.path)
+        finished = [state.output.name for state in states if state.status == "done"]
+        before = st.session_state.setdefault(f"finished-{opened.id}", finished)
+        if finished != before:
+            # Another run can be picked and compared now: the whole page is drawn anew.
+            st.session_state[f"finished-{opened.id}"] = finished
+            st.rerun()
+        for state in states:
+            with st.container(border=True, key=f"treatment-{state.output.name}"):
+                one(opened, state)
+
+
+def one(opened: Opened, state: TreatmentState) -> None:
+    """One treatment."""
+    st.subheader(f"{TITLES[state.status]}: {state.code} into {plain(state.output.name)}", anchor=False)
+    if state.status in ("running", "stopped"):
+        progress(state)
+    if state.status == "failed":
+        st.error(plain(state.last_line or "It ended without a word."), icon=":material/error:")
+    elif state.status == "stopped" and state.last_line.startswith("kddoctor:"):
+        st.warning(plain(state.last_line), icon=":material/warning:")
+    with st.container(horizontal=True):
+        if state.status == "running":
+            st.button("Stop", key=f"stop-{state.output.name}", icon=":material/stop:", on_click=stop, args=(state,))
+        elif state.status == "stopped":
+            again = (opened.path, state.output, state.code, state.epochs_asked)
+            if st.button("Resume", key=f"resume-{state.output.name}", icon=":material/play_arrow:"):
+                start(*again, resume=True)
+                st.rerun(scope="fragment")
+            st.code(shlex.join(command_of(*again, resume=True)), language="bash", wrap_lines=True)
+        elif state.status == "failed":
+            st.button("Dismiss", key=f"forget-{state.output.name}", on_click=forget, args=(state,))
+        else:
+            result(opened, state)
+
+
+def progress(state: TreatmentState) -> None:
+    """How far it is, and the student so far."""
+    if not state.epochs:
+        st.progress(0.0, text="loading the run's code" if state.status == "running" else "no epoch was finished")
+        return
+    last = state.epochs[-1]
+    left = ""
+    if state.status == "running" and len(state.epochs) > 1:
+        seconds = (last.time - state.epochs[0].time) / (last.epoch - state.epochs[0].epoch)
+        left = f", about {seconds * (last.epochs - last.epoch):.0f} s left"
+    st.progress(
+        last.epoch / last.epochs,
+        text=f"epoch {last.epoch} of {last.epochs}, student {percent(last.accuracy)}{left}",
+    )
+    if state.begun is not None:
+        st.altair_chart(
+            treatment_progress(state.begun, state.epochs),
+            alt=f"Accuracy of the treated student by epoch, now {percent(last.accuracy)}.",
+        )
+
+
+def result(opened: Opened, state: TreatmentState) -> None:
+    """Where a finished one can be looked at."""
+    treated = next((r for r in all_runs().values() if r.path.resolve() == state.output), None)
+    if treated is not None:
+        link("verdict", "Its verdict", ":material/stethoscope:", run=treated.id)
+        link("compare", "Compare before and after", ":material/compare_arrows:", a=opened.id, b=treated.id)
+
+
+def before_and_after(opened: Opened) -> None:
+    """The last finished treatment, on the same rows."""
+    done = [state for state in treatments_of(opened.path) if state.status == "done"]
+    if not done:
+        return
+    names = [state.output.name for state in done]
+    chosen = names[-1] if len(names) == 1 else st.selectbox("Treated run", names, index=len(names) - 1, key="treated")
+    view = summary_of(opened.path, done[names.index(chosen)].output).view("metric_changes")
+    st.header("Did the treatment work?")
+    if isinstance(view, View):
+        st.markdown(plain(view.answer))
+        st.altair_chart(dumbbells(view, shares=True), alt=view.alt)
+        numbers(view)
+
+
+here = current()
+st.title("Will the treatment work?")
+automatic = [c for c in here.diagnosis.causes if c.prescription is not None and c.prescription.automatic]
+by_hand = [c for c in here.diagnosis.causes if c.prescription is not None and not c.prescription.automatic]
+if here.diagnosis.verdict != "sick":
+    st.info(f"There is nothing to treat: the run is {here.diagnosis.verdict}.", icon=":material/info:")
+elif here.run.manifest.code is None and automatic:
+    st.info(
+        "The run names no code to retrain with. Record it with `kddoctor.record(…, code={…}, save_checkpoints=True)`.",
+        icon=":material/info:",
+    )
+elif automatic:
+    choose(here, automatic)
+for cause in by_hand:
+    assert cause.prescription is not None
+    st.markdown(f"**{cause.code}, by hand** {plain(cause.prescription.summary)}")
+watch(here)
+before_and_after(here)

@@ -1,0 +1,113 @@
+"""What is worked out from a run before its pages can be shown. Imports the whole of kddoctor but torch."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from kddoctor.app.preparing import Report
+from kddoctor.app.runs import RESULT
+from kddoctor.app.summary import write_summary
+from kddoctor.engine.diagnosis import Diagnosis, diagnose
+from kddoctor.engine.measuring import measure
+from kddoctor.report import views
+from kddoctor.report.views import Examples, Missing, View
+from kddoctor.report.views.cause_changes import cause_changes
+from kddoctor.report.views.config_difference import config_difference
+from kddoctor.report.views.curve_window import curves_of_two
+from kddoctor.report.views.flipped_examples import flipped_examples
+from kddoctor.report.views.layer_dimensions import layer_dimensions
+from kddoctor.run.directory import Run, load
+from kddoctor.run.paths import file_inside
+from kddoctor.treatment.treat import Treatment
+
+Shown = View | Missing
+MOST_BYTES = 1 << 20
+
+
+def summarise(path: Path, target: Path, report: Report) -> None:
+    """Diagnose a run, work out every picture's numbers, and write them to ``target``. Raises RunError."""
+    steps = 4
+    report("measuring", 0, steps)
+    run = load(path)
+    measured = measure(run)
+    report("weighing the evidence", 1, steps)
+    diagnosis = diagnose(run, measured=measured)
+    report("reading the examples", 2, steps)
+    examples = views.read_examples(run)
+    report("drawing up the pictures", 3, steps)
+    made = pictures(run, measured, diagnosis, examples, treatment_of(run))
+    write_summary(target, diagnosis, made)
+
+
+def pictures(
+    run: Run,
+    measured: Mapping[type, object],
+    diagnosis: Diagnosis,
+    examples: Examples | Missing,
+    treatment: Treatment | None,
+) -> dict[str, Shown]:
+    """Every view of one run, by name."""
+    made: list[Shown] = [
+        views.gap_waterfall(diagnosis, treatment),
+        views.causes(diagnosis),
+        views.checks(diagnosis),
+        views.entropy_curve(run, measured),
+        views.layer_similarity(run, measured),
+        layer_dimensions(measured),
+        views.loss_balance(run, measured),
+        views.training_curves(run),
+        views.tradeoff(run, diagnosis, treatment),
+    ]
+    by_name = {view.name: view for view in made}
+    of_examples: Mapping[str, Callable[[Examples], Shown]] = {
+        "reliability": views.reliability,
+        "gap_map": views.gap_map,
+        "worst_examples": views.worst_examples,
+        "confusion_difference": views.confusion_difference,
+    }
+    for name, view in of_examples.items():
+        by_name[name] = examples if isinstance(examples, Missing) else view(examples)
+    return by_name
+
+
+def summarise_pair(a: Path, b: Path, target: Path, report: Report) -> None:
+    """Compare two runs, example by example, and write that to ``target``. Raises RunError."""
+    steps = 5
+    report("measuring A", 0, steps)
+    runs = load(a), load(b)
+    diagnoses = [diagnose(runs[0])]
+    report("measuring B", 1, steps)
+    diagnoses.append(diagnose(runs[1]))
+    report("reading the examples of A", 2, steps)
+    examples = [views.read_examples(runs[0])]
+    report("reading the examples of B", 3, steps)
+    examples.append(views.read_examples(runs[1]))
+    report("comparing", 4, steps)
+    flips = flipped_examples(*examples)
+    curves = [views.training_curves(run) for run in runs]
+    made: dict[str, Shown] = {
+        "config_difference": config_difference(runs[0].manifest, runs[1].manifest),
+        "cause_changes": cause_changes(*diagnoses),
+        "metric_changes": flips if isinstance(flips, Missing) else views.before_after(examples[1], examples[0]),
+        "flipped_examples": flips,
+        "curves_of_two": _together(*curves),
+    }
+    write_summary(target, None, made)
+
+
+def _together(a: Shown, b: Shown) -> Shown:
+    if isinstance(a, Missing):
+        return a
+    return b if isinstance(b, Missing) else curves_of_two(a, b)
+
+
+def treatment_of(run: Run) -> Treatment | None:
+    """What ``treatment.json`` says, where the run is a treated one; None for a file that makes no sense."""
+    file = file_inside(run.path, RESULT)
+    if file is None or file.stat().st_size > MOST_BYTES:
+        return None
+    try:
+        return Treatment.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return None

@@ -1,0 +1,80 @@
+"""A session trained to its end: checkpointed after every epoch, stopped when it is hopeless, kept at its best."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kddoctor.run.recorder import Recorder
+from kddoctor.treatment.best import Best
+from kddoctor.treatment.checkpoint import Checkpoint, Stateful
+from kddoctor.treatment.scoring import Score
+from kddoctor.treatment.session import Session, Step
+
+#: Epoch that was finished, from 1, and how the student then did. True stops the training.
+AfterEpoch = Callable[[int, Score], object]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How it went. epochs, steps: that were trained; score: of the student that was kept, of epoch ``kept``, from 1."""
+
+    epochs: int
+    steps: int
+    kept: int
+    score: Score
+
+
+def train(
+    session: Session, work: Path, signature: str, after_epoch: AfterEpoch, recorder: Recorder | None = None
+) -> Trained:
+    """Train the session's student, and leave it at the epoch that is kept.
+
+    work: holds a checkpoint after every epoch. Where one is there already it is gone on from, with the same result, bit
+    for bit, as without the interruption; signature: what has to be the same for that. A student that fell clearly below
+    an earlier epoch is put back to it, and not trained on once that has lasted.
+    """
+    schedule = session.schedule
+    best = Best(session.student, schedule.epochs)
+    checkpoint = Checkpoint(work, signature, _parts(session, best, recorder))
+    epoch = checkpoint.restore()
+    stopped = False
+    while epoch < schedule.epochs and not best.hopeless and not stopped:
+        session.train_epoch(epoch, _recording(recorder, epoch))
+        found = session.score()
+        if recorder is not None:
+            recorder.log(split="val", epoch=epoch, student_accuracy=found.accuracy, agreement=found.agreement)
+        best.offer(found)
+        epoch += 1
+        checkpoint.save(epoch)
+        stopped = after_epoch(epoch, found) is True
+    kept = epoch - best.since if best.fell else epoch
+    return Trained(epoch, epoch * session.steps // schedule.epochs, kept, best.settle())
+
+
+def _parts(session: Session, best: Best, recorder: Recorder | None) -> dict[str, Stateful]:
+    parts: dict[str, Stateful] = {
+        "student": session.student,
+        "optimizer": session.optimizer,
+        "scheduler": session.scheduler,
+        "best": best,
+    }
+    if recorder is not None:
+        parts["recorder"] = recorder
+    if session.hinting is not None:
+        parts["hinting"] = session.hinting
+    return parts
+
+
+def _recording(recorder: Recorder | None, epoch: int) -> Callable[[Step], object]:
+    if recorder is None:
+        return lambda _step: None
+    return lambda step: recorder.step(
+        loss=step.total,
+        student_logits=step.student_logits,
+        teacher_logits=step.teacher_logits,
+        labels=step.labels,
+        epoch=epoch,
+        kd_loss=step.terms.get("kd_loss"),
+        ce_loss=step.terms.get("ce_loss"),
+        feature_loss=step.terms.get("feature_loss"),
+    )

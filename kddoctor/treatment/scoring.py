@@ -1,0 +1,67 @@
+"""How a student in training does on held-out rows, in the metric that the diagnosis uses."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kddoctor.engine.outcome import area_under_roc
+from kddoctor.engine.reading import binary_like
+from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.run.labels import IGNORED
+from kddoctor.run.manifest import Manifest
+from kddoctor.treatment.training import answer, choices
+
+Batches = Callable[[], Iterator[tuple[Any, Tensor]]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """value: area under the ROC curve for questions of yes or no, accuracy for the rest. rows: those that count."""
+
+    metric: str
+    value: float
+    accuracy: float
+    agreement: float
+    rows: int
+
+    def clearly_above(self, other: "Score") -> bool:
+        """By more than the noise of a difference explains, rows taken as unpaired."""
+        return self.value - other.value > noise_of_difference(standard_error(self.value, self.rows))
+
+
+@torch.no_grad()
+def score(manifest: Manifest, batches: Batches, student: nn.Module, teacher: Callable[[Any], Tensor]) -> Score:
+    """The student, put into evaluation mode, on batches of (inputs, labels). teacher: inputs to its logits."""
+    student.eval()
+    right = same = count = 0
+    truth: list[Tensor] = []
+    scores: list[Tensor] = []
+    for inputs, labels in batches():
+        logits = answer("student", student, inputs)
+        answers, taught = choices(logits, labels), choices(teacher(inputs), labels)
+        counts = labels != IGNORED
+        right += int((answers == labels)[counts].sum())
+        same += int((answers == taught)[counts].sum())
+        count += int(counts.sum())
+        if binary_like(manifest):
+            truth.append(labels.reshape(len(labels), -1))
+            scores.append(logits.reshape(len(labels), -1))
+    accuracy, agreement = right / max(1, count), same / max(1, count)
+    area = area_under_roc(torch.cat(truth).numpy(), torch.cat(scores).nan_to_num().numpy()) if truth else None
+    if area is None:
+        return Score("accuracy", accuracy, accuracy, agreement, count)
+    return Score("auc", area, accuracy, agreement, sum(len(rows) for rows in truth))
+
+
+@torch.no_grad()
+def accuracy_of(answers: Callable[[Any], Tensor], batches: Batches) -> float:
+    """Share of rows that count on which a model is right."""
+    right = count = 0
+    for inputs, labels in batches():
+        counts = labels != IGNORED
+        right += int((choices(answers(inputs), labels) == labels)[counts].sum())
+        count += int(counts.sum())
+    return right / max(1, count)
