@@ -96,7 +96,9 @@ class LiveSteps:
         trouble = None if found.loss is None else self.losses.trouble(number, number_of(found.loss))
         lacking = {name for name in NEEDED if name not in found.tensors and name not in found.values}
         self._last = self._final = None
-        if lacking:
+        if self.watching.just_began:
+            pass  # terms that some steps have and others lack would help nobody
+        elif lacking:
             self.missing |= lacking
         else:
             self._final = held.without_graph()

@@ -109,9 +109,9 @@ def _value(node: Any, nodes: list[Any]) -> float | None:
     return float(loss)
 
 
-def _signed(index: int) -> int:
-    # Autograd hands -100 out as an unsigned number of 64 bits.
-    return index - (1 << 64) if index >= 1 << 63 else index
+def _signed(number: int) -> int:
+    # The node gives -100 as an unsigned number of 64 bits.
+    return number - 2**64 if number >= 2**63 else number
 
 
 def _saved(node: Any, name: str) -> Any:
