@@ -176,3 +176,64 @@ def test_a_wrong_option_is_named_before_training(teacher, tmp_path):
     (tmp_path / "run" / "mine.txt").write_text("mine", "utf-8")
     with pytest.raises(UsageError, match="is not empty"):
         recorded(tmp_path, teacher)
+
+
+class DistillingTokens(transformers.Trainer):
+    """A causal language model: logits at a position are about the next token, padding does not count."""
+
+    def __init__(self, *args: Any, teacher: Any, **rest: Any):
+        super().__init__(*args, **rest)
+        self.teacher = teacher
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        with torch.no_grad():
+            targets = self.teacher(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+        counts = inputs["labels"][:, 1:] != -100
+        s, t = outputs.logits[:, :-1][counts], targets[:, :-1][counts]
+        loss, kd, ce = terms(s, t, inputs["labels"][:, 1:][counts])
+        self.log({"kd_loss": kd.detach().item(), "ce_loss": ce.detach().item()})
+        return (loss, outputs) if return_outputs else loss
+
+
+def test_a_language_models_padding_and_shift_are_taken_into_account(tmp_path):
+    def gpt(width: int) -> Any:
+        sizes = {"n_embd": width, "n_layer": 1, "n_head": 2, "n_positions": 16, "vocab_size": 41}
+        return transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes, bos_token_id=40, eos_token_id=40))
+
+    def collated(rows: list[Any]) -> dict[str, torch.Tensor]:
+        batch = padded(rows)
+        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+        return {**{name: batch[name] for name in ("input_ids", "attention_mask")}, "labels": labels}
+
+    transformers.set_seed(3)
+    teacher = gpt(24).eval().requires_grad_(False)
+    arguments = transformers.TrainingArguments(
+        str(tmp_path / "out"),
+        num_train_epochs=1,
+        per_device_train_batch_size=16,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+    made = DistillingTokens(
+        gpt(16),
+        arguments,
+        data_collator=collated,
+        train_dataset=Sequences(160, seed=2),
+        eval_dataset=Sequences(48, seed=5),
+        teacher=teacher,
+    )
+    made.add_callback(KDDoctorCallback(tmp_path / "run", teacher=teacher, task="tokens", **MEANT))
+    made.train()
+    run = kddoctor.load(tmp_path / "run")
+    steps = run.steps
+    for k in range(steps.count):
+        counts = torch.from_numpy(steps.mask[k])
+        s, t, y = (
+            torch.from_numpy(array[k])[counts] for array in (steps.student_logits, steps.teacher_logits, steps.labels)
+        )
+        np.testing.assert_allclose(float(terms(s, t, y)[0]), steps.loss[k], rtol=1e-4)
+    assert run.predictions("val").n == 48
+    assert not {"KD801", "KD806"} & set(kddoctor.diagnose(run).cause_codes)
