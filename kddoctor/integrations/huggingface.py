@@ -54,7 +54,8 @@ class KDDoctorCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._label = next(iter(trainer.label_names or ()), None)
         held = None if resumed_from is None else _saved_record(Path(resumed_from))
         if resumed_from is not None and held is None:
-            self._warn(f"go on with the record of {resumed_from}", f"{STATE_FILE} is not there; it begins here")
+            why = f"{STATE_FILE} is missing there, or broken; the record begins here"
+            self._warn(f"go on with the record of {resumed_from}", why)
         # What lies in the run directory after a resumption is the beginning of this very record.
         goes_on = {} if held is None else {"overwrite": True}
         self.recorder = Recorder(self._run_dir, **{**self._seen(trainer, kwargs), **goes_on})
@@ -97,7 +98,7 @@ class KDDoctorCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         try:
             torch.save(self.recorder.state_dict(), partial)
             partial.replace(folder / STATE_FILE)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # torch says the latter of a full disk
             self._warn(f"keep its record in {folder}", str(error))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -170,8 +171,10 @@ def _trainer_that_calls() -> tuple[Any, str | None]:
 
 
 def _saved_record(checkpoint: Path) -> dict[str, Any] | None:
-    path = checkpoint / STATE_FILE
-    return torch.load(path, weights_only=True, map_location="cpu") if path.is_file() else None
+    try:
+        return torch.load(checkpoint / STATE_FILE, weights_only=True, map_location="cpu")  # type: ignore[no-any-return]
+    except Exception:  # a damaged file fails in many ways
+        return None
 
 
 def _finished_epoch(state: Any) -> int:
