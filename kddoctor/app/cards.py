@@ -55,9 +55,7 @@ def cause_card(cause: FindingReport) -> None:
             st.subheader(f"{cause.code} {plain(cause.title)}", anchor=False)
             st.badge(f"{cause.status}, {cause.confidence:.0%}", color="orange" if cause.severity == "error" else "gray")
         st.markdown(plain(cause.summary))
-        st.table(
-            evidence_table(cause.evidence), hide_index=True, border="horizontal", alt=f"Evidence about {cause.code}"
-        )
+        st.table(evidence_table(cause.evidence), hide_index=True, border="horizontal", alt=f"Evidence about {cause.code}")
         _details(cause)
         with st.container(horizontal=True):
             page, label = SEEN_ON[cause.family]
@@ -77,9 +75,7 @@ def _details(cause: FindingReport) -> None:
         st.markdown(f"**Fix** {plain(cause.prescription.summary)}{by_hand}")
     if cause.worth is not None:
         low, high = cause.worth.points
-        st.markdown(
-            f"**Worth** {low:+.1f} to {high:+.1f} points, {'measured' if cause.worth.measured else 'estimated'}"
-        )
+        st.markdown(f"**Worth** {low:+.1f} to {high:+.1f} points, {'measured' if cause.worth.measured else 'estimated'}")
 
 
 def evidence_table(evidence: tuple[EvidenceReport, ...]) -> pd.DataFrame:

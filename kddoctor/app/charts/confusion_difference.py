@@ -62,9 +62,7 @@ def _pairs(view: View) -> alt.Chart:
                 scale=alt.Scale(domain=["teacher", "student"], range=[colours.teacher, colours.student]),
                 legend=alt.Legend(orient="top"),
             ),
-            shape=alt.Shape(
-                "model:N", scale=alt.Scale(domain=["teacher", "student"], range=["circle", "square"]), legend=None
-            ),
+            shape=alt.Shape("model:N", scale=alt.Scale(domain=["teacher", "student"], range=["circle", "square"]), legend=None),
             tooltip=["pair", "model", "rows", "label_rows"],
         )
         .properties(height=24 * len(frame) + 70)

@@ -36,14 +36,10 @@ def entropy_curve(view: View, chosen: float | None = None) -> alt.LayerChart:
 
 def mass_outside(view: View, chosen: float | None = None) -> alt.LayerChart:
     """Median mass outside the teacher's top class."""
-    line = (
-        alt.Chart(view.frame)
-        .mark_line(color=palette().student, strokeWidth=2.5, strokeDash=[6, 3])
-        .encode(
-            x=_temperature(),
-            y=alt.Y("outside_top:Q", axis=percent_axis("mass outside the top class"), scale=alt.Scale(domain=[0, 1])),
-            tooltip=[alt.Tooltip("temperature:Q", format=".3g"), alt.Tooltip("outside_top:Q", format=".1%")],
-        )
+    line = alt.Chart(view.frame).mark_line(color=palette().student, strokeWidth=2.5, strokeDash=[6, 3]).encode(
+        x=_temperature(),
+        y=alt.Y("outside_top:Q", axis=percent_axis("mass outside the top class"), scale=alt.Scale(domain=[0, 1])),
+        tooltip=[alt.Tooltip("temperature:Q", format=".3g"), alt.Tooltip("outside_top:Q", format=".1%")],
     )
     return _with_marks(view, chosen, alt.layer(line)).properties(height=160)
 
@@ -53,7 +49,9 @@ def _with_marks(view: View, chosen: float | None, chart: alt.LayerChart) -> alt.
     layers: list[alt.Chart] = []
     if "sweet_low" in view.marks:
         sweet = pd.DataFrame({"temperature": [view.marks["sweet_low"]], "to": [view.marks["sweet_high"]]})
-        layers.append(alt.Chart(sweet).mark_rect(color=colours.good, opacity=0.18).encode(x=_temperature(), x2="to:Q"))
+        layers.append(
+            alt.Chart(sweet).mark_rect(color=colours.good, opacity=0.18).encode(x=_temperature(), x2="to:Q")
+        )
     rules = [("this run", view.marks.get("temperature"), [1, 0]), ("chosen", chosen, [4, 3])]
     for name, at, dash in rules:
         if at is None:

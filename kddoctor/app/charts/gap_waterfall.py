@@ -28,13 +28,13 @@ def gap_waterfall(view: View) -> alt.LayerChart:
         color=alt.Color(
             "kind:N",
             title=None,
-            scale=alt.Scale(domain=KINDS, range=[colours.teacher, colours.good, colours.student, colours.warn]),
+            scale=alt.Scale(
+                domain=KINDS, range=[colours.teacher, colours.good, colours.student, colours.warn]
+            ),
             legend=alt.Legend(orient="top"),
         ),
         stroke=alt.Stroke("kind:N", scale=alt.Scale(domain=KINDS, range=[colours.foreground] * 4), legend=None),
-        strokeDash=alt.StrokeDash(
-            "kind:N", scale=alt.Scale(domain=KINDS, range=[[1, 0], [1, 0], [4, 3], [2, 3]]), legend=None
-        ),
+        strokeDash=alt.StrokeDash("kind:N", scale=alt.Scale(domain=KINDS, range=[[1, 0], [1, 0], [4, 3], [2, 3]]), legend=None),
         fillOpacity=alt.FillOpacity("kind:N", scale=alt.Scale(domain=KINDS, range=[1, 0.9, 0.5, 0.35]), legend=None),
         tooltip=["step", "kind", alt.Tooltip("points:Q", format="+.1f")],
     )

@@ -37,8 +37,6 @@ def change_interval(view: View) -> alt.LayerChart:
     frame = frame.assign(**{key: 100 * frame[key] for key in ("change", "low", "high")})
     y = alt.Y("name:N", sort=list(frame["name"]), title=None)
     base = alt.Chart(frame).encode(y=y)
-    bars = base.mark_rule(strokeWidth=3, color=palette().teacher).encode(
-        x=alt.X("low:Q", title="change, points"), x2="high:Q"
-    )
+    bars = base.mark_rule(strokeWidth=3, color=palette().teacher).encode(x=alt.X("low:Q", title="change, points"), x2="high:Q")
     points = base.mark_point(filled=True, size=90, color=palette().teacher).encode(x="change:Q")
     return (rule_at([0.0], "x") + bars + points).properties(height=44 * max(1, len(frame)) + 50)

@@ -14,13 +14,9 @@ def soft_targets_of(view: View, temperature: float) -> alt.LayerChart:
     base = alt.Chart(long).encode(
         y=alt.Y("shown:N", sort=list(frame["shown"]), title=None, axis=alt.Axis(labelLimit=160)),
         yOffset=alt.YOffset("model:N", sort=MODELS[:2]),
-        x=alt.X(
-            "probability:Q", axis=percent_axis(f"probability at T = {temperature:g}"), scale=alt.Scale(domain=[0, 1])
-        ),
+        x=alt.X("probability:Q", axis=percent_axis(f"probability at T = {temperature:g}"), scale=alt.Scale(domain=[0, 1])),
     )
-    bars = base.mark_bar().encode(
-        color=model_colour(), tooltip=["shown", "model", alt.Tooltip("probability:Q", format=".2%")]
-    )
+    bars = base.mark_bar().encode(color=model_colour(), tooltip=["shown", "model", alt.Tooltip("probability:Q", format=".2%")])
     text = base.mark_text(align="left", dx=3, fontSize=10, color=palette().foreground).encode(
         text=alt.Text("probability:Q", format=".1%")
     )

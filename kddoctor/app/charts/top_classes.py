@@ -18,7 +18,5 @@ def top_classes(view: View, model: str) -> alt.LayerChart:
     bars = base.mark_bar(color=colours.series[MODELS.index(model)]).encode(
         tooltip=["name", alt.Tooltip("probability:Q", format=".2%")]
     )
-    text = base.mark_text(align="left", dx=4, color=colours.foreground).encode(
-        text=alt.Text("probability:Q", format=".1%")
-    )
+    text = base.mark_text(align="left", dx=4, color=colours.foreground).encode(text=alt.Text("probability:Q", format=".1%"))
     return (bars + text).properties(height=180)

@@ -22,9 +22,7 @@ def tradeoff(view: View, resource: str) -> alt.LayerChart:
         color=alt.Color("model:N", scale=scale, legend=None),
         fill=alt.Fill("model:N", scale=scale, legend=None),
         fillOpacity=alt.FillOpacity("dominated:N", scale=alt.Scale(domain=[False, True], range=[1, 0]), legend=None),
-        shape=alt.Shape(
-            "model:N", scale=alt.Scale(domain=ROLES, range=["circle", "square", "triangle-up", "diamond"]), legend=None
-        ),
+        shape=alt.Shape("model:N", scale=alt.Scale(domain=ROLES, range=["circle", "square", "triangle-up", "diamond"]), legend=None),
         tooltip=["model", alt.Tooltip("amount:Q", format=".4g"), alt.Tooltip("quality:Q", format=".1%")],
     )
     text = base.mark_text(dy=-14, color=colours.foreground).encode(text="model:N")

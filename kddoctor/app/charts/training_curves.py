@@ -40,14 +40,11 @@ def training_curves(frame: pd.DataFrame, window: tuple[float, float] | None = No
                 colour,
                 title=None,
                 scale=alt.Scale(
-                    domain=["A", "B"] if by_run else names,
-                    range=[colours.series[i % 5] for i in range(2 if by_run else len(names))],
+                    domain=["A", "B"] if by_run else names, range=[colours.series[i % 5] for i in range(2 if by_run else len(names))]
                 ),
                 legend=alt.Legend(orient="top") if by_run or len(names) > 1 else None,
             ),
-            strokeDash=alt.StrokeDash(
-                dash, title=None, legend=alt.Legend(orient="top") if by_run and len(names) > 1 else None
-            ),
+            strokeDash=alt.StrokeDash(dash, title=None, legend=alt.Legend(orient="top") if by_run and len(names) > 1 else None),
             tooltip=["curve", "step", alt.Tooltip("value:Q", format=".4g")],
         )
         .properties(height=220)

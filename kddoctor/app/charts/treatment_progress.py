@@ -14,10 +14,8 @@ def treatment_progress(begun: Begun, epochs: tuple[Epoch, ...]) -> alt.LayerChar
     y = alt.Y("accuracy:Q", axis=percent_axis("accuracy on held-out rows"), scale=alt.Scale(domain=[0, 1]))
     last = epochs[-1].epochs if epochs else 1
     x = alt.X("epoch:Q", scale=alt.Scale(domain=[0, last]), axis=alt.Axis(tickMinStep=1, format="d"))
-    line = (
-        alt.Chart(frame)
-        .mark_line(color=colours.good, point=True, strokeWidth=2.5)
-        .encode(x=x, y=y, tooltip=["epoch", alt.Tooltip("accuracy:Q", format=".1%")])
+    line = alt.Chart(frame).mark_line(color=colours.good, point=True, strokeWidth=2.5).encode(
+        x=x, y=y, tooltip=["epoch", alt.Tooltip("accuracy:Q", format=".1%")]
     )
     levels = pd.DataFrame(
         [

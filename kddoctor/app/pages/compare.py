@@ -117,11 +117,7 @@ if flips is not None and len(flips.frame):
         on_select=picked,
         selection_mode="single-row",
         alt=flips.alt,
-        column_config={
-            "a": "answer of A",
-            "b": "answer of B",
-            "loss_change": st.column_config.NumberColumn(format="%+.2f"),
-        },
+        column_config={"a": "answer of A", "b": "answer of B", "loss_change": st.column_config.NumberColumn(format="%+.2f")},
     )
     if "ex" in st.session_state:
         chosen = str(st.session_state["ex"])

@@ -38,17 +38,7 @@ def worst_table(view: View) -> None:
         height=320,
         alt=view.alt,
         column_order=(
-            *(
-                "row",
-                "id",
-                "label",
-                "teacher",
-                "student",
-                "teacher_confidence",
-                "student_confidence",
-                "student_loss",
-                "kl",
-            ),
+            *("row", "id", "label", "teacher", "student", "teacher_confidence", "student_confidence", "student_loss", "kl"),
         ),
         column_config={
             "teacher": "teacher answers",
@@ -71,17 +61,8 @@ def one_example(opened: Opened) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row = example_number(opened)
         before, after = neighbours(row, order)
-        st.button(
-            "Previous",
-            on_click=go_to,
-            args=(before,),
-            disabled=before is None,
-            shortcut="K",
-            icon=":material/arrow_back:",
-        )
-        st.button(
-            "Next", on_click=go_to, args=(after,), disabled=after is None, shortcut="J", icon=":material/arrow_forward:"
-        )
+        st.button("Previous", on_click=go_to, args=(before,), disabled=before is None, shortcut="K", icon=":material/arrow_back:")
+        st.button("Next", on_click=go_to, args=(after,), disabled=after is None, shortcut="J", icon=":material/arrow_forward:")
     answers = top_classes(opened.run, row)
     if isinstance(answers, Missing):
         nothing(answers)
@@ -110,25 +91,15 @@ st.header(plain(worst.question))
 st.markdown(plain(worst.answer))
 with st.container(horizontal=True, vertical_alignment="bottom"):
     label = st.selectbox(
-        "Label",
-        sorted(set(worst.frame["label"])),
-        index=None,
-        placeholder="any",
-        key="label",
-        bind="query-params",
-        width=200,
+        "Label", sorted(set(worst.frame["label"])), index=None, placeholder="any", key="label", bind="query-params", width=200
     )
     kinds = ["teacher right, student wrong", "both wrong", "both right", "student right, teacher wrong"]
-    who = st.selectbox(
-        "Who is right", kinds, index=None, placeholder="anybody", key="who", bind="query-params", width=280
-    )
+    who = st.selectbox("Who is right", kinds, index=None, placeholder="anybody", key="who", bind="query-params", width=280)
 listed = worst.frame
 if label is not None:
     listed = listed[listed["label"] == label]
 if who is not None:
-    teacher, student = {kinds[0]: (True, False), kinds[1]: (False, False), kinds[2]: (True, True)}.get(
-        who, (False, True)
-    )
+    teacher, student = {kinds[0]: (True, False), kinds[1]: (False, False), kinds[2]: (True, True)}.get(who, (False, True))
     listed = listed[(listed["teacher_right"] == teacher) & (listed["student_right"] == student)]
 st.caption(f"{len(listed)} of {len(worst.frame)} listed")
 worst_table(worst)

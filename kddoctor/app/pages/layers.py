@@ -22,13 +22,13 @@ def pair_detail(view: View) -> None:
     frame = view.frame.assign(pair=view.frame["teacher_layer"] + BETWEEN + view.frame["student_layer"])
     pairs = list(frame["pair"])
     suggested = pairs.index(frame.loc[frame["suggested"], "pair"].iloc[0])
-    chosen = st.selectbox("Layer pair (teacher ~ student)", pairs, index=suggested, key="pair", bind="query-params")
+    chosen = st.selectbox(
+        "Layer pair (teacher ~ student)", pairs, index=suggested, key="pair", bind="query-params"
+    )
     row = frame[frame["pair"] == chosen].iloc[0]
     with st.container(horizontal=True):
         error = row["standard_error"]
-        st.metric(
-            "CKA", f"{row['cka']:.3f}", None if error != error else f"± {error:.3f}", delta_color="off", border=True
-        )
+        st.metric("CKA", f"{row['cka']:.3f}", None if error != error else f"± {error:.3f}", delta_color="off", border=True)
         for model in ("teacher", "student"):
             _size(model, row[f"{model}_layer"])
     said = [
@@ -36,15 +36,14 @@ def pair_detail(view: View) -> None:
         for flag, text in (
             ("on_path", "It lies on the path of matching layers."),
             ("declared", "This run declares it as a pair for the feature loss."),
-            (
-                "suggested",
-                "It is the pair that is suggested for a hint: the student's middle layer with its best match.",
-            ),
+            ("suggested", "It is the pair that is suggested for a hint: the student's middle layer with its best match."),
         )
         if row[flag]
     ]
     st.markdown(" ".join(said) or "It is neither declared nor on the path of matching layers.")
-    st.code(f"distillation:\n  feature_layers: [[{row['teacher_layer']}, {row['student_layer']}]]", language="yaml")
+    st.code(
+        f"distillation:\n  feature_layers: [[{row['teacher_layer']}, {row['student_layer']}]]", language="yaml"
+    )
 
 
 def _size(model: str, layer: str) -> None:

@@ -29,9 +29,7 @@ def _signal(opened: Opened) -> None:
         if "T" not in st.session_state and "T" not in st.query_params:
             _set(own or 4.0)
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            chosen = st.slider(
-                "Temperature T", LOWEST, HIGHEST, step=0.5, key="T", bind="query-params", width="stretch"
-            )
+            chosen = st.slider("Temperature T", LOWEST, HIGHEST, step=0.5, key="T", bind="query-params", width="stretch")
             if own is not None:
                 st.button("This run's T", on_click=_set, args=(own,), icon=":material/my_location:")
             if "sweet_low" in view.marks:

@@ -29,8 +29,7 @@ def curves(view: View, window: tuple[float, float] | None) -> None:
         with columns[number % 2]:
             st.subheader(plain(title[:1].upper() + title[1:]), anchor=False)
             st.altair_chart(
-                training_curves(view.frame[view.frame["key"].isin(keys)], window),
-                alt=f"{title} over the training steps.",
+                training_curves(view.frame[view.frame["key"].isin(keys)], window), alt=f"{title} over the training steps."
             )
     if window is not None:
         st.subheader("In these steps", anchor=False)
