@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import torch
 
 from kddoctor.errors import UsageError, one_line
 from kddoctor.integrations.keras_data import batches, check_data, first_input, labels_of, logits_of
@@ -19,6 +20,7 @@ from kddoctor.integrations.terms import named_terms
 from kddoctor.run.arrays import Array
 from kddoctor.run.manifest import TASKS_WITH_CLASSES, manifest_from
 from kddoctor.run.recorder import RecorderWarning
+from kddoctor.run.recording.fingerprinting import fingerprints
 from kddoctor.run.recording.thinning import Thinned
 from kddoctor.run.writer import refuse_existing, write_run
 
@@ -147,7 +149,11 @@ class KerasRecorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras is
     def _seen_training(self) -> dict[str, Any]:
         seen: dict[str, Any] = {"batch_size": self._batch_size, "epochs": self.params.get("epochs")}
         for optimizer in optimizers_of(self.model)[:1]:
-            seen |= {"optimizer": optimizer.name.lower(), "learning_rate": float(as_numpy(optimizer.learning_rate))}
+            inner = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales the loss
+            seen |= {
+                "optimizer": type(inner).__name__.lower(),
+                "learning_rate": float(as_numpy(inner.learning_rate)),
+            }
         return seen
 
     def _record_step(self, record: Record) -> bool:
@@ -186,6 +192,7 @@ class KerasRecorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras is
 
     def _write(self, record: Record) -> None:
         predictions = {split: self._predictions(data) for split, data in self._data.items()}
+        hashes = {split: arrays.pop("fingerprint") for split, arrays in predictions.items()}
         manifest = dict(self._manifest)
         if manifest["num_classes"] is None and manifest["task"] in TASKS_WITH_CLASSES:
             manifest["num_classes"] = int(next(iter(predictions.values()))["student_logits"].shape[-1])
@@ -203,6 +210,7 @@ class KerasRecorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras is
             steps=record.arrays(),
             metrics=record.rows,
             observations=observations,
+            fingerprints=hashes,
             overwrite=self._overwrite,
         )
 
@@ -210,11 +218,13 @@ class KerasRecorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras is
         task, rows, columns = self._manifest["task"], 0, []
         for x, y, *_ in batches(data, self._batch_size):
             student = logits_of(predicted(self._student, x), task)
-            columns.append((labels_of(y, student, task), logits_of(predicted(self._teacher, x), task), student))
+            hashes = fingerprints(torch.from_numpy(np.ascontiguousarray(first_input(x))), len(student))
+            teacher = logits_of(predicted(self._teacher, x), task)
+            columns.append((labels_of(y, student, task), teacher, student, hashes))
             rows += len(student)
             if rows >= self._max_examples:
                 break
-        names = ("labels", "teacher_logits", "student_logits")
+        names = ("labels", "teacher_logits", "student_logits", "fingerprint")
         whole = [np.concatenate(parts)[: self._max_examples] for parts in zip(*columns, strict=True)]
         return dict(zip(names, whole, strict=True)) | {"example_ids": np.arange(len(whole[0]))}
 

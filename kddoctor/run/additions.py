@@ -85,4 +85,6 @@ def _observations_with(file: Path, observations: Mapping[str, object]) -> str:
 
 
 def _beside(file: Path) -> Path:
-    return file.with_name(f".{file.name}.partial")
+    partial = file.with_name(f".{file.name}.partial")
+    partial.unlink(missing_ok=True)  # of an interrupted addition; or a link, which would be followed
+    return partial

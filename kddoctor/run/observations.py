@@ -91,6 +91,31 @@ class DistinctValues(_Facts):
     elements: int | None = None
 
 
+class AugmentedViews(_Facts):
+    """The first training examples, drawn several times. random: whether they look different each time. agreement: mean
+    share of two views of one example that get the same choice of a model; divergence: mean KL(mean of the views'
+    probabilities ‖ view) in nats.
+    """
+
+    random: bool | None = None
+    rows: int | None = None
+    draws: int | None = None
+    teacher_agreement: float | None = None
+    teacher_divergence: float | None = None
+    student_agreement: float | None = None
+    student_divergence: float | None = None
+
+
+class Recording(_Facts):
+    """What kept the record from being whole. ended: the exception, or "exit" or "not yet", where the loop did not reach
+    its end. max_megabytes, dropped: the bound on its size, and what was left out for it, in order.
+    """
+
+    ended: StrictStr | None = None
+    max_megabytes: float | None = None
+    dropped: list[StrictStr] | None = None
+
+
 class Observations(_Facts):
     """Facts about the training process; None where nobody looked. Unknown keys are kept in model_extra.
 
@@ -99,7 +124,8 @@ class Observations(_Facts):
     many. grad_cosine_kd_ce: mean cosine between the gradients of the two loss terms. graph: what the loss depends on.
     inputs: statistics by place, loop_student, loop_teacher and the splits. parameters_changed_after_training: names of
     student parameters written to after the last optimizer step. frozen_parameters: of the student. student_dropout:
-    the largest dropout rate of the student's modules.
+    the largest dropout rate of the student's modules. processes: that trained together; the first one's rows alone are
+    in the record. recording: what kept the record from being whole.
     """
 
     teacher_training: StrictBool | None = None
@@ -125,6 +151,9 @@ class Observations(_Facts):
     student_distinct_values: DistinctValues | None = None
     student_dtypes: list[StrictStr] | None = None
     student_dropout: float | None = None
+    augmented_views: AugmentedViews | None = None
+    processes: int | None = None
+    recording: Recording | None = None
 
 
 def read_observations(path: Path) -> Observations:

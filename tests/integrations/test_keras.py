@@ -63,6 +63,7 @@ def test_a_sound_train_step_is_healthy_and_as_it_was(teacher, tmp_path):
     assert run.steps.ce_loss is not None
     assert (run.observations.teacher_training, run.observations.teacher_drift) == (False, 0.0)
     assert run.observations.same_inputs is True
+    assert [len(run.fingerprints(split)) for split in ("train", "val")] == [len(TRAIN[0]), len(VAL[0])]
     assert not list(tmp_path.glob(".run*"))
 
 

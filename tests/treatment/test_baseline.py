@@ -186,6 +186,13 @@ train_baseline(load(sys.argv[1]), epochs=40, quiet=True)
 """
 
 
+def test_a_link_in_the_place_of_a_partial_file_is_not_followed(run, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine", "utf-8")
+    (run / ".observations.json.partial").symlink_to(tmp_path / "mine.txt")
+    train_baseline(load(run), epochs=1, quiet=True)
+    assert (tmp_path / "mine.txt").read_text("utf-8") == "mine"
+
+
 def test_missing_code_is_named_with_what_to_add(tmp_path, recorded):
     bare = shutil.copytree(recorded, tmp_path / "bare")
     manifest = bare / "kd_run.yaml"

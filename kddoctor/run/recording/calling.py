@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import statistics
 import time
@@ -42,10 +43,18 @@ def forward(model: nn.Module, inputs: Any) -> Tensor:
     """The model's logits for a batch of inputs: a tensor, a tuple of arguments, or a dict of them."""
     inputs = on_device(inputs, device_of(model))
     if isinstance(inputs, Mapping):
-        return logits_of(model(**inputs))
+        return logits_of(model(**_accepted(model, inputs)))
     if isinstance(inputs, list | tuple):
         return logits_of(model(*inputs))
     return logits_of(model(inputs))
+
+
+def _accepted(model: nn.Module, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments that the model takes: a batch may hold some that are the other model's alone."""
+    taken = inspect.signature(model.forward).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+        return inputs
+    return {name: value for name, value in inputs.items() if name in taken}
 
 
 def latency_ms(model: nn.Module, inputs: Any) -> float:

@@ -109,12 +109,16 @@ class GradientWatch:
 
 def gradient_norm(model: nn.Module) -> float:
     """The L2 norm of all gradients of a model together; 0 without any."""
-    norms = [
-        torch.linalg.vector_norm(grad.coalesce().values() if grad.is_sparse else grad).float().cpu()
+    gradients = [
+        grad.coalesce().values() if grad.is_sparse else grad
         for grad in (parameter.grad for parameter in model.parameters())
         if grad is not None
     ]
-    return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
+    if not gradients:
+        return 0.0
+    # All of a device at once, as clip_grad_norm_ does: one by one, a small model waits for Python alone.
+    norms = [norm.float().cpu() for norm in torch._foreach_norm(gradients)]
+    return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 
 def _unscaled_norm(model: nn.Module, optimizer: Optimizer) -> float:

@@ -59,7 +59,7 @@ class LiveSteps:
         self.transform = transform
         self.sample = StepSample(max_steps, max_bytes)
         self.metrics = MetricRows()
-        self.targets = TargetsSeen(0 if task == "tokens" else max_bytes // 4, rows)
+        self.targets = TargetsSeen(0 if task == "tokens" else max_bytes // 4, rows or 0)
         self.losses = LossWatch()
         self.num_classes: int | None = None
         self.count = 0
@@ -96,7 +96,9 @@ class LiveSteps:
         trouble = None if found.loss is None else self.losses.trouble(number, number_of(found.loss))
         lacking = {name for name in NEEDED if name not in found.tensors and name not in found.values}
         self._last = self._final = None
-        if lacking:
+        if self.watching.just_began:
+            pass  # terms that some steps have and others lack would help nobody
+        elif lacking:
             self.missing |= lacking
         else:
             self._final = held.without_graph()

@@ -104,9 +104,14 @@ def _value(node: Any, nodes: list[Any]) -> float | None:
             log_p,
             target,
             weight=_saved(node, "_saved_weight"),
-            ignore_index=_saved(node, "_saved_ignore_index"),
+            ignore_index=_signed(_saved(node, "_saved_ignore_index")),
         )
     return float(loss)
+
+
+def _signed(number: int) -> int:
+    # The node gives -100 as an unsigned number of 64 bits.
+    return number - 2**64 if number >= 2**63 else number
 
 
 def _saved(node: Any, name: str) -> Any:

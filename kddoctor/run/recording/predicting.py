@@ -20,7 +20,7 @@ from kddoctor.run.recording.calling import RowIds, Transform, forward
 from kddoctor.run.recording.fingerprinting import fingerprints
 from kddoctor.run.recording.input_statistics import InputStatistics
 from kddoctor.run.recording.labelling import class_labels, next_token_labels
-from kddoctor.run.recording.outputs import copied, logits_of, tensors_in
+from kddoctor.run.recording.outputs import copied, tensors_in
 from kddoctor.run.recording.row_hash import row_hashes
 
 MAX_LOGITS = 1 << 28  # elements of one model's logits on one split: 1 GiB
@@ -178,8 +178,9 @@ def captured(model: nn.Module, layers: Sequence[str], pooled: bool = False) -> I
         for name in layers:
 
             def keep(_: nn.Module, __: object, output: object, name: str = name) -> None:
-                value = logits_of(output)
-                activations[name] = copied(_pooled(value) if pooled else value).float()
+                value = next(tensors_in(output), None)
+                if value is not None:
+                    activations[name] = copied(_pooled(value) if pooled else value).float()
 
             stack.enter_context(_hooked(modules[name], keep))
         yield activations

@@ -39,7 +39,10 @@ def optimizers_in(optimizer: Any) -> list[Optimizer]:
 
 def _unwrapped(optimizer: Any) -> Optimizer:
     inner = optimizer
-    while not isinstance(inner, Optimizer) and hasattr(inner, "optimizer"):
+    # Some wrappers are optimizers themselves, of which only the inner one has hooks and a state.
+    while isinstance(getattr(inner, "optimizer", None), Optimizer) or (
+        not isinstance(inner, Optimizer) and hasattr(inner, "optimizer")
+    ):
         inner = inner.optimizer
     if not isinstance(inner, Optimizer):
         raise UsageError(f"optimizer is a {type(optimizer).__name__}; expected a torch optimizer.")

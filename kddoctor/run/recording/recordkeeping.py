@@ -45,8 +45,8 @@ class Recordkeeping:
         if done.interruption is not None:
             ended = type(done.interruption).__name__
             done.splits = {**self._latest, **done.splits}
-        self._complain_about_steps(live)
         self._write(live, observations, done, ended)
+        self._complain_about_steps(live)
         if done.interruption is not None:
             raise done.interruption
 

@@ -19,10 +19,10 @@ MAX_EPOCHS = 4
 class TargetsSeen:
     """The first targets that each example was trained on, by its number where the loop gives that, else by its content.
 
-    capacity: bytes of targets that are kept at most. expected: examples that there are; None where nobody knows.
+    capacity: bytes of targets that are kept at most. expected: examples that there are.
     """
 
-    def __init__(self, capacity: int, expected: int | None) -> None:
+    def __init__(self, capacity: int, expected: int) -> None:
         self._left, self._expected = capacity, expected
         self._looked_at = 0
         self._row_of: dict[int, int] = {}
@@ -33,12 +33,11 @@ class TargetsSeen:
     def wanted(self) -> bool:
         if self._left <= 0:
             return False
-        expected = self._expected
-        return expected is None or (len(self._row_of) < expected and self._looked_at < MAX_EPOCHS * expected)
+        return len(self._row_of) < self._expected and self._looked_at < MAX_EPOCHS * self._expected
 
     def add(self, targets: Tensor, inputs: Tensor | None, numbers: Tensor | None) -> None:
         """Targets [B, …] of the rows of inputs [B, …], or of the examples of these numbers [B]."""
-        if not self.wanted or targets.ndim == 0:
+        if not self.wanted or targets.ndim == 0 or not self._will_fit(targets):
             return
         if numbers is None and (inputs is None or inputs.ndim == 0 or len(inputs) != len(targets)):
             return
@@ -57,6 +56,14 @@ class TargetsSeen:
             self._row_of |= {key: start + i for i, key in enumerate(fresh)}
             self._targets.append(kept)
             self._left -= kept.numel() * kept.element_size()
+
+    def _will_fit(self, targets: Tensor) -> bool:
+        """Whether there is room for all examples at all: some of them alone are of no use."""
+        if not self._row_of:
+            row_bytes = targets[0].numel() * max(4, targets.element_size()) if len(targets) else 0
+            if row_bytes * self._expected > self._left:
+                self._left = 0
+        return self._left > 0
 
     def of(self, hashes: Array, rows: int) -> Array | None:
         """[rows, …]: the targets of the first rows of the data; None unless all of them were seen.

@@ -76,6 +76,7 @@ class ModelWatch:
         self.trained = False
         self.paused = False
         self.model = model
+        self._noisy: list[nn.Module] | None = None
         self._on_error = on_error
         self._handles = [
             model.register_forward_pre_hook(_Hook(self, "look"), with_kwargs=True),
@@ -91,7 +92,7 @@ class ModelWatch:
             return
         try:
             self.forwards += 1
-            self.trained = self.trained or in_training_mode(module)
+            self.trained = self.trained or self._in_training_mode(module)
             inputs = next(tensors_in((args, kwargs)), None)
             device = inputs.device.type if inputs is not None else "cpu"
             autocast = (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
@@ -121,18 +122,17 @@ class ModelWatch:
         other = self.paused or module is not self.model or torch.compiler.is_compiling()
         return other or in_backward()
 
+    def _in_training_mode(self, model: nn.Module) -> bool:
+        """Whether the model, or any submodule that behaves differently in training, is in training mode."""
+        if self._noisy is None:
+            self._noisy = [m for m in model.modules() if any(name in type(m).__name__.lower() for name in NOISY)]
+        return model.training or any(module.training for module in self._noisy)
+
     def _remember(self, call: Seen) -> None:
         kept = self.calls
         if not torch.is_grad_enabled() and any(seen.learns for seen in kept):
             kept = [seen for seen in kept if seen.learns]
         self.calls = [*kept[1 - MAX_CALLS :], call]
-
-
-def in_training_mode(model: nn.Module) -> bool:
-    """Whether the model, or any submodule that behaves differently in training, is in training mode."""
-    return model.training or any(
-        module.training and any(name in type(module).__name__.lower() for name in NOISY) for module in model.modules()
-    )
 
 
 def in_backward() -> bool:

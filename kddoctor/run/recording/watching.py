@@ -19,11 +19,13 @@ class Watching:
     """Watches student and teachers until it is closed.
 
     Where the loop does not hand its loss or its labels to step(), backward() is watched as well, from then on.
+    just_began: whether that is so since the last step, of which less is known than of those to come.
     trained_before: whether a teacher ran in training mode before an interruption; None where it did not run.
     """
 
     def __init__(self, teachers: Teachers, student: nn.Module, on_error: Callable[[Exception], None]) -> None:
         self.trained_before: bool | None = None
+        self.just_began = False
         self._on_error = on_error
         self._teachers = [ModelWatch(member, on_error) for member in teachers.members]
         itself = next((watch for watch in self._teachers if watch.model is student), None)
@@ -47,7 +49,8 @@ class Watching:
             teachers = [[call for call in calls if not call.learns] for calls in teachers]
         found = pick_up(given, loss, terms, self._students_calls(), teachers, self._root)
         unsaid = loss is None or given.get("labels") is None
-        if unsaid and self._backward is None and (found.loss is None or "labels" not in found.tensors):
+        self.just_began = unsaid and self._backward is None and (found.loss is None or "labels" not in found.tensors)
+        if self.just_began:
             self._backward = Backward(self._take_root, self._on_error)
         return found
 
