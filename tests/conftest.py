@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+#: For the tests of the pytest plugin.
+pytest_plugins = ["pytester"]
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> Iterator[None]:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from kddoctor.cli.bench import bench
+from kddoctor.cli.check import PytestExits, check
 from kddoctor.cli.demo import demo
 from kddoctor.cli.diagnose import diagnose
 from kddoctor.cli.exits import guarded
@@ -22,6 +23,7 @@ app = typer.Typer(
 # In the order in which they are met.
 for command in (diagnose, treat, explain, demo, bench):
     app.command()(command)
+app.command(cls=PytestExits)(check)
 
 
 @app.callback(invoke_without_command=True)
@@ -37,4 +39,4 @@ def _version(
 
 def main() -> None:
     """Entry point: every failure becomes one line and an exit code."""
-    raise SystemExit(guarded(app))
+    raise SystemExit(guarded(lambda: app(standalone_mode=False)))

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import typer
 
@@ -12,17 +13,31 @@ EXIT = {"healthy": 0, "sick": 1, "inconclusive": 3}
 BAD_INPUT, FAILED, INTERRUPTED = 2, 4, 130
 
 
-def guarded(command: Callable[..., object]) -> int:
+@dataclass(frozen=True)
+class Failures:
+    """Exit codes of a command that could not do its work."""
+
+    bad_input: int = BAD_INPUT
+    failed: int = FAILED
+    interrupted: int = INTERRUPTED
+
+
+#: pytest's own, for the commands that stand in for it.
+PYTEST = Failures(bad_input=4, failed=3, interrupted=2)
+CONTRACT = Failures()
+
+
+def guarded(command: Callable[[], object], codes: Failures = CONTRACT) -> int:
     """Run a command; every failure becomes one line and an exit code."""
     try:
-        result = command(standalone_mode=False)
+        result = command()
         return result if isinstance(result, int) else 0
     except KDDoctorError as error:
         print(f"kddoctor: {error}", file=sys.stderr)  # noqa: T201
-        return BAD_INPUT
+        return codes.bad_input
     except (KeyboardInterrupt, typer.Abort):
         print("kddoctor: interrupted", file=sys.stderr)  # noqa: T201
-        return INTERRUPTED
+        return codes.interrupted
     except BrokenPipeError:
         # The reader (head, less) went away: nothing to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -31,10 +46,10 @@ def guarded(command: Callable[..., object]) -> int:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "exit_code"):
             error.show() if hasattr(error, "show") else None
             return int(error.exit_code)
-        return _own_failure(error)
+        return _own_failure(error, codes.failed)
 
 
-def _own_failure(error: Exception) -> int:
+def _own_failure(error: Exception, code: int) -> int:
     import tempfile
     import traceback
 
@@ -42,4 +57,4 @@ def _own_failure(error: Exception) -> int:
         log.write("".join(traceback.format_exception(error)))
     reason = " ".join(str(error).split()) or type(error).__name__
     print(f"kddoctor: failed: {reason} (a bug; the details are in {log.name})", file=sys.stderr)  # noqa: T201
-    return FAILED
+    return code

@@ -1,0 +1,44 @@
+"""All checks of one run directory: what ``kddoctor check`` and the pytest plugin both call."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from kddoctor.checks.acceptance import unused
+from kddoctor.checks.examining import examine
+from kddoctor.checks.judging import checks_of
+from kddoctor.checks.results import RunChecks
+from kddoctor.policy import Policy
+from kddoctor.run.directory import load
+
+
+def check_run(
+    path: Path,
+    policy: Policy,
+    *,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    require: Sequence[str] = (),
+    today: date | None = None,
+) -> RunChecks:
+    """Load, diagnose and judge. select, ignore: codes or prefixes, in place of the policy's; require: beside them.
+
+    today: what acceptances are held against. Raises RunError, in one line, for a directory that cannot be read.
+    """
+    policy = replace(
+        policy,
+        select=tuple(select) or policy.select,
+        ignore=tuple(ignore) or policy.ignore,
+        require=(*policy.require, *require),
+    )
+    examined = examine(load(path), policy)
+    results = checks_of(examined, policy, today or date.today())
+    diagnosis = examined.diagnosis
+    return RunChecks(
+        run=diagnosis.run,
+        diagnosis=diagnosis.to_json(),
+        results=results,
+        thresholds="the defaults" if policy.file is None else policy.source,
+        unused=tuple(unused(results, policy, diagnosis.run)),
+    )
