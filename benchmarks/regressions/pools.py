@@ -16,11 +16,11 @@ from kddoctor.run import load, write_run
 
 #: Ways to make a recipe worse, from hardly at all to badly.
 WORSE: dict[str, tuple[Callable[[float], Recipe], tuple[float, ...]]] = {
-    "fewer rows": (lambda share: Recipe(rows=share), (0.8, 0.65, 0.5, 0.4, 0.3, 0.2)),
-    "misaligned rows": (lambda share: Recipe(misaligned=share), (0.1, 0.2, 0.3, 0.4, 0.5, 0.65)),
+    "fewer rows": (lambda share: Recipe(rows=share), (0.7, 0.55, 0.4, 0.3, 0.2)),
+    "misaligned rows": (lambda share: Recipe(misaligned=share), (0.15, 0.25, 0.35, 0.5, 0.65)),
 }
 #: The drop that is asked for, in the metric, and the seeds by which a strength is chosen.
-WANTED, PROBED = 0.02, 12
+WANTED, PROBED = 0.02, 8
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from kddoctor.baselines.baseline import Baseline
 from kddoctor.baselines.like import refuse_unlike
-from kddoctor.baselines.noise import UNSEEN
+from kddoctor.baselines.noise import before_any_run
 from kddoctor.baselines.paired import Paired, paired_test
 from kddoctor.baselines.record import Record, record_of
 from kddoctor.engine.diagnosis import Diagnosis
@@ -17,6 +17,8 @@ from kddoctor.run.directory import Run
 
 #: Rows of a class from which its recall is looked at.
 FEWEST_ROWS = 20
+#: Share of the level that is spent on the task's metric.
+METRIC_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def compare_record(record: Record, baseline: Baseline, gate: Gate) -> Regression
     """The same for what was already read of a run."""
     refuse_unlike(baseline.identity, "the baseline", record)
     tests = list(_tests(record, baseline))
-    adjusted = holm([p for *_, p in tests])
+    weights = _weights([test[0] for test in tests], baseline.identity.metric)
+    adjusted = holm([p for *_, p in tests], weights)
     tested = [
         Comparison(
             figure=figure,
@@ -97,10 +100,10 @@ def compare_record(record: Record, baseline: Baseline, gate: Gate) -> Regression
             drop=paired.drop,
             margin=gate.margin_of(figure),
             p=p,
-            detectable=max(gate.margin_of(figure), paired.detectable(gate.level / len(tests), gate.power)),
+            detectable=max(gate.margin_of(figure), paired.detectable(gate.level * weight, gate.power)),
             failed=p <= gate.level and paired.drop >= gate.margin_of(figure),
         )
-        for (figure, before, after, paired, _), p in zip(tests, adjusted, strict=True)
+        for (figure, before, after, paired, _), p, weight in zip(tests, adjusted, weights, strict=True)
     ]
     return Regressions(
         run=record.name,
@@ -111,14 +114,22 @@ def compare_record(record: Record, baseline: Baseline, gate: Gate) -> Regression
     )
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values that bound the chance of any false one (Holm 1979)."""
-    order = np.argsort(p, kind="stable")
-    adjusted, largest = [0.0] * len(p), 0.0
-    for place, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p) - place) * p[index]))
+def holm(p: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """Adjusted p-values that bound the chance of any false one, by importance (Holm 1979, section 4)."""
+    order = np.argsort(np.array(p) / np.array(weights), kind="stable")
+    adjusted, largest, left = [0.0] * len(p), 0.0, float(sum(weights))
+    for index in order:
+        largest = max(largest, min(1.0, left * p[index] / weights[index]))
         adjusted[index] = largest
+        left -= weights[index]
     return adjusted
+
+
+def _weights(figures: Sequence[str], metric: str) -> list[float]:
+    """Shares of the level: half of it for the task's metric, the others alike."""
+    if metric not in figures or len(figures) == 1:
+        return [1 / len(figures)] * len(figures)
+    return [METRIC_WEIGHT if name == metric else (1 - METRIC_WEIGHT) / (len(figures) - 1) for name in figures]
 
 
 Test = tuple[str, float, float, Paired, float]
@@ -132,9 +143,9 @@ def _tests(record: Record, baseline: Baseline) -> Iterator[Test]:
         before = baseline.values[name]
         if before.shape[1] != len(figure.values) or (name == "retention" and _same_teacher(record, baseline)):
             continue
-        paired = paired_test(before, figure.values, figure.worse, UNSEEN)
+        paired = paired_test(before, figure.values, figure.worse, before_any_run(name))
         mean = float(baseline.figures[name].mean())
-        yield name, mean, figure.value, replace(paired, drop=figure.worse * (figure.value - mean)), paired.p
+        yield name, mean, figure.value, replace(paired, drop=figure.worse * (figure.value - mean) + 0.0), paired.p
     recalls = list(_recalls(record, baseline))
     if recalls:
         worst = min(recalls, key=lambda test: test[-1])
@@ -155,8 +166,8 @@ def _recalls(record: Record, baseline: Baseline) -> Iterator[Test]:
     for label in np.unique(record.classes):
         rows = record.classes == label
         if rows.sum() >= FEWEST_ROWS:
-            paired = paired_test(before[:, rows], after[rows], -1, UNSEEN)
             name = f"recall of class {label}"
+            paired = paired_test(before[:, rows], after[rows], -1, before_any_run(name))
             yield name, float(before[:, rows].mean()), float(after[rows].mean()), paired, paired.p
 
 

@@ -61,11 +61,13 @@ def paired_test(before: Floats, after: Floats, worse: int, noise: SeedNoise) -> 
 
     noise: what is believed of this figure before any of these runs.
     """
-    n = before.shape[1]
+    m, n = before.shape
     differences = worse * (after - before.mean(axis=0))
-    drop = float(differences.mean())
+    drop = float(differences.mean()) + 0.0
     known = noise.after(before)
-    error = math.sqrt(known.inflation * float((differences**2).mean()) / n)
+    # How much examples flip is seen between the earlier runs or, where there is one only, between it and the later one.
+    flips = float(before.var(axis=0, ddof=1).mean()) * (1 + 1 / m) if m > 1 else float(differences.var())
+    error = math.sqrt(known.inflation * flips / n)
     p = float(t.sf(drop / error, known.freedom)) if error else 1.0 if drop <= 0 else 0.0
     if np.isin(before, (0.0, 1.0)).all() and np.isin(after, (0.0, 1.0)).all():
         p = max(p, _flips_alone(before.astype(bool), after.astype(bool), worse))

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from kddoctor.cli.arguments import Config, RunDir, codes_in, policy_of
+from kddoctor.cli.arguments import Config, codes_in, policy_of
+from kddoctor.cli.baseline import expiry_of, save, show_regressed, the_only
 from kddoctor.cli.exits import PYTEST, guarded
 from kddoctor.cli.files import write_whole
 
@@ -28,13 +29,25 @@ class PytestExits(TyperCommand):
 
 
 def check(
-    run_dir: RunDir,
+    run_dirs: Annotated[
+        list[Path], typer.Argument(metavar="RUN_DIR", help="A recorded run; several with --save-baseline.")
+    ],
     select: Annotated[str | None, typer.Option(help="Only these codes (prefixes, comma-separated).")] = None,
     ignore: Annotated[str | None, typer.Option(help="Not these codes.")] = None,
     require: Annotated[
         str | None, typer.Option(help="These have to be judged: skipped, they fail.", metavar="CODES")
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the checks as JUnit XML, too.", metavar="FILE")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Fail on regressions against this baseline, too.", metavar="FILE")
+    ] = None,
+    save_baseline: Annotated[
+        Path | None, typer.Option(help="Save the run, or runs with other seeds, as a baseline.", metavar="FILE")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why these runs, for --save-baseline.", metavar="TEXT")] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="Last day of the baseline, as 2027-01-01.", metavar="DATE")
+    ] = None,
     config: Config = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="One line a check.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="What failed, and the counts.")] = False,
@@ -49,9 +62,15 @@ def check(
         from kddoctor.checks.running import check_run
         from kddoctor.checks.terminal import show_checks
 
+        policy = policy_of(config)
+        if save_baseline is not None:
+            save(run_dirs, save_baseline, policy, reason, expiry_of(expires))
+            typer.echo(f"saved {save_baseline}", err=True)
+            return ALL_PASSED
+        run_dir = the_only(run_dirs)
         checks = check_run(
             run_dir,
-            policy_of(config),
+            policy,
             select=codes_in(select),
             ignore=codes_in(ignore),
             require=codes_in(require),
@@ -59,7 +78,8 @@ def check(
         if junit is not None:
             write_whole(junit, junit_text(checks))
         show_checks(checks, str(run_dir), verbose=verbose, quiet=quiet)
-        if checks.failed:
+        regressed = baseline is not None and show_regressed(run_dir, baseline, checks.diagnosis)
+        if checks.failed or regressed:
             return SOME_FAILED
         return ALL_PASSED if checks.ran else NOTHING_RAN
 
