@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kddoctor.baselines import Baseline
     from kddoctor.policy import Policy
 
 
@@ -41,13 +42,13 @@ def the_only(run_dirs: Sequence[Path]) -> Path:
     return run_dirs[0]
 
 
-def show_regressed(run_dir: Path, file: Path, diagnosis: str) -> bool:
+def show_regressed(run_dir: Path, baseline: "Baseline", diagnosis: str) -> bool:
     """Hold a run, with its diagnosis as JSON, against a baseline; print it, and say whether anything regressed."""
-    from kddoctor.baselines import compare, read_baseline
+    from kddoctor.baselines import compare
     from kddoctor.engine import Diagnosis
     from kddoctor.report.regressions import show_regressions
     from kddoctor.run import load
 
-    found = compare(load(run_dir), Diagnosis.model_validate_json(diagnosis), read_baseline(file))
+    found = compare(load(run_dir), Diagnosis.model_validate_json(diagnosis), baseline)
     show_regressions(found)
     return bool(found.failed)

@@ -58,16 +58,21 @@ def check(
     """
 
     def checked() -> int:
+        from kddoctor.baselines import read_baseline
         from kddoctor.checks.junit import junit_text
         from kddoctor.checks.running import check_run
         from kddoctor.checks.terminal import show_checks
+        from kddoctor.errors import UsageError
 
         policy = policy_of(config)
         if save_baseline is not None:
             save(run_dirs, save_baseline, policy, reason, expiry_of(expires))
             typer.echo(f"saved {save_baseline}", err=True)
             return ALL_PASSED
+        if reason or expires:
+            raise UsageError("--reason and --expires are for --save-baseline")
         run_dir = the_only(run_dirs)
+        good = None if baseline is None else read_baseline(baseline)
         checks = check_run(
             run_dir,
             policy,
@@ -78,7 +83,7 @@ def check(
         if junit is not None:
             write_whole(junit, junit_text(checks))
         show_checks(checks, str(run_dir), verbose=verbose, quiet=quiet)
-        regressed = baseline is not None and show_regressed(run_dir, baseline, checks.diagnosis)
+        regressed = good is not None and show_regressed(run_dir, good, checks.diagnosis)
         if checks.failed or regressed:
             return SOME_FAILED
         return ALL_PASSED if checks.ran else NOTHING_RAN

@@ -15,11 +15,13 @@ FLIPS = SeedNoise(1.0, 1e9)
 PRIOR = before_any_run("accuracy")
 
 
-def seeds(rng: np.random.Generator, runs: int, n: int = 2000, spread: float = 0.0, drop: float = 0.0) -> np.ndarray:
+def seeds(
+    rng: np.random.Generator, runs: int, n: int = 2000, spread: float = 0.0, drop: float = 0.0, flips: float = 0.3
+) -> np.ndarray:
     """[runs, n] right answers: every example has its own chance, and whole runs are better or worse by ``spread``."""
     hard = np.random.default_rng(0).normal(2.0, 2.0, n)
     ability = rng.normal(0.0, spread, (runs, 1)) - drop
-    return (rng.logistic(0, 0.3, (runs, n)) + hard + ability > 0).astype(float)
+    return (rng.logistic(0, flips, (runs, n)) + hard + ability > 0).astype(float)
 
 
 def test_flips_of_two_runs_give_mcnemars_exact_p():
@@ -91,11 +93,13 @@ def test_mcnemar_alone_would_call_far_more_seeds_a_regression():
     assert false / 400 > 0.05
 
 
-def test_two_points_on_two_thousand_examples_are_seen_with_three_runs():
+def test_two_points_on_two_thousand_examples_are_seen_with_three_runs_of_a_steady_recipe():
+    """One whose seeds differ by 0.4 points and on 4 % of the examples, as converged students of clothes do."""
+    steady = {"spread": 0.02, "flips": 0.15}
     rng = np.random.default_rng(8)
     drops, seen = [], 0
     for _ in range(200):
-        before, after = seeds(rng, 3, spread=0.02), seeds(rng, 1, spread=0.02, drop=0.157)[0]
+        before, after = seeds(rng, 3, **steady), seeds(rng, 1, drop=0.157, **steady)[0]
         found = paired_test(before, after, -1, PRIOR)
         drops.append(found.drop)
         seen += found.p <= 0.02 / 2
