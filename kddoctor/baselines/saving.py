@@ -9,6 +9,7 @@ from kddoctor.baselines.like import refuse_unlike
 from kddoctor.baselines.record import record_of
 from kddoctor.engine.diagnosis import Diagnosis
 from kddoctor.errors import UsageError, one_line
+from kddoctor.files import write_whole
 from kddoctor.run.directory import Run
 
 
@@ -40,7 +41,7 @@ def save_baseline(
         refuse_unlike(records[0].identity, records[0].name, record)
     history = _history(path)
     baseline = baseline_of(records, reason=said, saved=today, expires=expires, history=history)
-    _write(path, baseline.to_json())
+    write_whole(path, baseline.to_json())
     return baseline
 
 
@@ -50,13 +51,3 @@ def _history(path: Path) -> tuple[Saved, ...]:
     old = read_baseline(path)
     means = {name: float(values.mean()) for name, values in old.figures.items()}
     return (*old.history, Saved(saved=old.saved, reason=old.reason, figures=means))
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None
