@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kddoctor.cli.exits import INTERRUPTED
-from kddoctor.cli.files import write_whole
+from kddoctor.files import write_whole
 
 
 def bench(

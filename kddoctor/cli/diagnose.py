@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 
 from kddoctor.cli.arguments import Config, RunDir, codes_in, policy_of
 from kddoctor.cli.exits import EXIT, reader_may_leave
-from kddoctor.cli.files import write_all
+from kddoctor.files import write_all
 from kddoctor.cli.opened import opened
 from kddoctor.errors import UsageError
 
@@ -61,7 +62,7 @@ def diagnose(
         raise UsageError("--before compares in the report; give --html as well")
     from kddoctor.engine import diagnose as judge
     from kddoctor.engine.measuring import measure
-    from kddoctor.policy import run_under
+    from kddoctor.policy.applying import run_under
     from kddoctor.rules.registry import all_rules
     from kddoctor.run import load
 
@@ -72,6 +73,10 @@ def diagnose(
     skipped = {code for code in all_rules() if code.startswith(tuple(ignored))} if ignored else None
     measured = measure(run_under(policy, run))
     diagnosis = judge(run, select=chosen or None, ignore=skipped, policy=policy, measured=measured)
+    for cause in diagnosis.causes:
+        accepted = policy.acceptance(cause.code, run.name, date.today())
+        if accepted is not None:
+            typer.echo(f"{policy.source}: {accepted} (kddoctor check lets it pass)", err=True)
     if files:
         from kddoctor.report.formats import RENDERERS, Subject
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kddoctor.cli.exits import EXIT
-from kddoctor.cli.files import write_whole
+from kddoctor.files import write_whole
 
 
 def preflight(

@@ -8,7 +8,7 @@ import typer
 
 from kddoctor.cli.arguments import RunDir, codes_in
 from kddoctor.cli.exits import INTERRUPTED
-from kddoctor.cli.files import write_whole
+from kddoctor.files import write_whole
 
 
 def treat(

@@ -1,4 +1,4 @@
-"""Files that a command writes beside what it prints."""
+"""Files that are never seen half-written."""
 
 import errno
 import os
