@@ -44,6 +44,14 @@ def test_workers_give_what_one_process_gives(started, runs):
     assert (alone.returncode, two.returncode) == (1, 1)
 
 
+def test_workers_examine_runs_of_the_ini_file_themselves(started, tmp_path, runs):
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\nkd_collect = true\nkd_runs = {runs['masking']}")
+    done = started(*PYTEST, "-n", "2")
+    assert done.returncode == 1
+    assert "INTERNALERROR" not in done.stdout
+    assert "\n1 failed, " in done.stdout.replace("=", "").replace("\n ", "\n")
+
+
 def test_a_broken_run_is_a_usage_error_before_any_worker_starts(started, tmp_path):
     done = started(*PYTEST, "--kd-run", "missing", "-n", "2")
     assert done.returncode == 4
