@@ -20,17 +20,14 @@ def single_thread() -> None:
     torch.set_num_threads(1)
 
 
-def medians(candidates: dict[str, Callable[[], Any]], runs: int, *, own_clock: bool = False) -> dict[str, float]:
-    """Median processor seconds of each candidate; they take turns, so that noise falls on all alike.
-
-    own_clock: candidates return their seconds, of the part of their work that counts.
-    """
+def medians(candidates: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
+    """Median processor seconds of each candidate; they take turns, so that noise falls on all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(runs):
         for name, work in candidates.items():
             started = time.process_time()
-            counted = work()
-            seconds[name].append(counted if own_clock else time.process_time() - started)
+            work()
+            seconds[name].append(time.process_time() - started)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import statistics
 import tempfile
 import time
 import warnings
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import medians, peer, single_thread, table  # before torch: sets the threads
+from benchmarks.measuring import peer, single_thread, table  # before torch: sets the threads
 
 # isort: split
 import torch
@@ -52,7 +53,8 @@ class Loop:
             chosen = rows[start : start + BATCH]
             yield self.inputs[chosen], self.labels[chosen]
 
-    def run(self, after_step: Step) -> None:
+    def run(self, after_step: Step) -> Iterator[None]:
+        """Trains, one step at a time."""
         for inputs, labels in self.batches():
             s = self.student(inputs)
             ce = F.cross_entropy(s, labels)
@@ -67,6 +69,7 @@ class Loop:
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
+            yield
 
 
 def nothing(**step: Any) -> None:
@@ -103,17 +106,12 @@ def watched_by_wandb(wandb: Any, how: dict[str, Any], loop: Loop, folder: Path) 
     run.finish()
 
 
-def loop_with(recording: Recording, steps: int, *, distil: bool = True) -> Callable[[], float]:
-    """Trains once; returns the processor seconds of the loop alone."""
-
-    def work() -> float:
-        loop = Loop(steps, distil)
-        with tempfile.TemporaryDirectory() as folder, recording(loop, Path(folder)) as step:
-            started = time.process_time()
-            loop.run(step)
-            return time.process_time() - started
-
-    return work
+def loop_with(recording: Recording, steps: int, *, distil: bool = True) -> Iterator[None]:
+    """Trains one step at a time."""
+    loop = Loop(steps, distil)
+    with tempfile.TemporaryDirectory() as folder, recording(loop, Path(folder)) as step:
+        yield from loop.run(step)
+        yield  # what closes the recording is no step
 
 
 @contextmanager
@@ -121,77 +119,80 @@ def bare(loop: Loop, folder: Path) -> Iterator[Step]:
     yield nothing
 
 
-def cockpit_loop(steps: int) -> Callable[[], float] | None:
+def loop_with_cockpit(steps: int) -> Iterator[None]:
     """Cockpit in its cheapest configuration. It knows cross-entropy alone, so that its loop has no teacher."""
-    if not (peer("cockpit") and peer("backpack")):
-        return None
     from backpack import extend
     from cockpit import Cockpit
     from cockpit.utils.configuration import configuration
 
-    def work() -> float:
-        loop = Loop(steps, distil=False)
-        student, one, each = extend(loop.student), extend(nn.CrossEntropyLoss()), nn.CrossEntropyLoss(reduction="none")
-        cockpit = Cockpit(student.parameters(), quantities=configuration("economy"))
-        started = time.process_time()
-        for number, (inputs, labels) in enumerate(loop.batches()):
-            loop.optimizer.zero_grad()
-            logits = student(inputs)
-            loss, losses = one(logits, labels), each(logits, labels)
-            info = {
-                "batch_size": BATCH,
-                "individual_losses": losses,
-                "loss": loss,
-                "optimizer": loop.optimizer,
-            }
-            with cockpit(number, info=info):
-                loss.backward(create_graph=cockpit.create_graph(number))
-            loop.optimizer.step()
-        return time.process_time() - started
-
-    return work
+    loop = Loop(steps, distil=False)
+    student, one, each = extend(loop.student), extend(nn.CrossEntropyLoss()), nn.CrossEntropyLoss(reduction="none")
+    cockpit = Cockpit(student.parameters(), quantities=configuration("economy"))
+    for number, (inputs, labels) in enumerate(loop.batches()):
+        loop.optimizer.zero_grad()
+        logits = student(inputs)
+        loss, losses = one(logits, labels), each(logits, labels)
+        info = {"batch_size": BATCH, "individual_losses": losses, "loss": loss, "optimizer": loop.optimizer}
+        with cockpit(number, info=info):
+            loss.backward(create_graph=cockpit.create_graph(number))
+        loop.optimizer.step()
+        yield
+    yield
 
 
 #: What each candidate is compared with.
 PLAIN, LABELS_ONLY = "no recording", "labels only, no recording"
 
 
-def candidates(steps: int) -> dict[str, Callable[[], float]]:
-    found = {PLAIN: loop_with(bare, steps), "kddoctor": loop_with(recorded, steps)}
+def candidates(steps: int) -> dict[str, Callable[[], Iterator[None]]]:
+    found = {PLAIN: partial(loop_with, bare, steps), "kddoctor": partial(loop_with, recorded, steps)}
     if wandb := peer("wandb"):
         for name, how in (("defaults", {}), ("log=all, log_freq=100", {"log": "all", "log_freq": 100})):
-            found[f"wandb.watch, {name}"] = loop_with(partial(watched_by_wandb, wandb, how), steps)
-    if cockpit := cockpit_loop(steps):
-        found |= {LABELS_ONLY: loop_with(bare, steps, distil=False), "labels only, Cockpit economy": cockpit}
+            found[f"wandb.watch, {name}"] = partial(loop_with, partial(watched_by_wandb, wandb, how), steps)
+    if peer("cockpit") and peer("backpack"):
+        found[LABELS_ONLY] = partial(loop_with, bare, steps, distil=False)
+        found["labels only, Cockpit economy"] = partial(loop_with_cockpit, steps)
     return found
 
 
-def working(steps: int) -> dict[str, Callable[[], float]]:
-    """Those that get through two steps; why the others do not is printed."""
-    found = candidates(steps)
-    for name, work in candidates(2).items():
-        try:
-            work()
-        except Exception as error:  # a peer that fails is a result, too
-            print(f"{name} fails: {type(error).__name__}: {error}")
-            del found[name]
-    return found
+def side_by_side(steps: int, only: str) -> dict[str, float]:
+    """Processor seconds of each candidate's loop; they take turns step by step, so that noise falls on all alike."""
+    loops = {name: start() for name, start in candidates(steps).items() if only in name or name == PLAIN}
+    seconds = dict.fromkeys(loops, 0.0)
+    for number in range(steps):
+        for name in list(loops):
+            started = time.process_time()
+            try:
+                next(loops[name])
+            except Exception as error:  # a peer that fails is a result, too
+                print(f"{name} fails at step {number}: {type(error).__name__}: {error}")
+                del loops[name], seconds[name]
+                continue
+            if number:  # the first step imports and allocates
+                seconds[name] += time.process_time() - started
+    for loop in loops.values():
+        list(loop)
+    return seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--only", default="", help="candidates with this in their name")
     options = parser.parse_args()
     single_thread()
     warnings.simplefilter("ignore")
     os.environ["WANDB_SILENT"] = "true"
 
-    seconds = medians(working(options.steps), options.runs, own_clock=True)
+    runs = [side_by_side(options.steps, options.only) for _ in range(options.runs)]
     rows = []
-    for name, value in seconds.items():
-        plain = seconds[LABELS_ONLY if name.startswith("labels only") else PLAIN]
-        rows.append((name, f"{1000 * value / options.steps:.2f}", f"{value / plain - 1:+.1%}"))
+    for name in runs[0]:
+        plain = LABELS_ONLY if name.startswith("labels only") else PLAIN
+        over = [run[name] / run[plain] - 1 for run in runs]
+        each = statistics.median(1000 * run[name] / (options.steps - 1) for run in runs)
+        spread = "" if name == plain else f"{statistics.median(over):+.1%} ({min(over):+.1%} to {max(over):+.1%})"
+        rows.append((name, f"{each:.2f}", spread))
     table(f"{options.steps} steps of {BATCH} rows, {options.runs} runs", ("", "CPU ms a step", "overhead"), rows)
 
 
