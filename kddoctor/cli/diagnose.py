@@ -12,9 +12,9 @@ import typer
 
 from kddoctor.cli.arguments import Config, RunDir, codes_in, policy_of
 from kddoctor.cli.exits import EXIT, reader_may_leave
-from kddoctor.files import write_all
 from kddoctor.cli.opened import opened
 from kddoctor.errors import UsageError
+from kddoctor.files import write_all
 
 if TYPE_CHECKING:
     from kddoctor.engine import Diagnosis
