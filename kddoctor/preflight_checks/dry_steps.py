@@ -13,8 +13,11 @@ from kddoctor.run.arrays import Array
 from kddoctor.run.recording.batches import Batch, first_rows
 from kddoctor.run.recording.gradients import GradientWatch
 from kddoctor.run.recording.live import LiveSteps
+from kddoctor.run.recording.teachers import teachers_in
 
 STEPS = 6
+#: Of all of them in memory; their rows are bounded as well.
+MAX_BYTES = 1 << 30
 #: Rows of a step, at least: batch statistics of fewer say nothing.
 FEWEST_IN_STEP = 8
 
@@ -37,18 +40,20 @@ def take_dry_steps(setting: Setting, elements_a_row: int) -> DrySteps:
     """Run a few batches through models and loss as the loop would. Raises whatever models, data and loss raise."""
     errors: list[Exception] = []
     live = LiveSteps(
-        setting.teacher,
+        teachers_in(setting.teacher),
         setting.student,
         setting.optimizers,
         task=setting.manifest.task,
         transform=setting.transform,
         max_steps=STEPS,
+        max_bytes=MAX_BYTES,
+        rows=None,
+        on_error=errors.append,
     )
     outside = {name for name, parameter in setting.student.named_parameters() if parameter.requires_grad}
     still = set(outside)
     reached = False
     with as_in_the_loop(setting):
-        live.begin(errors.append)
         try:
             for number, batch in enumerate(_batches(setting, elements_a_row)):
                 total = _step(live, setting, batch)
@@ -89,7 +94,7 @@ def _step(live: LiveSteps, setting: Setting, batch: Batch) -> Tensor:
     if not isinstance(total, Tensor) or total.numel() != 1:
         raise TypeError("the loss is no scalar tensor")
     tensors: dict[str, Tensor | None] = {"student_logits": student, "teacher_logits": teacher, "labels": labels}
-    live.step(total, terms, tensors, epoch=None, number=None, scalars={})
+    live.step(total, terms, tensors, example_ids=None, epoch=None, number=None, scalars={})
     return total
 
 

@@ -186,7 +186,7 @@ def _run_models(setting: Setting) -> tuple[Setting, dict[str, SplitRecord]]:
         save_inputs=True,
     )
     setting = replace(setting, examples=rows)
-    return setting, {split: predicting.record(spread(source, rows)) for split, source in setting.sources.items()}
+    return setting, {split: predicting.record(split, spread(source, rows)) for split, source in setting.sources.items()}
 
 
 def _wrong_labels(setting: Setting, splits: dict[str, SplitRecord]) -> Iterator[str]:

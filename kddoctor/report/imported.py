@@ -6,7 +6,8 @@ from rich.console import Console
 
 from kddoctor.importers.importing import Imported
 from kddoctor.report.terminal import Page, console
-from kddoctor.rules.registry import RECORD, all_rules
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import all_rules
 from kddoctor.run.directory import Run
 
 #: What it takes to have the parts that most codes need.

@@ -6,7 +6,7 @@ import pandas as pd
 
 from kddoctor.probes.layer_ranks import LayerRanks
 from kddoctor.report.views.view import Missing, View
-from kddoctor.rules.registry import RECORD
+from kddoctor.rules.record import RECORD
 
 QUESTION = "How much does each layer hold?"
 

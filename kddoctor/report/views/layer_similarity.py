@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kddoctor.probes.layer_similarity import LayerSimilarity
 from kddoctor.report.views.view import Missing, View
-from kddoctor.rules.registry import RECORD
+from kddoctor.rules.record import RECORD
 from kddoctor.run.directory import Run
 
 QUESTION = "Which teacher layer does each student layer resemble?"

@@ -10,7 +10,7 @@ from kddoctor.engine.measuring import examined_steps
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.report.views.view import Missing, View
 from kddoctor.rules.loss.loss_weight_imbalance import DOMINANT, INERT
-from kddoctor.rules.registry import RECORD
+from kddoctor.rules.record import RECORD
 from kddoctor.run.directory import Run
 from kddoctor.run.steps import Steps
 

@@ -10,7 +10,7 @@ from kddoctor.engine.reading import evenly
 from kddoctor.errors import one_line
 from kddoctor.probes.learning_curve import LearningCurveProbe, series
 from kddoctor.report.views.view import Missing, View
-from kddoctor.rules.registry import RECORD
+from kddoctor.rules.record import RECORD
 from kddoctor.run.directory import Run
 from kddoctor.run.metrics import Row, Scalar
 
