@@ -302,7 +302,6 @@ def test_long_curves_are_thinned(tmp_path):
 # The outcome --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["sick", "treated", "multiclass", "binary"])
 def test_a_treatment_of_several_causes_is_shown_cause_by_cause(subjects):
     of = subjects("treated")
     several = treatment_of(of.run).model_copy(
@@ -314,6 +313,7 @@ def test_a_treatment_of_several_causes_is_shown_cause_by_cause(subjects):
     assert frame.loc["treatments together, beyond each alone", "end"] == pytest.approx(100 * of.diagnosis.gap.student)
 
 
+@pytest.mark.parametrize("kind", ["sick", "treated", "multiclass", "binary"])
 def test_steps_of_the_waterfall_lead_from_student_to_teacher(kind, subjects):
     view = gap_waterfall(subjects(kind).diagnosis)
     steps = view.frame[view.frame["kind"].isin(["estimated", "unexplained"])]
