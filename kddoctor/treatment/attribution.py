@@ -34,8 +34,8 @@ class Attributions:
     """One example's. inputs: as the student got it. teacher, student: how much each element speaks for ``target``.
 
     Either is None where the method cannot be used on the model; of tokens there is one number each. target: a class.
-    agreement: Spearman's rank correlation of the two, by size without sign; overlap: of the tenth of the inputs with the
-    largest sizes, the share that both have. Both None where shapes differ. warnings: what limits them.
+    agreement: Spearman's rank correlation of the two, by size without sign; overlap: of the tenth of the inputs with
+    the largest sizes, the share that both have. Both None where shapes differ. warnings: what limits them.
     """
 
     inputs: NDArray[Any]

@@ -59,7 +59,7 @@ def test_a_checkpoint_that_is_not_the_recorded_one_is_said(tmp_path):
 def test_tokens_are_explained_one_number_each(tmp_path):
     source = CODE.replace(
         "def make_teacher():",
-        '''class Words(nn.Module):
+        """class Words(nn.Module):
     def __init__(self):
         super().__init__()
         self.table, self.out = nn.Embedding(9, 4), nn.Linear(4, 4)
@@ -72,7 +72,7 @@ def make_teacher():
     return Words()
 
 
-def _unused():''',
+def _unused():""",
     ).replace("def make_student():", "def make_student():\n    return Words()\n\n\ndef _unused_too():")
     source = source.replace("corners[labels] * 2 + torch.randn(rows, 2, generator=draw)", "torch.randint(9, (rows, 5))")
     path = sick_run(tmp_path / "run")
