@@ -130,8 +130,7 @@ def next_example(page: Any) -> None:
     before = number.input_value()
     page.get_by_role("button", name="Next").click()
     page.wait_for_function(
-        "before => [...document.querySelectorAll('input')]"
-        ".every(i => !/^Example/.test(i.ariaLabel || '') || i.value !== before)",
+        "before => [...document.querySelectorAll('input[aria-label^=Example]')].every(i => i.value !== before)",
         arg=before,
     )
     page.wait_for_function(DRAWN)

@@ -38,9 +38,9 @@ def test_the_slider_goes_by_keyboard_and_into_the_address(server, browsing):
     shown.get_by_text("at T = 3.5").first.wait_for()
 
 
-def test_a_click_on_a_cell_picks_the_layer_pair_and_back_undoes_it(server, browsing):
+def test_a_click_on_a_cell_picks_the_layer_pair_and_its_address_brings_it_back(server, browsing):
     shown = go(browsing("light"), server, "layers")
-    cell = shown.locator("[data-testid=stVegaLiteChart] .mark-rect path").first
+    cell = shown.locator("[data-testid=stVegaLiteChart] .mark-rect path").nth(1)
     cell.click()
     shown.wait_for_function("() => location.search.includes('pair=')")
     chosen = shown.get_by_test_id("stSelectbox").last.inner_text()
@@ -76,8 +76,8 @@ def test_attributions_are_computed_only_after_asking_and_come_with_an_agreement(
 
 def test_a_row_of_the_checks_sets_the_code_in_the_address(server, browsing):
     shown = go(browsing("light"), server, "checks")
-    table = shown.get_by_test_id("stDataFrame").first
-    table.locator("canvas").first.click(position={"x": 16, "y": 55})
+    box = shown.get_by_test_id("stDataFrame").first.bounding_box()
+    shown.mouse.click(box["x"] + 16, box["y"] + 90)
     shown.wait_for_function("() => location.search.includes('code=')")
 
 
