@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from kddoctor.cli.arguments import Config, RunDir, codes_in, policy_of
+from kddoctor.cli.arguments import Config, codes_in, policy_of
+from kddoctor.cli.baseline import expiry_of, save, show_regressed, the_only
 from kddoctor.cli.exits import PYTEST, guarded, reader_may_leave
 from kddoctor.cli.files import write_whole
 
@@ -28,13 +29,25 @@ class PytestExits(TyperCommand):
 
 
 def check(
-    run_dir: RunDir,
+    run_dirs: Annotated[
+        list[Path], typer.Argument(metavar="RUN_DIR", help="A recorded run; several with --save-baseline.")
+    ],
     select: Annotated[str | None, typer.Option(help="Only these codes (prefixes, comma-separated).")] = None,
     ignore: Annotated[str | None, typer.Option(help="Not these codes.")] = None,
     require: Annotated[
         str | None, typer.Option(help="These have to be judged: skipped, they fail.", metavar="CODES")
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the checks as JUnit XML, too.", metavar="FILE")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Fail on regressions against this baseline, too.", metavar="FILE")
+    ] = None,
+    save_baseline: Annotated[
+        Path | None, typer.Option(help="Save the run, or runs with other seeds, as a baseline.", metavar="FILE")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why these runs, for --save-baseline.", metavar="TEXT")] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="Last day of the baseline, as 2027-01-01.", metavar="DATE")
+    ] = None,
     config: Config = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="One line a check.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="What failed, and the counts.")] = False,
@@ -45,13 +58,24 @@ def check(
     """
 
     def checked() -> int:
+        from kddoctor.baselines import read_baseline
         from kddoctor.checks.junit import junit_text
         from kddoctor.checks.running import check_run
         from kddoctor.checks.terminal import show_checks
+        from kddoctor.errors import UsageError
 
+        policy = policy_of(config)
+        if save_baseline is not None:
+            save(run_dirs, save_baseline, policy, reason, expiry_of(expires))
+            typer.echo(f"saved {save_baseline}", err=True)
+            return ALL_PASSED
+        if reason or expires:
+            raise UsageError("--reason and --expires are for --save-baseline")
+        run_dir = the_only(run_dirs)
+        good = None if baseline is None else read_baseline(baseline)
         checks = check_run(
             run_dir,
-            policy_of(config),
+            policy,
             select=codes_in(select),
             ignore=codes_in(ignore),
             require=codes_in(require),
@@ -62,7 +86,8 @@ def check(
             typer.echo(f"warning: {warning}", err=True)
         with reader_may_leave():
             show_checks(checks, str(run_dir), verbose=verbose, quiet=quiet)
-        if checks.failed:
+        regressed = good is not None and show_regressed(run_dir, good, checks.diagnosis)
+        if checks.failed or regressed:
             return SOME_FAILED
         return ALL_PASSED if checks.ran else NOTHING_RAN
 

@@ -1,6 +1,7 @@
 """``kddoctor diagnose``."""
 
 import sys
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -35,15 +36,18 @@ def diagnose(
     chosen, ignored = codes_in(select), codes_in(ignore)
     from kddoctor.engine import diagnose as judge
     from kddoctor.rules.registry import all_rules
-
-    policy = policy_of(config)
     from kddoctor.run import load
 
+    policy = policy_of(config)
     run = load(run_dir)
     for warning in run.warnings:
         typer.echo(f"warning: {warning}", err=True)
     skipped = {code for code in all_rules() if code.startswith(tuple(ignored))} if ignored else None
     diagnosis = judge(run, select=chosen or None, ignore=skipped, policy=policy)
+    for cause in diagnosis.causes:
+        accepted = policy.acceptance(cause.code, run.name, date.today())
+        if accepted is not None:
+            typer.echo(f"{policy.source}: {accepted} (kddoctor check lets it pass)", err=True)
     if json_file is not None:
         write_whole(json_file, diagnosis.to_json())
     if output_format is Format.json:

@@ -94,6 +94,13 @@ def test_a_required_code_that_was_examined_changes_nothing(kddoctor, runs, proje
     assert kddoctor("diagnose", runs["healthy"]).code == 0
 
 
+def test_an_accepted_cause_is_named_all_the_same_and_its_acceptance_said(kddoctor, runs, project):
+    project('accepted = [{code = "KD201", reason = "old loop", expires = 9999-01-01, run = "si*"}]')
+    answer = kddoctor("diagnose", runs["sick"])
+    assert answer.code == 1
+    assert "kddoctor.toml: KD201 is accepted until 9999-01-01: old loop (kddoctor check lets it pass)" in answer.err
+
+
 def test_another_file_is_named_on_the_command_line(kddoctor, runs, project, tmp_path):
     project('select = ["KD101"]')
     other = tmp_path / "strict.toml"
