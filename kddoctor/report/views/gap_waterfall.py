@@ -16,8 +16,8 @@ def gap_waterfall(diagnosis: Diagnosis, treatment: Treatment | None = None) -> V
 
     frame: step, kind, start, end, points (end − start), low, high (of estimated points). Kinds: level (a measured
     model, from 0), measured (a difference between two measured models), estimated (what a cause is believed to cost),
-    unexplained (the rest up to the teacher, always there). marks: teacher, student, gap, explained, unexplained, and what a
-    treatment brought, in points. Causes without an estimate are named in notes. treatment: the one that made this run.
+    unexplained (the rest up to the teacher, always there). marks: teacher, student, gap, explained, unexplained, and
+    what a treatment brought, in points. Causes without an estimate are named in notes. treatment: made this run.
     """
     gap = diagnosis.gap
     if gap.teacher is None or gap.student is None:
