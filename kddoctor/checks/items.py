@@ -58,7 +58,7 @@ class Family(pytest.Collector):
     def collect(self) -> Iterator["Check"]:
         """One item a check."""
         for result in self.results:
-            # As text, so that pytest takes it apart as it does the one that --lf has kept: brackets are no part of a name.
+            # As text, which pytest takes apart as it does those that --lf has kept: brackets are no part of a name.
             yield Check.from_parent(self, name=result.id, nodeid=f"{self.nodeid}::{result.id}", result=result)
 
 

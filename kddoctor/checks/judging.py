@@ -86,7 +86,9 @@ def _with_numbers(result: CheckResult, best: Evidence | EvidenceReport | None) -
     """With the strongest measurement."""
     if best is None:
         return result
-    return replace(result, detail=one_line(best.text), measure=best.measure, value=best.value, threshold=best.threshold)
+    # Rules may give numpy's numbers, which neither JSON nor xdist carries.
+    value, threshold = (None if number is None else float(number) for number in (best.value, best.threshold))
+    return replace(result, detail=one_line(best.text), measure=best.measure, value=value, threshold=threshold)
 
 
 def _result(rule: Rule, outcome: Outcome, **texts: str) -> CheckResult:

@@ -121,7 +121,8 @@ def by_family(results: Iterable[CheckResult]) -> list[tuple[str, tuple[CheckResu
 @dataclass(frozen=True)
 class RunChecks:
     """All checks of one run. run: its directory's name. diagnosis: the JSON of the contract. thresholds: the file that
-    they come from. unused: acceptances that have nothing to accept, one line each.
+    they come from. unused: acceptances that have nothing to accept, warnings: what was read but not understood in the
+    run; one line each.
     """
 
     run: str
@@ -129,6 +130,7 @@ class RunChecks:
     results: tuple[CheckResult, ...]
     thresholds: str = "the defaults"
     unused: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def ran(self) -> bool:

@@ -41,4 +41,5 @@ def check_run(
         results=results,
         thresholds="the defaults" if policy.file is None else policy.source,
         unused=tuple(unused(results, policy, diagnosis.run)),
+        warnings=diagnosis.warnings,
     )

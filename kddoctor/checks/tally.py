@@ -1,4 +1,4 @@
-"""What pytest's own summary does not say: suspicions, unused acceptances, and runs of which nothing could be said."""
+"""What pytest's own summary does not say: suspicions, warnings, and runs of which nothing could be said."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,11 +48,12 @@ class Tally:
         for line in sorted(self.watched):
             yield f"worth watching  {line}"
         for path, checks in all_checked(self.config).items():
-            for line in checks.unused:
+            for line in (*checks.warnings, *checks.unused):
                 yield f"{self._shown(str(path))}: {line}"
 
     def _silent(self) -> list[str]:
-        return sorted(run for run, judged in self.judged.items() if not judged)
+        empty = {str(path) for path, checks in all_checked(self.config).items() if not checks.results}
+        return sorted(empty | {run for run, judged in self.judged.items() if not judged})
 
     def _shown(self, run: str) -> str:
         path = Path(run)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kddoctor.cli.arguments import Config, RunDir, codes_in, policy_of
-from kddoctor.cli.exits import EXIT
+from kddoctor.cli.exits import EXIT, reader_may_leave
 from kddoctor.cli.files import write_whole
 
 
@@ -58,7 +58,8 @@ def diagnose(
     else:
         from kddoctor.report.terminal import show_diagnosis
 
-        show_diagnosis(diagnosis, str(run_dir), verbose=verbose)
+        with reader_may_leave():
+            show_diagnosis(diagnosis, str(run_dir), verbose=verbose)
     if live:
         from kddoctor.treatment.live import xray_of_run
 

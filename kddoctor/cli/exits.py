@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import typer
@@ -30,23 +31,30 @@ CONTRACT = Failures()
 def guarded(command: Callable[[], object], codes: Failures = CONTRACT) -> int:
     """Run a command; every failure becomes one line and an exit code."""
     try:
-        result = command()
-        return result if isinstance(result, int) else 0
+        with reader_may_leave():
+            result = command()
+            return result if isinstance(result, int) else 0
+        return 0
     except KDDoctorError as error:
         print(f"kddoctor: {error}", file=sys.stderr)  # noqa: T201
         return codes.bad_input
     except (KeyboardInterrupt, typer.Abort):
         print("kddoctor: interrupted", file=sys.stderr)  # noqa: T201
         return codes.interrupted
-    except BrokenPipeError:
-        # The reader (head, less) went away: nothing to say, and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:  # the last resort, so that no user ever sees a traceback
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "exit_code"):
             error.show() if hasattr(error, "show") else None
             return int(error.exit_code)
         return _own_failure(error, codes.failed)
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Where the reader of stdout (head, less) goes away, there is nothing to say, and nobody to say it to."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _own_failure(error: Exception, code: int) -> int:

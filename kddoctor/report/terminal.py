@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -30,13 +30,21 @@ BADGES = {
 PLAIN = {"✗": "x", "✓": "ok", "█": "#", "░": ".", "→": "->", "²": "^2", "–": "-", "‖": "||", "Σ": "sum", "…": "..."}
 
 
+class _Console(Console):
+    """Leaves it to the command what to do when its reader has gone; rich would end it with a code of its own."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Called while the BrokenPipeError is handled."""
+        raise BrokenPipeError
+
+
 def console(stream: TextIO | None = None) -> Console:
     """A console that wraps nothing silently: as wide as the terminal up to 100 columns, 100 when piped."""
     out = stream or sys.stdout
     probe = Console(file=out, highlight=False)
     terminal = probe.is_terminal and os.environ.get("TERM") != "dumb"
     width = min(probe.width, WIDEST) if terminal else PIPED_WIDTH
-    return Console(file=out, width=max(60, width), highlight=False, soft_wrap=False)
+    return _Console(file=out, width=max(60, width), highlight=False, soft_wrap=False)
 
 
 def supported(text: str, encoding: str | None) -> str:

@@ -21,7 +21,7 @@ Checked = Callable[..., dict[str, CheckResult]]
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """healthy; sick of two causes of its loss; masking, whose one cause (KD106) explains another finding (KD502); thin."""
+    """healthy; sick of its loss, twice; masking, whose cause (KD106) explains another finding (KD502); thin."""
     folder = tmp_path_factory.mktemp("runs")
     return {
         "healthy": recorded_run(folder / "healthy"),

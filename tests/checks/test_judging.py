@@ -131,6 +131,11 @@ def test_counts_are_worded_as_pytest_does(checked):
     assert sum(int(part.split()[0]) for part in words.split(", ")) == len(results)
 
 
+def test_values_are_plain_numbers_that_any_format_carries(checked):
+    values = [number for result in checked("healthy").values() for number in (result.value, result.threshold)]
+    assert {type(value) for value in values} == {float, type(None)}
+
+
 @pytest.mark.parametrize("name", ["healthy", "sick", "masking", "thin"])
 def test_every_text_is_one_line(checked, name):
     for result in checked(name).values():

@@ -127,6 +127,13 @@ def test_a_session_without_any_check_that_could_run_is_no_pass(session, runs):
     result.stdout.fnmatch_lines(["*thin: no check could run, so nothing passed*"])
 
 
+def test_a_policy_that_leaves_no_check_is_no_pass(session, pytester, runs):
+    pytester.makepyfile(test_own="def test_own(): pass")
+    (pytester.path / "kddoctor.toml").write_text("ignore = ['KD']")
+    result = session("--kd-run", runs["healthy"])
+    assert (result.ret, result.parseoutcomes()) == (5, {"passed": 1})
+
+
 def test_collecting_only_is_no_failure(session, runs):
     assert session("--kd-run", runs["thin"], "-k", "KD405", "--collect-only").ret == 0
 

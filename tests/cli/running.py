@@ -42,7 +42,7 @@ class Command:
 def in_a_process(*arguments: str | Path, cwd: Path | None = None, **environment: str) -> Answer:
     """The same in a process of its own, piped, with a clean environment."""
     kept = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
-    kept["PYTHONPATH"] = os.pathsep.join([str(Path(cli.__file__).parents[1]), kept.get("PYTHONPATH", "")])
+    kept["PYTHONPATH"] = os.pathsep.join([str(Path(cli.__file__).parents[2]), kept.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", "kddoctor", *map(str, arguments)],
         capture_output=True,
