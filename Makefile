@@ -60,7 +60,12 @@ bench: install           ## the fault benchmark: how often is the diagnosis righ
 bench-quick: install     ## a slice of it in a few minutes, against the committed verdicts
 	$(BIN)/kddoctor bench --quick
 
-reports: bench           ## everything below reports/, made anew
+reports: bench demo      ## everything below reports/ and the pictures of the README, made anew
+	$(BIN)/kddoctor diagnose demo/teacher-rows-misaligned --html reports/demo-before.html --exit-zero --quiet
+	$(BIN)/kddoctor diagnose demo/teacher-rows-misaligned-treated --html reports/demo-after.html \
+		--before demo/teacher-rows-misaligned --exit-zero --quiet
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	$(BIN)/python docs/pictures.py demo
 
 benchmarks: install      ## speed and accuracy of the probes, as ratios against peers
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
