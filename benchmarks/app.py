@@ -174,9 +174,7 @@ def main() -> int:
         port = free_port(None)
         process, until = served(run, port)
         busy = os.getloadavg()[0] / (os.cpu_count() or 1)
-        print(
-            f"server answers after {until:.1f} s; {busy:.1f} processes wait for each core: budgets are for an idle machine"
-        )
+        print(f"server answers after {until:.1f} s; load {busy:.1f} a core (budgets are for an idle machine)")
         try:
             with sync_playwright() as started:
                 browser = started.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
