@@ -71,6 +71,9 @@ benchmarks: install      ## speed and accuracy of the probes, as ratios against 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks.cka
 	$(BIN)/python -m benchmarks.temperature_sweep
+	$(BIN)/python -m benchmarks.recorder
+	$(BIN)/python -m benchmarks.regressions
+	$(BIN)/python -m benchmarks.app
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
