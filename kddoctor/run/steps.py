@@ -16,7 +16,7 @@ from kddoctor.run.manifest import Manifest
 
 PER_STEP = (
     *("kd_loss", "ce_loss", "feature_loss", "kd_grad_norm", "ce_grad_norm", "loss_grad_norm"),
-    *("kd_grad_weight", "ce_grad_weight", "grad_weight_residual", "expected_grad_norm", "grad_norm"),
+    *("kd_grad_weight", "ce_grad_weight", "grad_weight_residual", "expected_grad_norm", "grad_norm", "jumped"),
 )
 KNOWN = {
     "student_logits",
@@ -38,8 +38,9 @@ class Steps:
     mask [K, B, L]. Everything else is [K]: float64 and possibly NaN, step int64. weighted_terms: kd_loss
     and ce_loss already carry their weights. *_grad_norm: of the gradient in the student's logits; *_grad_weight: how
     much of each term's gradient the total's holds there, up to grad_weight_residual (relative). expected_grad_norm,
-    grad_norm: of the gradient in the student's parameters, as the loss has it and as the optimizer got it. extra:
-    arrays that kddoctor does not know.
+    grad_norm: of the gradient in the student's parameters, as the loss has it and as the optimizer got it. jumped: 1
+    for steps kept because their loss jumped, beside those that are spread evenly. extra: arrays that kddoctor does not
+    know.
     """
 
     file: str
@@ -60,6 +61,7 @@ class Steps:
     grad_weight_residual: NDArray[np.float64] | None
     expected_grad_norm: NDArray[np.float64] | None
     grad_norm: NDArray[np.float64] | None
+    jumped: NDArray[np.float64] | None
     teacher_logits_check: LazyArray | None
     mask: LazyArray | None
     weighted_terms: bool

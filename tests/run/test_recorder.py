@@ -118,7 +118,7 @@ def test_an_honest_teacher_says_the_same_again(tmp_path: Path) -> None:
     assert run.steps.teacher_logits_check is not None
     again, used = run.steps.teacher_logits_check.read(), run.steps.teacher_logits.read()
     checked = np.isfinite(again).all((1, 2))
-    assert checked.sum() >= 4, "the costly second pass is made on some of the steps"
+    assert checked.sum() >= 3, "the costly second pass is made on some of the steps"
     np.testing.assert_allclose(again[checked], used[checked], atol=1e-6)
     assert run.observations.same_inputs is True
     assert run.observations.teacher_training is False

@@ -42,7 +42,9 @@ def _student_path(run: Run, steps: Steps) -> StudentPath | None:
     per_step = max(1, steps.student_logits.size // max(1, steps.count))
     most = max(2, min(MOST_STEPS, MOST_ELEMENTS // per_step))
     probe = StudentPathProbe(classes(run.manifest), run.manifest.distillation.temperature or 1.0)
-    for k in map(int, evenly(steps.count, most)):
+    # Steps kept for their jump are not what the way was like where they stand.
+    spread = np.arange(steps.count) if steps.jumped is None else np.flatnonzero(steps.jumped != 1)
+    for k in spread[evenly(len(spread), most)].tolist():
         student, labels = class_rows(run.manifest, steps.student_logits[k], steps.labels[k])
         teacher, _ = class_rows(run.manifest, steps.teacher_logits[k], steps.labels[k])
         probe.update(int(steps.step[k]), student, teacher, labels)

@@ -117,7 +117,9 @@ def gradient_norm(model: nn.Module) -> float:
     if not gradients:
         return 0.0
     # All of a device at once, as clip_grad_norm_ does: one by one, a small model waits for Python alone.
-    norms = [norm.float().cpu() for norm in torch._foreach_norm(gradients)]
+    norms = list(torch._foreach_norm(gradients))
+    if len({(norm.device, norm.dtype) for norm in norms}) > 1:
+        norms = [norm.float().cpu() for norm in norms]
     return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from kddoctor.run.labels import IGNORED
@@ -86,15 +85,14 @@ def batch_rates(tensors: dict[str, Tensor], task: str) -> dict[str, float]:
     student, teacher, labels = tensors["student_logits"], tensors["teacher_logits"], tensors["labels"]
     if student.shape != teacher.shape:
         return {}
-    with torch.no_grad():
-        ours, theirs = student.detach().argmax(-1), teacher.detach().argmax(-1).to(student.device)
-        truth = labels.detach().to(student.device)
-        truth = truth.argmax(-1) if truth.shape == student.shape else truth
-        if truth.shape != ours.shape:
-            return {}
-        counts = truth != IGNORED
-        total = max(1, int(counts.sum()))
-        return {
-            "student_accuracy": int(((ours == truth) & counts).sum()) / total,
-            "agreement": int(((ours == theirs) & counts).sum()) / total,
-        }
+    truth = labels.argmax(-1) if labels.shape == student.shape else labels
+    if truth.shape != student.shape[:-1]:
+        return {}
+    # In numpy, whose calls on a few numbers cost a tenth of torch's.
+    ours, theirs, right = (each.detach().cpu().numpy() for each in (student.argmax(-1), teacher.argmax(-1), truth))
+    counts = right != IGNORED
+    total = max(1, int(counts.sum()))
+    return {
+        "student_accuracy": int(((ours == right) & counts).sum()) / total,
+        "agreement": int(((ours == theirs) & counts).sum()) / total,
+    }

@@ -18,7 +18,7 @@ from kddoctor.run.recording.thinning import Thinned
 MAX_TROUBLE = 4
 #: Of the evenly spread steps, those that get the costly looks as well: the teacher's second pass and the gradient in
 #: the student's parameters take about as long as a training step. They thin out like the steps, from this many.
-LOOKS = 4
+LOOKS = 2
 # Loaders that bucket by length make many batch sizes; sampling a few of them is enough.
 MAX_BATCH_SIZES = 4
 #: Under this name, [B], stands what the rows of a step's inputs were until its labels are known.
@@ -65,6 +65,8 @@ class StepSample:
     def keep(self, size: int, step: Step, trouble: str | None) -> None:
         sample, looks = self.by_size[size], self._looks[size]
         if trouble is not None and self._has_room_for(trouble):
+            if trouble == "spike":
+                step["jumped"] = 1.0
             self.trouble.setdefault(trouble, []).append(step)  # where thinning cannot reach it
             self.skip(size)
             return

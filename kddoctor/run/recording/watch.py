@@ -93,10 +93,10 @@ class ModelWatch:
         try:
             self.forwards += 1
             self.trained = self.trained or self._in_training_mode(module)
-            inputs = next(tensors_in((args, kwargs)), None)
-            device = inputs.device.type if inputs is not None else "cpu"
+            tensors = list(tensors_in((args, kwargs)))
+            device = tensors[0].device.type if tensors else "cpu"
             autocast = (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
-            self._remember(Seen(args, dict(kwargs), _versions(args, kwargs), autocast))
+            self._remember(Seen(args, dict(kwargs), tuple(map(version, tensors)), autocast))
         except Exception as error:
             self.forget()
             self._on_error(error)
