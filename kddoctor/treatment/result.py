@@ -62,7 +62,8 @@ class Treatment(BaseModel):
     rows; labels_only: of the student without a teacher, where the sick run recorded it. standard_error: of before and
     after alike. change: accuracy on the same rows, paired. share_closed: (after − before) / (teacher − before), None
     where that gap is within the noise. helped: the change is above its noise, from every seed; harmed: it is below it.
-    kept_epoch: whose student this is, of so many epochs. worth: by code, an interval of the points that it had cost.
+    kept_epoch: whose student this is, of so many epochs; None of a script, which keeps what it keeps. epochs, seed:
+    None where a script does not say. worth: by code, an interval of the points that it had cost.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -83,9 +84,9 @@ class Treatment(BaseModel):
     share_closed: float | None
     helped: bool
     harmed: bool = False
-    epochs: int
+    epochs: int | None
     kept_epoch: int | None = None
-    seed: int
+    seed: int | None
     seeds: tuple[OtherSeed, ...] = ()
     cost: Cost | None = None
     experiments: tuple[Verdict, ...] = ()
@@ -106,9 +107,9 @@ def result_of(
     after: Diagnosis,
     runs: tuple[Run, Run],
     *,
-    epochs: int,
-    kept_epoch: int,
-    seed: int,
+    epochs: int | None,
+    kept_epoch: int | None,
+    seed: int | None,
     seeds: Sequence[OtherSeed],
     cost: Cost,
     experiments: Sequence[Verdict],

@@ -1,0 +1,61 @@
+"""A copy of a run's code to train in: neither the run nor the user's files are written to."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from kddoctor.errors import UsageError
+from kddoctor.run.directory import STEPS_FILE, Run
+from kddoctor.run.manifest import MANIFEST_FILE
+from kddoctor.run.metrics import METRICS_FILE
+from kddoctor.run.observations import OBSERVATIONS_FILE
+from kddoctor.run.paths import reason
+from kddoctor.treatment.prescription import PRESCRIPTION
+from kddoctor.treatment.result import RESULT
+
+#: What a run has of its own: never copied from the old one, never taken over into the new one.
+RECORDS = frozenset(
+    {MANIFEST_FILE, STEPS_FILE, METRICS_FILE, OBSERVATIONS_FILE, RESULT, PRESCRIPTION}
+    | {"predictions", "features", "inputs", "fingerprints"}
+)
+#: The sick student, which nobody should take for the treated one.
+STUDENT = Path("checkpoints", "student.safetensors")
+CACHES = "__pycache__"
+
+
+def copy_code(run: Run, workspace: Path, texts: Mapping[Path, str]) -> None:
+    """Everything in the run directory that is no record, teacher's weights included; then ``texts``, by relative name.
+
+    What lies in the workspace already, such as a script's own checkpoints, stays. Raises UsageError.
+    """
+    root = run.path.resolve()
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        here = Path(folder).resolve()
+        records = RECORDS if here == root else set()
+        return {name for name in names if name in records or name == CACHES or here / name == root / STUDENT}
+
+    try:
+        shutil.copytree(root, workspace, symlinks=True, ignore=left_out, dirs_exist_ok=True)
+        for name, text in texts.items():
+            (workspace / name).write_text(text, encoding="utf-8")
+    except (OSError, shutil.Error) as error:
+        raise UsageError(f"{workspace}: cannot be written: {reason(error)}") from None
+
+
+def take_over(workspace: Path, run_dir: Path) -> None:
+    """Move what the new run does not have yet: the code, with its new settings, and what the script wrote beside it."""
+    for path in sorted(workspace.rglob("*")):
+        name = path.relative_to(workspace)
+        if (path.is_dir() and not path.is_symlink()) or name.parts[0] in RECORDS or CACHES in name.parts:
+            continue
+        target = run_dir / name
+        if not target.exists() and not target.is_symlink():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+
+
+def wrote_of_its_own(run: Run, workspace: Path) -> bool:
+    """Whether a script left files there that the run does not have, such as checkpoints to go on from."""
+    names = (path.relative_to(workspace) for path in workspace.rglob("*") if not path.is_dir())
+    return any(CACHES not in name.parts and not (run.path / name).exists() for name in names)
