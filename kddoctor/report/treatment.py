@@ -45,7 +45,8 @@ def _changes(page: Page, plan: Plan) -> None:
         page.line(f"{code}  {changes[0].name}: {changes[0].what}   ({changes[0].safety})", style="bold")
         if changes[0].why:
             page.line(changes[0].why, indent=4)
-    page.line()
+    if plan.diff:
+        page.line()
     for line in plan.diff:
         page.whole(f"  {line}")
 

@@ -63,7 +63,8 @@ class Treatment(BaseModel):
     after alike. change: accuracy on the same rows, paired. share_closed: (after − before) / (teacher − before), None
     where that gap is within the noise. helped: the change is above its noise, from every seed; harmed: it is below it.
     kept_epoch: whose student this is, of so many epochs; None of a script, which keeps what it keeps. epochs, seed:
-    None where a script does not say. worth: by code, an interval of the points that it had cost.
+    None where a script does not say.
+    command: of the run's own script, where one was run. worth: by code, an interval of the points that it had cost.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -93,6 +94,7 @@ class Treatment(BaseModel):
     worth: dict[str, tuple[float, float]] = {}
     verdict_after: str
     causes_after: tuple[str, ...]
+    command: str | None = None
 
     @property
     def confirmed(self) -> tuple[str, ...]:
@@ -113,6 +115,7 @@ def result_of(
     seeds: Sequence[OtherSeed],
     cost: Cost,
     experiments: Sequence[Verdict],
+    command: str | None = None,
 ) -> Treatment:
     """Compare the run before and after its treatment. runs: the sick and the treated one."""
     # A teacher that the treatment repaired is measured after it: that is the teacher which the student could match.
@@ -149,6 +152,7 @@ def result_of(
         worth=_worth(plan, change, experiments),
         verdict_after=after.verdict,
         causes_after=tuple(after.cause_codes),
+        command=command,
     )
 
 

@@ -34,7 +34,7 @@ def run_script(words: Sequence[str], folder: Path, environment: Mapping[str, str
         process = subprocess.Popen(
             [sys.executable, *words],
             cwd=folder,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **_python_path(), **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -59,14 +59,21 @@ def run_script(words: Sequence[str], folder: Path, environment: Mapping[str, str
     return status, b"".join(kept)
 
 
+def _python_path() -> dict[str, str]:
+    """What is relative there means what it means here, not in the script's working directory."""
+    path = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))} if path else {}
+
+
 def _pass_on(stream: IO[bytes], kept: deque[bytes], quiet: bool) -> None:
-    while chunk := os.read(stream.fileno(), CHUNK):
-        kept.append(chunk)
-        if not quiet:
-            # A terminal that went away is no reason to stop listening: the script would wait for us for ever.
-            with suppress(OSError, ValueError):
-                sys.stderr.write(chunk.decode(errors="replace"))
-                sys.stderr.flush()
+    with stream:
+        while chunk := os.read(stream.fileno(), CHUNK):
+            kept.append(chunk)
+            if not quiet:
+                # A terminal that went away is no reason to stop listening: the script would wait for us for ever.
+                with suppress(OSError, ValueError):
+                    sys.stderr.write(chunk.decode(errors="replace"))
+                    sys.stderr.flush()
 
 
 @contextmanager

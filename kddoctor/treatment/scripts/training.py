@@ -64,7 +64,7 @@ class ScriptTraining:
             load(self.recorded)
         except RunError as error:
             raise UsageError(self._nothing_recorded(error)) from None
-        take_over(workspace, self.recorded)
+        take_over(self.run, workspace, self.recorded)
         self._remember(finished=True)
 
     def _known(self) -> dict[str, object]:

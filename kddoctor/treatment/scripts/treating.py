@@ -82,7 +82,7 @@ def treat_by_script(
         }
         treated = _treatable_again(run, next(iter(trained.values())))
         _say(_not_taken_up(planned, treated), quiet=quiet)
-        result = _judged(run, planned.plan, before, treated, trained)
+        result = _judged(run, planned, before, treated, trained)
         (treated.path / PRESCRIPTION).write_text(planned.plan.prescription.to_yaml(), encoding="utf-8")
         write_result(treated.path, result)
         _appear(treated.path, output)
@@ -99,7 +99,9 @@ def _by_seed(planned: ScriptPlan, seeds: int) -> Mapping[int | None, Overridden]
     return {seed: overridden(planned.script, planned.plan, seed) for seed in range(first, first + seeds)}
 
 
-def _judged(run: Run, plan: Plan, before: Diagnosis, treated: Run, trained: Mapping[int | None, Run]) -> Treatment:
+def _judged(
+    run: Run, planned: ScriptPlan, before: Diagnosis, treated: Run, trained: Mapping[int | None, Run]
+) -> Treatment:
     # Reads how long a run was, and needs torch to be imported.
     from kddoctor.treatment.schedule import recorded_epochs
 
@@ -107,7 +109,7 @@ def _judged(run: Run, plan: Plan, before: Diagnosis, treated: Run, trained: Mapp
     steps = [_steps(found) for found in trained.values()]
     own = _steps(run)
     return result_of(
-        plan,
+        planned.plan,
         before,
         diagnose(treated),
         (run, treated),
@@ -117,6 +119,7 @@ def _judged(run: Run, plan: Plan, before: Diagnosis, treated: Run, trained: Mapp
         seeds=[OtherSeed(seed=other, after=_metric(trained[other])) for other in others if other is not None],
         cost=Cost(trainings=len(trained), steps=sum(steps), of_one=float(f"{sum(steps) / own:.3g}") if own else None),
         experiments=(),
+        command=planned.changed.command,
     )
 
 

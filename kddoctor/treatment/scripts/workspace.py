@@ -13,14 +13,20 @@ from kddoctor.run.paths import reason
 from kddoctor.treatment.prescription import PRESCRIPTION
 from kddoctor.treatment.result import RESULT
 
+#: Folder of a treated run for what its script wrote into its working directory.
+WRITTEN = "script_files"
 #: What a run has of its own: never copied from the old one, never taken over into the new one.
 RECORDS = frozenset(
     {MANIFEST_FILE, STEPS_FILE, METRICS_FILE, OBSERVATIONS_FILE, RESULT, PRESCRIPTION}
-    | {"predictions", "features", "inputs", "fingerprints"}
+    | {"predictions", "features", "inputs", "fingerprints", WRITTEN}
 )
 #: The sick student, which nobody should take for the treated one.
 STUDENT = Path("checkpoints", "student.safetensors")
 CACHES = "__pycache__"
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
 
 
 def copy_code(run: Run, workspace: Path, texts: Mapping[Path, str]) -> None:
@@ -43,14 +49,17 @@ def copy_code(run: Run, workspace: Path, texts: Mapping[Path, str]) -> None:
         raise UsageError(f"{workspace}: cannot be written: {reason(error)}") from None
 
 
-def take_over(workspace: Path, run_dir: Path) -> None:
-    """Move what the new run does not have yet: the code, with its new settings, and what the script wrote beside it."""
+def take_over(run: Run, workspace: Path, run_dir: Path) -> None:
+    """Move what the new run does not have yet: the code, with its new settings, and what the script wrote beside it.
+
+    The latter into a folder of its own: another treatment's script shall not take them for its own checkpoints.
+    """
     for path in sorted(workspace.rglob("*")):
         name = path.relative_to(workspace)
         if (path.is_dir() and not path.is_symlink()) or name.parts[0] in RECORDS or CACHES in name.parts:
             continue
-        target = run_dir / name
-        if not target.exists() and not target.is_symlink():
+        target = run_dir / name if _is_there(run.path / name) else run_dir / WRITTEN / name
+        if not _is_there(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
 
@@ -58,4 +67,4 @@ def take_over(workspace: Path, run_dir: Path) -> None:
 def wrote_of_its_own(run: Run, workspace: Path) -> bool:
     """Whether a script left files there that the run does not have, such as checkpoints to go on from."""
     names = (path.relative_to(workspace) for path in workspace.rglob("*") if not path.is_dir())
-    return any(CACHES not in name.parts and not (run.path / name).exists() for name in names)
+    return any(CACHES not in name.parts and not _is_there(run.path / name) for name in names)
