@@ -201,6 +201,19 @@ def test_flags_and_settings_may_be_mixed(sick, tmp_path):
     assert result.cost.trainings == 2
 
 
+def test_settings_in_json_are_changed_where_the_script_reads_them(sick, tmp_path):
+    said = "import json\nassert json.load(open('conf/c.json')) == {'kd': {'t2': True}, 'x': [1]}\n"
+    keys = {"distillation.temperature_squared": "kd.t2"}
+    run = again(sick, tmp_path / "run", said, config="conf/c.json", keys=keys)
+    (run / "real").mkdir()
+    (run / "conf").mkdir()
+    (run / "real" / "c.json").write_text('{"kd": {"t2": false}, "x": [1]}', "utf-8")
+    (run / "conf" / "c.json").symlink_to(run / "real" / "c.json")
+    treat(load(run), tmp_path / "out", quiet=True)
+    assert json.loads((tmp_path / "out" / "conf" / "c.json").read_text("utf-8"))["kd"] == {"t2": True}
+    assert json.loads((run / "real" / "c.json").read_text("utf-8"))["kd"] == {"t2": False}
+
+
 def test_settings_that_were_not_taken_up_are_pointed_out(sick, tmp_path, capfd):
     run = again(sick, tmp_path / "run", keys={"distillation.temperature": "kd.T"})
     given = prescription_of(run, {"distillation.temperature": 2.0})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kddoctor.engine.diagnosis import Diagnosis, diagnose
-from kddoctor.errors import UsageError
+from kddoctor.errors import UsageError, one_line
 from kddoctor.run.directory import Run, load
 from kddoctor.run.manifest import MANIFEST_FILE, manifest_to_yaml
 from kddoctor.run.paths import reason
@@ -155,7 +155,7 @@ def _not_taken_up(planned: ScriptPlan, treated: Run) -> tuple[str, ...]:
 
 def _say(lines: Sequence[str], *, quiet: bool) -> None:
     for line in lines if not quiet else ():
-        sys.stderr.write(f"warning: {line}\n")
+        sys.stderr.write(f"warning: {one_line(line)}\n")
 
 
 def _appear(finished: Path, output: Path) -> None:

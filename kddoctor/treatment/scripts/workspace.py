@@ -44,9 +44,18 @@ def copy_code(run: Run, workspace: Path, texts: Mapping[Path, str]) -> None:
     try:
         shutil.copytree(root, workspace, symlinks=True, ignore=left_out, dirs_exist_ok=True)
         for name, text in texts.items():
-            (workspace / name).write_text(text, encoding="utf-8")
+            _overwrite(workspace, name, text)
     except (OSError, shutil.Error) as error:
         raise UsageError(f"{workspace}: cannot be written: {reason(error)}") from None
+
+
+def _overwrite(workspace: Path, name: Path, text: str) -> None:
+    """A file of the copy; a link there is replaced, not followed into the run."""
+    path = workspace / name
+    if not path.parent.resolve().is_relative_to(workspace.resolve()):
+        raise UsageError(f"{name}: lies behind a link that leaves the copied code; put the directory itself there")
+    path.unlink(missing_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def take_over(run: Run, workspace: Path, run_dir: Path) -> None:
