@@ -1,11 +1,11 @@
 """A user's script as a process: its output passed on and kept, and nothing of it left when it is stopped."""
 
+import codecs
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,7 +43,7 @@ def run_script(words: Sequence[str], folder: Path, environment: Mapping[str, str
     except (OSError, ValueError) as error:
         raise UsageError(f"{words[0]}: cannot be started: {reason(error)}") from None
     assert process.stdout is not None
-    kept: deque[bytes] = deque(maxlen=KEPT_BYTES // CHUNK)
+    kept = bytearray()
     listener = threading.Thread(target=_pass_on, args=(process.stdout, kept, quiet), daemon=True)
     listener.start()
     asked = signal.SIGTERM
@@ -56,7 +56,7 @@ def run_script(words: Sequence[str], folder: Path, environment: Mapping[str, str
     finally:
         _end(process, asked)
         listener.join(PATIENCE)
-    return status, b"".join(kept)
+    return status, bytes(kept)
 
 
 def _python_path() -> dict[str, str]:
@@ -65,14 +65,16 @@ def _python_path() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))} if path else {}
 
 
-def _pass_on(stream: IO[bytes], kept: deque[bytes], quiet: bool) -> None:
+def _pass_on(stream: IO[bytes], kept: bytearray, quiet: bool) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
     with stream:
         while chunk := os.read(stream.fileno(), CHUNK):
-            kept.append(chunk)
+            kept += chunk
+            del kept[:-KEPT_BYTES]
             if not quiet:
                 # A terminal that went away is no reason to stop listening: the script would wait for us for ever.
                 with suppress(OSError, ValueError):
-                    sys.stderr.write(chunk.decode(errors="replace"))
+                    sys.stderr.write(decoder.decode(chunk))
                     sys.stderr.flush()
 
 
