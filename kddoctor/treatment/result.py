@@ -63,8 +63,8 @@ class Treatment(BaseModel):
     after alike. change: accuracy on the same rows, paired. share_closed: (after − before) / (teacher − before), None
     where that gap is within the noise. helped: the change is above its noise, from every seed; harmed: it is below it.
     kept_epoch: whose student this is, of so many epochs; None of a script, which keeps what it keeps. epochs, seed:
-    None where a script does not say.
-    command: of the run's own script, where one was run. worth: by code, an interval of the points that it had cost.
+    None where a script does not say. worth: by code, an interval of the points that it had cost. command: of the
+    run's own script, where one was run.
     """
 
     model_config = ConfigDict(frozen=True)

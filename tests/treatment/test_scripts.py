@@ -197,8 +197,17 @@ def test_flags_and_settings_may_be_mixed(sick, tmp_path):
     result = treat(load(run), tmp_path / "out", epochs=7, seeds=2, quiet=True)
     written = tmp_path / "out" / "script_files" / "said.json"
     assert json.loads(written.read_text("utf-8")) == ["--epochs=7", "--name", "x", "--t-squared", "trainer.seed=0"]
+    # Treated again, it starts from where this treatment had it.
+    entry = "train.py --epochs=7 --name x --t-squared trainer.seed=0"
+    assert load(tmp_path / "out").manifest.code.entry == entry
     assert [other.seed for other in result.seeds] == [1]
     assert result.cost.trainings == 2
+
+
+def test_epochs_that_are_asked_for_go_before_prescribed_ones(sick, tmp_path):
+    given = prescription_of(sick, {"training.epochs": 60})
+    for asked, text in ((None, "epochs: 60}"), (20, "epochs: 20}"), (5, "epochs: 5}")):
+        assert text in treating.plan_script(load(sick), prescription=given, epochs=asked).changed.settings
 
 
 def test_settings_in_json_are_changed_where_the_script_reads_them(sick, tmp_path):

@@ -14,7 +14,7 @@ def with_argument(words: Sequence[str], place: str, value: Any) -> tuple[str, ..
     said = value if isinstance(value, str) else json.dumps(value)
     if place.endswith("="):
         return _assigned(words, place, said)
-    if f"{place}=" in {word[: len(place) + 1] for word in words}:
+    if any(word.startswith(f"{place}=") for word in words):
         return _assigned(words, f"{place}=", said)
     at = words.index(place) if place in words else None
     follows = None if at is None or at + 1 == len(words) else words[at + 1]

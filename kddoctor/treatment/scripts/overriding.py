@@ -57,8 +57,9 @@ def overridden(script: Script, plan: Plan, seed: int | None = None) -> Overridde
     file has no such key; RunError where that file cannot be read.
     """
     changes = dict(plan.changes)
-    if plan.manifest.training.epochs != plan.before.training.epochs:
-        changes["training.epochs"] = plan.manifest.training.epochs
+    epochs = plan.manifest.training.epochs
+    if "training.epochs" in changes or epochs != plan.before.training.epochs:
+        changes["training.epochs"] = epochs  # --epochs goes before the prescription
     if seed is not None:
         changes[SEED] = seed
     places = {_place(script, key): value for key, value in changes.items()}

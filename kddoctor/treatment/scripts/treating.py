@@ -1,5 +1,6 @@
 """A treatment carried out by the run's own script: settings overridden, trained again, diagnosed and compared."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -80,7 +81,8 @@ def treat_by_script(
             seed: ScriptTraining(run, planned.script, changed, work / f"script-{number}", log).carry_out(quiet=quiet)
             for number, (seed, changed) in enumerate(settings.items())
         }
-        treated = _treatable_again(run, next(iter(trained.values())))
+        first = next(iter(settings))
+        treated = _treatable_again(run, trained[first], settings[first])
         _say(_not_taken_up(planned, treated), quiet=quiet)
         result = _judged(run, planned, before, treated, trained)
         (treated.path / PRESCRIPTION).write_text(planned.plan.prescription.to_yaml(), encoding="utf-8")
@@ -133,11 +135,15 @@ def _metric(run: Run) -> float:
     return diagnose(run).gap.student or 0.0
 
 
-def _treatable_again(run: Run, treated: Run) -> Run:
-    """The treated run with the code section of the old one, where its script gave it none."""
-    if treated.manifest.code is not None:
+def _treatable_again(run: Run, treated: Run, changed: Overridden) -> Run:
+    """The treated run with the arguments that it had in its code section; that of the old run, where it has none."""
+    own = treated.manifest.code
+    code = run.manifest.code if own is None or own.entry is None else own
+    assert code is not None
+    code = code.model_copy(update={"entry": shlex.join(changed.words)})
+    if code == own:
         return treated
-    manifest = treated.manifest.model_copy(update={"code": run.manifest.code})
+    manifest = treated.manifest.model_copy(update={"code": code})
     (treated.path / MANIFEST_FILE).write_text(manifest_to_yaml(manifest), encoding="utf-8")
     return load(treated.path)
 
@@ -145,8 +151,8 @@ def _treatable_again(run: Run, treated: Run) -> Run:
 def _not_taken_up(planned: ScriptPlan, treated: Run) -> tuple[str, ...]:
     """A line for every setting that the treated run records otherwise than it was set."""
     lines = []
-    for key, after in planned.plan.changes.items():
-        found = present_value(treated.manifest, key)
+    for key in planned.plan.changes:
+        found, after = (present_value(manifest, key) for manifest in (treated.manifest, planned.plan.manifest))
         if found is not None and found != after:
             said = f"{key} was set to {after}, but the treated run records {found}"
             lines.append(f"{said}; does {planned.script.words[0]} hand its settings to kddoctor.record?")
