@@ -41,10 +41,10 @@ def carried_out(script: Script, prescription: Prescription) -> Prescription:
     if not able:
         missing = ", ".join(dict.fromkeys(change.key for change in prescription.changes))
         where = f"<key in {script.config}>" if script.config else "--flag"
-        first = prescription.changes[0].key
+        first = prescription.changes[0]
         raise UsageError(
-            f"{MANIFEST_FILE}: code.keys has none of what is to be changed ({missing}); "
-            f'add where the script takes it from, as in keys: {{{first}: "{where}"}}, or edit the loop by hand'
+            f"{MANIFEST_FILE}: code.keys has none of what is to be changed ({missing}); add where the script takes it "
+            f'from, as in keys: {{{first.key}: "{where}"}}, or edit the loop: {_snippet(first)}'
         )
     by_hand = (_by_hand(change) for change in prescription.changes if change not in able)
     return prescription.model_copy(update={"changes": able, "manual": (*prescription.manual, *by_hand)})
@@ -81,9 +81,13 @@ def _place(script: Script, key: str) -> str:
 
 
 def _by_hand(change: Change) -> Advice:
-    snippet = REMEDIES[change.key].snippet.replace("{value}", str(change.after))
-    what = f"edit your loop, for code.keys has no {change.key}: {'; '.join(snippet.splitlines())}"
+    what = f"edit your loop, for code.keys has no {change.key}: {_snippet(change)}"
     return Advice(finding=change.finding, name=change.name, what=what)
+
+
+def _snippet(change: Change) -> str:
+    lines = REMEDIES[change.key].snippet.replace("{value}", str(change.after)).splitlines()
+    return " / ".join(line.strip() for line in lines)
 
 
 def _diff(script: Script, settings: str) -> tuple[str, ...]:
