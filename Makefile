@@ -4,7 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test lint types contracts check testbed bench bench-quick reports benchmarks clean
+.PHONY: install demo app test test-browser test-integrations lint types contracts check testbed bench bench-quick reports \
+        benchmarks clean
 
 install: $(STAMP)
 
@@ -17,8 +18,26 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install            ## record a sick distillation of real data, diagnose it, cure it, show the proof
 	$(BIN)/kddoctor demo
 
-test: install            ## all tests
-	$(BIN)/python -m pytest -n 2 -q
+app: demo                ## the inspection app on the demo's runs
+	$(BIN)/kddoctor app demo/*/
+
+test: install            ## all tests but those of browsers and of other tools
+	$(BIN)/python -m pytest -n 2 -q -m "not browser and not integrations and not ray"
+
+test-browser: install    ## the report and the app in a real browser; needs Chromium, node and Java
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	cd tests/browser && npm install --ignore-scripts --no-audit --no-fund --silent
+	$(BIN)/python -m pytest -q tests/browser
+
+test-integrations: install  ## recorders and importers with the real tools: transformers, Lightning, Keras, MLflow, W&B
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,integrations,importers]' \
+		mlflow yacs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps torchdistill tensorboardX
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 -q -m integrations
+
+test-ray: install        ## treatments on a local cluster of several Ray nodes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
+	$(BIN)/python -m pytest -q -m ray
 
 lint: install
 	$(BIN)/ruff check .
@@ -41,12 +60,20 @@ bench: install           ## the fault benchmark: how often is the diagnosis righ
 bench-quick: install     ## a slice of it in a few minutes, against the committed verdicts
 	$(BIN)/kddoctor bench --quick
 
-reports: bench           ## everything below reports/, made anew
+reports: bench demo      ## everything below reports/ and the pictures of the README, made anew
+	$(BIN)/kddoctor diagnose demo/teacher-rows-misaligned --html reports/demo-before.html --exit-zero --quiet
+	$(BIN)/kddoctor diagnose demo/teacher-rows-misaligned-treated --html reports/demo-after.html \
+		--before demo/teacher-rows-misaligned --exit-zero --quiet
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	$(BIN)/python docs/pictures.py demo
 
 benchmarks: install      ## speed and accuracy of the probes, as ratios against peers
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks.cka
 	$(BIN)/python -m benchmarks.temperature_sweep
+	$(BIN)/python -m benchmarks.recorder
+	$(BIN)/python -m benchmarks.regressions
+	$(BIN)/python -m benchmarks.app
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

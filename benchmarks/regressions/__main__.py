@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from benchmarks.regressions.pools import Pool, pools
-from benchmarks.regressions.tasks import SEEN, UNSEEN
+from benchmarks.regressions.tasks import OF_THE_PRIOR, OTHERS
 from kddoctor.baselines.baseline import baseline_of
 from kddoctor.baselines.comparing import Gate, compare_record
 from kddoctor.baselines.record import Record
@@ -56,13 +56,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100, help="runs of each recipe")
     parser.add_argument("--worse-seeds", type=int, default=40, help="runs of each worse recipe")
     parser.add_argument("--draws", type=int, default=1000, help="comparisons of each kind")
-    parser.add_argument("--tasks", nargs="*", default=[*SEEN, *UNSEEN])
+    parser.add_argument("--tasks", nargs="*", default=[*OF_THE_PRIOR, *OTHERS])
     asked = parser.parse_args()
     single_thread()
     noise, gate = [], []
     for name in asked.tasks:
         rng = np.random.default_rng(0)
-        good, *worse = pools({**SEEN, **UNSEEN}[name](), asked.seeds, asked.worse_seeds)
+        good, *worse = pools({**OF_THE_PRIOR, **OTHERS}[name](), asked.seeds, asked.worse_seeds)
         first = good.records[0]
         noise.append(
             (

@@ -57,7 +57,7 @@ def serve(runs: Sequence[Path], port: int, *, opened: str | None, announce: Call
     if opened is not None:
         threading.Thread(target=_open_when_ready, args=(opened, port), daemon=True).start()
     announce()
-    script = Path(__file__).with_name("script.py")
+    script = Path(__file__).with_name("entry") / "start.py"
     bootstrap.run(str(script), False, [str(run) for run in runs], options)
 
 

@@ -1,4 +1,4 @@
-"""What Streamlit runs for every page: title, navigation, the bar that all pages share, then the page."""
+"""Every page of the app: title, navigation, the bar that all pages share, then the page itself."""
 
 import sys
 from pathlib import Path

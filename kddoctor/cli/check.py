@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from kddoctor.cli.arguments import Config, codes_in, policy_of
-from kddoctor.cli.check_baseline import expiry_of, save, show_regressed, the_only
+from kddoctor.cli.check_baseline import compared, expiry_of, save, the_only
 from kddoctor.cli.exits import PYTEST, guarded, reader_may_leave
 from kddoctor.files import write_whole
 
@@ -63,6 +63,7 @@ def check(
         from kddoctor.checks.running import check_run
         from kddoctor.checks.terminal import show_checks
         from kddoctor.errors import UsageError
+        from kddoctor.report.regressions import show_regressions
 
         policy = policy_of(config)
         if save_baseline is not None:
@@ -84,10 +85,12 @@ def check(
             write_whole(junit, junit_text(checks))
         for warning in checks.warnings:
             typer.echo(f"warning: {warning}", err=True)
+        against = None if good is None else compared(run_dir, good, checks.diagnosis)
         with reader_may_leave():
             show_checks(checks, str(run_dir), verbose=verbose, quiet=quiet)
-        regressed = good is not None and show_regressed(run_dir, good, checks.diagnosis)
-        if checks.failed or regressed:
+            if against is not None:
+                show_regressions(against)
+        if checks.failed or (against is not None and against.failed):
             return SOME_FAILED
         return ALL_PASSED if checks.ran else NOTHING_RAN
 

@@ -1,4 +1,4 @@
-"""The two options of ``kddoctor check`` that have to do with baselines."""
+"""What ``kddoctor check`` does with baselines."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kddoctor.baselines import Baseline
+    from kddoctor.baselines import Baseline, Regressions
     from kddoctor.policy import Policy
 
 
@@ -42,13 +42,10 @@ def the_only(run_dirs: Sequence[Path]) -> Path:
     return run_dirs[0]
 
 
-def show_regressed(run_dir: Path, baseline: "Baseline", diagnosis: str) -> bool:
-    """Hold a run, with its diagnosis as JSON, against a baseline; print it, and say whether anything regressed."""
+def compared(run_dir: Path, baseline: "Baseline", diagnosis: str) -> "Regressions":
+    """Hold a run, with its diagnosis as JSON, against a baseline."""
     from kddoctor.baselines import compare
     from kddoctor.engine import Diagnosis
-    from kddoctor.report.regressions import show_regressions
     from kddoctor.run import load
 
-    found = compare(load(run_dir), Diagnosis.model_validate_json(diagnosis), baseline)
-    show_regressions(found)
-    return bool(found.failed)
+    return compare(load(run_dir), Diagnosis.model_validate_json(diagnosis), baseline)

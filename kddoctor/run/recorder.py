@@ -16,6 +16,7 @@ from kddoctor.errors import UsageError
 from kddoctor.run.recording.batches import Source, source_of
 from kddoctor.run.recording.calling import RowIds, Transform, bare
 from kddoctor.run.recording.complaints import Complaints, RecorderWarning
+from kddoctor.run.recording.disk import MEGABYTE
 from kddoctor.run.recording.evaluating import Evaluation
 from kddoctor.run.recording.intent import Intent, seen_training
 from kddoctor.run.recording.layers import Layers, find_layers, layer_pairs
@@ -34,7 +35,6 @@ __all__ = ["Recorder", "RecorderWarning", "record"]
 
 Logits = Tensor | Mapping[str, Tensor]
 
-MEGABYTE = 1_000_000
 #: Share of the disk space that the sampled steps may take.
 STEPS_SHARE = 0.5
 FINISHED = "finished"

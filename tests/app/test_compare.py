@@ -23,7 +23,7 @@ def test_the_link_picks_both_sides(app, runs):
     prepare(runs["healthy"], runs["sick"])
     shown = app(runs["sick"], runs["healthy"])("compare", a="healthy", b="sick")
     changes = shown.dataframe[0].value
-    assert dict(zip(changes["code"], changes["change"], strict=True))["KD201"] == "＋ new"
+    assert dict(zip(changes["code"], changes["change"], strict=True))["KD201"] == "+ new"
 
 
 def test_swap_swaps(app, runs):

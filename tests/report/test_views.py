@@ -32,6 +32,7 @@ from kddoctor.report.views.gap_map import REGIONS
 from kddoctor.report.views.layer_similarity import matched_path
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load, write_run
+from kddoctor.treatment.reading import treatment_of
 from tests.builders import recorded_run
 from tests.report.runs import KINDS, all_views
 
@@ -299,6 +300,17 @@ def test_long_curves_are_thinned(tmp_path):
 
 
 # The outcome --------------------------------------------------------------------------------------------
+
+
+def test_a_treatment_of_several_causes_is_shown_cause_by_cause(subjects):
+    of = subjects("treated")
+    several = treatment_of(of.run).model_copy(
+        update={"codes": ("KD202", "KD301"), "worth": {"KD202": (2.0, 4.0), "KD301": (0.0, 1.0)}}
+    )
+    frame = gap_waterfall(of.diagnosis, several).frame.set_index("step")
+    assert frame.loc["treating KD202", "points"] == pytest.approx(3.0)
+    assert frame.loc["treating KD301", "start"] == pytest.approx(frame.loc["treating KD202", "end"])
+    assert frame.loc["treatments together, beyond each alone", "end"] == pytest.approx(100 * of.diagnosis.gap.student)
 
 
 @pytest.mark.parametrize("kind", ["sick", "treated", "multiclass", "binary"])

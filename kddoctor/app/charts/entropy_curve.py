@@ -9,9 +9,11 @@ from kddoctor.report.views import View
 TICKS = [0.5, 1, 2, 4, 8, 16, 32]
 
 
-def _temperature(title: str | None = "temperature T") -> alt.X:
-    axis = alt.Axis(values=TICKS, format="~g", title=title)
-    return alt.X("temperature:Q", scale=alt.Scale(type="log", base=2, domain=[0.5, 32]), axis=axis)
+def _temperature(view: View) -> alt.X:
+    """All temperatures of the curve, this run's own among them, in octaves."""
+    span = [float(view.frame["temperature"].min()), float(view.frame["temperature"].max())]
+    axis = alt.Axis(values=TICKS, format="~g", title="temperature T")
+    return alt.X("temperature:Q", scale=alt.Scale(type="log", base=2, domain=span, nice=False), axis=axis)
 
 
 def entropy_curve(view: View, chosen: float | None = None) -> alt.LayerChart:
@@ -19,10 +21,10 @@ def entropy_curve(view: View, chosen: float | None = None) -> alt.LayerChart:
     colours = palette()
     base = alt.Chart(view.frame)
     band = base.mark_area(color=colours.teacher, opacity=0.2).encode(
-        x=_temperature(), y=alt.Y("entropy_low:Q", title="entropy, nats"), y2="entropy_high:Q"
+        x=_temperature(view), y=alt.Y("entropy_low:Q", title="entropy, nats"), y2="entropy_high:Q"
     )
     line = base.mark_line(color=colours.teacher, strokeWidth=2.5).encode(
-        x=_temperature(),
+        x=_temperature(view),
         y="entropy:Q",
         tooltip=[
             alt.Tooltip("temperature:Q", format=".3g"),
@@ -40,7 +42,7 @@ def mass_outside(view: View, chosen: float | None = None) -> alt.LayerChart:
         alt.Chart(view.frame)
         .mark_line(color=palette().student, strokeWidth=2.5, strokeDash=[6, 3])
         .encode(
-            x=_temperature(),
+            x=_temperature(view),
             y=alt.Y("outside_top:Q", axis=percent_axis("outside the top class"), scale=alt.Scale(domain=[0, 1])),
             tooltip=[alt.Tooltip("temperature:Q", format=".3g"), alt.Tooltip("outside_top:Q", format=".1%")],
         )
@@ -54,13 +56,15 @@ def _marks(view: View, chosen: float | None) -> list[alt.Chart]:
     layers: list[alt.Chart] = []
     if "sweet_low" in view.marks:
         sweet = pd.DataFrame({"temperature": [view.marks["sweet_low"]], "to": [view.marks["sweet_high"]]})
-        layers.append(alt.Chart(sweet).mark_rect(color=colours.good, opacity=0.2).encode(x=_temperature(), x2="to:Q"))
+        layers.append(
+            alt.Chart(sweet).mark_rect(color=colours.good, opacity=0.2).encode(x=_temperature(view), x2="to:Q")
+        )
     own = view.marks.get("temperature")
     for name, at, dash, drop in (("this run", own, [1, 0], 6), ("chosen", chosen, [4, 3], 22)):
         if at is None or (name == "chosen" and at == own):
             continue
         here = alt.Chart(pd.DataFrame({"temperature": [at], "name": [f"{name}: T = {at:g}"]}))
-        layers.append(here.mark_rule(color=colours.foreground, strokeDash=dash).encode(x=_temperature()))
+        layers.append(here.mark_rule(color=colours.foreground, strokeDash=dash).encode(x=_temperature(view)))
         text = here.mark_text(color=colours.foreground, align="left", dx=5, dy=drop, baseline="top")
-        layers.append(text.encode(x=_temperature(), y=alt.value(0), text="name:N"))
+        layers.append(text.encode(x=_temperature(view), y=alt.value(0), text="name:N"))
     return layers

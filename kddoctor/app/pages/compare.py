@@ -13,9 +13,9 @@ from kddoctor.app.words import plain
 from kddoctor.report.views import Missing, View
 
 GLYPHS = {
-    "new": "＋ new",
+    "new": "+ new",
     "worse": "▲ worse",
-    "same": "＝ same",
+    "same": "= same",
     "better": "▼ better",
     "cured": "✓ cured",
     "not examined": "? not examined",

@@ -82,6 +82,8 @@ def watch(opened: Opened) -> None:
             # Another run can be picked and compared now: the whole page is drawn anew.
             st.session_state[f"finished-{opened.id}"] = finished
             st.rerun()
+        if states:
+            st.header("Treatments of this run")
         for state in states:
             with st.container(border=True, key=f"treatment-{state.output.name}"):
                 one(opened, state)

@@ -16,8 +16,8 @@ def gap_waterfall(diagnosis: Diagnosis, treatment: Treatment | None = None) -> V
 
     frame: step, kind, start, end, points (end − start), low, high (of estimated points). Kinds: level (a measured
     model, from 0), measured (a difference between two measured models), estimated (what a cause is believed to cost),
-    unexplained (the rest up to the teacher, always there). marks: teacher, student, gap, explained, unexplained, in
-    points. Causes without an estimate are named in notes. treatment: the one that made this run.
+    unexplained (the rest up to the teacher, always there). marks: teacher, student, gap, explained, unexplained, and
+    what a treatment brought, in points. Causes without an estimate are named in notes. treatment: made this run.
     """
     gap = diagnosis.gap
     if gap.teacher is None or gap.student is None:
@@ -45,6 +45,8 @@ def gap_waterfall(diagnosis: Diagnosis, treatment: Treatment | None = None) -> V
         "unexplained": teacher - at,
         "explained": at - student,
     }
+    if treatment is not None:
+        marks["brought"] = student - 100 * treatment.before
     notes = [f"Points are hundredths of {gap.metric} on {gap.rows:,} {gap.split} rows."]
     if silent:
         notes.append(f"Not estimated: what {', '.join(silent)} costs. Only a retraining measures it (kddoctor treat).")
@@ -60,12 +62,24 @@ def _before(diagnosis: Diagnosis, treatment: Treatment | None, student: float) -
     if treatment is not None:
         before = 100 * treatment.before
         rows.append(_row("before treatment", "level", 0.0, before))
-        rows.append(_row(f"treating {treatment.code}", "measured", before, student))
+        rows += _treated(treatment, before, student)
     alone = gap.baseline if gap.baseline is not None or treatment is None else treatment.labels_only
     if alone is not None:
         rows.append(_row("labels only", "level", 0.0, 100 * alone))
         rows.append(_row("distilling", "measured", 100 * alone, student))
     return rows
+
+
+def _treated(treatment: Treatment, before: float, student: float) -> list[dict[str, Any]]:
+    """The way from before to this student: in one step, or by cause where leaving each out was measured."""
+    if len(treatment.worth) < 2:
+        return [_row(f"treating {', '.join(treatment.codes or (treatment.code,))}", "measured", before, student)]
+    rows, at = [], before
+    for code, (low, high) in treatment.worth.items():
+        points = (low + high) / 2
+        rows.append(_row(f"treating {code}", "measured", at, at + points) | {"low": low, "high": high})
+        at += points
+    return [*rows, _row("treatments together, beyond each alone", "measured", at, student)]
 
 
 def _row(step: str, kind: str, start: float, end: float) -> dict[str, Any]:
@@ -79,7 +93,8 @@ def _answer(frame: pd.DataFrame, marks: dict[str, float], treatment: Treatment |
     if "distilling" in steps:
         said.append(f"distilling brought {steps['distilling']:+.1f} against labels alone")
     if treatment is not None:
-        said.append(f"treating {treatment.code} brought {steps[f'treating {treatment.code}']:+.1f}")
+        treated = ", ".join(treatment.codes or (treatment.code,))
+        said.append(f"treating {treated} brought {marks['brought']:+.1f}")
     if marks["explained"]:
         said.append(f"causes explain an estimated {marks['explained']:.1f} of the gap")
     return "; ".join(said) + "."

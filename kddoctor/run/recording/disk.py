@@ -9,6 +9,8 @@ import numpy as np
 
 from kddoctor.run.arrays import Array
 
+#: Bytes.
+MEGABYTE = 1_000_000
 #: Below these, a part is of no use any more: rows of activations, steps, rows of predictions.
 FEWEST_FEATURES, FEWEST_STEPS, FEWEST_ROWS = 64, 8, 256
 

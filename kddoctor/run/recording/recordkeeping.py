@@ -11,14 +11,12 @@ from torch import Tensor, nn
 from kddoctor.errors import UsageError
 from kddoctor.run.recording.assembling import assembled, classes_in
 from kddoctor.run.recording.complaints import Complaints
-from kddoctor.run.recording.disk import fit
+from kddoctor.run.recording.disk import MEGABYTE, fit
 from kddoctor.run.recording.evaluating import Evaluated, Evaluation
 from kddoctor.run.recording.intent import Intent
 from kddoctor.run.recording.live import LiveSteps
 from kddoctor.run.recording.predicting import SplitRecord
 from kddoctor.run.writer import write_run
-
-MEGABYTE = 1_000_000
 
 
 @dataclass

@@ -10,21 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from kddoctor.errors import UsageError
-from kddoctor.run.recording.calling import bare
-from kddoctor.run.recording.outputs import logits_of
+from kddoctor.run.recording.calling import bare, device_of
+from kddoctor.run.recording.outputs import logits_of, on_device
 
 Teacher = nn.Module | Sequence[nn.Module] | Mapping[str, nn.Module] | None
 
 
 class MeanOfLogits(nn.Module):
-    """Several teachers as one: the mean of their logits, on the device of the first."""
+    """Several teachers as one: the mean of their logits, on the device of the first. Each may lie on one of its own."""
 
     def __init__(self, members: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleDict(members)
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        logits = [logits_of(member(*args, **kwargs)) for member in self.members.values()]
+        logits = []
+        for member in self.members.values():
+            device = device_of(member)
+            logits.append(logits_of(member(*on_device(args, device), **on_device(kwargs, device))))
         return torch.stack([each.to(logits[0].device) for each in logits]).mean(0)
 
 
