@@ -7,30 +7,56 @@ from rich.console import Console
 from kddoctor.report.terminal import Page, console
 from kddoctor.treatment.plan import Plan
 from kddoctor.treatment.result import Treatment
+from kddoctor.treatment.scripts.treating import ScriptPlan
 
 
 def show_plan(plan: Plan, seconds: float | None = None, out: Console | None = None) -> None:
     """Print what a treatment would change. seconds: of one training."""
     page = Page(out or console())
+    _changes(page, plan)
+    page.line()
+    page.line("In your own loop", style="bold")
+    for line in plan.snippet:
+        page.whole(f"  {line}")
+    _advice(page, plan)
+    page.line()
+    page.line(f"Time   {_time(seconds)}")
+
+
+def show_script_plan(planned: ScriptPlan, out: Console | None = None) -> None:
+    """Print what a treatment by the run's own script would change about its settings, and what it would run."""
+    page = Page(out or console())
+    _changes(page, planned.plan)
+    if planned.changed.diff:
+        page.line()
+        for line in planned.changed.diff:
+            page.whole(f"  {line}")
+    page.line()
+    page.line("Runs, in a copy of the run's code", style="bold")
+    page.whole(f"  {planned.changed.command}")
+    for doubt in planned.changed.doubts:
+        page.line(f"warning: {doubt}", indent=2)
+    _advice(page, planned.plan)
+
+
+def _changes(page: Page, plan: Plan) -> None:
     for code in plan.prescription.codes:
         changes = plan.prescription.for_code(code).changes
         page.line(f"{code}  {changes[0].name}: {changes[0].what}   ({changes[0].safety})", style="bold")
         if changes[0].why:
             page.line(changes[0].why, indent=4)
-    page.line()
+    if plan.diff:
+        page.line()
     for line in plan.diff:
         page.whole(f"  {line}")
-    page.line()
-    page.line("In your own loop", style="bold")
-    for line in plan.snippet:
-        page.whole(f"  {line}")
+
+
+def _advice(page: Page, plan: Plan) -> None:
     for title, advice in (("By hand", plan.prescription.manual), ("Left out", plan.prescription.left_out)):
         if advice:
             page.line()
             page.line(title, style="bold")
             page.labelled("", [f"{a.finding} {a.name}: {a.what}" for a in advice], indent=2, width=0)
-    page.line()
-    page.line(f"Time   {_time(seconds)}")
 
 
 def show_treatment(treatment: Treatment, path: str, out: Console | None = None) -> None:
@@ -78,7 +104,7 @@ def _verdict(treatment: Treatment) -> Iterator[str]:
         yield "It did not help: the difference is within the noise of these rows, or the wrong way."
     elif treatment.confirmed:
         yield f"confirmed by treatment: {', '.join(treatment.confirmed)}"
-    if treatment.kept_epoch is not None and treatment.kept_epoch < treatment.epochs:
+    if treatment.kept_epoch is not None and treatment.epochs is not None and treatment.kept_epoch < treatment.epochs:
         yield f"kept is epoch {treatment.kept_epoch} of {treatment.epochs}: later ones were clearly worse"
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from kddoctor.errors import RunError
+from kddoctor.errors import RunError, shown
+from kddoctor.run.entry import is_argument, script_line, settings_file
 from kddoctor.run.manifest_errors import manifest_error, unknown_keys
 from kddoctor.run.paths import read_text
 from kddoctor.run.yaml_text import dump_yaml, parse_yaml
@@ -96,6 +97,11 @@ class Code(Section):
 
     test_data: only where the run holds predictions of a test split. assistant, wider_student: models that experiments
     of ``treat`` compare with, one between student and teacher in size, and the student with a layer widened.
+
+    entry: the command line of the run's own training script, a Python file inside ``path`` and its arguments, for
+    ``treat`` to run. config: the script's settings file, YAML or JSON. keys: a key of a prescription to the place of
+    the same setting: a dotted key of that file, a flag such as ``--epochs``, or the beginning of an argument such as
+    ``training.epochs=``.
     """
 
     path: str = "."
@@ -108,6 +114,19 @@ class Code(Section):
     teacher_transform: Reference | None = None
     assistant: Reference | None = None
     wider_student: Reference | None = None
+    entry: Annotated[str, AfterValidator(script_line)] | None = None
+    config: Annotated[str, AfterValidator(settings_file)] | None = None
+    keys: dict[str, Annotated[str, Field(min_length=1)]] = {}
+
+    @model_validator(mode="after")
+    def _entry_and_settings_agree(self) -> Self:
+        if self.entry is None and (self.keys or self.config is not None):
+            raise RunError(MANIFEST_FILE, "code.entry", "missing", "the script's command line, as in train.py")
+        in_file = next((place for place in self.keys.values() if not is_argument(place)), None)
+        if in_file is not None and self.config is None:
+            found = f"missing, but code.keys names {shown(in_file)}"
+            raise RunError(MANIFEST_FILE, "code.config", found, "the settings file, as in config.yaml")
+        return self
 
 
 class Manifest(Section):
@@ -200,6 +219,8 @@ def _plain(section: Section) -> dict[str, Any]:
             value = _plain(value) or ({} if type(section).model_fields[name].default is None else None)
         elif name == "feature_layers":
             value = [list(pair) for pair in value] or None
+        elif name == "keys":
+            value = value or None
         if value is not None:
             values[name] = value
     return {**values, **(section.model_extra or {})}

@@ -26,6 +26,7 @@ from kddoctor.run.recording.pace import Pace
 from kddoctor.run.recording.predicting import Predicting
 from kddoctor.run.recording.process import is_first_process, optimizers_in
 from kddoctor.run.recording.recordkeeping import Recordkeeping
+from kddoctor.run.recording.redirection import redirected
 from kddoctor.run.recording.teachers import Teacher, teachers_in
 from kddoctor.run.recording.witnesses import Witnesses
 from kddoctor.run.writer import refuse_existing
@@ -96,6 +97,7 @@ class Recorder:
         directory for it. max_steps, max_examples, feature_examples: bounds on training steps, rows a split, and rows
         of features. max_megabytes: of the arrays on disk; see docs/record-pytorch.md for what is dropped first.
         checkpoint_seconds: the shortest time between two records that are written in between; None for none.
+        Where KDDOCTOR_RUN_DIR is set in the environment, the record goes there and replaces what is there.
 
         Everything that goes wrong later is one RecorderWarning of its kind, and training goes on.
 
@@ -125,7 +127,7 @@ class Recorder:
                 "code": None if code is None else dict(code),
             }
         )
-        self.path = Path(run_dir)
+        self.path, overwrite = redirected(Path(run_dir), overwrite)
         refuse_existing(self.path, overwrite)
         models = {"teacher": teachers.model, "student": bare(student)}
         if isinstance(baseline, nn.Module):

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from kddoctor.errors import UsageError
 from kddoctor.run.manifest import MANIFEST_FILE
 from kddoctor.run.paths import reason
-from kddoctor.treatment.work_directory import CHECKPOINT, LOCK, TRIAL, checkpoint_directory
+from kddoctor.treatment.work_directory import CHECKPOINT, LOCK, SCRIPT, TRIAL, checkpoint_directory
 
 
 class Stateful(Protocol):
@@ -123,4 +123,4 @@ def discard(work: Path) -> None:
 
 def _holds_work(work: Path) -> bool:
     """Whether anything lies there that it would take time to make again."""
-    return any(any(work.rglob(name)) for name in (CHECKPOINT, TRIAL))
+    return any(any(work.rglob(name)) for name in (CHECKPOINT, TRIAL, SCRIPT))

@@ -16,6 +16,7 @@ from kddoctor.run.spelling import nearest
 from kddoctor.run.yaml_text import dump_yaml, parse_yaml
 from kddoctor.treatment.remedies import REMEDIES, SECTIONS
 
+PRESCRIPTION = "prescription.yaml"
 MAX_BYTES = 1 << 20
 #: Causes that were proven or shown by an intervention; the others are treated only where there is none of these.
 SHOWN = ("confirmed", "probable")
@@ -137,7 +138,7 @@ def _changes(manifest: Manifest, cause: FindingReport) -> list[Change]:
     return [
         Change(
             key=key,
-            before=_present(manifest, key),
+            before=present_value(manifest, key),
             after=value,
             finding=cause.code,
             name=cause.name,
@@ -149,7 +150,8 @@ def _changes(manifest: Manifest, cause: FindingReport) -> list[Change]:
     ]
 
 
-def _present(manifest: Manifest, key: str) -> Any:
+def present_value(manifest: Manifest, key: str) -> Any:
+    """What a run has for a key of its manifest; None where it says nothing, or the key is the loop's own."""
     section, _, name = key.partition(".")
     return getattr(getattr(manifest, section), name, None) if section in SECTIONS else None
 

@@ -62,7 +62,9 @@ class Treatment(BaseModel):
     rows; labels_only: of the student without a teacher, where the sick run recorded it. standard_error: of before and
     after alike. change: accuracy on the same rows, paired. share_closed: (after − before) / (teacher − before), None
     where that gap is within the noise. helped: the change is above its noise, from every seed; harmed: it is below it.
-    kept_epoch: whose student this is, of so many epochs. worth: by code, an interval of the points that it had cost.
+    kept_epoch: whose student this is, of so many epochs; None of a script, which keeps what it keeps. epochs, seed:
+    None where a script does not say. worth: by code, an interval of the points that it had cost. command: of the
+    run's own script, where one was run.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -83,15 +85,16 @@ class Treatment(BaseModel):
     share_closed: float | None
     helped: bool
     harmed: bool = False
-    epochs: int
+    epochs: int | None
     kept_epoch: int | None = None
-    seed: int
+    seed: int | None
     seeds: tuple[OtherSeed, ...] = ()
     cost: Cost | None = None
     experiments: tuple[Verdict, ...] = ()
     worth: dict[str, tuple[float, float]] = {}
     verdict_after: str
     causes_after: tuple[str, ...]
+    command: str | None = None
 
     @property
     def confirmed(self) -> tuple[str, ...]:
@@ -106,12 +109,13 @@ def result_of(
     after: Diagnosis,
     runs: tuple[Run, Run],
     *,
-    epochs: int,
-    kept_epoch: int,
-    seed: int,
+    epochs: int | None,
+    kept_epoch: int | None,
+    seed: int | None,
     seeds: Sequence[OtherSeed],
     cost: Cost,
     experiments: Sequence[Verdict],
+    command: str | None = None,
 ) -> Treatment:
     """Compare the run before and after its treatment. runs: the sick and the treated one."""
     # A teacher that the treatment repaired is measured after it: that is the teacher which the student could match.
@@ -148,6 +152,7 @@ def result_of(
         worth=_worth(plan, change, experiments),
         verdict_after=after.verdict,
         causes_after=tuple(after.cause_codes),
+        command=command,
     )
 
 

@@ -9,21 +9,19 @@ from kddoctor.engine.diagnosis import Diagnosis, diagnose
 from kddoctor.errors import UsageError
 from kddoctor.run.directory import Run, load
 from kddoctor.run.manifest import MANIFEST_FILE
-from kddoctor.run.paths import reason
+from kddoctor.treatment.beginning import begun, refuse_taken
 from kddoctor.treatment.experiments.experiment import Verdict
-from kddoctor.treatment.journal import Begun, Journal
+from kddoctor.treatment.journal import Journal
 from kddoctor.treatment.plan import Plan, make_plan
-from kddoctor.treatment.prescription import Prescription, prescribe
-from kddoctor.treatment.process import Process
+from kddoctor.treatment.prescription import PRESCRIPTION, Prescription, prescribe
 from kddoctor.treatment.result import RESULT, Cost, OtherSeed, Treatment, result_of, write_result
+from kddoctor.treatment.scripts.script import runs_as_script
 from kddoctor.treatment.work_directory import CHECKPOINT, checkpoint_directory
 
 if TYPE_CHECKING:
     from kddoctor.treatment.checkpointed import Trained
 
 __all__ = ["RESULT", "Plan", "Treatment", "plan_treatment", "treat"]
-
-PRESCRIPTION = "prescription.yaml"
 
 
 def plan_treatment(
@@ -49,21 +47,38 @@ def treat(
     epochs: int | None = None,
     seeds: int = 1,
     trials: int = 0,
+    script: bool = False,
     resume: bool = False,
     quiet: bool = False,
 ) -> Treatment:
     """Apply the prescription of all causes that were shown, retrain the student, write a new run and judge it.
 
     prescription: instead of the diagnosis's. seeds: so many students; the first is recorded, the others are measured.
-    trials: so many trainings for experiments first, which may confirm, refute and add to what is prescribed. Imports
+    trials: so many trainings for experiments first, which may confirm, refute and add to what is prescribed. script:
+    run the manifest's ``code.entry`` although it names functions, too; without them it is run anyway. Imports or runs
     the code that the manifest names. Raises UsageError where nothing can be treated or ``output`` is taken, RunError
     where the run's code or checkpoint is missing or broken. Interrupted, it leaves checkpoints beside ``output``, from
     which ``resume`` goes on.
     """
     output = Path(output)
+    if runs_as_script(run.manifest, asked=script):
+        from kddoctor.treatment.scripts.treating import treat_by_script
+
+        return treat_by_script(
+            run,
+            output,
+            diagnosis=diagnosis,
+            prescription=prescription,
+            only=only,
+            epochs=epochs,
+            seeds=seeds,
+            trials=trials,
+            resume=resume,
+            quiet=quiet,
+        )
     if resume:
         _clear_unjudged(output)
-    _refuse_taken(output, run)
+    refuse_taken(output, run)
     before = diagnosis or diagnose(run)
     given = prescription or _prescribed(run, before, only, trials)
     plan = make_plan(run.manifest, given, epochs)
@@ -77,7 +92,7 @@ def treat(
     # The claim outlasts the judging: whoever looks at the work directory sees it until the result is there.
     with claimed(output, resume=resume) as work, loaded_code(run) as code:
         journal = Journal(work)
-        journal.begin(_begun(run, output, plan, epochs, before))
+        journal.begin(begun(run, output, plan, epochs, before))
         verdicts: tuple[Verdict, ...] = ()
         if trials:
             from kddoctor.treatment.experiments.asking import ask
@@ -134,34 +149,8 @@ def _cost(run: Run, trained: "Sequence[Trained]", verdicts: Sequence[Verdict]) -
     )
 
 
-def _begun(run: Run, output: Path, plan: Plan, epochs: int | None, before: Diagnosis) -> Begun:
-    return Begun(
-        run=str(run.path.resolve()),
-        output=str(output.resolve()),
-        code=plan.code,
-        epochs=epochs,
-        metric=before.gap.metric,
-        before=before.gap.student,
-        teacher=before.gap.teacher,
-        process=Process.current(),
-    )
-
-
 def _clear_unjudged(output: Path) -> None:
     """A treatment that was killed after its run was written and before it was judged left its checkpoint, too."""
     ours = (checkpoint_directory(output) / CHECKPOINT).is_file() and (output / MANIFEST_FILE).is_file()
     if ours and not (output / RESULT).exists():
         shutil.rmtree(output)
-
-
-def _refuse_taken(output: Path, run: Run) -> None:
-    """Raises UsageError where the treated run could not be written, before anything is trained."""
-    try:
-        taken = output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir())))
-        inside = output.resolve().is_relative_to(run.path.resolve())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{output}: cannot be used: {reason(error)}") from None
-    if inside:
-        raise UsageError(f"{output}: lies in the run that is treated; choose an --output beside it")
-    if taken:
-        raise UsageError(f"{output}: already exists; choose another --output")

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 CHECKPOINT, LOCK, PROGRESS, TRIAL = "checkpoint.pt", "lock", "progress.jsonl", "trial.json"
+#: What is known of a run of the user's own script.
+SCRIPT = "script.json"
 
 
 def checkpoint_directory(output: Path) -> Path:

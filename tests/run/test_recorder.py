@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from kddoctor.errors import RunError, UsageError
 from kddoctor.run import Run, load
 from kddoctor.run.recorder import RecorderWarning, record
+from kddoctor.run.recording import redirection
 from tests.run.distillation import CLASSES, TRAIN, VAL, Distillation
 from tests.run.runs import full_run
 
@@ -477,3 +478,17 @@ def test_a_teacher_with_a_state_of_its_own_is_left_as_the_loop_left_it(tmp_path:
 
     expected = logits_seen(recording=False)
     assert_same(logits_seen(recording=True), expected)
+
+
+def test_a_record_can_be_sent_elsewhere_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redirection, "_redirected", set())
+    monkeypatch.setenv("KDDOCTOR_RUN_DIR", str(tmp_path / "there"))
+    (tmp_path / "named").mkdir()
+    (tmp_path / "named" / "mine.txt").write_text("mine", encoding="utf-8")
+    for _ in range(2):  # what is there already is replaced
+        with Distillation().record(tmp_path / "named"):
+            pass
+    assert load(tmp_path / "there").splits == ("train", "val")
+    assert [path.name for path in (tmp_path / "named").iterdir()] == ["mine.txt"]
+    with pytest.raises(UsageError, match=r"KDDOCTOR_RUN_DIR is set, but the script records .*named.* and .*other"):
+        Distillation().record(tmp_path / "other")
