@@ -52,8 +52,8 @@ class AfterEpoch(Protocol):
     def __call__(self, number: int, epoch: int, score: Score, /) -> object: ...
 
 
-def _silent(_number: int, _epoch: int, _score: Score) -> None:
-    return None
+def silent(_number: int, _epoch: int, _score: Score) -> None:
+    """Nobody is told."""
 
 
 class Trials(Protocol):
@@ -63,7 +63,7 @@ class Trials(Protocol):
         self,
         trials: Sequence[Trial],
         finished: Callable[[int, Trained], object],
-        after_epoch: AfterEpoch = _silent,
+        after_epoch: AfterEpoch = silent,
     ) -> None:
         """finished: called with each one's place in ``trials`` and its result, as soon as there is one."""
 
@@ -72,7 +72,7 @@ def one_by_one(run: Run, code: LoadedCode) -> Trials:
     """In this process, in turn."""
 
     def carry_out(
-        trials: Sequence[Trial], finished: Callable[[int, Trained], object], after_epoch: AfterEpoch = _silent
+        trials: Sequence[Trial], finished: Callable[[int, Trained], object], after_epoch: AfterEpoch = silent
     ) -> None:
         for number, trial in enumerate(trials):
             finished(number, run_trial(run, code, trial, partial(after_epoch, number)))
