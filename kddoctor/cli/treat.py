@@ -18,6 +18,8 @@ def treat(
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs, instead of the run's own.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Students to train, from as many seeds.")] = 1,
     trials: Annotated[int, typer.Option(min=0, help="Trainings to spend on experiments first.")] = 0,
+    engine: Annotated[str, typer.Option(metavar="local|ray", help="Train here, or on a Ray cluster.")] = "local",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that retrain together, with --engine ray.")] = 1,
     prescription: Annotated[Path | None, typer.Option(help="Follow this file, not the diagnosis.")] = None,
     write_prescription: Annotated[
         Path | None, typer.Option("--write-prescription", help="Write what would be changed to this file, and stop.")
@@ -46,13 +48,24 @@ def treat(
                 show_plan(plan, None if run.manifest.code is None else seconds_of(run, plan))
             return
         treatment = retrain(
-            run, output, prescription=given, only=codes, epochs=epochs, seeds=seeds, trials=trials, resume=resume
+            run,
+            output,
+            prescription=given,
+            only=codes,
+            epochs=epochs,
+            seeds=seeds,
+            trials=trials,
+            engine=engine,
+            workers=workers,
+            resume=resume,
         )
     except KeyboardInterrupt:
         asked = ["--only", only] if only else []
         asked += ["--epochs", str(epochs)] if epochs else []
         asked += ["--seeds", str(seeds)] if seeds > 1 else []
         asked += ["--trials", str(trials)] if trials else []
+        asked += ["--engine", engine] if engine != "local" else []
+        asked += ["--workers", str(workers)] if workers > 1 else []
         asked += ["--prescription", str(prescription)] if prescription else []
         again = shlex.join(["kddoctor", "treat", str(run_dir), "--output", str(output), *asked, "--resume"])
         typer.echo(f"interrupted; go on with: {again}", err=True)

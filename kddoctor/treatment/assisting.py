@@ -41,13 +41,15 @@ def _assistant(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module, work:
     schedule, shape = fitting_schedule(run, plan, code, teacher)
     session = begin(plan, code, schedule, shape, teacher)
     weights = work / WEIGHTS
-    team.from_leader(lambda: weights.is_file() or _train(session, plan, weights))
+    team.from_leader(lambda: _train_where_missing(session, plan, weights))
     session.student.load_state_dict(torch.load(weights, weights_only=True))
     session.close()
     return session.student.eval().requires_grad_(False)
 
 
-def _train(session: Session, plan: Plan, weights: Path) -> None:
+def _train_where_missing(session: Session, plan: Plan, weights: Path) -> None:
+    if weights.is_file():
+        return
     train(session, weights.parent, f"assistant {plan.signature}", lambda _epoch, _score: None)
     unfinished = weights.with_suffix(".partial")
     torch.save(session.student.state_dict(), unfinished)

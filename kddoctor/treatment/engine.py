@@ -9,7 +9,6 @@ from typing import Protocol
 from kddoctor.run.directory import Run
 from kddoctor.treatment.checkpointed import Trained
 from kddoctor.treatment.code_loading import loaded_code
-from kddoctor.treatment.engine_name import EngineName
 from kddoctor.treatment.plan import Plan
 from kddoctor.treatment.retrain import retrain
 from kddoctor.treatment.schedule import Schedule
@@ -32,7 +31,7 @@ class Engine:
 
 
 @contextmanager
-def opened(name: EngineName, run: Run, work: Path, workers: int) -> Iterator[Engine]:
+def opened(name: str, run: Run, work: Path, workers: int) -> Iterator[Engine]:
     """The engine of this name, for one run; what it started is ended afterwards. Raises UsageError, RunError."""
     if name == "local":
         with local(run) as engine:

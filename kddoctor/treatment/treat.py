@@ -10,7 +10,7 @@ from kddoctor.errors import UsageError
 from kddoctor.run.directory import Run, load
 from kddoctor.run.manifest import MANIFEST_FILE
 from kddoctor.run.paths import reason
-from kddoctor.treatment.engine_name import EngineName, check_engine
+from kddoctor.treatment.engine_choice import check_engine
 from kddoctor.treatment.experiments.experiment import Verdict
 from kddoctor.treatment.journal import Begun, Journal
 from kddoctor.treatment.plan import Plan, make_plan
@@ -50,7 +50,7 @@ def treat(
     epochs: int | None = None,
     seeds: int = 1,
     trials: int = 0,
-    engine: EngineName = "local",
+    engine: str = "local",
     workers: int = 1,
     resume: bool = False,
     quiet: bool = False,

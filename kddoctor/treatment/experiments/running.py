@@ -83,10 +83,14 @@ def carry_out(
 def _ask(laboratory: Laboratory, experiment: Experiment, arms: Sequence[Arm], after_trial: AfterTrial) -> Verdict:
     study = _study(laboratory, experiment)
     asked = _Asked(laboratory, experiment, study, (experiment.control, *arms), after_trial)
-    # Controls first: they tell when an arm is to be given up. Then seed by seed.
-    asked.train([(experiment.control, seed, never) for seed in range(SEEDS)])
-    rules = {seed: _rule(laboratory, experiment, asked, seed, len(arms)) for seed in range(SEEDS)}
-    asked.train([(arm, seed, rules[seed]) for seed in range(SEEDS) for arm in arms])
+    controls = [(experiment.control, seed, never) for seed in range(SEEDS)]
+    if len(arms) < MANY:
+        asked.train([*controls, *((arm, seed, never) for seed in range(SEEDS) for arm in arms)])
+    else:
+        # The controls tell when an arm is to be given up.
+        asked.train(controls)
+        rules = [asked.far_behind(seed) for seed in range(SEEDS)]
+        asked.train([(arm, seed, rule) for seed, rule in enumerate(rules) for arm in arms])
     control, *others = (asked.result(arm) for arm in asked.arms)
     return verdict_of(laboratory.run, experiment, control, others)
 
@@ -118,6 +122,14 @@ class _Asked:
         found = self.study.get_trials(deepcopy=False, states=(COMPLETE, PRUNED))
         return {(trial.params[ARM], trial.params[SEED]): trial for trial in found}
 
+    def far_behind(self, seed: int) -> GivingUp:
+        """The rule for arms, once the control of this seed is over."""
+        control = self.experiment.control
+        trial = self.over()[control.name, seed]
+        epochs = self.laboratory.plan(control).manifest.training.epochs or DEFAULT_EPOCHS
+        values = tuple(value for _, value in sorted(trial.intermediate_values.items()))
+        return ClearlyBehind(values, trial.user_attrs[ROWS], round(WARM_UP * epochs * control.epochs))
+
     def result(self, arm: Arm) -> ArmResult:
         """What an arm reached from all seeds."""
         over = self.over()
@@ -144,15 +156,6 @@ class _Asked:
                 intermediate_values=dict(enumerate(trained.values, 1)),
             )
         )
-
-
-def _rule(laboratory: Laboratory, experiment: Experiment, asked: _Asked, seed: int, arms: int) -> GivingUp:
-    if arms < MANY:
-        return never
-    control = asked.over()[experiment.control.name, seed]
-    epochs = laboratory.plan(experiment.control).manifest.training.epochs or DEFAULT_EPOCHS
-    values = tuple(value for _, value in sorted(control.intermediate_values.items()))
-    return ClearlyBehind(values, control.user_attrs[ROWS], round(WARM_UP * epochs * experiment.control.epochs))
 
 
 def _study(laboratory: Laboratory, experiment: Experiment) -> optuna.Study:

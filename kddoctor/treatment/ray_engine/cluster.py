@@ -14,6 +14,7 @@ SETTINGS: Mapping[str, str] = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
@@ -37,7 +38,7 @@ def connected() -> Iterator[None]:
         with tempfile.TemporaryDirectory(prefix="kddoctor-ray-", ignore_cleanup_errors=True) as folder:
             own = {"include_dashboard": False, "_temp_dir": folder} if address == "local" else {}
             try:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+                ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise UsageError(f"RAY_ADDRESS: no Ray cluster can be reached at {address}: {error}") from None
             try:

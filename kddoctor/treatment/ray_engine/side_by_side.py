@@ -1,5 +1,6 @@
 """Trials beside each other, as many as the cluster has processors, by Ray Tune."""
 
+import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -37,7 +38,8 @@ def side_by_side(run: Run, storage: Path) -> Trials:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_train, trials=list(trials), place=place), {"cpu": 1}),
             param_space={NUMBER: tune.grid_search(list(range(len(trials))))},
-            tune_config=tune.TuneConfig(reuse_actors=False),
+            # A worker that is free takes the next trial: loading all that one needs takes seconds.
+            tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(
                 name=f"trials-{uuid.uuid4().hex[:8]}",
                 storage_path=str(storage),
@@ -70,11 +72,14 @@ def _report_epoch(epoch: int, score: Score) -> None:
     tune.report({EPOCH: epoch, SCORE: asdict(score)})
 
 
-class _Telling(tune.Callback):
-    """Tells this process what workers report. Raises what they failed with."""
+class _Telling(tune.Callback):  # type: ignore[misc]
+    """Tells this process what workers report, and the user who was lost. Raises what they failed with."""
 
     def __init__(self, finished: Callable[[int, Trained], object], after_epoch: AfterEpoch) -> None:
         self._finished, self._after_epoch = finished, after_epoch
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        sys.stderr.write("ray: a worker was lost; its trial goes on elsewhere, from its last epoch\n")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -1,6 +1,8 @@
 """The retraining, by one or several workers together, with Ray Train."""
 
+import sys
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,10 @@ PAUSE = 0.2
 
 @dataclass(frozen=True)
 class _Order:
-    """What is to be retrained, and where. told: what workers have to tell: epochs, the result, or an error."""
+    """What is to be retrained, and where.
+
+    told: what workers have to tell: None when they begin, (epoch, epochs, accuracy), an error, or the result.
+    """
 
     place: Place
     plan: Plan
@@ -68,21 +73,23 @@ def together(run: Run, storage: Path, workers: int) -> Retrain:
 
 def _heard(told: Queue, training: Any, progress: Progress) -> tuple[Trained, Schedule]:
     """Pass on what workers tell until the training is over. Raises what they failed with."""
-    result, over = None, False
+    result: tuple[Trained, Schedule] | None = None
+    begun = over = False
     while not over:
         # Looked at before the queue is emptied: nothing is told after the end.
         over = bool(ray.wait([training], timeout=PAUSE)[0])
-        try:
-            while True:
-                message = told.get(block=False)
-                if isinstance(message, KDDoctorError):
+        for message in _waiting(told):
+            match message:
+                case None if begun:
+                    sys.stderr.write("ray: a worker was lost; the retraining goes on from its last epoch\n")
+                case None:
+                    begun = True
+                case KDDoctorError():
                     raise message
-                if isinstance(message[0], Trained):
-                    result = message
-                else:
-                    progress(*message)
-        except Empty:
-            continue
+                case (Trained() as trained, schedule):
+                    result = trained, schedule
+                case (epoch, epochs, accuracy):
+                    progress(epoch, epochs, accuracy)
     try:
         ray.get(training)
     except ray.exceptions.RayError as error:
@@ -90,6 +97,14 @@ def _heard(told: Queue, training: Any, progress: Progress) -> tuple[Trained, Sch
         raise UsageError(f"the workers were lost more than {LOSSES} times, the last time by: {why}") from None
     assert result is not None
     return result
+
+
+def _waiting(told: Queue) -> Iterator[Any]:
+    try:
+        while True:
+            yield told.get(block=False)
+    except Empty:
+        return
 
 
 def _fit(order: _Order) -> None:
@@ -110,6 +125,9 @@ def _retrain(config: dict[str, Any]) -> None:
     """One worker's part."""
     order: _Order = config["order"]
     team = Ranks() if order.workers > 1 else ALONE
+
+    if team.leads:
+        order.told.put(None)
 
     def progress(epoch: int, epochs: int, accuracy: float) -> None:
         if team.leads:
