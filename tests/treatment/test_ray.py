@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from kddoctor.engine.diagnosis import diagnose
 from kddoctor.errors import RunError, UsageError
-from kddoctor.run import load
+from kddoctor.run import Run, load
 from kddoctor.treatment.code_loading import loaded_code
 from kddoctor.treatment.experiments.experiment import Arm, Experiment
 from kddoctor.treatment.experiments.running import Laboratory, carry_out
@@ -33,8 +33,29 @@ pytest.importorskip("ray", reason="ray is not installed: pip install 'kddoctor[r
 # What Ray and its own dependencies warn about is not ours to mend.
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
+#: An epoch takes a tenth of a second where a file says so: long enough to be interrupted, and no other student for it.
+PAUSING = """
+import time
+from pathlib import Path
+
+
+class Pause(nn.Module):
+    def forward(self, inputs):
+        if Path(__file__).with_name("slow").exists():
+            time.sleep(0.01)
+        return inputs
+
+
+def make_student():
+    return nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Dropout(0.1), nn.Linear(3, 4), Pause())
+"""
 #: Without layers that look at a whole batch or draw at random, so that parts of it add up to the whole.
-PLAIN = CODE.replace("nn.BatchNorm1d(3)", "nn.Identity()").replace("nn.Dropout(0.1)", "nn.Identity()")
+PLAIN = (CODE + PAUSING).replace("nn.BatchNorm1d(3)", "nn.Identity()").replace("nn.Dropout(0.1)", "nn.Identity()")
+EPOCHS = 30
+
+
+def slow_down(run: Run) -> None:
+    (run.path / "slow").touch()
 
 
 class Nodes:
@@ -73,11 +94,11 @@ def when(happened: Callable[[], bool], do: Callable[[], None]) -> threading.Thre
     """A thread that waits for something, and then does something, once."""
 
     def watch() -> None:
-        for _ in range(2400):
+        for _ in range(6000):
             if happened():
                 do()
                 return
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -89,12 +110,13 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_node_that_is_lost_in_mid_trial_changes_nothing(nodes, tmp_path, capsys):
-    run = load(sick_run(tmp_path / "run"))
-    here = treat(run, tmp_path / "here", seeds=3, epochs=60, quiet=True)
+    run = load(sick_run(tmp_path / "run", source=CODE + PAUSING))
+    here = treat(run, tmp_path / "here", seeds=3, epochs=EPOCHS, quiet=True)
+    slow_down(run)
     work = checkpoint_directory(tmp_path / "there")
     both_in_the_middle = lambda: len(list(work.glob(f"seed-*/checkpoint/{CHECKPOINT}"))) == 2  # noqa: E731
     watching = when(both_in_the_middle, nodes.lose_one)
-    there = treat(run, tmp_path / "there", seeds=3, epochs=60, engine="ray", quiet=True)
+    there = treat(run, tmp_path / "there", seeds=3, epochs=EPOCHS, engine="ray", quiet=True)
     watching.join()
     assert "a worker was lost; its trial goes on elsewhere" in capsys.readouterr().err
     assert there == here
@@ -126,10 +148,11 @@ def test_verdicts_are_those_of_the_local_engine(nodes, tmp_path):
 
 def test_two_workers_train_on_the_same_batches_also_where_one_is_lost(nodes, tmp_path, capsys):
     run = load(sick_run(tmp_path / "run", source=PLAIN))
-    here = treat(run, tmp_path / "here", epochs=60, quiet=True)
+    here = treat(run, tmp_path / "here", epochs=EPOCHS, quiet=True)
+    slow_down(run)
     work = checkpoint_directory(tmp_path / "there")
     watching = when((work / CHECKPOINT).exists, nodes.lose_one)
-    there = treat(run, tmp_path / "there", epochs=60, engine="ray", workers=2, quiet=True)
+    there = treat(run, tmp_path / "there", epochs=EPOCHS, engine="ray", workers=2, quiet=True)
     watching.join()
     assert "a worker was lost; the retraining goes on" in capsys.readouterr().err
     a, b = weights(tmp_path / "here"), weights(tmp_path / "there")

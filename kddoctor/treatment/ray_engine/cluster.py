@@ -2,9 +2,11 @@
 
 import logging
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from kddoctor.errors import UsageError
 
@@ -18,6 +20,9 @@ SETTINGS: Mapping[str, str] = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
+QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+#: Of a cluster of our own, which is closed to whoever does not know it. Ray would keep one in the home directory.
+TOKEN = secrets.token_hex(32)
 
 
 @contextmanager
@@ -33,18 +38,39 @@ def connected() -> Iterator[None]:
         if ray.is_initialized():
             yield
             return
-        address = os.environ.get("RAY_ADDRESS", "local")
-        # Sockets lie below it, whose paths must be short: no place beside the output.
-        with tempfile.TemporaryDirectory(prefix="kddoctor-ray-", ignore_cleanup_errors=True) as folder:
-            own = {"include_dashboard": False, "_temp_dir": folder} if address == "local" else {}
-            try:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise UsageError(f"RAY_ADDRESS: no Ray cluster can be reached at {address}: {error}") from None
-            try:
-                yield
-            finally:
-                ray.shutdown()
+        address = os.environ.get("RAY_ADDRESS")
+        with _on_this_machine() if address is None else _at(address):
+            yield
+
+
+@contextmanager
+def _on_this_machine() -> Iterator[None]:
+    import ray
+
+    # Sockets lie in the folder, whose path must be short for that: no place beside the output.
+    with (
+        tempfile.TemporaryDirectory(prefix="kddoctor-ray-", ignore_cleanup_errors=True) as folder,
+        _environment({"RAY_AUTH_TOKEN": TOKEN}),
+    ):
+        ray.init(address="local", include_dashboard=False, _temp_dir=folder, **QUIET)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _at(address: str) -> Iterator[None]:
+    import ray
+
+    try:
+        ray.init(address=address, **QUIET)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UsageError(f"RAY_ADDRESS is {address}, where no Ray cluster can be reached: {error}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def check_room(workers: int) -> None:

@@ -35,6 +35,7 @@ def side_by_side(run: Run, storage: Path) -> Trials:
     ) -> None:
         if not trials:
             return
+        telling = _Telling(finished, after_epoch)
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_train, trials=list(trials), place=place), {"cpu": 1}),
             param_space={NUMBER: tune.grid_search(list(range(len(trials))))},
@@ -44,11 +45,17 @@ def side_by_side(run: Run, storage: Path) -> Trials:
                 name=f"trials-{uuid.uuid4().hex[:8]}",
                 storage_path=str(storage),
                 failure_config=tune.FailureConfig(max_failures=LOSSES),
-                callbacks=[_Telling(finished, after_epoch)],
+                callbacks=[telling],
                 verbose=0,
             ),
         )
-        lost = tuner.fit().errors
+        try:
+            lost = tuner.fit().errors
+        except tune.TuneError:
+            # It stands for whatever a callback raised.
+            if telling.failure is None:
+                raise
+            raise telling.failure from None
         if lost:
             why = str(lost[0]).strip().splitlines()[-1]
             raise UsageError(f"{len(lost)} trials were lost more than {LOSSES} times, the first by: {why}")
@@ -77,6 +84,7 @@ class _Telling(tune.Callback):  # type: ignore[misc]
 
     def __init__(self, finished: Callable[[int, Trained], object], after_epoch: AfterEpoch) -> None:
         self._finished, self._after_epoch = finished, after_epoch
+        self.failure: Exception | None = None
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         sys.stderr.write("ray: a worker was lost; its trial goes on elsewhere, from its last epoch\n")
@@ -84,7 +92,13 @@ class _Telling(tune.Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        number = trial.config[NUMBER]
+        try:
+            self._tell(trial.config[NUMBER], result)
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def _tell(self, number: int, result: dict[str, Any]) -> None:
         if FAILED in result:
             raise result[FAILED]
         if TRAINED in result:

@@ -12,6 +12,7 @@ import ray.exceptions
 from ray import train
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Empty, Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from kddoctor.errors import KDDoctorError, UsageError
 from kddoctor.run.directory import Run
@@ -58,10 +59,12 @@ def together(run: Run, storage: Path, workers: int) -> Retrain:
     place = Place.of(run)
 
     def carry_out(plan: Plan, output: Path, work: Path, progress: Progress) -> tuple[Trained, Schedule]:
-        told = Queue(actor_options={"num_cpus": 0})
+        # What the training hangs on is kept where this process is: any other node may be lost.
+        here: Any = {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(_node(), soft=False)}
+        told = Queue(actor_options=here)
         order = _Order(place, plan, output.resolve(), work.resolve(), storage, workers, told)
         # In a task of its own, which can be cancelled with all that it started.
-        training = ray.remote(num_cpus=0)(_fit).remote(order)
+        training = ray.remote(**here)(_fit).remote(order)
         try:
             return _heard(told, training, progress)
         finally:
@@ -69,6 +72,10 @@ def together(run: Run, storage: Path, workers: int) -> Retrain:
             told.shutdown(force=True)
 
     return carry_out
+
+
+def _node() -> str:
+    return ray.get_runtime_context().get_node_id()  # type: ignore[no-any-return]
 
 
 def _heard(told: Queue, training: Any, progress: Progress) -> tuple[Trained, Schedule]:
