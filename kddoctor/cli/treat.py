@@ -24,6 +24,8 @@ def treat(
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs, instead of the run's own.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Students to train, from as many seeds.")] = 1,
     trials: Annotated[int, typer.Option(min=0, help="Trainings to spend on experiments first.")] = 0,
+    engine: Annotated[str, typer.Option(metavar="local|ray", help="Train here, or on a Ray cluster.")] = "local",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that retrain together, with --engine ray.")] = 1,
     prescription: Annotated[Path | None, typer.Option(help="Follow this file, not the diagnosis.")] = None,
     write_prescription: Annotated[
         Path | None, typer.Option("--write-prescription", help="Write what would be changed to this file, and stop.")
@@ -60,6 +62,8 @@ def treat(
             seeds=seeds,
             trials=trials,
             script=script,
+            engine=engine,
+            workers=workers,
             resume=resume,
         )
     except KeyboardInterrupt:
@@ -67,6 +71,8 @@ def treat(
         asked += ["--epochs", str(epochs)] if epochs else []
         asked += ["--seeds", str(seeds)] if seeds > 1 else []
         asked += ["--trials", str(trials)] if trials else []
+        asked += ["--engine", engine] if engine != "local" else []
+        asked += ["--workers", str(workers)] if workers > 1 else []
         asked += ["--prescription", str(prescription)] if prescription else []
         asked += ["--script"] if script else []
         again = shlex.join(["kddoctor", "treat", str(run_dir), "--output", str(output), *asked, "--resume"])

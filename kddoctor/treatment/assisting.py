@@ -15,16 +15,18 @@ from kddoctor.treatment.checkpointed import train
 from kddoctor.treatment.code_loading import LoadedCode
 from kddoctor.treatment.fitting import fitting_schedule
 from kddoctor.treatment.plan import Plan
-from kddoctor.treatment.session import begin, planned_teacher
+from kddoctor.treatment.session import Session, begin, planned_teacher
+from kddoctor.treatment.team import ALONE, Team
 
 WEIGHTS = "assistant.pt"
 
 
 @contextmanager
-def teacher_of(run: Run, plan: Plan, code: LoadedCode, work: Path) -> Iterator[nn.Module]:
+def teacher_of(run: Run, plan: Plan, code: LoadedCode, work: Path, team: Team = ALONE) -> Iterator[nn.Module]:
     """The model that teaches, frozen. Mirzadeh et al. 2020, arXiv:1902.03393: from step to step, each a smaller one.
 
-    work: keeps the assistant's checkpoints, then its weights. Raises RunError where the run's code makes no assistant.
+    work: keeps the assistant's checkpoints, then its weights. team: whose leader trains it, for all. Raises RunError
+    where the run's code makes no assistant.
     """
     with planned_teacher(code.teacher, plan) as teacher:
         if not plan.loop.assistant:
@@ -32,19 +34,23 @@ def teacher_of(run: Run, plan: Plan, code: LoadedCode, work: Path) -> Iterator[n
             return
         if code.make_assistant is None:
             raise RunError(MANIFEST_FILE, "code.assistant", "missing", "module:function that makes the assistant")
-        yield _assistant(run, plan, replace(code, make_student=code.make_assistant), teacher, work)
+        yield _assistant(run, plan, replace(code, make_student=code.make_assistant), teacher, work, team)
 
 
-def _assistant(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module, work: Path) -> nn.Module:
+def _assistant(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module, work: Path, team: Team) -> nn.Module:
     schedule, shape = fitting_schedule(run, plan, code, teacher)
     session = begin(plan, code, schedule, shape, teacher)
     weights = work / WEIGHTS
-    if weights.is_file():
-        session.student.load_state_dict(torch.load(weights, weights_only=True))
-    else:
-        train(session, work, f"assistant {plan.signature}", lambda _epoch, _score: None)
-        unfinished = weights.with_suffix(".partial")
-        torch.save(session.student.state_dict(), unfinished)
-        unfinished.replace(weights)
+    team.from_leader(lambda: _train_where_missing(session, plan, weights))
+    session.student.load_state_dict(torch.load(weights, weights_only=True))
     session.close()
     return session.student.eval().requires_grad_(False)
+
+
+def _train_where_missing(session: Session, plan: Plan, weights: Path) -> None:
+    if weights.is_file():
+        return
+    train(session, weights.parent, f"assistant {plan.signature}", lambda _epoch, _score: None)
+    unfinished = weights.with_suffix(".partial")
+    torch.save(session.student.state_dict(), unfinished)
+    unfinished.replace(weights)

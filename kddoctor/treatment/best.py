@@ -26,10 +26,13 @@ class Best:
         self.best: Score | None = None
         self.last: Score | None = None
         self.since = 0
+        #: After every epoch.
+        self.values: list[float] = []
 
     def offer(self, found: Score) -> None:
         """After an epoch."""
         self.last, self.since = found, self.since + 1
+        self.values.append(found.value)
         if self.best is None or found.value >= self.best.value:
             self.best, self.since = found, 0
             self._weights = {name: value.detach().clone() for name, value in self._student.state_dict().items()}
@@ -56,9 +59,10 @@ class Best:
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint: tensors and plain values."""
         scores = {name: vars(value) for name, value in (("best", self.best), ("last", self.last)) if value}
-        return {"weights": self._weights, "since": self.since, "scores": scores}
+        return {"weights": self._weights, "since": self.since, "scores": scores, "values": list(self.values)}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Go on from there."""
         self._weights, self.since = dict(state["weights"]), int(state["since"])
+        self.values = [float(value) for value in state["values"]]
         self.best, self.last = (Score(**state["scores"][n]) if n in state["scores"] else None for n in ("best", "last"))

@@ -22,6 +22,7 @@ from kddoctor.treatment.plan import Plan
 from kddoctor.treatment.schedule import Schedule, schedule_of
 from kddoctor.treatment.scoring import accuracy_of
 from kddoctor.treatment.session import Session, begin, declared_loss, held_out, planned_teacher, taught
+from kddoctor.treatment.team import ALONE, Team
 from kddoctor.treatment.training import Progress, choices
 
 #: Directories of a run that hold records, not code.
@@ -31,14 +32,18 @@ SAME_TEACHER = 4.0
 
 
 def retrain(
-    run: Run, plan: Plan, code: LoadedCode, output: Path, work: Path, *, progress: Progress
+    run: Run, plan: Plan, code: LoadedCode, output: Path, work: Path, *, progress: Progress, team: Team = ALONE
 ) -> tuple[Trained, Schedule]:
-    """Train the corrected student and write ``output`` as an ordinary run directory. work: for its checkpoints."""
+    """Train the corrected student and write ``output`` as an ordinary run directory. work: for its checkpoints.
+
+    team: whose processes all call this; its leader records.
+    """
     with planned_teacher(code.teacher, plan) as own:
         check_teacher(run, plan, code, own)
-    with teacher_of(run, plan, code, work / "assistant") as teacher:
-        schedule, shape = fitting_schedule(run, plan, code, teacher)
-        session = begin(plan, code, schedule, shape, teacher)
+    with teacher_of(run, plan, code, work / "assistant", team) as teacher:
+        found, shape = fitting_schedule(run, plan, code, teacher)
+        schedule = team.from_leader(lambda: found)
+        session = begin(plan, code, schedule, shape, teacher, team)
         # Left only on success: an interrupted recorder would write an unfinished student's run.
         recording = contextlib.ExitStack()
         recorder = recording.enter_context(_recorder(run, session, output))
@@ -51,7 +56,7 @@ def retrain(
         )
         recording.close()
         session.close()
-    if not (output / MANIFEST_FILE).exists():
+    if team.leads and not (output / MANIFEST_FILE).exists():
         raise UsageError(f"{output}: the treated run could not be written; its checkpoint is kept in {work}")
     return trained, schedule
 

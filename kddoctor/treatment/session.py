@@ -18,6 +18,7 @@ from kddoctor.treatment.order import easiest_first, epoch_loader
 from kddoctor.treatment.plan import Plan
 from kddoctor.treatment.schedule import Schedule, Shape, make_optimizer, make_scheduler
 from kddoctor.treatment.scoring import Score, score
+from kddoctor.treatment.team import ALONE, Team
 from kddoctor.treatment.training import (
     answer,
     batches,
@@ -30,7 +31,7 @@ from kddoctor.treatment.training import (
 
 
 class Step(NamedTuple):
-    """What one training step computed. labels: of the batch."""
+    """What one training step computed. labels: of the batch, or of this process's part of it."""
 
     total: Tensor
     terms: dict[str, Tensor]
@@ -41,7 +42,10 @@ class Step(NamedTuple):
 
 @dataclass
 class Session:
-    """A student, its optimizer and the plan that it follows. steps: in all; done: so far."""
+    """A student, its optimizer and the plan that it follows. steps: in all; done: so far.
+
+    team: who trains it; joined: the student as the team trains it.
+    """
 
     plan: Plan
     code: LoadedCode
@@ -51,6 +55,8 @@ class Session:
     optimizer: torch.optim.Optimizer
     scheduler: LambdaLR
     steps: int
+    joined: nn.Module
+    team: Team = ALONE
     hinting: Hinting | None = None
     easy: list[int] = field(default_factory=list)
     done: int = 0
@@ -61,7 +67,7 @@ class Session:
 
     def score(self) -> Score:
         """The student on the held-out rows, in evaluation mode."""
-        return score(self.plan.manifest, self.held_out, self.student, self.taught)
+        return self.team.from_leader(lambda: score(self.plan.manifest, self.held_out, self.student, self.taught))
 
     def held_out(self) -> Iterator[tuple[Any, Tensor]]:
         """Batches of (inputs, labels) that nothing is trained on."""
@@ -78,21 +84,23 @@ class Session:
         """One pass, in training mode. on_step: called after each step with what it computed."""
         self.done = epoch * self.steps // self.schedule.epochs
         self.student.train()
+        self.team.begin_epoch(self.student)
         for inputs, labels in self.batches(epoch):
             on_step(self.step(inputs, labels))
             self.scheduler.step()
 
     def step(self, inputs: Any, labels: Tensor) -> Step:
         """One batch: forward, loss, backward, optimizer. Raises RunError for what the run's code cannot do."""
+        inputs, labels, weight = self.team.part(inputs, labels)
         teacher_logits = self.taught(inputs)
-        student_logits = answer("student", self.student, inputs)
+        student_logits = answer("student", self.joined, inputs)
         own = _own_loss(self.plan, self.code)
         with users_code("loss" if own else "student", "a loss of the student's logits and the labels"):
             total, terms = self._loss(student_logits, teacher_logits, labels)
             if not isinstance(total, Tensor) or total.numel() != 1 or not total.requires_grad or total.is_complex():
                 raise TypeError("the loss is no real scalar tensor with a gradient")
         self.optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        (total * weight).backward()  # type: ignore[no-untyped-call]
         if self.plan.loop.clip_gradients:
             nn.utils.clip_grad_norm_(self.student.parameters(), self.plan.loop.clip_gradients)
         self.optimizer.step()
@@ -115,7 +123,9 @@ class Session:
         return found.total + hint, terms | {"feature_loss": hint}
 
 
-def begin(plan: Plan, code: LoadedCode, schedule: Schedule, shape: Shape, teacher: nn.Module) -> Session:
+def begin(
+    plan: Plan, code: LoadedCode, schedule: Schedule, shape: Shape, teacher: nn.Module, team: Team = ALONE
+) -> Session:
     """A fresh student at the first step of its training."""
     seed_everything(schedule.seed)
     student = code.make_student()
@@ -127,7 +137,8 @@ def begin(plan: Plan, code: LoadedCode, schedule: Schedule, shape: Shape, teache
         trained = student if hinting is None else nn.ModuleList([student, hinting])
         optimizer = make_optimizer(schedule, trained)
     scheduler = make_scheduler(optimizer, shape, steps)
-    session = Session(plan, code, schedule, teacher, student, optimizer, scheduler, steps, hinting)
+    joined = team.joined(student, hinting)
+    session = Session(plan, code, schedule, teacher, student, optimizer, scheduler, steps, joined, team, hinting)
     if plan.loop.order == "easy first":
         in_order = lambda: DataLoader(code.train_data, schedule.batch_size)  # noqa: E731
         session.easy = easiest_first(

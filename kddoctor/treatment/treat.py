@@ -10,6 +10,7 @@ from kddoctor.errors import UsageError
 from kddoctor.run.directory import Run, load
 from kddoctor.run.manifest import MANIFEST_FILE
 from kddoctor.treatment.beginning import begun, refuse_taken
+from kddoctor.treatment.engine_choice import check_engine
 from kddoctor.treatment.experiments.experiment import Verdict
 from kddoctor.treatment.journal import Journal
 from kddoctor.treatment.plan import Plan, make_plan
@@ -48,6 +49,8 @@ def treat(
     seeds: int = 1,
     trials: int = 0,
     script: bool = False,
+    engine: str = "local",
+    workers: int = 1,
     resume: bool = False,
     quiet: bool = False,
 ) -> Treatment:
@@ -55,13 +58,17 @@ def treat(
 
     prescription: instead of the diagnosis's. seeds: so many students; the first is recorded, the others are measured.
     trials: so many trainings for experiments first, which may confirm, refute and add to what is prescribed. script:
-    run the manifest's ``code.entry`` although it names functions, too; without them it is run anyway. Imports or runs
-    the code that the manifest names. Raises UsageError where nothing can be treated or ``output`` is taken, RunError
-    where the run's code or checkpoint is missing or broken. Interrupted, it leaves checkpoints beside ``output``, from
-    which ``resume`` goes on.
+    run the manifest's ``code.entry`` although it names functions, too; without them it is run anyway. engine: where
+    students are trained, in this process or on a Ray cluster (docs/ray.md); workers: processes that retrain the student
+    together there. Imports or runs the code that the manifest names. Raises UsageError where nothing can be treated or
+    ``output`` is taken, RunError where the run's code or checkpoint is missing or broken. Interrupted, it leaves
+    checkpoints beside ``output``, from which ``resume`` goes on.
     """
     output = Path(output)
+    check_engine(engine, workers)
     if runs_as_script(run.manifest, asked=script):
+        if engine != "local":
+            raise UsageError(f"a script of your own is run on this machine; leave out --engine {engine}")
         from kddoctor.treatment.scripts.treating import treat_by_script
 
         return treat_by_script(
@@ -84,13 +91,12 @@ def treat(
     plan = make_plan(run.manifest, given, epochs)
     # torch is loaded only now: a refusal is instant.
     from kddoctor.treatment.checkpoint import claimed
-    from kddoctor.treatment.code_loading import loaded_code
+    from kddoctor.treatment.engine import opened
     from kddoctor.treatment.progress import shown_progress
-    from kddoctor.treatment.retrain import retrain
     from kddoctor.treatment.trial import other_seeds
 
     # The claim outlasts the judging: whoever looks at the work directory sees it until the result is there.
-    with claimed(output, resume=resume) as work, loaded_code(run) as code:
+    with claimed(output, resume=resume) as work, opened(engine, run, work, workers) as trainings:
         journal = Journal(work)
         journal.begin(begun(run, output, plan, epochs, before))
         verdicts: tuple[Verdict, ...] = ()
@@ -98,7 +104,7 @@ def treat(
             from kddoctor.treatment.experiments.asking import ask
             from kddoctor.treatment.experiments.running import Laboratory
 
-            asked = ask(Laboratory(run, code, given, epochs, work), before, trials, quiet=quiet)
+            asked = ask(Laboratory(run, trainings.trials, given, epochs, work), before, trials, quiet=quiet)
             before, verdicts = asked.diagnosis, asked.verdicts
             plan = make_plan(run.manifest, asked.prescription, epochs)
         with shown_progress(f"treating {plan.code}", quiet=quiet) as shown:
@@ -108,8 +114,8 @@ def treat(
                 shown(epoch, of, accuracy)
 
             # Other seeds first: the run directory appears when all that it has to say is known.
-            others = other_seeds(run, plan, code, seeds, work, progress=shown)
-            trained, schedule = retrain(run, plan, code, output, work, progress=progress)
+            others = other_seeds(plan, trainings.trials, seeds, work, progress=shown)
+            trained, schedule = trainings.retrain(plan, output, work, progress)
         treated = load(output)
         result = result_of(
             plan,

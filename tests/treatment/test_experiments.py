@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kddoctor.engine.diagnosis import diagnose
@@ -17,6 +19,7 @@ from kddoctor.treatment.experiments.running import Laboratory, carry_out
 from kddoctor.treatment.prescription import prescribe
 from kddoctor.treatment.session import Session
 from kddoctor.treatment.treat import treat
+from kddoctor.treatment.trial import one_by_one
 from tests.treatment.recorded import sick_run
 from tests.treatment.test_prescription import LONGER, SOFTER, T_SQUARED, diagnosis
 
@@ -34,7 +37,7 @@ def code(run):
 
 @pytest.fixture
 def laboratory(run, code, tmp_path):
-    return Laboratory(run, code, prescribe(run.manifest, diagnose(run)), 2, tmp_path)
+    return Laboratory(run, one_by_one(run, code), prescribe(run.manifest, diagnose(run)), 2, tmp_path)
 
 
 def results(control, *arms):
@@ -155,7 +158,7 @@ class TestCarryingOut:
 
     def test_an_interrupted_experiment_goes_on(self, laboratory, monkeypatch):
         whole = carry_out(laboratory, [labels_only.EXPERIMENT], 6, lambda *_: None)
-        parts = Laboratory(laboratory.run, laboratory.code, laboratory.prescription, 2, laboratory.work / "parts")
+        parts = replace(laboratory, work=laboratory.work / "parts")
         trained = []
         ran = Session.train_epoch
 
@@ -176,8 +179,7 @@ class TestCarryingOut:
     def test_an_arm_far_behind_is_given_up_but_never_the_control(self, laboratory):
         useless = [Arm(f"rate {i}", {"training.learning_rate": 10.0**-i}) for i in range(5, 9)]
         experiment = Experiment("rates", "Q?", (), Arm("as prescribed"), lambda _run: useless)
-        laboratory = Laboratory(laboratory.run, laboratory.code, laboratory.prescription, 6, laboratory.work)
-        (found,) = carry_out(laboratory, [experiment], 15, lambda *_: None)
+        (found,) = carry_out(replace(laboratory, epochs=6), [experiment], 15, lambda *_: None)
         assert set(found.control.values) == set(range(SEEDS))
         assert any(arm.stopped for arm in found.arms)
 

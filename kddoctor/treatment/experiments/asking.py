@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kddoctor.engine.diagnosis import Diagnosis
 from kddoctor.errors import UsageError
@@ -46,7 +46,7 @@ def ask(laboratory: Laboratory, diagnosis: Diagnosis, trials: int, *, quiet: boo
     whole = ablation(prescription)
     if whole is not None:
         left = trials - Asked(judged, prescription, verdicts).trainings
-        again = Laboratory(laboratory.run, laboratory.code, prescription, laboratory.epochs, laboratory.work)
+        again = replace(laboratory, prescription=prescription)
         verdicts = (*verdicts, *carry_out(again, [whole], left, said))
     return Asked(judged, prescription, verdicts)
 

@@ -3,24 +3,23 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 
 from kddoctor.run.directory import Run
-from kddoctor.treatment.checkpointed import Trained
-from kddoctor.treatment.code_loading import LoadedCode
+from kddoctor.treatment.checkpointed import GivingUp, Trained, never
 from kddoctor.treatment.experiments.comparing import verdict_of
 from kddoctor.treatment.experiments.experiment import SEEDS, Arm, ArmResult, Experiment, Verdict
-from kddoctor.treatment.experiments.giving_up import ARM, ROWS, SEED, ClearlyBehind
+from kddoctor.treatment.experiments.giving_up import ClearlyBehind
 from kddoctor.treatment.plan import Plan, make_plan
 from kddoctor.treatment.prescription import Change, Prescription
-from kddoctor.treatment.schedule import DEFAULT_EPOCHS, Schedule
-from kddoctor.treatment.scoring import Score
-from kddoctor.treatment.trial import run_trial
+from kddoctor.treatment.schedule import DEFAULT_EPOCHS
+from kddoctor.treatment.trial import Trial, Trials
 
-STORAGE = "experiments.db"
+STORAGE, ARM, SEED, ROWS = "experiments.db", "arm", "seed", "rows"
+COMPLETE, PRUNED = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
 #: Share of the control's epochs before which no arm is given up; and arms from which on any is: of few, each one's
 #: figure is wanted, however bad it is.
 WARM_UP, MANY = 1 / 3, 4
@@ -31,10 +30,13 @@ AfterTrial = Callable[[str, str, float | None], object]
 
 @dataclass(frozen=True)
 class Laboratory:
-    """What every trial needs. prescription: of the treatment that arms are changes of, maybe without changes."""
+    """What every trial needs. prescription: of the treatment that arms are changes of, maybe without changes.
+
+    trials: how students are trained.
+    """
 
     run: Run
-    code: LoadedCode
+    trials: Trials
     prescription: Prescription
     epochs: int | None
     work: Path
@@ -48,16 +50,12 @@ class Laboratory:
         # An experiment about the number of epochs has its own.
         return make_plan(self.run.manifest, prescription, None if "training.epochs" in arm.changes else self.epochs)
 
-    def train(self, arm: Arm, seed: int, after_epoch: Callable[[int, Score], object]) -> Trained:
-        """One arm from one seed; from its file where it was made before. seed: counted from the run's own."""
+    def trial(self, arm: Arm, seed: int, give_up: GivingUp) -> Trial:
+        """One arm from one seed, counted from the run's own."""
         plan = self.plan(arm)
         first = plan.manifest.training.seed or 0
-
-        def budgeted(schedule: Schedule) -> Schedule:
-            return replace(schedule, seed=first + seed, epochs=max(1, round(schedule.epochs * arm.epochs)))
-
         folder = self.work / "trials" / _name(arm, plan, seed)
-        return run_trial(self.run, plan, arm.prepared(self.code), folder, budgeted, after_epoch)
+        return Trial(plan, folder, first + seed, arm.epochs, arm.prepared, give_up)
 
 
 def carry_out(
@@ -83,79 +81,92 @@ def carry_out(
 
 
 def _ask(laboratory: Laboratory, experiment: Experiment, arms: Sequence[Arm], after_trial: AfterTrial) -> Verdict:
-    known = {arm.name: arm for arm in (experiment.control, *arms)}
-    study = _study(laboratory, experiment, len(arms))
-    # Seed by seed, so that an early end still leaves whole pairs.
-    wanted = [(name, seed) for seed in range(SEEDS) for name in known]
-    while pending := [pair for pair in wanted if pair not in _results(study)]:
-        study.enqueue_trial(dict(zip((ARM, SEED), pending[0], strict=True)))
-        trial = study.ask(_space(list(known)))
-        arm = known[trial.params[ARM]]
-        value = _carry_out(laboratory, study, trial, arm)
-        after_trial(experiment.name, arm.name, value)
-    found = _results(study)
-    results = {
-        name: ArmResult(
-            name=name,
+    study = _study(laboratory, experiment)
+    asked = _Asked(laboratory, experiment, study, (experiment.control, *arms), after_trial)
+    controls = [(experiment.control, seed, never) for seed in range(SEEDS)]
+    if len(arms) < MANY:
+        asked.train([*controls, *((arm, seed, never) for seed in range(SEEDS) for arm in arms)])
+    else:
+        # The controls tell when an arm is to be given up.
+        asked.train(controls)
+        rules = [asked.far_behind(seed) for seed in range(SEEDS)]
+        asked.train([(arm, seed, rule) for seed, rule in enumerate(rules) for arm in arms])
+    control, *others = (asked.result(arm) for arm in asked.arms)
+    return verdict_of(laboratory.run, experiment, control, others)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """An experiment in progress. study: keeps the trials that are over."""
+
+    laboratory: Laboratory
+    experiment: Experiment
+    study: optuna.Study
+    arms: tuple[Arm, ...]
+    after_trial: AfterTrial
+
+    def train(self, wanted: Sequence[tuple[Arm, int, GivingUp]]) -> None:
+        """Those of (arm, seed, rule for giving it up) that are not over yet."""
+        over = self.over()
+        pending = [(arm, seed, rule) for arm, seed, rule in wanted if (arm.name, seed) not in over]
+
+        def finished(number: int, trained: Trained) -> None:
+            arm, seed, _ = pending[number]
+            self._keep(arm, seed, trained)
+            self.after_trial(self.experiment.name, arm.name, None if trained.stopped else trained.score.value)
+
+        self.laboratory.trials([self.laboratory.trial(*each) for each in pending], finished)
+
+    def over(self) -> dict[tuple[str, int], optuna.trial.FrozenTrial]:
+        """By arm and seed."""
+        found = self.study.get_trials(deepcopy=False, states=(COMPLETE, PRUNED))
+        return {(trial.params[ARM], trial.params[SEED]): trial for trial in found}
+
+    def far_behind(self, seed: int) -> GivingUp:
+        """The rule for arms, once the control of this seed is over."""
+        control = self.experiment.control
+        trial = self.over()[control.name, seed]
+        epochs = self.laboratory.plan(control).manifest.training.epochs or DEFAULT_EPOCHS
+        values = tuple(value for _, value in sorted(trial.intermediate_values.items()))
+        return ClearlyBehind(values, trial.user_attrs[ROWS], round(WARM_UP * epochs * control.epochs))
+
+    def result(self, arm: Arm) -> ArmResult:
+        """What an arm reached from all seeds."""
+        over = self.over()
+        trials = {seed: over[arm.name, seed] for seed in range(SEEDS)}
+        return ArmResult(
+            name=arm.name,
             changes=dict(arm.changes),
-            values={seed: value for (n, seed), value in found.items() if n == name and value is not None},
-            stopped=tuple(seed for (n, seed), value in sorted(found.items()) if n == name and value is None),
+            values={seed: trial.value for seed, trial in trials.items() if trial.value is not None},
+            stopped=tuple(seed for seed, trial in trials.items() if trial.state is PRUNED),
         )
-        for name, arm in known.items()
-    }
-    control = results.pop(experiment.control.name)
-    return verdict_of(laboratory.run, experiment, control, list(results.values()))
+
+    def _keep(self, arm: Arm, seed: int, trained: Trained) -> None:
+        names = [arm.name for arm in self.arms]
+        self.study.add_trial(
+            optuna.trial.create_trial(
+                state=PRUNED if trained.stopped else COMPLETE,
+                value=None if trained.stopped else trained.score.value,
+                params={ARM: arm.name, SEED: seed},
+                distributions={
+                    ARM: optuna.distributions.CategoricalDistribution(names),
+                    SEED: optuna.distributions.IntDistribution(0, SEEDS - 1),
+                },
+                user_attrs={ROWS: trained.score.rows},
+                intermediate_values=dict(enumerate(trained.values, 1)),
+            )
+        )
 
 
-def _carry_out(laboratory: Laboratory, study: optuna.Study, trial: optuna.Trial, arm: Arm) -> float | None:
-    """The metric of one trial; None where it was given up."""
-
-    def after_epoch(epoch: int, score: Score) -> bool:
-        trial.set_user_attr(ROWS, score.rows)
-        trial.report(score.value, epoch)
-        return trial.should_prune()
-
-    trained = laboratory.train(arm, trial.params[SEED], after_epoch)
-    if trained.stopped:
-        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        return None
-    study.tell(trial, trained.score.value)
-    return trained.score.value
-
-
-def _study(laboratory: Laboratory, experiment: Experiment, arms: int) -> optuna.Study:
+def _study(laboratory: Laboratory, experiment: Experiment) -> optuna.Study:
     laboratory.work.mkdir(parents=True, exist_ok=True)
-    epochs = laboratory.plan(experiment.control).manifest.training.epochs or DEFAULT_EPOCHS
-    warm_up = round(WARM_UP * epochs * experiment.control.epochs)
-    pruner = ClearlyBehind(experiment.control.name, warm_up) if arms >= MANY else None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
+    return optuna.create_study(
         study_name=experiment.name,
         storage=f"sqlite:///{laboratory.work / STORAGE}",
         direction="maximize",
-        pruner=pruner or optuna.pruners.NopPruner(),
         load_if_exists=True,
     )
-    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-        # Of a process that was killed; its epochs are in the trial's own checkpoint.
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    return study
-
-
-def _space(arms: list[str]) -> dict[str, optuna.distributions.BaseDistribution]:
-    return {
-        ARM: optuna.distributions.CategoricalDistribution(arms),
-        SEED: optuna.distributions.IntDistribution(0, SEEDS - 1),
-    }
-
-
-def _results(study: optuna.Study) -> dict[tuple[str, int], float | None]:
-    """By arm and seed: the metric of trials that are over, None of those that were given up."""
-    over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    return {
-        (trial.params[ARM], trial.params[SEED]): trial.value if trial.state is over[0] else None
-        for trial in study.get_trials(states=over)
-    }
 
 
 def _not_asked(experiment: Experiment, why: str) -> Verdict:
