@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class GradientWatch:
         on_error: Callable[[Exception], None],
     ) -> None:
         self.student = student
+        self._parameters = list(student.parameters())  # walking through the modules at each step would take longer
         shared = {id(parameter) for parameter in student.parameters()}
         # None where there is no teacher to look at.
         self._teachers_own = None if teacher is None else [p for p in teacher.parameters() if id(p) not in shared]
@@ -47,7 +48,7 @@ class GradientWatch:
         try:
             self.look()
             if optimizer is self.optimizers[0]:
-                self._on_norm(_unscaled_norm(self.student, optimizer) if self._wants_norm() else None)
+                self._on_norm(_unscaled_norm(self._parameters, optimizer) if self._wants_norm() else None)
         except Exception as error:
             self._on_error(error)
 
@@ -107,11 +108,11 @@ class GradientWatch:
         self._handles = []
 
 
-def gradient_norm(model: nn.Module) -> float:
-    """The L2 norm of all gradients of a model together; 0 without any."""
+def gradient_norm(parameters: Iterable[Tensor]) -> float:
+    """The L2 norm of all gradients together; 0 without any."""
     gradients = [
         grad.coalesce().values() if grad.is_sparse else grad
-        for grad in (parameter.grad for parameter in model.parameters())
+        for grad in (parameter.grad for parameter in parameters)
         if grad is not None
     ]
     if not gradients:
@@ -123,10 +124,10 @@ def gradient_norm(model: nn.Module) -> float:
     return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 
-def _unscaled_norm(model: nn.Module, optimizer: Optimizer) -> float:
+def _unscaled_norm(parameters: Iterable[Tensor], optimizer: Optimizer) -> float:
     # A fused optimizer divides by the gradient scaler's factor itself, so that it gets gradients with it.
     scale = getattr(optimizer, "grad_scale", None)
-    return gradient_norm(model) / (1.0 if scale is None else float(scale))
+    return gradient_norm(parameters) / (1.0 if scale is None else float(scale))
 
 
 def _moves(gradient: Tensor | None) -> bool:
