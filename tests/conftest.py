@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 import torch
+
+# A shell that starts the tests in the background has SIGINT ignored, for them and for all that they start; several are
+# about Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: For the tests of the pytest plugin.
 pytest_plugins = ["pytester"]
