@@ -27,7 +27,7 @@ test: install            ## all tests but those of browsers and of other tools
 test-browser: install    ## the report and the app in a real browser; needs Chromium, node and Java
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
 	cd tests/browser && npm install --ignore-scripts --no-audit --no-fund --silent
-	$(BIN)/python -m pytest -q tests/browser
+	$(BIN)/python -m pytest -n 2 -q tests/browser
 
 test-integrations: install  ## recorders and importers with the real tools: transformers, Lightning, Keras, MLflow, W&B
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,integrations,importers]' \
