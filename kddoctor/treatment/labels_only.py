@@ -4,21 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from kddoctor.run.labels import IGNORED
 from kddoctor.run.manifest import Manifest
 from kddoctor.treatment.checkpoint import Checkpoint, Stateful
 from kddoctor.treatment.code_loading import NamedCode
 from kddoctor.treatment.losses import hard_label_loss
 from kddoctor.treatment.schedule import Schedule, Shape, make_optimizer, make_scheduler
+from kddoctor.treatment.scoring import accuracy_of
 from kddoctor.treatment.training import (
     Progress,
     answer,
     batches,
-    choices,
     seed_epoch,
     seed_everything,
     shuffled_loader,
@@ -62,8 +60,10 @@ def train_labels_only(
             optimizer.step()
             scheduler.step()
         model.eval()
-        loader = DataLoader(val_data, schedule.batch_size)
-        accuracy = _accuracy(manifest, code, held_out, model_key, model, loader)
+        accuracy = accuracy_of(
+            lambda inputs: answer(model_key, model, transformed(code.transform(model_key), inputs)),
+            lambda: batches(manifest, held_out, lambda: DataLoader(val_data, schedule.batch_size)),
+        )
         checkpoint.save(epoch + 1)
         progress(epoch + 1, schedule.epochs, accuracy)
     return model.eval()
@@ -77,16 +77,3 @@ def _loss(manifest: Manifest, key: str, model: nn.Module, inputs: Any, labels: T
     logits = answer(key, model, inputs)
     with users_code(key, "a module whose logits fit the labels"):
         return hard_label_loss(logits, labels, task=manifest.task)
-
-
-@torch.no_grad()
-def _accuracy(
-    manifest: Manifest, code: NamedCode, data_key: str, model_key: str, model: nn.Module, loader: DataLoader[Any]
-) -> float:
-    right = count = 0
-    for inputs, labels in batches(manifest, data_key, lambda: loader):
-        counts = labels != IGNORED
-        answers = choices(answer(model_key, model, transformed(code.transform(model_key), inputs)), labels)
-        right += int((answers == labels)[counts].sum())
-        count += int(counts.sum())
-    return right / max(1, count)

@@ -11,7 +11,7 @@ from kddoctor.run.directory import Run, load
 from kddoctor.run.manifest import MANIFEST_FILE
 from kddoctor.treatment.beginning import begun, refuse_taken
 from kddoctor.treatment.engine_choice import check_engine
-from kddoctor.treatment.experiments.experiment import Verdict
+from kddoctor.treatment.experiments.experiment import Verdict, trainings_of
 from kddoctor.treatment.journal import Journal
 from kddoctor.treatment.plan import Plan, make_plan
 from kddoctor.treatment.prescription import PRESCRIPTION, Prescription, prescribe
@@ -148,10 +148,10 @@ def _cost(run: Run, trained: "Sequence[Trained]", verdicts: Sequence[Verdict]) -
     """Trials of experiments count as trainings; steps are those of the treated students."""
     steps, epochs = sum(t.steps for t in trained), run.manifest.training.epochs
     of_one = steps / (epochs * trained[0].steps / trained[0].epochs) if epochs else None
-    results = [r for v in verdicts for r in (v.control, *v.arms) if r is not None]
-    trials = {(r.name, str(r.changes), seed) for r in results for seed in (*r.values, *r.stopped)}
     return Cost(
-        trainings=len(trained) + len(trials), steps=steps, of_one=None if of_one is None else float(f"{of_one:.3g}")
+        trainings=len(trained) + trainings_of(verdicts),
+        steps=steps,
+        of_one=None if of_one is None else float(f"{of_one:.3g}"),
     )
 
 

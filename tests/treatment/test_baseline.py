@@ -177,11 +177,11 @@ from kddoctor.run import load
 from kddoctor.treatment import labels_only
 from kddoctor.treatment.baseline import train_baseline
 torch.set_num_threads(1)
-accuracy = labels_only._accuracy
+accuracy = labels_only.accuracy_of
 def slowly(*arguments):
     time.sleep(0.2)
     return accuracy(*arguments)
-labels_only._accuracy = slowly
+labels_only.accuracy_of = slowly
 train_baseline(load(sys.argv[1]), epochs=40, quiet=True)
 """
 

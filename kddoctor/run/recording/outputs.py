@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -68,10 +67,6 @@ def number_of(value: object) -> float:
             raise TypeError(f"expected one number, found a tensor of shape {list(value.shape)}")
         return float(value.detach())
     return float(value)  # type: ignore[arg-type]  # raises the TypeError
-
-
-def is_finite(value: object) -> bool:
-    return math.isfinite(number_of(value))
 
 
 def version(tensor: Tensor) -> int:

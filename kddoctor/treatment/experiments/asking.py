@@ -1,14 +1,13 @@
 """The experiments of one treatment: which, within a budget of trainings, and what they change about it."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kddoctor.engine.diagnosis import Diagnosis
 from kddoctor.errors import UsageError
 from kddoctor.treatment.experiments.ablation import ablation
 from kddoctor.treatment.experiments.choosing import experiments_for
-from kddoctor.treatment.experiments.experiment import Verdict
+from kddoctor.treatment.experiments.experiment import Verdict, trainings_of
 from kddoctor.treatment.experiments.feedback import with_experiments, worth_keeping
 from kddoctor.treatment.experiments.running import Laboratory, carry_out
 from kddoctor.treatment.prescription import Prescription
@@ -25,8 +24,7 @@ class Asked:
     @property
     def trainings(self) -> int:
         """Of students, finished or given up."""
-        results = [r for v in self.verdicts for r in (v.control, *v.arms) if r is not None]
-        return len({(r.name, str(r.changes), s) for r in results for s in (*r.values, *r.stopped)})
+        return trainings_of(self.verdicts)
 
 
 def ask(laboratory: Laboratory, diagnosis: Diagnosis, trials: int, *, quiet: bool) -> Asked:
@@ -58,8 +56,3 @@ def _silent(_experiment: str, _arm: str, _value: float | None) -> None:
 def _on_stderr(experiment: str, arm: str, value: float | None) -> None:
     reached = "given up" if value is None else f"{value:.1%}"
     sys.stderr.write(f"experiment {experiment}: {arm}, {reached}\n")
-
-
-def summary(verdicts: Sequence[Verdict]) -> list[str]:
-    """A line each."""
-    return [f"{v.experiment}: {v.question} {v.answer}" for v in verdicts]

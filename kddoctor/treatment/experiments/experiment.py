@@ -84,3 +84,9 @@ class Verdict(BaseModel):
     confirms: tuple[str, ...] = ()
     refutes: tuple[str, ...] = ()
     changes: dict[str, Any] = {}
+
+
+def trainings_of(verdicts: Sequence[Verdict]) -> int:
+    """Students that experiments trained, finished or given up; one that two of them share counts once."""
+    results = [r for v in verdicts for r in (v.control, *v.arms) if r is not None]
+    return len({(r.name, str(r.changes), seed) for r in results for seed in (*r.values, *r.stopped)})

@@ -1,8 +1,8 @@
 """What experiments and a treatment say about a diagnosis: codes confirmed or refuted, and points that were measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from kddoctor.engine.diagnosis import Diagnosis, EvidenceReport, FindingReport, WorthReport
+from kddoctor.engine.diagnosis import Diagnosis, EvidenceReport, FindingReport
 from kddoctor.rules.registry import all_rules
 from kddoctor.treatment.experiments.experiment import Verdict
 from kddoctor.treatment.prescription import Change
@@ -43,15 +43,6 @@ def worth_keeping(verdicts: Sequence[Verdict]) -> tuple[Change, ...]:
             )
             changes.setdefault(key, change)
     return tuple(changes.values())
-
-
-def with_measured_worth(diagnosis: Diagnosis, points: Mapping[str, tuple[float, float]]) -> Diagnosis:
-    """points: by code, an interval of what its treatment brought, in hundredths of the metric."""
-    findings = tuple(
-        f.model_copy(update={"worth": WorthReport(points=points[f.code], measured=True)}) if f.code in points else f
-        for f in diagnosis.findings
-    )
-    return diagnosis.model_copy(update={"findings": findings})
 
 
 def _evidence(verdict: Verdict) -> EvidenceReport:
