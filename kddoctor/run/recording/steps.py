@@ -16,9 +16,10 @@ from kddoctor.run.recording.thinning import Thinned
 
 #: Steps kept beside the even ones, of each kind of trouble.
 MAX_TROUBLE = 4
-#: Of the evenly spread steps, those that get the costly looks as well: the teacher's second pass and the gradient in
-#: the student's parameters take about as long as a training step. They thin out like the steps, from this many.
-LOOKS = 2
+#: The costly looks, which take about as long as a training step (the teacher's second pass, the gradient in the
+#: student's parameters), go to the first step and to those whose number is a power of this: the even spacing, whose
+#: stride is a power of two, either keeps them or has dropped them for good.
+LOOKS_GROW = 4
 # Loaders that bucket by length make many batch sizes; sampling a few of them is enough.
 MAX_BATCH_SIZES = 4
 #: Under this name, [B], stands what the rows of a step's inputs were until its labels are known.
@@ -40,7 +41,6 @@ class StepSample:
         self.by_size: dict[int, Thinned[Step]] = {}
         self.trouble: dict[str, list[Step]] = {}
         self.too_large = False
-        self._looks: dict[int, Thinned[None]] = {}
 
     def wants(self, size: int, step_bytes: int, trouble: str | None) -> bool:
         """Whether a step of this batch size is one to copy. Ask once a step, then keep() or skip() it."""
@@ -48,34 +48,30 @@ class StepSample:
             return False
         if size not in self.by_size:
             self.by_size[size] = Thinned(min(self.max_steps, self.max_bytes // max(1, step_bytes)))
-            self._looks[size] = Thinned(min(LOOKS, self.max_steps))
         if step_bytes > self.max_bytes:
             self.too_large = True
-            self.skip(size)
+            self._skip(size)
             return False
         wanted = self.by_size[size].wants() or self._has_room_for(trouble)
         if not wanted:
-            self.skip(size)
+            self._skip(size)
         return wanted
 
     def wants_look(self, size: int, trouble: str | None) -> bool:
         """Whether a step that is to be kept gets the costly looks, too."""
-        return self._looks[size].wants() or self._has_room_for(trouble)
+        return _looked_at(self.by_size[size].offered) or self._has_room_for(trouble)
 
     def keep(self, size: int, step: Step, trouble: str | None) -> None:
-        sample, looks = self.by_size[size], self._looks[size]
         if trouble is not None and self._has_room_for(trouble):
             if trouble == "spike":
                 step["jumped"] = 1.0
             self.trouble.setdefault(trouble, []).append(step)  # where thinning cannot reach it
-            self.skip(size)
+            self._skip(size)
             return
-        sample.keep(step)
-        looks.keep(None) if looks.wants() else looks.skip()
+        self.by_size[size].keep(step)
 
-    def skip(self, size: int) -> None:
+    def _skip(self, size: int) -> None:
         self.by_size[size].skip()
-        self._looks[size].skip()
 
     def _has_room_for(self, trouble: str | None) -> bool:
         return trouble is not None and len(self.trouble.get(trouble, ())) < MAX_TROUBLE
@@ -112,17 +108,22 @@ class StepSample:
     def state_dict(self) -> dict[str, Any]:
         return {
             "by_size": {size: sample.state_dict() for size, sample in self.by_size.items()},
-            "looks": {size: looks.state_dict() for size, looks in self._looks.items()},
             "trouble": {kind: list(steps) for kind, steps in self.trouble.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.trouble = {kind: list(steps) for kind, steps in state["trouble"].items()}
-        self.by_size, self._looks = {}, {}
+        self.by_size = {}
         for size, held in state["by_size"].items():
-            self.by_size[size], self._looks[size] = Thinned(self.max_steps), Thinned(LOOKS)
+            self.by_size[size] = Thinned(self.max_steps)
             self.by_size[size].load_state_dict(held)
-            self._looks[size].load_state_dict(state["looks"][size])
+
+
+def _looked_at(number: int) -> bool:
+    """Whether the step with this number, from 0, gets the costly looks."""
+    while number >= LOOKS_GROW and number % LOOKS_GROW == 0:
+        number //= LOOKS_GROW
+    return number <= 1
 
 
 def _stacked(steps: list[Step]) -> dict[str, Array]:
