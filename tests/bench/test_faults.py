@@ -12,6 +12,7 @@ import kddoctor.bench.faults
 from kddoctor.bench.distil import distil
 from kddoctor.bench.fault import Edit, Level, all_faults
 from kddoctor.bench.held_out import HELD_OUT
+from kddoctor.bench.looked_at import LOOKED_AT
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.states import States, described
 from kddoctor.bench.task import Task, find_task
@@ -33,7 +34,7 @@ EDITS = [
 RUNS = [
     pytest.param("digits" if "multiclass" in fault.kinds else TASKS[fault.kinds[0]], edit, id=f"{code}-{edit.__name__}")
     for code, fault in FAULTS.items()
-    for edit in (*fault.seen, *fault.unseen, *HELD_OUT.get(code, ()))
+    for edit in (*fault.seen, *fault.unseen, *LOOKED_AT.get(code, ()), *HELD_OUT.get(code, ()))
 ]
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 
 from kddoctor.bench.fault import all_faults
 from kddoctor.bench.held_out import HELD_OUT
+from kddoctor.bench.looked_at import LOOKED_AT
 from kddoctor.bench.plan import all_cases, quick_cases
 from kddoctor.bench.reported import REPORTED
 from kddoctor.bench.task import NAMES, find_task
@@ -31,6 +32,7 @@ def test_every_code_of_the_catalogue_is_made_or_said_to_be_out_of_reach() -> Non
 def test_every_rule_is_measured_on_an_implementation_that_is_still_held_out() -> None:
     assert set(HELD_OUT) == set(all_faults())
     names = {edit.__name__ for fault in all_faults().values() for edit in (*fault.seen, *fault.unseen)}
+    names |= {edit.__name__ for edits in LOOKED_AT.values() for edit in edits}
     assert not names & {edit.__name__ for edits in HELD_OUT.values() for edit in edits}
 
 

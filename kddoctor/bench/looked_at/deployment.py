@@ -181,7 +181,7 @@ def correction_in_training_alone(recipe: Recipe, level: Level) -> Recipe:
     return replace(recipe, answers=answers)
 
 
-HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
+LOOKED_AT: Mapping[str, tuple[Edit, ...]] = {
     "KD701": (average_that_lags, part_of_an_earlier_save),
     "KD702": (read_from_an_offset, numbers_of_another_range),
     "KD703": (one_scale_for_the_model, overflow_wraps_around),

@@ -179,7 +179,7 @@ def thawing_ends_too_early(recipe: Recipe, level: Level) -> Recipe:
     return replace(recipe, before_epoch=in_turn(recipe.before_epoch, thaw))
 
 
-HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
+LOOKED_AT: Mapping[str, tuple[Edit, ...]] = {
     "KD501": (rate_for_finetuning, rate_of_sgd_with_adam),
     "KD502": (steps_of_a_shorter_run, few_epochs_of_three_cycles),
     "KD503": (one_value_for_all, integers_without_their_scales),

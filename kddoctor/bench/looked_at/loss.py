@@ -364,7 +364,7 @@ def two_logits_standardised(recipe: Recipe, _level: Level) -> Recipe:
     return replace(recipe, kd_loss=kd_loss)
 
 
-HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
+LOOKED_AT: Mapping[str, tuple[Edit, ...]] = {
     "KD201": (divided_by_all_elements,),
     "KD202": (squared_twice, two_t_squared),
     "KD203": (log_of_one_more, log_of_the_target_alone),
