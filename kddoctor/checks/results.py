@@ -3,6 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kddoctor.baselines import Regressions
 
 
 class Outcome(StrEnum):
@@ -27,9 +31,13 @@ COUNTED = {
 }
 
 
+#: Code and family of the checks against a baseline, of which no rule has a page.
+BASELINE = "baseline"
+
+
 @dataclass(frozen=True)
 class CheckResult:
-    """One rule, as a check of one run. Every text is one line.
+    """One rule, or one figure of a baseline, as a check of one run. Every text is one line.
 
     reason: why it was skipped, accepted or failed without a measurement; empty for a plain pass or failure. summary:
     what the finding says. detail: the measurement as a sentence. measure, value, threshold: the same as numbers, None
@@ -82,7 +90,8 @@ class CheckResult:
     def advice(self) -> tuple[str, ...]:
         """What is wanted, where, and where to read on."""
         wanted, where = self.wanted and f"wanted: {self.wanted}", self.where and f"at {self.where}"
-        return tuple(filter(None, (wanted, where, f"kddoctor explain {self.code}")))
+        page = "" if self.code == BASELINE else f"kddoctor explain {self.code}"
+        return tuple(filter(None, (wanted, where, page)))
 
     @property
     def message(self) -> str:
@@ -122,7 +131,7 @@ def by_family(results: Iterable[CheckResult]) -> list[tuple[str, tuple[CheckResu
 class RunChecks:
     """All checks of one run. run: its directory's name. diagnosis: the JSON of the contract. thresholds: the file that
     they come from. unused: acceptances that have nothing to accept, warnings: what was read but not understood in the
-    run; one line each.
+    run; one line each. regressions: what the run was held against, for the terminal.
     """
 
     run: str
@@ -131,6 +140,7 @@ class RunChecks:
     thresholds: str = "the defaults"
     unused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    regressions: "Regressions | None" = None
 
     @property
     def ran(self) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from kddoctor.checks.acceptance import unused
 from kddoctor.checks.examining import examine
 from kddoctor.checks.judging import checks_of
+from kddoctor.checks.regressing import checks_against, regressions_of
 from kddoctor.checks.results import RunChecks
 from kddoctor.policy import Policy
 from kddoctor.run.directory import load
@@ -24,7 +25,8 @@ def check_run(
 ) -> RunChecks:
     """Load, diagnose and judge. select, ignore: codes or prefixes, in place of the policy's; require: beside them.
 
-    today: what acceptances are held against. Raises RunError, in one line, for a directory that cannot be read.
+    today: what acceptances are held against. Raises RunError, in one line, for a directory that cannot be
+    read, and UsageError for a baseline of the policy that cannot be compared with.
     """
     policy = replace(
         policy,
@@ -32,14 +34,18 @@ def check_run(
         ignore=tuple(ignore) or policy.ignore,
         require=(*policy.require, *require),
     )
-    examined = examine(load(path), policy)
+    run = load(path)
+    examined = examine(run, policy)
     results = checks_of(examined, policy, today or date.today())
     diagnosis = examined.diagnosis
+    held = policy.held_against(diagnosis.run)
+    regressions = None if held is None else regressions_of(run, diagnosis, held)
     return RunChecks(
         run=diagnosis.run,
         diagnosis=diagnosis.to_json(),
-        results=results,
+        results=results if regressions is None else (*results, *checks_against(regressions)),
         thresholds="the defaults" if policy.file is None else policy.source,
         unused=tuple(unused(results, policy, diagnosis.run)),
         warnings=diagnosis.warnings,
+        regressions=regressions,
     )

@@ -42,7 +42,8 @@ def is_worker(config: pytest.Config) -> bool:
 
 def tell_worker(config: pytest.Config, workerinput: dict[str, Any]) -> None:
     """Give a worker the results, as text."""
-    found = {str(path): dataclasses.asdict(checks) for path, checks in all_checked(config).items()}
+    told = {str(path): dataclasses.replace(checks, regressions=None) for path, checks in all_checked(config).items()}
+    found = {path: dataclasses.asdict(checks) for path, checks in told.items()}
     workerinput[WORKER_INPUT] = json.dumps(found)
 
 

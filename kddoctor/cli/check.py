@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from kddoctor.cli.arguments import Config, codes_in, policy_of
-from kddoctor.cli.check_baseline import compared, expiry_of, save, the_only
+from kddoctor.cli.check_baseline import expiry_of, held_against, save, the_only
 from kddoctor.cli.exits import PYTEST, guarded, reader_may_leave
 from kddoctor.files import write_whole
 
@@ -58,7 +58,6 @@ def check(
     """
 
     def checked() -> int:
-        from kddoctor.baselines import read_baseline
         from kddoctor.checks.junit import junit_text
         from kddoctor.checks.running import check_run
         from kddoctor.checks.terminal import show_checks
@@ -73,7 +72,8 @@ def check(
         if reason or expires:
             raise UsageError("--reason and --expires are for --save-baseline")
         run_dir = the_only(run_dirs)
-        good = None if baseline is None else read_baseline(baseline)
+        if baseline is not None:
+            policy = held_against(policy, baseline)
         checks = check_run(
             run_dir,
             policy,
@@ -85,12 +85,11 @@ def check(
             write_whole(junit, junit_text(checks))
         for warning in checks.warnings:
             typer.echo(f"warning: {warning}", err=True)
-        against = None if good is None else compared(run_dir, good, checks.diagnosis)
         with reader_may_leave():
             show_checks(checks, str(run_dir), verbose=verbose, quiet=quiet)
-            if against is not None:
-                show_regressions(against)
-        if checks.failed or (against is not None and against.failed):
+            if checks.regressions is not None:
+                show_regressions(checks.regressions)
+        if checks.failed:
             return SOME_FAILED
         return ALL_PASSED if checks.ran else NOTHING_RAN
 

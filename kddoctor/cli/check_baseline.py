@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kddoctor.baselines import Baseline, Regressions
     from kddoctor.policy import Policy
 
 
@@ -42,10 +41,11 @@ def the_only(run_dirs: Sequence[Path]) -> Path:
     return run_dirs[0]
 
 
-def compared(run_dir: Path, baseline: "Baseline", diagnosis: str) -> "Regressions":
-    """Hold a run, with its diagnosis as JSON, against a baseline."""
-    from kddoctor.baselines import compare
-    from kddoctor.engine import Diagnosis
-    from kddoctor.run import load
+def held_against(policy: "Policy", file: Path) -> "Policy":
+    """The policy, with this baseline in place of its own for every run; level and margins stay."""
+    from dataclasses import replace
 
-    return compare(load(run_dir), Diagnosis.model_validate_json(diagnosis), baseline)
+    from kddoctor.policy import Held
+
+    held = Held(file) if policy.baseline is None else replace(policy.baseline, file=file, run="*")
+    return replace(policy, baseline=held)

@@ -39,12 +39,27 @@ class Accepted:
 
 
 @dataclass(frozen=True)
+class Held:
+    """What runs are held against. file: the baseline. run: glob over the names of run directories.
+
+    level: probability of failing a re-run with another seed, None for the usual one. margins: by figure, changes for
+    the worse that nobody minds, in place of the usual ones; shares of the number for latency, size and parameters.
+    """
+
+    file: Path
+    run: str = "*"
+    level: float | None = None
+    margins: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Policy:
     """Read by ``read_policy``; the default one changes nothing.
 
     file: where it stands, None where there is none. select, ignore: codes or prefixes of codes. require: codes that
     must have been examined. severity: by code or prefix. targets: what replaces the manifest's. fail_on, confidence:
-    severity and confidence from which a cause fails a gate. settings: thresholds by code and name.
+    severity and confidence from which a cause fails a gate. settings: thresholds by code and name. baseline: what runs
+    are held against, None for nothing.
     """
 
     file: Path | None = None
@@ -57,6 +72,7 @@ class Policy:
     fail_on: FailOn = "warning"
     confidence: float = 0.0
     settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    baseline: Held | None = None
 
     @property
     def source(self) -> str:
@@ -67,6 +83,11 @@ class Policy:
         """The severity that was set for a code; the longest prefix decides. None where none was."""
         matching = [prefix for prefix in self.severity if code.startswith(prefix)]
         return self.severity[max(matching, key=len)] if matching else None
+
+    def held_against(self, run: str) -> Held | None:
+        """The baseline of a run, by its directory's name."""
+        held = self.baseline
+        return held if held is not None and fnmatchcase(run, held.run) else None
 
     def acceptance(self, code: str, run: str, today: date) -> Accepted | None:
         """The first acceptance of a code in a run (by its directory's name) that has not expired."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kddoctor.errors import UsageError, shown
-from kddoctor.policy.policy import Accepted, FailOn, Policy
+from kddoctor.policy.policy import Accepted, FailOn, Held, Policy
 from kddoctor.rules.finding import Severity
 from kddoctor.rules.naming import code_or_prefix
 from kddoctor.rules.registry import all_rules
@@ -40,6 +40,18 @@ class _Accepted(_Part):
     run: Annotated[str, Field(min_length=1)] = "*"
 
 
+#: Figures that a baseline has, as they are named in its table; of recalls the worst class is compared.
+FIGURES = ("accuracy", "agreement", "retention", "calibration error", "auc", "ndcg", "recall")
+GROWING = ("latency_ms", "size_mb", "parameters")
+
+
+class _Baseline(_Part):
+    file: Annotated[str, Field(min_length=1)]
+    run: Annotated[str, Field(min_length=1)] = "*"
+    level: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    margins: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
+
+
 class _File(_Part):
     select: list[str] = []
     ignore: list[str] = []
@@ -49,6 +61,7 @@ class _File(_Part):
     accepted: list[_Accepted] = []
     fail_on: Annotated[FailOn, Field(alias="fail-on")] = "warning"
     confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
+    baseline: _Baseline | None = None
 
 
 def read_policy(start: Path, file: Path | None = None) -> Policy:
@@ -120,10 +133,19 @@ def _policy(path: Path, data: Mapping[str, Any]) -> Policy:
         ),
         fail_on=read.fail_on,
         confidence=read.confidence,
+        baseline=_held(path, read.baseline),
         settings={key.upper(): _settings(place, key, data[key]) for key in data if key not in general},
     )
     _refuse_contradictions(place, policy)
     return policy
+
+
+def _held(path: Path, read: _Baseline | None) -> Held | None:
+    """The file of a baseline is looked for beside the policy."""
+    if read is None:
+        return None
+    _refuse(str(path), "baseline.margins.", read.margins, (*FIGURES, *GROWING))
+    return Held(path.parent / read.file, read.run, read.level, dict(read.margins))
 
 
 def _refuse_contradictions(place: str, policy: Policy) -> None:
@@ -137,6 +159,7 @@ def _refuse_unknown(place: str, data: Mapping[str, Any]) -> None:
     known = [field.alias or name for name, field in _File.model_fields.items()]
     _refuse(place, "", data, [*known, *all_rules()])
     sections: list[tuple[str, Any, type[BaseModel]]] = [("targets.", data.get("targets"), _Targets)]
+    sections.append(("baseline.", data.get("baseline"), _Baseline))
     accepted = data.get("accepted")
     sections += [("accepted.", item, _Accepted) for item in (accepted if isinstance(accepted, list) else ())]
     for prefix, section, model in sections:

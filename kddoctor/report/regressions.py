@@ -27,8 +27,6 @@ def show_regressions(found: Regressions, out: Console | None = None) -> None:
             "with other seeds, and smaller regressions are seen."
         )
     page.line()
-    for comparison in found.failed:
-        page.line(f"REGRESSION {comparison.figure}: {_sentence(comparison)}")
 
 
 def _row(comparison: Comparison) -> tuple[str, ...]:
@@ -44,10 +42,3 @@ def _row(comparison: Comparison) -> tuple[str, ...]:
         shown(comparison.detectable),
         "regression" if comparison.failed else "",
     )
-
-
-def _sentence(comparison: Comparison) -> str:
-    change = f"{comparison.before:.4g} became {comparison.after:.4g}"
-    if comparison.p is None:
-        return f"{change}; {comparison.margin:.3g} more than the baseline's largest is what is allowed"
-    return f"{change}; another seed makes such a change with probability {comparison.p:.2g}"

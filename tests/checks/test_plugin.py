@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from kddoctor.baselines import save_baseline
+from kddoctor.engine import diagnose
+from kddoctor.run import load
+
 OPTIONS = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest", "--strict-markers")
 
 
@@ -203,6 +207,17 @@ def test_accepted_faults_are_expected_failures(session, pytester, runs):
     result = session("--kd-run", runs["sick"], "-rx")
     assert (result.ret, result.parseoutcomes()["xfailed"]) == (0, 2)
     result.stdout.fnmatch_lines(["XFAIL *KD202* - KD202 is accepted: known"])
+
+
+def test_figures_of_a_baseline_are_items_too(session, pytester, runs):
+    runs_saved = [load(runs["healthy"])]
+    file = pytester.path / "good.json"
+    save_baseline(runs_saved, [diagnose(run) for run in runs_saved], file, reason="first")
+    (pytester.path / "kddoctor.toml").write_text("ignore = ['KD1', 'KD5']\n[baseline]\nfile = 'good.json'\n")
+    result = session("--kd-run", runs["masking"], "-k", "accuracy")
+    assert (result.ret, result.parseoutcomes()["failed"]) == (1, 1)
+    result.stdout.fnmatch_lines(["FAILED *::baseline::baseline[[]accuracy] - measured accuracy worse by *"])
+    assert session("--kd-run", runs["healthy"], "-k", "baseline").ret == 0
 
 
 def test_an_accepted_fault_that_does_not_occur_fails(session, pytester, runs):

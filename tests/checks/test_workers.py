@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from kddoctor.baselines import save_baseline
+from kddoctor.engine import diagnose
+from kddoctor.run import load
 from tests.rules.test_plugins import block, install, simple, spiky
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +34,10 @@ def started(tmp_path):
 PYTEST = ("-m", "pytest", "-p", "no:cacheprovider")
 
 
-def test_workers_give_what_one_process_gives(started, runs):
+def test_workers_give_what_one_process_gives(started, tmp_path, runs):
+    good = load(runs["healthy"])
+    save_baseline([good], [diagnose(good)], tmp_path / "good.json", reason="first")
+    (tmp_path / "kddoctor.toml").write_text("[baseline]\nfile = 'good.json'\n")
     arguments = (*PYTEST, "--kd-run", runs["masking"], "-rA")
     alone, two = started(*arguments), started(*arguments, "-n", "2")
 
@@ -40,7 +46,8 @@ def test_workers_give_what_one_process_gives(started, runs):
         return sorted(line for line in done.stdout.splitlines() if line.startswith(words))
 
     assert outcomes(two) == outcomes(alone)
-    assert any(line.startswith("FAILED ") and "KD106" in line for line in outcomes(two))
+    for failed in ("KD106", "baseline[accuracy]"):
+        assert any(line.startswith("FAILED ") and failed in line for line in outcomes(two))
     assert (alone.returncode, two.returncode) == (1, 1)
 
 

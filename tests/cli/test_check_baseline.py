@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -40,13 +42,15 @@ def test_a_run_that_is_worse_fails_and_every_regression_is_said(kddoctor, record
     answer = kddoctor("check", recorded["worse"], "--baseline", saved, "--quiet")
     assert answer.code == 1
     assert "Against the baseline of 2 runs (first release), 600 examples" in answer.out
-    assert "REGRESSION accuracy: " in answer.out
+    assert "FAILED baseline baseline::accuracy - measured accuracy worse by " in answer.out
+    assert "kddoctor explain baseline" not in answer.out, "there is no such page"
 
 
 def test_a_run_of_the_baseline_passes(kddoctor, recorded, saved):
     answer = kddoctor("check", recorded["seed-1"], "--baseline", saved)
     assert answer.code == 0
-    assert "REGRESSION" not in answer.out
+    assert "FAILED" not in answer.out
+    assert re.search(r"baseline +✓", answer.out)
 
 
 def test_a_baseline_of_few_runs_says_that_seeds_were_not_measured(kddoctor, recorded, saved):
@@ -85,3 +89,54 @@ def test_an_option_of_saving_without_saving_is_bad_usage(kddoctor, recorded):
     answer = kddoctor("check", recorded["seed-0"], "--reason", "because")
     assert answer.code == 4
     assert "--reason and --expires are for --save-baseline" in answer.err
+
+
+def test_regressions_stand_in_the_junit_file_like_all_checks(kddoctor, recorded, saved, tmp_path):
+    answer = kddoctor("check", recorded["worse"], "--baseline", saved, "--junit", tmp_path / "checks.xml")
+    assert answer.code == 1
+    suite = ET.parse(tmp_path / "checks.xml").find("testsuite[@name='baseline']")
+    assert suite is not None
+    failed = {case.get("name") for case in suite if case.find("failure") is not None}
+    assert "baseline[accuracy]" in failed
+    assert int(suite.get("failures", "0")) == len(failed)
+
+
+@pytest.fixture
+def policy(saved):
+    """Writes kddoctor.toml beside the baseline."""
+
+    def write(text: str):
+        file = saved.parent / "kddoctor.toml"
+        file.write_text(f"[baseline]\nfile = 'baseline.json'\n{text}", "utf-8")
+        return file
+
+    return write
+
+
+def test_a_policy_names_the_baseline_and_what_nobody_minds(kddoctor, recorded, policy):
+    assert kddoctor("check", recorded["worse"], "--config", policy("")).code == 1
+    wide = ", ".join(
+        f"'{name}' = 0.9" for name in ("accuracy", "agreement", "retention", "calibration error", "recall")
+    )
+    assert kddoctor("check", recorded["worse"], "--config", policy(f"margins = {{{wide}}}")).code == 0
+    assert kddoctor("check", recorded["worse"], "--config", policy("run = 'seed-*'")).code == 0, "it is about others"
+
+
+def test_a_level_of_the_policy_decides_how_sure_a_regression_is(kddoctor, recorded, policy):
+    answer = kddoctor("check", recorded["worse"], "--config", policy("level = 1e-300"))
+    assert answer.code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("margin = {}", "baseline.margin is not a known key; did you mean margins?"),
+        ("margins = {acuracy = 0.1}", "baseline.margins.acuracy is not a known key; did you mean accuracy?"),
+        ("level = 2", "baseline.level is 2"),
+    ],
+)
+def test_a_policy_that_cannot_be_meant_is_one_line(kddoctor, recorded, policy, text, said):
+    answer = kddoctor("check", recorded["worse"], "--config", policy(text))
+    assert answer.code == 4
+    assert said in answer.err
+    assert len(answer.err.strip().splitlines()) == 1
