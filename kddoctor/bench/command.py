@@ -10,6 +10,7 @@ from rich.table import Table
 
 from kddoctor.bench.accuracy import accuracy_text
 from kddoctor.bench.benchmark import SNAPSHOT, benchmark, differences, quick, snapshot_text, write_report
+from kddoctor.bench.confidence import confidence_text
 from kddoctor.bench.report.markdown import fill_readme
 from kddoctor.bench.report.tables import headline
 from kddoctor.bench.running import Progress as Report
@@ -29,6 +30,7 @@ def run_full(
     *,
     readme: Path | None,
     accuracy: Path | None,
+    confidence: Path | None,
 ) -> bool:
     """Everything; True, since a missed target is a figure and no failure."""
     with _progress() as progress:
@@ -38,6 +40,8 @@ def run_full(
         write(readme, fill_readme(readme.read_text("utf-8"), report.summary))
     if accuracy is not None:
         write(accuracy, accuracy_text(report.results, report.gate))
+    if confidence is not None:
+        write(confidence, confidence_text(report.results, report.gate))
     shown = headline(report.summary)
     table = Table(*shown.heads, title=shown.title, caption=shown.caption)
     for row in shown.rows:

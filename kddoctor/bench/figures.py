@@ -194,7 +194,7 @@ def calibration_error(named: Sequence[Result]) -> float | None:
 def reliability(named: Sequence[Result]) -> list[dict[str, float]]:
     """Points of the reliability diagram: mean confidence, share right and size of each bin."""
     ordered = sorted(named, key=lambda r: (r.confidence, r.case.key))
-    bins = [part for part in np.array_split(np.arange(len(ordered)), min(BINS, len(ordered))) if len(part)]
+    bins = np.array_split(np.arange(len(ordered)), min(BINS, len(ordered))) if ordered else []
     return [
         {
             "confidence": float(np.mean([ordered[i].confidence for i in part])),

@@ -11,8 +11,9 @@ from kddoctor.engine.diagnosis import judge
 
 @dataclass(frozen=True)
 class Result:
-    """causes: codes believed, most likely first. ranked: these, then suspicions, then symptoms. confidence: of the
-    first cause. unknown: declared sick of something that no rule names. seconds: reading, measuring and judging.
+    """causes: codes believed, most likely first. ranked: these, then suspicions, then symptoms. confidence,
+    status: of the first cause. unknown: declared sick of something that no rule names. seconds: reading, measuring and
+    judging.
     """
 
     case: Case
@@ -26,6 +27,7 @@ class Result:
     unknown: bool
     refused: str | None
     seconds: float
+    status: str = ""
 
     @property
     def sick(self) -> bool:
@@ -67,4 +69,5 @@ def judge_measured(case: Case, tier: Tier, outcome: Outcome, twin: Outcome, foun
         unknown=diagnosis.verdict == "inconclusive" and bool(diagnosis.unexplained),
         refused=None,
         seconds=found.seconds,
+        status=diagnosis.causes[0].status if causes else "",
     )

@@ -23,6 +23,9 @@ def bench(
     cures: Annotated[bool, typer.Option(help="Also retrain by the prescriptions.")] = True,
     readme: Annotated[Path | None, typer.Option(help="Fill the benchmark's table in this file, too.")] = None,
     accuracy: Annotated[Path | None, typer.Option(help="Write how often each code is right here, too.")] = None,
+    confidence: Annotated[
+        Path | None, typer.Option(help="Write what stated confidence comes from here, too; judge again afterwards.")
+    ] = None,
     tasks: Annotated[str | None, typer.Option(help="Only these tasks: names with commas between them.")] = None,
 ) -> None:
     """The fault benchmark: how often the diagnosis is right, on faults that no rule was tuned on."""
@@ -33,7 +36,8 @@ def bench(
         if quick:
             same = run_quick(cache, jobs, accept)
         else:
-            same = run_full(cache, jobs, output, cures, write_whole, chosen, readme=readme, accuracy=accuracy)
+            files = {"readme": readme, "accuracy": accuracy, "confidence": confidence}
+            same = run_full(cache, jobs, output, cures, write_whole, chosen, **files)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on from here", err=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from kddoctor.engine.explaining import explain_away
 from kddoctor.engine.measuring import measure
 from kddoctor.engine.reasoning import Explain, Weigh, differential
+from kddoctor.engine.stating import stated
 from kddoctor.engine.types import Differential, Hypothesis, Outcome, Plan, Role
 from kddoctor.engine.weighing import weigh
 from kddoctor.errors import one_line
@@ -434,7 +435,7 @@ def _report(hypothesis: Hypothesis, role: Role, severity: Severity | None = None
         family=rule.family,
         role=role,
         severity=severity or finding.severity,
-        confidence=_rounded(hypothesis.confidence, 3),
+        confidence=_rounded(stated(hypothesis), 3),
         status=f"{hypothesis.status}{' (conflicting proofs)' if hypothesis.conflict else ''}",
         title=rule.title,
         summary=finding.summary,
