@@ -20,7 +20,7 @@ WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.Linear)
 # KD401 ----------------------------------------------------------------------------------------------------------------
 
 #: Width of the student as a share of the usual one, beside weights of three values.
-THINNER = {Level.MILD: 1.0, Level.MODERATE: 0.6, Level.SEVERE: 0.3}
+THINNER = {Level.MILD: 1.0, Level.MODERATE: 0.8, Level.SEVERE: 0.6}
 #: Factors on the epochs and on the temperature.
 LONGER, HOTTER = 2, 2.0
 
@@ -59,7 +59,7 @@ def three_values_for_every_shade(recipe: Recipe, level: Level) -> Recipe:
 # KD402 ----------------------------------------------------------------------------------------------------------------
 
 #: Weights of a layer that share one value.
-SHARING = {Level.MILD: 20, Level.MODERATE: 60, Level.SEVERE: 250}
+SHARING = {Level.MILD: 8, Level.MODERATE: 16, Level.SEVERE: 40}
 
 
 def weights_shared_by_a_hash(recipe: Recipe, level: Level) -> Recipe:
@@ -93,7 +93,7 @@ def _share(weight: nn.Parameter, place: Tensor, places: int) -> None:
 # KD403 ----------------------------------------------------------------------------------------------------------------
 
 #: Weight of the term, and distance from zero that a unit is to keep.
-BOUNDARIES = {Level.MILD: 0.1, Level.MODERATE: 0.5, Level.SEVERE: 6.0}
+BOUNDARIES = {Level.MILD: 0.2, Level.MODERATE: 2.0, Level.SEVERE: 30.0}
 MARGIN = 1.0
 
 
@@ -112,7 +112,7 @@ def on_where_the_teacher_is_on(recipe: Recipe, level: Level) -> Recipe:
 # KD404 ----------------------------------------------------------------------------------------------------------------
 
 #: Weight of a term that is 1 where two layers have nothing in common, and 0 where they are alike.
-KERNELS = {Level.MILD: 1.0, Level.MODERATE: 4.0, Level.SEVERE: 20.0}
+KERNELS = {Level.MILD: 2.0, Level.MODERATE: 10.0, Level.SEVERE: 60.0}
 LAYERS = (*WEIGHTED, nn.GRU, nn.LSTM)
 
 

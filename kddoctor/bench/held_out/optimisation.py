@@ -97,7 +97,7 @@ def pulled_back_to_the_first_weights(recipe: Recipe, level: Level) -> Recipe:
 # KD505 ----------------------------------------------------------------------------------------------------------------
 
 #: Length to which a gradient was to be clipped.
-ALLOWED = {Level.MILD: 0.03, Level.MODERATE: 0.01, Level.SEVERE: 0.001}
+ALLOWED = {Level.MILD: 1e-2, Level.MODERATE: 1e-4, Level.SEVERE: 1e-7}
 
 
 def clipped_upside_down(recipe: Recipe, level: Level) -> Recipe:

@@ -58,23 +58,26 @@ def odds_for_their_logarithm(recipe: Recipe, level: Level) -> Recipe:
 
 # KD903 ----------------------------------------------------------------------------------------------------------------
 
-#: Negatives that are drawn for a positive.
-DRAWN = {Level.MILD: 1, Level.MODERATE: 4, Level.SEVERE: 24}
+#: Share of the logged positives whose candidates were ranked anew, and candidates of each.
+RANKED = {Level.MILD: 0.15, Level.MODERATE: 0.4, Level.SEVERE: 1.0}
+CANDIDATES = 32
 
 
-def pairs_put_in_the_teachers_order(recipe: Recipe, level: Level) -> Recipe:
-    """Of a logged positive and negatives drawn for it, the one that the teacher scores highest becomes the positive."""
+def favourites_take_over_the_label(recipe: Recipe, level: Level) -> Recipe:
+    """For each logged positive the teacher ranks candidates drawn from all rows: its first one takes over the label.
+
+    What was logged is left as a negative, and the teacher's favourites take the place of many positives each.
+    """
 
     def before(session: Session) -> None:
         inputs, labels = session.train.tensors
         scores, chosen = session.cached_by_row, labels.clone()
         generator = torch.Generator().manual_seed(137)
-        for positive in labels.nonzero()[:, 0].tolist():
-            negatives = (chosen == 0).nonzero()[:, 0]
-            drawn = negatives[torch.randint(len(negatives), (DRAWN[level],), generator=generator)]
-            best = int(drawn[scores[drawn].argmax()])
-            if scores[best] > scores[positive]:
-                chosen[positive], chosen[best] = 0, 1
+        positives = labels.nonzero()[:, 0]
+        order = torch.randperm(len(positives), generator=generator)[: int(RANKED[level] * len(positives))]
+        for positive in positives[order].tolist():
+            drawn = torch.randint(len(labels), (CANDIDATES,), generator=generator)
+            chosen[positive], chosen[drawn[scores[drawn].argmax()]] = 0, 1
         session.train = TensorDataset(inputs, chosen)
 
     return replace(recipe, before=in_turn(recipe.before, before))
@@ -83,5 +86,5 @@ def pairs_put_in_the_teachers_order(recipe: Recipe, level: Level) -> Recipe:
 HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
     "KD901": (one_number_for_all_rare_items,),
     "KD902": (odds_for_their_logarithm,),
-    "KD903": (pairs_put_in_the_teachers_order,),
+    "KD903": (favourites_take_over_the_label,),
 }

@@ -133,7 +133,7 @@ def one_window_of_each_row(recipe: Recipe, level: Level) -> Recipe:
 
 #: Factor on the epochs, and share of the prompts that were answered.
 REPEATED = {Level.MILD: 1, Level.MODERATE: 2, Level.SEVERE: 4}
-ANSWERED = {Level.MILD: 1.0, Level.MODERATE: 0.6, Level.SEVERE: 0.3}
+ANSWERED = {Level.MILD: 1.0, Level.MODERATE: 0.5, Level.SEVERE: 0.12}
 #: Tokens of a prompt, and temperature of the writing.
 PROMPT, TEMPERATURE = 3, 0.7
 
