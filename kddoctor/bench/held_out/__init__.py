@@ -3,8 +3,16 @@
 from collections.abc import Mapping
 
 from kddoctor.bench.fault import Edit
+from kddoctor.bench.held_out import capacity, data, deployment, optimisation, recommenders, sequence
 
-FAMILIES = ()
+FAMILIES = (
+    capacity,
+    optimisation,
+    data,
+    deployment,
+    sequence,
+    recommenders,
+)
 
 #: Code to implementations that nothing was developed on.
 HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
