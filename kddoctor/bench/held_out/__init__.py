@@ -3,8 +3,13 @@
 from collections.abc import Mapping
 
 from kddoctor.bench.fault import Edit
+from kddoctor.bench.held_out import loss, pipeline, soft_targets
 
-FAMILIES = ()
+FAMILIES = (
+    pipeline,
+    loss,
+    soft_targets,
+)
 
 #: Code to implementations that nothing was developed on.
 HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
