@@ -227,7 +227,7 @@ def squared_error_of_probabilities(recipe: Recipe, _level: Level) -> Recipe:
 # KD212 ----------------------------------------------------------------------------------------------------------------
 
 #: Micro-batches after which gradients are set to zero.
-KEPT_FOR = {Level.MILD: 4, Level.MODERATE: 8, Level.SEVERE: 32}
+KEPT_FOR = {Level.MILD: 4, Level.MODERATE: 8, Level.SEVERE: 16}
 
 
 def stepped_in_each_micro_batch(recipe: Recipe, level: Level) -> Recipe:

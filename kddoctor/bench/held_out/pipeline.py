@@ -35,7 +35,7 @@ def materialised_as_zeros(recipe: Recipe, _level: Level) -> Recipe:
 # KD102 ----------------------------------------------------------------------------------------------------------------
 
 #: Probability that a part of an input was replaced by that of another row.
-REPLACED = {Level.MILD: 0.75, Level.MODERATE: 0.9, Level.SEVERE: 0.97}
+REPLACED = {Level.MILD: 0.75, Level.MODERATE: 0.8, Level.SEVERE: 0.85}
 
 
 def from_a_study_of_robustness(recipe: Recipe, level: Level) -> Recipe:
@@ -139,7 +139,7 @@ def rows_numbered_by_each_worker(recipe: Recipe, level: Level) -> Recipe:
 # KD107 ----------------------------------------------------------------------------------------------------------------
 
 #: Side of the crop, or length of the stretch of text, as a share of the whole.
-CROPPED = {Level.MILD: 0.8, Level.MODERATE: 0.6, Level.SEVERE: 0.35}
+CROPPED = {Level.MILD: 0.8, Level.MODERATE: 0.65, Level.SEVERE: 0.45}
 
 
 def crop_for_the_student_alone(recipe: Recipe, level: Level) -> Recipe:
