@@ -3,9 +3,22 @@
 from collections.abc import Mapping
 
 from kddoctor.bench.fault import Edit
-from kddoctor.bench.held_out import capacity, data, deployment, optimisation, recommenders, sequence
+from kddoctor.bench.held_out import (
+    capacity,
+    data,
+    deployment,
+    loss,
+    optimisation,
+    pipeline,
+    recommenders,
+    sequence,
+    soft_targets,
+)
 
 FAMILIES = (
+    pipeline,
+    loss,
+    soft_targets,
     capacity,
     optimisation,
     data,
