@@ -32,6 +32,23 @@ FORMS: dict[str, tuple[str, str, bool]] = {
     "student-entropy": ("KD209", "the cross-entropy of the student with itself", False),
     "labels": ("KD209", "the student's cross-entropy with the labels", False),
     "labels-as-logits": ("KD209", "the divergence from a softmax of one-hot labels", False),
+    "own top class": ("KD209", "the student's cross-entropy with its own top class", False),
+    "even targets": ("KD209", "the divergence from targets that are the same for every class", False),
+    "even targets, cross-entropy": ("KD209", "the cross-entropy with targets that are the same for every class", False),
+    "even targets, reverse": ("KD209", "the divergence to targets that are the same for every class", False),
+    "zero targets, squared error": ("KD209", "the squared size of the student's own logits", False),
+    **{
+        f"input {given}{form}": ("KD203", text.format(given), False)
+        for given in ("logits", "log(1 + q)", "log sigmoid", "log2 q", "log10 q")
+        for form, text in (
+            ("", "kl_div with {} of the student where log q belongs"),
+            (", cross-entropy", "the cross-entropy with {} of the student where log q belongs"),
+        )
+    },
+    "input q, cross-entropy": ("KD203", "the cross-entropy with q of the student where log q belongs", False),
+    "neither logged": ("KD203", "kl_div with log_target of two sides of which neither was logged", False),
+    "target logits": ("KD203", "kl_div with log_target and the teacher's logits where log p belongs", False),
+    "signs": ("KD214", "a function of the signs of both logits alone", False),
     "both over the batch": ("KD206", "the divergence of softmaxes over the rows of the batch", False),
     "targets over the batch": ("KD206", "the divergence with a softmax of the targets over the batch", False),
     "answers over the batch": ("KD206", "the divergence with a softmax of the student over the batch", False),
@@ -67,6 +84,8 @@ FORMS: dict[str, tuple[str, str, bool]] = {
 }
 #: Steps from which a constant is identified, and a constant and a parameter.
 MIN_STEPS, MIN_STEPS_SCANNED = 5, 6
+#: Twice the constants of a form with four.
+MIN_STEPS_SIGNS = 8
 #: A worse fit than this many times the best one does not compete with it; below ROUNDING nothing is compared.
 DISTINGUISHABLE, ROUNDING = 20.0, 2e-6
 #: Weights of the teacher in a Jensen-Shannon mixture that are searched: up to ENDS from either end.
@@ -137,6 +156,7 @@ def search_mistakes(
     if zero is None and len(steps) >= MIN_STEPS and spread > DISTINGUISHABLE * tolerance:
         if jsd_factors:
             found += _vanishing(steps, recorded, first, jsd_factors, tolerance)
+        found += _of_signs(steps, recorded, tolerance)
         for t in temperatures:
             found += _of_temperature(steps, recorded, t, tolerance) if not found else []
     return LossMistakes(len(steps), tolerance, True, _sorted(found), zero, largest, float(meant.mean()), tops)
@@ -211,6 +231,25 @@ def _of_temperature(steps: Sequence[StepRows], recorded: Array, t: float, tolera
         shown = text.format("" if parameter is None else f"{parameter:.6g}")
         found.append(Mistake(code, name, shown, error, factor, t, parameter))
     return found
+
+
+def _of_signs(steps: Sequence[StepRows], recorded: Array, tolerance: float) -> list[Mistake]:
+    """A term of yes-or-no answers that only counts rows by the signs of both logits, whatever else the logits say.
+
+    Correlation, standardising and ranks within a row are made for many classes: of two they leave the sign.
+    """
+    if steps[0].kind not in ("yes-or-no", "labels") or len(steps) < MIN_STEPS_SIGNS:
+        return []
+    columns = []
+    for rows in steps:
+        yes, taught = rows.student[rows.counts, 1] > rows.student[rows.counts, 0], rows.teacher[rows.counts]
+        wanted = taught[:, 1] > taught[:, 0]
+        columns.append([(yes & wanted).mean(), (yes & ~wanted).mean(), (~yes & wanted).mean(), (~yes & ~wanted).mean()])
+    table = np.array(columns)
+    values = np.linalg.lstsq(table, recorded, rcond=1e-10)[0]
+    error = float(np.abs(table @ values - recorded).max() / max(float(np.abs(recorded).max()), 1e-300))
+    code, text, _ = FORMS["signs"]
+    return [Mistake(code, "signs", text, error, 1.0, 1.0)] if error <= tolerance else []
 
 
 def _parameter(name: str, index: int) -> float | None:
