@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kddoctor.probes.loss_fit import fit_constants
+from kddoctor.probes.loss_fit import CANCELLATION, fit_constants
 from kddoctor.probes.loss_sums import row_blocks
 from kddoctor.probes.mistaken_forms import (
     PADS,
@@ -84,6 +84,8 @@ FORMS: dict[str, tuple[str, str, bool]] = {
 }
 #: Steps from which a constant is identified, and a constant and a parameter.
 MIN_STEPS, MIN_STEPS_SCANNED = 5, 6
+#: Share of a form's range that rounding may be.
+STRICT = 1e-3
 #: Twice the constants of a form with four.
 MIN_STEPS_SIGNS = 8
 #: A worse fit than this many times the best one does not compete with it; below ROUNDING nothing is compared.
@@ -221,7 +223,7 @@ def _of_temperature(steps: Sequence[StepRows], recorded: Array, t: float, tolera
         if scanned and (len(steps) < MIN_STEPS_SCANNED or sound <= tolerance):
             continue
         values = np.stack(column, axis=1)
-        fits = fit_constants(recorded, values, np.zeros_like(values))
+        fits = fit_constants(recorded, values, _protection(values, steps[0].classes, tolerance) * (not scanned))
         best = int(fits.worst.argmin())
         error, factor, parameter = float(fits.worst[best]), float(fits.factors[best]), _parameter(name, best)
         if name == "padded":
@@ -231,6 +233,16 @@ def _of_temperature(steps: Sequence[StepRows], recorded: Array, t: float, tolera
         shown = text.format("" if parameter is None else f"{parameter:.6g}")
         found.append(Mistake(code, name, shown, error, factor, t, parameter))
     return found
+
+
+def _protection(values: Array, classes: int, tolerance: float) -> Array:
+    """Noise by which values that lie close to zero on some steps are forgiven the rounding of float32.
+
+    [forms, steps] as ``fit_constants`` takes it; nothing where that would be more than a thousandth of their range.
+    """
+    rounding = np.finfo(np.float32).eps * np.log(max(2, classes))
+    told = np.ptp(values, axis=1, keepdims=True) * STRICT >= rounding
+    return np.where(told, rounding / (tolerance * CANCELLATION), 0.0) * np.ones_like(values)
 
 
 def _of_signs(steps: Sequence[StepRows], recorded: Array, tolerance: float) -> list[Mistake]:
