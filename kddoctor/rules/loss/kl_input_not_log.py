@@ -52,7 +52,7 @@ NOT_LOGGED = {
     uses=(LossMistakes,),
     masks=("KD208", "KD301", "KD402", "KD502", "KD102"),
 )
-def kl_input_not_log(loss: LossForensics, config: Manifest, mistakes: LossMistakes | None) -> Finding:
+def kl_input_not_log(loss: LossForensics, config: Manifest, mistakes: LossMistakes | None = None) -> Finding:
     finding = as_declared(Finding(), loss)
     term = loss.term
     if not distils(config):

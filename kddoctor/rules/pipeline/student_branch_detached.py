@@ -58,7 +58,7 @@ def student_branch_detached(
     config: Manifest,
     loss: LossForensics | None,
     seen: Observations | None,
-    mistakes: LossMistakes | None,
+    mistakes: LossMistakes | None = None,
 ) -> Finding:
     if not distils(config):
         return Finding()

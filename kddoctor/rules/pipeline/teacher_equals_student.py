@@ -60,7 +60,7 @@ EQUAL: Share = 1e-3
     ),
     implies=("KD101", "KD103", "KD104", "KD106", "KD110", "KD111", "KD209", "KD211"),
 )
-def teacher_equals_student(same: Sameness, teacher: TeacherViews | None) -> Finding:
+def teacher_equals_student(same: Sameness, teacher: TeacherViews | None = None) -> Finding:
     copied = same.first <= EQUAL and _knows_nothing(teacher)
     if same.largest > EQUAL and not copied:
         return Finding().against(

@@ -29,9 +29,11 @@ Read more
     Beyer et al. 2022, arXiv:2106.05237. PyTorch documentation of torchvision's weights and their transforms.
 """
 
-from kddoctor.probes.measurements import Gaps, TeacherViews
+from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
+from kddoctor.probes.row_pairing import RowPairing
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.pipeline.teacher_inputs import described, inputs_alike
+from kddoctor.rules.pipeline.teacher_inputs import changed_in_loop, described, inputs_alike, not_random
+from kddoctor.rules.pipeline.teacher_rows_misaligned import HISTOGRAM, NO_SKILL, STRAYS
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Share
 from kddoctor.run.observations import Observations
@@ -49,22 +51,29 @@ BEHIND: Share = 0.05
     title="The teacher is given inputs that are prepared for another model",
     stage=12,
     reads=(TeacherViews, Observations),
-    uses=(Gaps,),
+    uses=(Gaps, RowPairing),
     masks=("KD101", "KD102", "KD107", "KD208", "KD302", "KD304", "KD307", "KD401", "KD402", "KD501", "KD502", "KD603"),
 )
-def teacher_preprocessing_mismatch(views: TeacherViews, seen: Observations, held_out: Gaps | None) -> Finding:
+def teacher_preprocessing_mismatch(
+    views: TeacherViews, seen: Observations, held_out: Gaps | None, pairing: RowPairing | None = None
+) -> Finding:
     alike = inputs_alike(seen)
     if alike is None or views.in_loop is None:
         return Finding()
-    if alike or seen.same_inputs:
+    reference, source = _reference(views, held_out)
+    lost = reference - views.in_loop.skill
+    rearranged = alike and seen.same_inputs is False and _rearranged(seen, views.in_loop, pairing)
+    if seen.same_inputs or (alike and not (rearranged and lost > BEHIND)):
         return Finding().against(
             "observations", "inputs", None, "teacher and student are given inputs that are prepared alike", weight=4.0
         )
     finding, places = Finding(), seen.inputs or {}
-    reference, source = _reference(views, held_out)
-    lost = reference - views.in_loop.skill
     texts = {role: described(places[f"loop_{role}"]) for role in ("teacher", "student")}
-    how = f"the teacher's inputs ({texts['teacher']}) are prepared otherwise than the student's ({texts['student']})"
+    how = (
+        "the student gets the rows as they are, and the teacher other tensors of the same values"
+        if rearranged
+        else f"the teacher's inputs ({texts['teacher']}) are prepared otherwise than the student's ({texts['student']})"
+    )
     if lost > BEHIND:
         finding = finding.supported_by(
             PROBE,
@@ -91,6 +100,19 @@ def teacher_preprocessing_mismatch(views: TeacherViews, seen: Observations, held
         "The teacher is worse inside the loop, where its inputs are prepared in another way.",
         where="the training loop: preprocessing of the teacher's inputs",
     ).prescribe("prepare the teacher's inputs as in its own training", automatic=False, safety="manual")
+
+
+def _rearranged(seen: Observations, in_loop: TeacherView, pairing: RowPairing | None) -> bool:
+    """Whether the teacher gets the student's very rows in another arrangement: transposed, turned, cut otherwise.
+
+    Not where the student's rows are random views (KD107), nor where the teacher's may be other rows: those leave their
+    outputs elsewhere, or a teacher at chance whose classes are as frequent as the labels (KD106).
+    """
+    if not not_random(seen) or changed_in_loop(seen, "student") is not False or changed_in_loop(seen, "teacher"):
+        return False
+    elsewhere = pairing is not None and pairing.elsewhere > STRAYS
+    shuffled = in_loop.skill <= NO_SKILL and in_loop.validity.histogram_l1 < HISTOGRAM
+    return not elsewhere and not shuffled
 
 
 def _reference(views: TeacherViews, held_out: Gaps | None) -> tuple[float, str]:
