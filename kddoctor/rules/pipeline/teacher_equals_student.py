@@ -8,7 +8,8 @@ Why it hurts
     There is nothing to learn from oneself: the distillation term and its gradient are zero, whatever its weight.
 
 What it looks like
-    A distillation loss of exactly zero, at the first step at least, and a "teacher" whose accuracy rises along with the student's.
+    A distillation loss of exactly zero, at the first step at least, and a "teacher" whose accuracy rises along with the
+    student's, or is chance.
 
 Told apart from
     KD209, where the teacher is another model and the loss compares one of the two with itself. KD104, where the
