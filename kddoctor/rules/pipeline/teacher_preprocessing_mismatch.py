@@ -31,9 +31,12 @@ Read more
 
 from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
 from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.pipeline.teacher_inputs import changed_in_loop, described, inputs_alike, not_random
-from kddoctor.rules.pipeline.teacher_rows_misaligned import HISTOGRAM, NO_SKILL, STRAYS
+from kddoctor.rules.pipeline.teacher_rows_misaligned import HISTOGRAM, STRAYS
+from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Share
 from kddoctor.run.observations import Observations
@@ -42,6 +45,8 @@ PROBE = "teacher-validity"
 #: Skill (share of what is possible above chance) by which a teacher on the wrong inputs falls behind, at the least.
 #: In the loop it sees rows of training, on which it is no worse than elsewhere; the margin is for augmentation.
 BEHIND: Share = 0.05
+#: Skill that a teacher may lose inside the loop to honest augmentation.
+AUGMENTATION: Share = 0.25
 
 
 @rule(
@@ -51,15 +56,21 @@ BEHIND: Share = 0.05
     title="The teacher is given inputs that are prepared for another model",
     stage=12,
     reads=(TeacherViews, Observations),
-    uses=(Gaps, RowPairing),
+    uses=(Gaps, RowPairing, TeacherPasses),
     masks=("KD101", "KD102", "KD107", "KD208", "KD302", "KD304", "KD307", "KD401", "KD402", "KD501", "KD502", "KD603"),
 )
 def teacher_preprocessing_mismatch(
-    views: TeacherViews, seen: Observations, held_out: Gaps | None, pairing: RowPairing | None = None
+    views: TeacherViews,
+    seen: Observations,
+    held_out: Gaps | None,
+    pairing: RowPairing | None = None,
+    passes: TeacherPasses | None = None,
 ) -> Finding:
     alike = inputs_alike(seen)
-    if alike is None or views.in_loop is None:
+    if views.in_loop is None:
         return Finding()
+    if alike is None:
+        return _by_skill(views, seen, pairing, passes)
     reference, source = _reference(views, held_out)
     lost = reference - views.in_loop.skill
     rearranged = alike and seen.same_inputs is False and _rearranged(seen, views.in_loop, pairing)
@@ -96,6 +107,10 @@ def teacher_preprocessing_mismatch(
             origin="convention",
             weight=8.0,
         )
+    return _said(finding)
+
+
+def _said(finding: Finding) -> Finding:
     return finding.saying(
         "The teacher is worse inside the loop, where its inputs are prepared in another way.",
         where="the training loop: preprocessing of the teacher's inputs",
@@ -110,9 +125,39 @@ def _rearranged(seen: Observations, in_loop: TeacherView, pairing: RowPairing | 
     """
     if not not_random(seen) or changed_in_loop(seen, "student") is not False or changed_in_loop(seen, "teacher"):
         return False
+    return not _other_rows(in_loop, pairing)
+
+
+def _other_rows(in_loop: TeacherView, pairing: RowPairing | None) -> bool:
     elsewhere = pairing is not None and pairing.elsewhere > STRAYS
-    shuffled = in_loop.skill <= NO_SKILL and in_loop.validity.histogram_l1 < HISTOGRAM
-    return not elsewhere and not shuffled
+    return elsewhere or (in_loop.skill <= NO_SKILL and in_loop.validity.histogram_l1 < HISTOGRAM)
+
+
+def _by_skill(
+    views: TeacherViews, seen: Observations, pairing: RowPairing | None, passes: TeacherPasses | None
+) -> Finding:
+    """Where nobody noted what the inputs are like: tensors of its own on which a good teacher is far worse."""
+    repeats = passes is not None and passes.relative_difference <= REPEATABLE
+    if seen.same_inputs is not False or not repeats or views.own is None or views.in_loop is None:
+        return Finding()
+    lost = views.own.skill - views.in_loop.skill
+    if lost <= AUGMENTATION or _other_rows(views.in_loop, pairing):
+        return Finding()
+    text = (
+        f"the teacher is given other tensors than the student, and has {views.in_loop.skill:.0%} of what is possible "
+        f"above chance with them, where it has {views.own.skill:.0%} on {views.own.source}"
+    )
+    return _said(
+        Finding().supported_by(
+            PROBE,
+            "skill_lost",
+            lost,
+            text,
+            threshold=AUGMENTATION,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+        )
+    )
 
 
 def _reference(views: TeacherViews, held_out: Gaps | None) -> tuple[float, str]:
