@@ -8,6 +8,7 @@ What it checks
 
 Why it hurts
     With micro-batches that are summed the step is as many times too long; divided twice, it is that much too short.
+    Where the gradients of all but one are lost, so is most of each batch.
     Where only one term is concerned, its weight is another one than the log says.
 
 What it looks like

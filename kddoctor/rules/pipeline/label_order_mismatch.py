@@ -1,8 +1,9 @@
 """The teacher's class i is another class than label i.
 
 What it checks
-    Whether one fixed permutation of the teacher's columns turns a teacher that looks useless into a good one, on
-    both halves of the data. Exchanged pairs of classes are found as well. With one logit a row, whether the teacher
+    Whether one fixed permutation of the teacher's columns turns a teacher that looks useless into a good one, or one
+    that is as good as outside the loop, on both halves of the data. Classes that were exchanged among themselves are
+    found as well. With one logit a row, whether the teacher
     ranks the wrong way round.
 
 Why it hurts

@@ -1,8 +1,8 @@
 """The teacher gets its inputs in another form than the one it was trained on.
 
 What it checks
-    Whether teacher and student are given differently prepared inputs, and whether the teacher is worse on what it is
-    given than on its own preprocessing, or than a student that never had a teacher.
+    Whether teacher and student are given differently prepared or arranged inputs, and whether the teacher is worse on
+    what it is given than on its own preprocessing, or than a student that never had a teacher.
 
 Why it hurts
     A teacher with the wrong normalisation, resolution or order of channels is still sure of itself, and wrong: the
@@ -12,10 +12,11 @@ What it looks like
     A teacher well above chance and well below its reference, that prefers some classes; nothing in the log.
 
 Told apart from
-    KD102, where the teacher is weak on its own inputs too. KD107, where both pipelines are the same and each draws a
-    view of its own. KD101, where the teacher is at chance. Teachers of another kind may need another preparation:
-    where they do well with it, nothing is wrong. A pipeline that both models share leaves no trace in a record unless
-    the teacher's reference is known: run the teacher on its own preprocessing (--live) to see it.
+    KD102, where the teacher is weak on its own inputs too. KD107, where the student's inputs are random views: where
+    nobody noted what the inputs are like, a teacher that is far worse is taken for badly prepared. KD101, where the
+    teacher is at chance. Teachers of another kind may need another preparation: where they do well with it, nothing is
+    wrong. A pipeline that both models share leaves no trace in a record unless the teacher's reference is known: run
+    the teacher on its own preprocessing (--live) to see it.
 
 Fix
     - t = teacher(student_batch)

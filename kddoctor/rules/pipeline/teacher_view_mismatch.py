@@ -1,19 +1,21 @@
 """The teacher scored another view of the example than the one that the student saw.
 
 What it checks
-    Whether both models saw the same tensors in the loop; and where the teacher's outputs were cached, whether they
-    are what the teacher says of the inputs that the student saw.
+    Whether both models saw the same tensors in the loop, and which of the two got other ones than the data hold; and
+    where the teacher's outputs were cached, before the loop or from the first epoch on, whether they are what the
+    teacher says of the inputs that the student saw.
 
 Why it hurts
     The student is told about a picture that it does not see. Early gains turn into over-fitting, and longer schedules
     make it worse.
 
 What it looks like
-    Random augmentation, and a teacher that was run before it, after it once more, or on a crop of its own.
+    Random augmentation, and a teacher that was run before it, after it once more, on a crop of its own, or in the first
+    epoch alone.
 
 Told apart from
     KD106, where the outputs are of other examples. KD103, where the same tensor gives other outputs. KD108, where
-    the teacher's inputs are prepared in another way, the same one every time. KD811, where the teacher is told more.
+    the student gets the data as they are and the teacher something else. KD811, where the teacher is told more.
 
 Fix
     - t = cached_logits[index]; s = student(augment(x))
@@ -120,7 +122,9 @@ def _by_memory(
     seen: Observations | None,
 ) -> Finding:
     """Outputs kept from the first time that a row came by: right at first, and of another view ever after."""
-    if seen is not None and (seen.teacher_drift or 0.0) > MOVED:
+    # A teacher that goes to training mode later, or learns, is the same at first as well (KD103, KD104).
+    moved = seen is not None and (seen.teacher_drift or 0.0) > MOVED
+    if moved or passes.teacher_training is not False:
         return finding
     return _by_outputs(finding, targets, passes, pairing)
 
