@@ -38,12 +38,16 @@ FORMS: dict[str, tuple[str, str, bool]] = {
     "even targets, reverse": ("KD209", "the divergence to targets that are the same for every class", False),
     "zero targets, squared error": ("KD209", "the squared size of the student's own logits", False),
     **{
-        f"input {given}{form}": ("KD203", text.format(given), False)
+        f"input {given}": ("KD203", f"kl_div with {given} of the student where log q belongs", False)
         for given in ("logits", "log(1 + q)", "log sigmoid", "log2 q", "log10 q")
-        for form, text in (
-            ("", "kl_div with {} of the student where log q belongs"),
-            (", cross-entropy", "the cross-entropy with {} of the student where log q belongs"),
+    },
+    **{
+        f"input {given}, cross-entropy": (
+            "KD203",
+            f"the cross-entropy with {given} of the student where log q belongs",
+            False,
         )
+        for given in ("logits", "log(1 + q)", "log sigmoid")
     },
     "input q, cross-entropy": ("KD203", "the cross-entropy with q of the student where log q belongs", False),
     "neither logged": ("KD203", "kl_div with log_target of two sides of which neither was logged", False),

@@ -122,7 +122,9 @@ def _not_logged(s: Array, z: Array, log_q: Array, log_p: Array) -> Iterator[tupl
     ):
         crossed = -(p * given).sum()
         yield f"input {name}", np.array([negative_entropy + crossed])
-        yield f"input {name}, cross-entropy", np.array([crossed])
+        if not name.endswith(" q"):
+            # To another base, a cross-entropy is the ordinary one times a constant.
+            yield f"input {name}, cross-entropy", np.array([crossed])
     yield "input q, cross-entropy", np.array([-(p * q).sum()])
     # With log_target both arguments have to be logarithms: exp(target) (target − input).
     yield "neither logged", np.array([(np.exp(p) * (p - q)).sum()])
