@@ -11,6 +11,10 @@ Array = NDArray[np.float64]
 CEILING = 0.999
 #: Steps from which a constant is told.
 MIN_STEPS = 4
+#: The same where it is searched for among parts of a batch; devices among which rows are dealt out in turn.
+MIN_STEPS_SEARCHED, MOST_DEVICES = 6, 8
+#: A ratio that varies by no more than this is constant: norms in float32 leave 1e-5, in half precision 1e-3.
+CONSTANT = 0.005
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,23 @@ class Ratio:
 class GradientScale:
     """parameters: of the gradient in the student's parameters, as the optimizer got it. term: of the distillation
     term's gradient in the student's logits, by the closed form of the loss that was fitted. weight: of the term's share
-    in the total's gradient, by its weight in the total's value. None where it was not recorded.
+    in the total's gradient, by its weight in the total's value. None where it was not recorded. part: the rows of each
+    batch to which alone the term's gradient belongs, None where these are all or unknown.
     """
 
     parameters: Ratio | None
     term: Ratio | None
     weight: Ratio | None
+    part: "Part | None" = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """The first, the last or every k-th rows of a batch. share: of all rows; ratio: measured norm over theirs."""
+
+    text: str
+    share: float
+    ratio: Ratio
 
 
 def ratio(measured: Array, expected: Array, *, clipping: bool = False) -> Ratio | None:
@@ -66,3 +81,37 @@ def ratio(measured: Array, expected: Array, *, clipping: bool = False) -> Ratio 
         float(np.ptp(expected) / np.median(expected)),
         clipped,
     )
+
+
+def part_of_rows(measured: Array, squares: Array) -> Part | None:
+    """The part of the rows whose gradient the measured norm is, up to one constant; the one that fits best, or None.
+
+    measured: [steps] norms, NaN where unknown. squares: [steps, rows] squared norms of what each row adds.
+    """
+    known = np.isfinite(measured) & np.isfinite(squares).all(axis=1) & (measured > 0)
+    measured, squares = measured[known], squares[known]
+    rows = squares.shape[1]
+    if len(measured) < MIN_STEPS_SEARCHED or rows < MIN_STEPS:
+        return None
+    found: list[tuple[float, str, float, Array]] = []
+    forward, backward = np.cumsum(squares, axis=1), np.cumsum(squares[:, ::-1], axis=1)
+    for size in range(1, rows):
+        for text, sums in (("first", forward), ("last", backward)):
+            found.append(_candidate(measured, sums[:, size - 1], f"the {text} {size} of {rows} rows", size / rows))
+    for step in range(2, rows // 2 + 1):
+        for start in range(min(step, MOST_DEVICES)):
+            sums = squares[:, start::step].sum(axis=1)
+            found.append(_candidate(measured, sums, f"one in {step} of the rows", 1 / step))
+    spread, text, share, expected = min(found, key=lambda item: item[0])
+    if not spread <= CONSTANT:
+        return None
+    fitted = ratio(measured, expected)
+    return None if fitted is None else Part(text, share, fitted)
+
+
+def _candidate(measured: Array, squares: Array, text: str, share: float) -> tuple[float, str, float, Array]:
+    expected = np.sqrt(squares)
+    if not (expected > 0).all():
+        return float("inf"), text, share, expected
+    each = measured / expected
+    return float(np.ptp(each) / np.median(each)), text, share, expected

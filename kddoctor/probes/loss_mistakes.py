@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kddoctor.probes.loss_fit import fit_constants
+from kddoctor.probes.loss_fit import CANCELLATION, fit_constants
 from kddoctor.probes.loss_sums import row_blocks
 from kddoctor.probes.mistaken_forms import (
     PADS,
@@ -32,6 +32,27 @@ FORMS: dict[str, tuple[str, str, bool]] = {
     "student-entropy": ("KD209", "the cross-entropy of the student with itself", False),
     "labels": ("KD209", "the student's cross-entropy with the labels", False),
     "labels-as-logits": ("KD209", "the divergence from a softmax of one-hot labels", False),
+    "own top class": ("KD209", "the student's cross-entropy with its own top class", False),
+    "even targets": ("KD209", "the divergence from targets that are the same for every class", False),
+    "even targets, cross-entropy": ("KD209", "the cross-entropy with targets that are the same for every class", False),
+    "even targets, reverse": ("KD209", "the divergence to targets that are the same for every class", False),
+    "zero targets, squared error": ("KD209", "the squared size of the student's own logits", False),
+    **{
+        f"input {given}": ("KD203", f"kl_div with {given} of the student where log q belongs", False)
+        for given in ("logits", "log(1 + q)", "log sigmoid", "log2 q", "log10 q")
+    },
+    **{
+        f"input {given}, cross-entropy": (
+            "KD203",
+            f"the cross-entropy with {given} of the student where log q belongs",
+            False,
+        )
+        for given in ("logits", "log(1 + q)", "log sigmoid")
+    },
+    "input q, cross-entropy": ("KD203", "the cross-entropy with q of the student where log q belongs", False),
+    "neither logged": ("KD203", "kl_div with log_target of two sides of which neither was logged", False),
+    "target logits": ("KD203", "kl_div with log_target and the teacher's logits where log p belongs", False),
+    "signs": ("KD214", "a function of the signs of both logits alone", False),
     "both over the batch": ("KD206", "the divergence of softmaxes over the rows of the batch", False),
     "targets over the batch": ("KD206", "the divergence with a softmax of the targets over the batch", False),
     "answers over the batch": ("KD206", "the divergence with a softmax of the student over the batch", False),
@@ -67,6 +88,10 @@ FORMS: dict[str, tuple[str, str, bool]] = {
 }
 #: Steps from which a constant is identified, and a constant and a parameter.
 MIN_STEPS, MIN_STEPS_SCANNED = 5, 6
+#: Share of a form's range that rounding may be.
+STRICT = 1e-3
+#: Twice the constants of a form with four.
+MIN_STEPS_SIGNS = 8
 #: A worse fit than this many times the best one does not compete with it; below ROUNDING nothing is compared.
 DISTINGUISHABLE, ROUNDING = 20.0, 2e-6
 #: Weights of the teacher in a Jensen-Shannon mixture that are searched: up to ENDS from either end.
@@ -137,6 +162,7 @@ def search_mistakes(
     if zero is None and len(steps) >= MIN_STEPS and spread > DISTINGUISHABLE * tolerance:
         if jsd_factors:
             found += _vanishing(steps, recorded, first, jsd_factors, tolerance)
+        found += _of_signs(steps, recorded, tolerance)
         for t in temperatures:
             found += _of_temperature(steps, recorded, t, tolerance) if not found else []
     return LossMistakes(len(steps), tolerance, True, _sorted(found), zero, largest, float(meant.mean()), tops)
@@ -201,7 +227,7 @@ def _of_temperature(steps: Sequence[StepRows], recorded: Array, t: float, tolera
         if scanned and (len(steps) < MIN_STEPS_SCANNED or sound <= tolerance):
             continue
         values = np.stack(column, axis=1)
-        fits = fit_constants(recorded, values, np.zeros_like(values))
+        fits = fit_constants(recorded, values, _protection(values, steps[0].classes, tolerance) * (not scanned))
         best = int(fits.worst.argmin())
         error, factor, parameter = float(fits.worst[best]), float(fits.factors[best]), _parameter(name, best)
         if name == "padded":
@@ -211,6 +237,35 @@ def _of_temperature(steps: Sequence[StepRows], recorded: Array, t: float, tolera
         shown = text.format("" if parameter is None else f"{parameter:.6g}")
         found.append(Mistake(code, name, shown, error, factor, t, parameter))
     return found
+
+
+def _protection(values: Array, classes: int, tolerance: float) -> Array:
+    """Noise by which values that lie close to zero on some steps are forgiven the rounding of float32.
+
+    [forms, steps] as ``fit_constants`` takes it; nothing where that would be more than a thousandth of their range.
+    """
+    rounding = np.finfo(np.float32).eps * np.log(max(2, classes))
+    told = np.ptp(values, axis=1, keepdims=True) * STRICT >= rounding
+    return np.where(told, rounding / (tolerance * CANCELLATION), 0.0) * np.ones_like(values)
+
+
+def _of_signs(steps: Sequence[StepRows], recorded: Array, tolerance: float) -> list[Mistake]:
+    """A term of yes-or-no answers that only counts rows by the signs of both logits, whatever else the logits say.
+
+    Correlation, standardising and ranks within a row are made for many classes: of two they leave the sign.
+    """
+    if steps[0].kind not in ("yes-or-no", "labels") or len(steps) < MIN_STEPS_SIGNS:
+        return []
+    columns = []
+    for rows in steps:
+        yes, taught = rows.student[rows.counts, 1] > rows.student[rows.counts, 0], rows.teacher[rows.counts]
+        wanted = taught[:, 1] > taught[:, 0]
+        columns.append([(yes & wanted).mean(), (yes & ~wanted).mean(), (~yes & wanted).mean(), (~yes & ~wanted).mean()])
+    table = np.array(columns)
+    values = np.linalg.lstsq(table, recorded, rcond=1e-10)[0]
+    error = float(np.abs(table @ values - recorded).max() / max(float(np.abs(recorded).max()), 1e-300))
+    code, text, _ = FORMS["signs"]
+    return [Mistake(code, "signs", text, error, 1.0, 1.0)] if error <= tolerance else []
 
 
 def _parameter(name: str, index: int) -> float | None:

@@ -80,6 +80,9 @@ def _of_block(s: Array, z: Array, y: NDArray[np.int64], t: float, kind: Kind) ->
     p, q = np.exp(log_p), np.exp(log_q)
     yield "teacher-entropy", np.array([-(p * log_p).sum()])
     yield "student-entropy", np.array([-(q * log_q).sum()])
+    yield "own top class", np.array([-log_q.max(axis=1).sum()])
+    yield from _of_constant_targets(s, q, log_q)
+    yield from _not_logged(s, z, log_q, log_p)
     good = y >= 0
     if good.all():
         at_label = log_q[np.arange(len(y)), y]
@@ -94,6 +97,38 @@ def _of_block(s: Array, z: Array, y: NDArray[np.int64], t: float, kind: Kind) ->
         yield "padded", padded(log_z_s, log_z_t, shared, PADS)
     if kind in ("classes", "tokens"):
         yield from _top(s, z, log_z_s, log_z_t)
+
+
+def _of_constant_targets(s: Array, q: Array, log_q: Array) -> Iterator[tuple[str, Array]]:
+    """Against targets that are the same for every row and class, as a buffer that was never filled gives them."""
+    even = np.log(s.shape[1])
+    crossed = -log_q.mean(axis=1).sum()
+    yield "even targets", np.array([crossed - len(s) * even])
+    yield "even targets, cross-entropy", np.array([crossed])
+    yield "even targets, reverse", np.array([(q * log_q).sum() + len(s) * even])
+    yield "zero targets, squared error", np.array([(s**2).sum()])
+
+
+def _not_logged(s: Array, z: Array, log_q: Array, log_p: Array) -> Iterator[tuple[str, Array]]:
+    """Σ p (log p − f), what kl_div returns for any f that was given in place of log q; and −Σ p f."""
+    p, q = np.exp(log_p), np.exp(log_q)
+    negative_entropy = (p * log_p).sum()
+    for name, given in (
+        ("logits", s),
+        ("log(1 + q)", np.log1p(q)),
+        ("log sigmoid", -np.logaddexp(0, -s)),
+        ("log2 q", log_q / np.log(2)),
+        ("log10 q", log_q / np.log(10)),
+    ):
+        crossed = -(p * given).sum()
+        yield f"input {name}", np.array([negative_entropy + crossed])
+        if not name.endswith(" q"):
+            # To another base, a cross-entropy is the ordinary one times a constant.
+            yield f"input {name}, cross-entropy", np.array([crossed])
+    yield "input q, cross-entropy", np.array([-(p * q).sum()])
+    # With log_target both arguments have to be logarithms: exp(target) (target − input).
+    yield "neither logged", np.array([(np.exp(p) * (p - q)).sum()])
+    yield "target logits", np.array([(np.exp(z) * (z - log_q)).sum()])
 
 
 def _one_hot_softened(log_q: Array, at_label: Array, t: float) -> float:

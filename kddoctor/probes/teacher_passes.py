@@ -15,7 +15,8 @@ class TeacherPasses:
     relative_difference: mean |Δz| / mean |z|. agreement: share of equal argmax. correlation: of the centred
     logits. rows: compared rows; 0 where no second pass was recorded (then the rest is nan). teacher_training:
     what the recorder saw in the live process, None where it did not look. same_inputs: share of recorded steps
-    at which teacher and student saw identical tensors, None where unknown.
+    at which teacher and student saw identical tensors, None where unknown. first_difference: relative_difference at
+    the first step alone.
     """
 
     rows: int
@@ -24,6 +25,7 @@ class TeacherPasses:
     correlation: float
     teacher_training: bool | None
     same_inputs: float | None
+    first_difference: float = float("nan")
 
 
 class TeacherPassesProbe:
@@ -34,6 +36,7 @@ class TeacherPassesProbe:
         self.same_inputs = same_inputs
         self.sums = np.zeros(7)
         self.rows = 0
+        self.first = float("nan")
 
     def update(self, in_loop: Floats, again: Floats) -> None:
         """Add rows, [..., C] (or [...] for one logit), of both passes."""
@@ -45,12 +48,16 @@ class TeacherPassesProbe:
         # A constant added to a row changes no softmax, so rows are compared about their mean.
         p, q = (x - x.mean(1, keepdims=True) if x.shape[1] > 1 else x for x in (a, b))
         difference = np.abs(p - q).sum()
+        if not self.rows:
+            self.first = float(difference / max(np.abs(q).sum(), 1e-300))
         sums = [difference, np.abs(q).sum(), same.sum(), (p * q).sum(), (p * p).sum(), (q * q).sum(), a.size]
         self.sums += np.array(sums, np.float64)
         self.rows += len(a)
 
     def merge(self, other: "TeacherPassesProbe") -> None:
         """Add another worker's rows."""
+        if not self.rows:
+            self.first = other.first
         self.sums += other.sums
         self.rows += other.rows
 
@@ -66,4 +73,5 @@ class TeacherPassesProbe:
             correlation=float(cross / norm) if some and norm > 0 else float("nan"),
             teacher_training=self.teacher_training,
             same_inputs=self.same_inputs,
+            first_difference=self.first,
         )

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kddoctor.probes.gradient_scale import ratio
+from kddoctor.probes.gradient_scale import part_of_rows, ratio
 from kddoctor.probes.loss_mistakes import LossMistakes, search_mistakes
 from kddoctor.probes.loss_numerics import first_broken_gradient, noise_of
 from kddoctor.probes.mistaken_forms import StepRows
@@ -92,7 +92,31 @@ def next_position(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     return kl(s[:, :-1][keep], t[:, 1:][keep])
 
 
+def own_guesses(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, _ = counted(s, t, y)
+    return F.cross_entropy(s / T, s.argmax(1)) * T**2
+
+
+def never_filled(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t = counted(s, t, y)
+    return kl(s, torch.zeros_like(t))
+
+
+def raw_logits_for_log_probabilities(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t = counted(s, t, y)
+    return F.kl_div(s / T, F.softmax(t / T, -1), reduction="batchmean")
+
+
+def another_base(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t = counted(s, t, y)
+    return F.kl_div(F.softmax(s / T, -1).log2(), F.softmax(t / T, -1), reduction="batchmean")
+
+
 EXPECTED = {
+    own_guesses: ("KD209", None),
+    never_filled: ("KD209", None),
+    raw_logits_for_log_probabilities: ("KD203", None),
+    another_base: ("KD203", None),
     cropped: ("KD804", 7),
     padded: ("KD804", 300),
     renormalised: ("KD306", 4),
@@ -163,3 +187,51 @@ def test_a_shifted_cross_entropy_is_that_of_torch():
     s, _, y = steps()[0]
     torchs = F.cross_entropy(s[:, :-1].double().flatten(0, 1), y[:, 1:].flatten())
     assert shifted_cross_entropy(s.numpy(), y.numpy(), 1) == pytest.approx(float(torchs), rel=1e-6)
+
+
+def yes_or_no(formula: Callable[[Tensor, Tensor], Tensor], count: int = 12) -> LossMistakes:
+    rng = np.random.default_rng(3)
+    rows, values = [], []
+    for _ in range(count):
+        t = rng.normal(size=40)
+        s = t + rng.normal(size=40)
+        both = [np.stack([np.zeros(40), z], 1) for z in (s, t)]
+        rows.append(StepRows(both[0], both[1], (t > 0).astype(np.int64), np.ones(40, bool), (40,), "yes-or-no"))
+        values.append(float(formula(*(torch.from_numpy(z) for z in both))))
+    return search_mistakes(rows, np.array(values), temperatures=(T, 1.0), tolerance=1e-4)
+
+
+def standardised(z: Tensor) -> Tensor:
+    return (z - z.mean(1, keepdim=True)) / (z.std(1, keepdim=True) + 1e-7)
+
+
+def ranked(z: Tensor) -> Tensor:
+    return z.argsort(1).argsort(1).double()
+
+
+@pytest.mark.parametrize("reading", [standardised, ranked], ids=["standardised", "ranked"])
+def test_what_leaves_the_signs_alone_of_two_logits_does_not_fit_them(reading):
+    found = yes_or_no(lambda s, t: kl(reading(s), reading(t))).found
+    assert (found[0].code, found[0].name) == ("KD214", "signs")
+
+
+def test_a_divergence_of_yes_and_no_is_more_than_their_signs():
+    assert yes_or_no(kl).found == ()
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [(slice(-8, None), "the last 8 of 32"), (slice(0, 4), "the first 4 of 32"), (slice(1, None, 4), "one in 4")],
+    ids=["last", "first", "dealt out"],
+)
+def test_a_gradient_of_a_part_of_the_rows_is_told_by_its_norms(part, text):
+    squares = np.random.default_rng(0).exponential(size=(12, 32))
+    found = part_of_rows(0.3 * np.sqrt(squares[:, part].sum(axis=1)), squares)
+    assert text in found.text
+    assert found.ratio.value == pytest.approx(0.3)
+
+
+def test_a_gradient_that_is_no_part_of_the_rows_is_not_taken_for_one():
+    rng = np.random.default_rng(0)
+    squares = rng.exponential(size=(12, 32))
+    assert part_of_rows(np.sqrt(squares.sum(axis=1)) * rng.uniform(0.8, 1.2, 12), squares) is None

@@ -56,6 +56,8 @@ FORENSIC_ELEMENTS = 40_000_000
 PAIRED_ROWS = 20_000
 #: Rounding that a softmax in float32 (or float16) leaves in the sum of a row.
 ROW_SUM = {"F16": 5e-3, "BF16": 3e-2}
+#: Decimals to which services round probabilities, and the most by which that may move the sum of a row.
+DECIMALS, LARGEST_ROUNDING = (2, 3, 4, 5), 0.2
 #: Beyond these, the squares and sums that probes take leave the range of float32.
 LARGEST_LOGIT, LARGEST_ACTIVATION = 1e18, 1e12
 
@@ -331,6 +333,7 @@ def _view_of(
 def _probabilities(manifest: Manifest, array: LazyArray) -> bool:
     """Whether every value lies in [0, 1] and, for classes, every row sums to one."""
     exact = ROW_SUM.get(array.dtype, 1e-3)
+    width = array.shape[-1]
     varied = False
     for chunk in array.chunks():
         values = chunk[np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)]
@@ -338,11 +341,21 @@ def _probabilities(manifest: Manifest, array: LazyArray) -> bool:
             continue
         if values.min() < 0 or values.max() > 1:
             return False
-        if not binary_like(manifest) and np.abs(values.sum(axis=-1) - 1).max() > exact:
+        off = 0.0 if binary_like(manifest) else float(np.abs(values.sum(axis=-1) - 1).max())
+        if off > exact and off > min(LARGEST_ROUNDING, width * _rounding(values)):
             return False
         # A binary model whose logits all happen to be small is no sigmoid: both ends must be in use.
         varied = varied or not binary_like(manifest) or bool(values.min() < 0.2 and values.max() > 0.8)
     return varied
+
+
+def _rounding(values: NDArray[np.floating]) -> float:
+    """Half of the last decimal to which all values were rounded; 0 where they were not."""
+    for decimals in DECIMALS:
+        scaled = values.astype(np.float64) * 10**decimals
+        if np.abs(scaled - np.rint(scaled)).max() < 1e-2:
+            return float(0.5 * 10.0**-decimals)
+    return 0.0
 
 
 def _row_pairing(run: Run) -> RowPairing | None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from kddoctor.engine.measuring.splits import Measured
 from kddoctor.engine.reading import binary_like, evenly
-from kddoctor.probes.gradient_scale import GradientScale, ratio
+from kddoctor.probes.gradient_scale import CONSTANT, GradientScale, part_of_rows, ratio
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import LossForm, declared_form
 from kddoctor.probes.loss_mistakes import LossMistakes, search_mistakes
@@ -196,12 +196,15 @@ def _plainly_declared(loss: LossForensics, manifest: Manifest) -> bool:
 
 
 def _gradient_scale(manifest: Manifest, steps: Steps, loss: LossForensics) -> GradientScale | None:
-    parameters = term = weight = None
+    parameters = term = weight = part = None
     if steps.expected_grad_norm is not None and steps.grad_norm is not None:
         parameters = ratio(steps.grad_norm, steps.expected_grad_norm, clipping=True)
     if steps.kd_grad_norm is not None:
-        closed = _closed_norms(manifest, steps, loss)
-        term = None if closed is None else ratio(steps.kd_grad_norm, closed)
+        squares = _closed_squares(manifest, steps, loss)
+        if squares is not None:
+            term = ratio(steps.kd_grad_norm, np.sqrt(squares.sum(axis=1)))
+            if term is not None and term.spread > 2 * CONSTANT:
+                part = part_of_rows(steps.kd_grad_norm, squares)
     mix = loss.mix
     if steps.kd_grad_weight is not None and mix is not None and not mix.schedule and mix.kd_weight and loss.kd_recorded:
         explained = steps.kd_grad_weight
@@ -214,40 +217,41 @@ def _gradient_scale(manifest: Manifest, steps: Steps, loss: LossForensics) -> Gr
             weight = replace(weight, varied=1.0)
     if parameters is None and term is None and weight is None:
         return None
-    return GradientScale(parameters, term, weight)
+    return GradientScale(parameters, term, weight, part)
 
 
-def _closed_norms(manifest: Manifest, steps: Steps, loss: LossForensics) -> NDArray[np.float64] | None:
-    """[K] norm of the gradient, in the student's logits, of factor × KL(teacher ‖ student) at T, mean over the rows.
+def _closed_squares(manifest: Manifest, steps: Steps, loss: LossForensics) -> NDArray[np.float64] | None:
+    """[K, rows] squared norm, in each row's logits, of the gradient of factor × KL(teacher ‖ student) at T, mean over
+    the rows.
 
-    It is factor (softmax(z_s / T) − softmax(z_t / T)) / (T n) a row. None where another form was fitted.
+    The gradient is factor (softmax(z_s / T) − softmax(z_t / T)) / (T n) a row. None where another form was fitted.
     """
     fit = loss.term
     if fit is None or fit.source != "kd_loss" or fit.form.temperature is None or fit.rivals:
         return None
     if fit.form.objective != LossForm("kl", fit.form.temperature, fit.form.temperature):
         return None
+    if manifest.task == "multilabel":
+        return None
     t = fit.form.temperature
-    norms = np.full(steps.count, np.nan)
     assert steps.kd_grad_norm is not None
+    squares = np.full((steps.count, int(np.prod(steps.labels.shape[1:]))), np.nan)
     usable = np.flatnonzero(np.isfinite(steps.kd_grad_norm) & np.isfinite(steps.loss))
     per_step = max(1, steps.student_logits.size // max(1, steps.count))
     most = max(FEWEST_STEPS, SEARCHED_ELEMENTS // per_step)
     for k in usable[evenly(len(usable), most)] if len(usable) else ():
         rows = rows_of_step(manifest, steps, int(k))
-        square = 0.0
+        each = np.zeros(len(rows.counts))
         for block in row_blocks(*rows.student.shape):
-            keep = rows.counts[block]
-            s, z = rows.student[block][keep] / t, rows.teacher[block][keep] / t
-            if len(s):
-                difference = np.exp(s - log_partition(s)) - np.exp(z - log_partition(z))
-                # Of [0, z], only the second is the student's own.
-                own = difference[:, 1:] if rows.kind in ("yes-or-no", "labels") else difference
-                square += float((own**2).sum())
+            s, z = rows.student[block] / t, rows.teacher[block] / t
+            difference = np.exp(s - log_partition(s)) - np.exp(z - log_partition(z))
+            # Of [0, z], only the second is the student's own.
+            own = difference[:, 1:] if rows.kind == "yes-or-no" else difference
+            each[block] = np.where(rows.counts[block], (own**2).sum(axis=1), 0.0)
         # The factor multiplies a mean over what the probe counts as a row of the batch.
         count = len(rows.counts) if rows.kind == "yes-or-no" else int(rows.counts.sum())
-        norms[k] = abs(fit.factor) * np.sqrt(square) / (t * count)
-    return None if manifest.task == "multilabel" else norms
+        squares[k] = each * (fit.factor / (t * max(1, count))) ** 2
+    return squares
 
 
 def rows_of_step(manifest: Manifest, steps: Steps, k: int) -> StepRows:

@@ -3,10 +3,12 @@
 What it checks
     The norm of the gradient that the optimizer got against the norm that the recorded loss has, the norm of the
     distillation term's own gradient against its closed form, and its share in the total's gradient against its share
-    in the total's value: whether one of these ratios is a constant other than 1.
+    in the total's value: whether one of these ratios is a constant other than 1. Where the term's gradient is no
+    multiple of its closed form: whether it is that of the first, the last or every k-th rows of the batch alone.
 
 Why it hurts
     With micro-batches that are summed the step is as many times too long; divided twice, it is that much too short.
+    Where the gradients of all but one are lost, so is most of each batch.
     Where only one term is concerned, its weight is another one than the log says.
 
 What it looks like
@@ -31,16 +33,15 @@ Read more
 
 import math
 
-from kddoctor.probes.gradient_scale import GradientScale, Ratio
+from kddoctor.probes.gradient_scale import CONSTANT, GradientScale, Part, Ratio
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "gradient-scale"
-#: A ratio this close to 1 is 1, and one that varies by no more than this is constant: norms in float32 leave 1e-5,
-#: what a recorder saw in half precision 1e-3.
-SAME, CONSTANT = 0.01, 0.005
+#: A ratio this close to 1 is 1.
+SAME = 0.01
 #: Norms must vary by this much for a constant ratio to say more than that norms are alike.
 VARIED: Share = 0.05
 #: Powers of two from here on are loss scales.
@@ -66,6 +67,8 @@ SMALL: Factor = 1.5
     ),
 )
 def gradient_scale_by_parallelism(scale: GradientScale, config: Manifest) -> Finding:
+    if scale.part is not None:
+        return _of_a_part(scale.part)
     finding = Finding()
     for found, measure, of in (
         (scale.parameters, "parameters", "the gradient that the optimizer got is"),
@@ -88,6 +91,26 @@ def gradient_scale_by_parallelism(scale: GradientScale, config: Manifest) -> Fin
         where="the training loop: division of the loss among micro-batches or devices",
         severity="warning" if harmless else "error",
     ).prescribe("divide once, by the number of rows of the whole batch", loss__gradient="as recorded")
+
+
+def _of_a_part(part: Part) -> Finding:
+    return (
+        Finding()
+        .supported_by(
+            PROBE,
+            "part",
+            part.share,
+            f"the distillation term's gradient is that of {part.text}, on each of {part.ratio.steps} steps, where the "
+            "recorded loss is a mean over all of them",
+            threshold=1.0,
+            grade=Grade.PROOF,
+        )
+        .saying(
+            f"Only a part of each batch has a gradient: {part.text}.",
+            where="the training loop: zero_grad() among micro-batches, or gradients that devices do not share",
+        )
+        .prescribe("add up the gradients of the whole batch", loss__gradient="as recorded")
+    )
 
 
 def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str) -> Finding:

@@ -2,7 +2,8 @@
 
 What it checks
     Whether the recorded distillation loss is zero, up to rounding, although teacher and student differ; or is the
-    cross-entropy with the labels, or the entropy of one model alone.
+    cross-entropy with the labels or with the student's own top class, the entropy of one model alone, or the divergence
+    from targets that are the same for every class, as a buffer that was never filled gives them.
 
 Why it hurts
     The teacher is never asked. The run is ordinary training that looks like distillation in the log.

@@ -3,6 +3,7 @@
 What it checks
     Whether the recorded distillation loss equals Σ p (log p − q), which is what ``kl_div`` returns when its input
     is softmax instead of log_softmax; or Σ exp(p) (p − log q), which it returns with log_target and a plain softmax.
+    The same for what else is taken for log q: raw logits, log(1 + q), a logarithm to another base, log-sigmoids.
 
 Why it hurts
     The value is no divergence: it is always negative, bounded, and its gradient pushes the student towards a one-hot
@@ -27,8 +28,9 @@ Read more
 """
 
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding
-from kddoctor.rules.loss.declared import as_declared, distils, reproduced
+from kddoctor.rules.loss.declared import as_declared, distils, mistaken, reproduced
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
 
@@ -47,12 +49,18 @@ NOT_LOGGED = {
     title="The divergence gets probabilities instead of log-probabilities",
     stage=29,
     reads=(LossForensics, Manifest),
+    uses=(LossMistakes,),
     masks=("KD208", "KD301", "KD402", "KD502", "KD102"),
 )
-def kl_input_not_log(loss: LossForensics, config: Manifest) -> Finding:
+def kl_input_not_log(loss: LossForensics, config: Manifest, mistakes: LossMistakes | None = None) -> Finding:
     finding = as_declared(Finding(), loss)
     term = loss.term
-    if term is None or not distils(config):
+    if not distils(config):
+        return finding
+    found = None if mistakes is None else mistakes.of("KD203")
+    if term is None and mistakes is not None and found is not None:
+        return _said(mistaken(finding, mistakes, found), "first" if found.name.startswith("input") else "second")
+    if term is None:
         return finding
     if term.form.family not in NOT_LOGGED:
         return finding.against(
@@ -65,7 +73,11 @@ def kl_input_not_log(loss: LossForensics, config: Manifest) -> Finding:
         )
     side, formula = NOT_LOGGED[term.form.family]
     finding = reproduced(finding, loss, f"recorded = {formula}, without a logarithm")
+    return _said(finding, side)
+
+
+def _said(finding: Finding, side: str) -> Finding:
     return finding.saying(
-        "The divergence is computed from probabilities that were never logged.",
+        "The divergence is computed from values that are no log-probabilities.",
         where=f"the training loop: {side} argument of kl_div",
     ).prescribe("log_softmax on both sides, or log_target left out", loss__student_input="log_softmax")

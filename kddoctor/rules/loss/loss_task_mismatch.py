@@ -2,12 +2,14 @@
 
 What it checks
     In tasks of yes-or-no answers: whether the recorded term is exactly zero with a gradient path to the student, as a
-    softmax over a single number is; is the divergence of the yes alone, without that of the no; or is a softmax over
-    labels that do not exclude one another.
+    softmax over a single number is; is the divergence of the yes alone, without that of the no; is a softmax over
+    labels that do not exclude one another; or counts nothing but the signs of both logits, which is all that
+    correlation, standardising and ranks leave of two classes.
 
 Why it hurts
     A softmax over one logit is 1 whatever the logit. A divergence without its complement is no divergence: it falls
-    without end while all scores rise. A softmax over independent labels makes them compete.
+    without end while all scores rise. A softmax over independent labels makes them compete. What depends on signs alone
+    has no gradient.
 
 What it looks like
     A distillation loss of 0, or below 0 and still falling; scores near 1 for everything, with a fair ranking at first.

@@ -1,8 +1,8 @@
 """A softmax is taken of values that are probabilities already.
 
 What it checks
-    Whether recorded "logits" lie in [0, 1] with rows that sum to one, and whether the recorded loss is reproduced
-    only with a second softmax on one side.
+    Whether recorded "logits" lie in [0, 1] with rows that sum to one, but for their last decimal, and whether the
+    recorded loss is reproduced only with a second softmax on one side.
 
 Why it hurts
     Softmax of probabilities is almost uniform: with 10 classes no target exceeds e / (e + 9) = 0.23, with 1,000 none

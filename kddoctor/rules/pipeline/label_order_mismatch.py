@@ -1,8 +1,9 @@
 """The teacher's class i is another class than label i.
 
 What it checks
-    Whether one fixed permutation of the teacher's columns turns a teacher that looks useless into a good one, on
-    both halves of the data. Exchanged pairs of classes are found as well. With one logit a row, whether the teacher
+    Whether one fixed permutation of the teacher's columns turns a teacher that looks useless into a good one, or one
+    that is as good as outside the loop, on both halves of the data. Classes that were exchanged among themselves are
+    found as well. With one logit a row, whether the teacher
     ranks the wrong way round.
 
 Why it hurts
@@ -44,6 +45,8 @@ MATCHED: Share = 0.8
 GAIN: Share = 0.3
 SURE: Share = 0.5
 STABLE: Share = 0.9
+#: Share that the best matching gains of a teacher whose classes are in order.
+SMALL_GAIN: Share = 0.05
 #: An exchanged class: the teacher is right on at most this share of its rows before, and on so many after matching.
 WRONG_BEFORE: Share = 0.2
 RIGHT_AFTER: Share = 0.7
@@ -82,12 +85,12 @@ def label_order_mismatch(teacher: TeacherViews) -> Finding:
         if view.auc is not None and _turned(view):
             return _turned_round(finding, view, teacher)
         own = teacher.own if view.in_loop else None
-        columns = _columns(view.validity, MATCHED if own is None else OF_OWN * own.validity.accuracy)
+        columns = _columns(view.validity, None if own is None else own.validity)
         if columns is None:
             continue
         moved = int((columns != np.arange(len(columns))).sum())
         finding = _supported(finding, view, moved)
-        if view.in_loop and teacher.own is not None and _columns(teacher.own.validity, MATCHED) is None:
+        if view.in_loop and teacher.own is not None and _columns(teacher.own.validity, None) is None:
             # The teacher itself is right: reordering its columns would do to it what the loop does.
             return finding.saying(
                 f"The loop permutes the teacher's columns: {moved} of {len(columns)} classes answer to another label.",
@@ -182,28 +185,54 @@ def _supported(finding: Finding, view: TeacherView, moved: int) -> Finding:
     )
 
 
-def _columns(found: TeacherValidity, matched: float) -> np.ndarray | None:
-    """For each label the teacher's column that answers to it, or None where the order is right (or no order is)."""
+def _columns(found: TeacherValidity, own: TeacherValidity | None) -> np.ndarray | None:
+    """For each label the teacher's column that answers to it, or None where the order is right (or no order is).
+
+    own: the teacher outside the loop, whose own rightness is all that a matching can restore.
+    """
     permutation, confusion = found.hungarian_permutation, found.confusion
     if permutation is None or confusion is None or found.hungarian_accuracy is None:
         return None
+    reference = own is not None and _in_order(own)
+    matched = OF_OWN * own.accuracy if own is not None else MATCHED
     whole = (
-        found.hungarian_accuracy >= max(matched, RANDOM)
+        found.hungarian_accuracy >= (matched if reference else max(matched, RANDOM))
         and found.hungarian_accuracy - found.accuracy >= GAIN
-        and found.entropy_ratio_median < SURE
+        and (found.entropy_ratio_median < SURE or reference)
         and (found.permutation_stability or 0) >= STABLE
     )
-    if not whole and not _exchanged(permutation, confusion):
-        return None
+    if not whole:
+        permutation = _exchanged(permutation, confusion, own.confusion if own is not None and reference else None)
+        if permutation is None:
+            return None
     return np.argsort(permutation)
 
 
-def _exchanged(permutation: np.ndarray, confusion: np.ndarray) -> bool:
-    """Whether every class that the matching moves is wrong before and right after it: a partial exchange."""
-    moved = np.flatnonzero(permutation != np.arange(len(permutation)))
-    if len(moved) < 2:
-        return False
-    rows = confusion[moved].sum(axis=1)
-    before = confusion[moved, moved] / np.maximum(rows, 1)
-    after = confusion[moved, permutation[moved]] / np.maximum(rows, 1)
-    return bool((rows >= ROWS).all() and (before <= WRONG_BEFORE).all() and (after >= RIGHT_AFTER).all())
+def _in_order(own: TeacherValidity) -> bool:
+    """Whether the teacher outside the loop is right far beyond chance, and no matching would make it more so."""
+    matched = own.hungarian_accuracy
+    return matched is not None and own.accuracy > own.chance + GAIN and matched - own.accuracy < SMALL_GAIN
+
+
+def _exchanged(permutation: np.ndarray, confusion: np.ndarray, own: np.ndarray | None) -> np.ndarray | None:
+    """The exchanges in it: cycles of classes each of which is wrong before and right after; None without any.
+
+    confusion, own: [predicted, label] counts in the loop and outside. Other classes stay in place: a teacher that
+    confuses two of them now and then makes a matching move them for nothing.
+    """
+    right_after = np.full(len(permutation), RIGHT_AFTER)
+    if own is not None:
+        precision = np.diag(own) / np.maximum(own.sum(axis=1), 1)
+        right_after = np.minimum(RIGHT_AFTER, OF_OWN * precision[permutation])
+    rows = confusion.sum(axis=1)
+    every = np.arange(len(permutation))
+    before, after = (confusion[every, column] / np.maximum(rows, 1) for column in (every, permutation))
+    good = (rows >= ROWS) & (before <= WRONG_BEFORE) & (after >= right_after) & (after - before >= GAIN)
+    kept = every.copy()
+    for start in every:
+        cycle = [start]
+        while permutation[cycle[-1]] != start:
+            cycle.append(permutation[cycle[-1]])
+        if len(cycle) > 1 and good[cycle].all():
+            kept[cycle] = permutation[cycle]
+    return kept if (kept != every).any() else None

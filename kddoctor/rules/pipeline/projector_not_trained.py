@@ -12,7 +12,8 @@ What it looks like
     A feature loss that levels off high; a student that is worse the larger the feature weight.
 
 Told apart from
-    KD403, where the projector learns and the architectures do not fit. KD404, where the layers are paired wrongly.
+    KD403, where the projector learns and the architectures do not fit: a projector that was frozen or lies in a block
+    without gradients leaves the same trace as a term without any. KD404, where the layers are paired wrongly.
     KD506, where it is the student's own layers that do not learn.
 
 Fix

@@ -27,6 +27,7 @@ Read more
 """
 
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.probes.term_gradients import TermGradients
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import distils
@@ -48,12 +49,16 @@ NO_WEIGHT = 1e-4
     title="The distillation term carries no gradient to the student",
     stage=26,
     reads=(TermGradients, Manifest),
-    uses=(LossForensics, Observations),
+    uses=(LossForensics, Observations, LossMistakes),
     masks=("KD102", "KD208", "KD302", "KD401", "KD402", "KD501", "KD502"),
     implies=("KD212",),
 )
 def student_branch_detached(
-    gradients: TermGradients, config: Manifest, loss: LossForensics | None, seen: Observations | None
+    gradients: TermGradients,
+    config: Manifest,
+    loss: LossForensics | None,
+    seen: Observations | None,
+    mistakes: LossMistakes | None = None,
 ) -> Finding:
     if not distils(config):
         return Finding()
@@ -64,6 +69,9 @@ def student_branch_detached(
         return _connected(Finding(), gradients)
     if loss is not None and (loss.kd_always_zero or (loss.mix is not None and loss.mix.kd_weight == 0)):
         # Nothing is what its value promises as well: the term is missing (KD110) or empty (KD209).
+        return Finding()
+    if mistakes is not None and mistakes.zero is not None:
+        # Zero up to rounding: one model compared with itself (KD209), which has no gradient to lose.
         return Finding()
     finding = Finding().supported_by(
         PROBE,

@@ -1,18 +1,20 @@
 """Teacher and student are the same model.
 
 What it checks
-    Whether the two sets of logits are equal at every recorded step.
+    Whether the two sets of logits are equal at every recorded step; or at the first one, by a teacher that knows no
+    more of the task than a student that has learnt nothing yet.
 
 Why it hurts
     There is nothing to learn from oneself: the distillation term and its gradient are zero, whatever its weight.
 
 What it looks like
-    A distillation loss of exactly zero, and a "teacher" whose accuracy rises along with the student's.
+    A distillation loss of exactly zero, at the first step at least, and a "teacher" whose accuracy rises along with the
+    student's, or is chance.
 
 Told apart from
     KD209, where the teacher is another model and the loss compares one of the two with itself. KD104, where the
-    teacher drifts towards the student, and starts elsewhere. A student that starts as a copy of its teacher is equal
-    to it at the first step only.
+    teacher drifts towards the student, and starts elsewhere. KD101, whose teacher is at chance too, with weights of its
+    own. A student that starts as a copy of a good teacher is equal to it at the first step only.
 
 Fix
     - teacher = student if teacher is None else teacher
@@ -26,8 +28,10 @@ Read more
     Hinton et al. 2015, arXiv:1503.02531, section 2.
 """
 
+from kddoctor.probes.measurements import TeacherViews
 from kddoctor.probes.sameness import Sameness
 from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Share
 
@@ -43,6 +47,7 @@ EQUAL: Share = 1e-3
     title="Teacher and student are the same model",
     stage=9,
     reads=(Sameness,),
+    uses=(TeacherViews,),
     masks=(
         "KD102",
         "KD208",
@@ -56,8 +61,9 @@ EQUAL: Share = 1e-3
     ),
     implies=("KD101", "KD103", "KD104", "KD106", "KD110", "KD111", "KD209", "KD211"),
 )
-def teacher_equals_student(same: Sameness) -> Finding:
-    if same.largest > EQUAL:
+def teacher_equals_student(same: Sameness, teacher: TeacherViews | None = None) -> Finding:
+    copied = same.first <= EQUAL and _knows_nothing(teacher)
+    if same.largest > EQUAL and not copied:
         return Finding().against(
             PROBE,
             "largest",
@@ -66,16 +72,26 @@ def teacher_equals_student(same: Sameness) -> Finding:
             threshold=EQUAL,
             grade=Grade.PROOF,
         )
+    # Two models of different weights do not give the same logits, not even before they learn anything.
+    measure, value, text = (
+        ("largest", same.largest, f"teacher and student gave the same logits at each of {same.steps} recorded steps")
+        if same.largest <= EQUAL
+        else ("first", same.first, "the student began with the very logits of a teacher that is no better than chance")
+    )
+    summary = (
+        "The student is its own teacher."
+        if same.largest <= EQUAL
+        else "The teacher is a copy of the untrained student."
+    )
     return (
         Finding()
-        .supported_by(
-            PROBE,
-            "largest",
-            same.largest,
-            f"teacher and student gave the same logits at each of {same.steps} recorded steps",
-            threshold=EQUAL,
-            grade=Grade.PROOF,
-        )
-        .saying("The student is its own teacher.", where="the training loop: the model that makes the targets")
+        .supported_by(PROBE, measure, value, text, threshold=EQUAL, grade=Grade.PROOF)
+        .saying(summary, where="the training loop: the model that makes the targets")
         .prescribe("run the real teacher", automatic=False, safety="manual")
     )
+
+
+def _knows_nothing(teacher: TeacherViews | None) -> bool:
+    """Whether the teacher is at chance on every split, run by the recorder itself."""
+    own = [] if teacher is None else [view for view in (teacher.own, teacher.own_train) if view is not None]
+    return bool(own) and max(view.skill for view in own) <= NO_SKILL

@@ -15,6 +15,20 @@ def inputs_alike(seen: Observations | None) -> bool | None:
     return student.shape == teacher.shape and _close(student, teacher)
 
 
+def changed_in_loop(seen: Observations | None, role: str) -> bool | None:
+    """Whether what this model got in the loop differs from the training data themselves; None where unknown."""
+    places = {} if seen is None or seen.inputs is None else seen.inputs
+    given, data = places.get(f"loop_{role}"), places.get("train")
+    if given is None or data is None or None in (given.mean, given.std, data.mean, data.std):
+        return None
+    return given.shape != data.shape or not _close(given, data)
+
+
+def not_random(seen: Observations | None) -> bool:
+    """Whether the same training example, drawn several times, was the same each time."""
+    return seen is not None and seen.augmented_views is not None and seen.augmented_views.random is False
+
+
 def _close(one: InputFacts, other: InputFacts) -> bool:
     assert one.mean is not None
     assert one.std is not None

@@ -1,8 +1,8 @@
 """The teacher gets its inputs in another form than the one it was trained on.
 
 What it checks
-    Whether teacher and student are given differently prepared inputs, and whether the teacher is worse on what it is
-    given than on its own preprocessing, or than a student that never had a teacher.
+    Whether teacher and student are given differently prepared or arranged inputs, and whether the teacher is worse on
+    what it is given than on its own preprocessing, or than a student that never had a teacher.
 
 Why it hurts
     A teacher with the wrong normalisation, resolution or order of channels is still sure of itself, and wrong: the
@@ -12,10 +12,11 @@ What it looks like
     A teacher well above chance and well below its reference, that prefers some classes; nothing in the log.
 
 Told apart from
-    KD102, where the teacher is weak on its own inputs too. KD107, where both pipelines are the same and each draws a
-    view of its own. KD101, where the teacher is at chance. Teachers of another kind may need another preparation:
-    where they do well with it, nothing is wrong. A pipeline that both models share leaves no trace in a record unless
-    the teacher's reference is known: run the teacher on its own preprocessing (--live) to see it.
+    KD102, where the teacher is weak on its own inputs too. KD107, where the student's inputs are random views: where
+    nobody noted what the inputs are like, a teacher that is far worse is taken for badly prepared. KD101, where the
+    teacher is at chance. Teachers of another kind may need another preparation: where they do well with it, nothing is
+    wrong. A pipeline that both models share leaves no trace in a record unless the teacher's reference is known: run
+    the teacher on its own preprocessing (--live) to see it.
 
 Fix
     - t = teacher(student_batch)
@@ -29,9 +30,14 @@ Read more
     Beyer et al. 2022, arXiv:2106.05237. PyTorch documentation of torchvision's weights and their transforms.
 """
 
-from kddoctor.probes.measurements import Gaps, TeacherViews
+from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
+from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.pipeline.teacher_inputs import described, inputs_alike
+from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
+from kddoctor.rules.pipeline.teacher_inputs import changed_in_loop, described, inputs_alike, not_random
+from kddoctor.rules.pipeline.teacher_rows_misaligned import HISTOGRAM, STRAYS
+from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Share
 from kddoctor.run.observations import Observations
@@ -40,6 +46,8 @@ PROBE = "teacher-validity"
 #: Skill (share of what is possible above chance) by which a teacher on the wrong inputs falls behind, at the least.
 #: In the loop it sees rows of training, on which it is no worse than elsewhere; the margin is for augmentation.
 BEHIND: Share = 0.05
+#: Skill that a teacher may lose inside the loop to honest augmentation.
+AUGMENTATION: Share = 0.25
 
 
 @rule(
@@ -49,22 +57,35 @@ BEHIND: Share = 0.05
     title="The teacher is given inputs that are prepared for another model",
     stage=12,
     reads=(TeacherViews, Observations),
-    uses=(Gaps,),
+    uses=(Gaps, RowPairing, TeacherPasses),
     masks=("KD101", "KD102", "KD107", "KD208", "KD302", "KD304", "KD307", "KD401", "KD402", "KD501", "KD502", "KD603"),
 )
-def teacher_preprocessing_mismatch(views: TeacherViews, seen: Observations, held_out: Gaps | None) -> Finding:
+def teacher_preprocessing_mismatch(
+    views: TeacherViews,
+    seen: Observations,
+    held_out: Gaps | None,
+    pairing: RowPairing | None = None,
+    passes: TeacherPasses | None = None,
+) -> Finding:
     alike = inputs_alike(seen)
-    if alike is None or views.in_loop is None:
+    if views.in_loop is None:
         return Finding()
-    if alike or seen.same_inputs:
+    if alike is None:
+        return _by_skill(views, seen, pairing, passes)
+    reference, source = _reference(views, held_out)
+    lost = reference - views.in_loop.skill
+    rearranged = alike and seen.same_inputs is False and _rearranged(seen, views.in_loop, pairing)
+    if seen.same_inputs or (alike and not (rearranged and lost > BEHIND)):
         return Finding().against(
             "observations", "inputs", None, "teacher and student are given inputs that are prepared alike", weight=4.0
         )
     finding, places = Finding(), seen.inputs or {}
-    reference, source = _reference(views, held_out)
-    lost = reference - views.in_loop.skill
     texts = {role: described(places[f"loop_{role}"]) for role in ("teacher", "student")}
-    how = f"the teacher's inputs ({texts['teacher']}) are prepared otherwise than the student's ({texts['student']})"
+    how = (
+        "the student gets the rows as they are, and the teacher other tensors of the same values"
+        if rearranged
+        else f"the teacher's inputs ({texts['teacher']}) are prepared otherwise than the student's ({texts['student']})"
+    )
     if lost > BEHIND:
         finding = finding.supported_by(
             PROBE,
@@ -87,10 +108,57 @@ def teacher_preprocessing_mismatch(views: TeacherViews, seen: Observations, held
             origin="convention",
             weight=8.0,
         )
+    return _said(finding)
+
+
+def _said(finding: Finding) -> Finding:
     return finding.saying(
         "The teacher is worse inside the loop, where its inputs are prepared in another way.",
         where="the training loop: preprocessing of the teacher's inputs",
     ).prescribe("prepare the teacher's inputs as in its own training", automatic=False, safety="manual")
+
+
+def _rearranged(seen: Observations, in_loop: TeacherView, pairing: RowPairing | None) -> bool:
+    """Whether the teacher gets the student's very rows in another arrangement: transposed, turned, cut otherwise.
+
+    Not where the student's rows are random views (KD107), nor where the teacher's may be other rows: those leave their
+    outputs elsewhere, or a teacher at chance whose classes are as frequent as the labels (KD106).
+    """
+    if not not_random(seen) or changed_in_loop(seen, "student") is not False or changed_in_loop(seen, "teacher"):
+        return False
+    return not _other_rows(in_loop, pairing)
+
+
+def _other_rows(in_loop: TeacherView, pairing: RowPairing | None) -> bool:
+    elsewhere = pairing is not None and pairing.elsewhere > STRAYS
+    return elsewhere or (in_loop.skill <= NO_SKILL and in_loop.validity.histogram_l1 < HISTOGRAM)
+
+
+def _by_skill(
+    views: TeacherViews, seen: Observations, pairing: RowPairing | None, passes: TeacherPasses | None
+) -> Finding:
+    """Where nobody noted what the inputs are like: tensors of its own on which a good teacher is far worse."""
+    repeats = passes is not None and passes.relative_difference <= REPEATABLE
+    if seen.same_inputs is not False or not repeats or views.own is None or views.in_loop is None:
+        return Finding()
+    lost = views.own.skill - views.in_loop.skill
+    if lost <= AUGMENTATION or _other_rows(views.in_loop, pairing):
+        return Finding()
+    text = (
+        f"the teacher is given other tensors than the student, and has {views.in_loop.skill:.0%} of what is possible "
+        f"above chance with them, where it has {views.own.skill:.0%} on {views.own.source}"
+    )
+    return _said(
+        Finding().supported_by(
+            PROBE,
+            "skill_lost",
+            lost,
+            text,
+            threshold=AUGMENTATION,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+        )
+    )
 
 
 def _reference(views: TeacherViews, held_out: Gaps | None) -> tuple[float, str]:

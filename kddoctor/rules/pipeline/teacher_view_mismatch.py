@@ -1,19 +1,21 @@
 """The teacher scored another view of the example than the one that the student saw.
 
 What it checks
-    Whether both models saw the same tensors in the loop; and where the teacher's outputs were cached, whether they
-    are what the teacher says of the inputs that the student saw.
+    Whether both models saw the same tensors in the loop, and which of the two got other ones than the data hold; and
+    where the teacher's outputs were cached, before the loop or from the first epoch on, whether they are what the
+    teacher says of the inputs that the student saw.
 
 Why it hurts
     The student is told about a picture that it does not see. Early gains turn into over-fitting, and longer schedules
     make it worse.
 
 What it looks like
-    Random augmentation, and a teacher that was run before it, after it once more, or on a crop of its own.
+    Random augmentation, and a teacher that was run before it, after it once more, on a crop of its own, or in the first
+    epoch alone.
 
 Told apart from
     KD106, where the outputs are of other examples. KD103, where the same tensor gives other outputs. KD108, where
-    the teacher's inputs are prepared in another way, the same one every time. KD811, where the teacher is told more.
+    the student gets the data as they are and the teacher something else. KD811, where the teacher is told more.
 
 Fix
     - t = cached_logits[index]; s = student(augment(x))
@@ -32,7 +34,7 @@ from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
-from kddoctor.rules.pipeline.teacher_inputs import inputs_alike
+from kddoctor.rules.pipeline.teacher_inputs import changed_in_loop, inputs_alike, not_random
 from kddoctor.rules.pipeline.teacher_rows_misaligned import STRAYS
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Correlation, Share
@@ -45,6 +47,8 @@ SAME_EXAMPLE: Correlation = 0.3
 SAME_VIEW: Correlation = 0.999
 #: Share of rows that random views change at the least; a few outputs that are out of place change fewer.
 MANY: Share = 0.1
+#: A frozen teacher does not move at all; float32 round trips stay below this.
+MOVED = 1e-5
 #: Gain in correlation by moving columns that no change of view brings.
 PERMUTED: Correlation = 0.2
 #: What random views add to the labelled class on average, in standard deviations; outputs of other examples take away.
@@ -65,7 +69,9 @@ def teacher_view_mismatch(
     targets: TargetsInLoop, passes: TeacherPasses, pairing: RowPairing | None, seen: Observations | None
 ) -> Finding:
     finding, repeats = Finding(), passes.relative_difference <= REPEATABLE
-    if passes.same_inputs == 1:
+    if passes.same_inputs == 1 and not repeats and passes.first_difference <= REPEATABLE:
+        finding = _by_memory(finding, targets, passes, pairing, seen)
+    elif passes.same_inputs == 1:
         finding = finding.against(
             "observations",
             "same_inputs",
@@ -86,19 +92,41 @@ def teacher_view_mismatch(
 
 
 def _by_inputs(finding: Finding, same: float, seen: Observations | None) -> Finding:
-    alike = inputs_alike(seen)
-    if not alike:
+    if inputs_alike(seen):
+        if not_random(seen) and changed_in_loop(seen, "student") is False:
+            # The student gets the rows as they are, so what the teacher gets is no random view of its own (KD108).
+            text = "teacher and student saw different tensors of like statistics"
+            return finding.supported_by("observations", "same_inputs", same, text, threshold=1.0, weight=5.0)
+        text = "teacher and student saw different tensors that are prepared alike: each a random view of its own"
+    elif changed_in_loop(seen, "student") and changed_in_loop(seen, "teacher") is False:
+        text = "the student's tensors differ from the training data, as augmented ones do, and the teacher's do not"
+    else:
         # Prepared in another way, which is what teachers of another kind need (KD108 asks whether it suits them).
         return finding
     return finding.supported_by(
         "observations",
         "same_inputs",
         same,
-        "teacher and student saw different tensors that are prepared alike: each a random view of its own",
+        text,
         threshold=1.0,
         grade=Grade.INTERVENTIONAL,
         weight=8.0,
     )
+
+
+def _by_memory(
+    finding: Finding,
+    targets: TargetsInLoop,
+    passes: TeacherPasses,
+    pairing: RowPairing | None,
+    seen: Observations | None,
+) -> Finding:
+    """Outputs kept from the first time that a row came by: right at first, and of another view ever after."""
+    # A teacher that goes to training mode later, or learns, is the same at first as well (KD103, KD104).
+    moved = seen is not None and (seen.teacher_drift or 0.0) > MOVED
+    if moved or passes.teacher_training is not False:
+        return finding
+    return _by_outputs(finding, targets, passes, pairing)
 
 
 def _by_outputs(finding: Finding, targets: TargetsInLoop, passes: TeacherPasses, pairing: RowPairing | None) -> Finding:

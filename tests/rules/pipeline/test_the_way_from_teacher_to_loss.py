@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.row_pairing import pair_outputs
 from kddoctor.probes.sameness import Sameness, sameness_of
-from kddoctor.probes.targets_in_loop import TargetsInLoopProbe
+from kddoctor.probes.targets_in_loop import TargetsInLoop, TargetsInLoopProbe
+from kddoctor.probes.teacher_passes import TeacherPasses
+from kddoctor.probes.teacher_validity import TeacherValidityProbe
 from kddoctor.probes.term_gradients import TermGradients, term_gradients_of
 from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.pipeline.label_order_mismatch import label_order_mismatch
 from kddoctor.rules.pipeline.projector_not_trained import projector_not_trained
 from kddoctor.rules.pipeline.student_branch_detached import student_branch_detached
 from kddoctor.rules.pipeline.teacher_equals_student import teacher_equals_student
 from kddoctor.rules.pipeline.teacher_inputs import inputs_alike
 from kddoctor.rules.pipeline.teacher_not_frozen import teacher_not_frozen
+from kddoctor.rules.pipeline.teacher_view_mismatch import teacher_view_mismatch
 from kddoctor.run.manifest import Manifest, manifest_from
 from kddoctor.run.observations import Observations, observations_from
 from tests import builders as b
@@ -209,3 +216,85 @@ def test_the_same_example_in_another_epoch_is_no_stray() -> None:
     assert pair_outputs(used, own, labels)[1] == 0.0
     others = own[rng.permutation(200)]
     assert pair_outputs(others, own, labels)[1] == pytest.approx(1.0, abs=0.1)
+
+
+# What each model is given ---------------------------------------------------------------------------------------------
+
+
+def places(student: tuple[float, float], teacher: tuple[float, float]) -> dict[str, object]:
+    return loop(student, teacher) | {"train": {"mean": 0.3, "std": 0.37, "shape": [1, 8, 8]}}
+
+
+def test_a_view_that_only_the_student_got_is_another_view(tmp_path) -> None:
+    inputs = places((0.3, 0.32), (0.3, 0.37))
+    found = diagnosed(tmp_path, observations={"same_inputs": False, "teacher_training": False, "inputs": inputs})
+    assert found.cause_codes == ["KD107"]
+
+
+def test_rows_in_another_arrangement_are_badly_prepared(tmp_path) -> None:
+    worse = b.forgetting(0.4)
+    facts = {
+        "same_inputs": False,
+        "teacher_training": False,
+        "inputs": places((0.3, 0.37), (0.3, 0.37)),
+        "augmented_views": {"random": False},
+    }
+    found = diagnosed(tmp_path, in_loop=worse, check=worse, observations=facts)
+    assert found.cause_codes[0] == "KD108"
+
+
+def test_a_teacher_that_fails_on_tensors_of_its_own_is_badly_prepared_whatever_they_are(tmp_path) -> None:
+    worse = b.forgetting(0.6)
+    facts = {"same_inputs": False, "teacher_training": False}
+    assert diagnosed(tmp_path, in_loop=worse, check=worse, observations=facts).cause_codes[0] == "KD108"
+
+
+def test_tensors_of_its_own_that_a_teacher_does_well_with_are_sound(tmp_path) -> None:
+    assert diagnosed(tmp_path, observations={"same_inputs": False, "teacher_training": False}).verdict != "sick"
+
+
+def test_outputs_kept_from_the_first_epoch_are_of_another_view() -> None:
+    passes = TeacherPasses(300, 0.4, 0.8, 0.7, False, 1.0, first_difference=0.0)
+    targets = TargetsInLoop(300, 0.8, 0.7, 0.65, 0.7, 0.7, 0.7, 0.2, 0.5, 0.0)
+    assert strongest(teacher_view_mismatch(targets, passes, None, seen())) is Grade.INTERVENTIONAL
+    noisy = replace(passes, first_difference=0.4)
+    assert not teacher_view_mismatch(targets, noisy, None, seen()).supporting
+
+
+def test_a_teacher_at_chance_that_the_student_began_as_is_a_copy(tmp_path) -> None:
+    z = np.random.default_rng(0).normal(size=(8, 5))
+    same = sameness_of([(z, z), (z, z + 1)])
+    assert same is not None
+    # Of a teacher that is good, a copy is an ordinary start.
+    assert not teacher_equals_student(same, views(0.9)).supporting
+    assert strongest(teacher_equals_student(same, views(0.1))) is Grade.PROOF
+
+
+def views(accuracy: float) -> TeacherViews:
+    return TeacherViews(view(accuracy), None, None, False)
+
+
+def view(accuracy: float, columns: list[int] | None = None) -> TeacherView:
+    """A teacher that is right so often, and otherwise wrong at random; columns: in another order."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 2000)
+    said = np.where(rng.random(2000) < accuracy, labels, (labels + rng.integers(1, 10, 2000)) % 10)
+    probe = TeacherValidityProbe(10)
+    probe.update(np.eye(10)[said][:, columns or list(range(10))], labels)
+    return TeacherView("val", columns is not None, probe.compute(), False, None)
+
+
+@pytest.mark.parametrize("accuracy", [0.95, 0.6, 0.45])
+def test_classes_that_moved_are_found_whatever_the_teacher_is_worth(accuracy: float) -> None:
+    three = [0, 1, 2, 3, 4, 5, 6, 8, 9, 7]
+    found = label_order_mismatch(TeacherViews(view(accuracy), None, view(accuracy, three), False))
+    assert strongest(found) is Grade.INTERVENTIONAL
+    in_order = label_order_mismatch(TeacherViews(view(accuracy), None, view(accuracy, list(range(10))), False))
+    assert not in_order.supporting
+
+
+def test_probabilities_that_a_service_rounded_still_sum_to_one(tmp_path) -> None:
+    def rounded(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return np.round(b.probabilities(logits, labels).astype(np.float64), 3).astype(np.float32)
+
+    assert diagnosed(tmp_path, teacher=rounded, classes=100, rows=1000).cause_codes[0] == "KD205"
