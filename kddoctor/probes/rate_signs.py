@@ -15,6 +15,8 @@ Row = Mapping[str, object]
 MIN_POINTS = 10
 #: Share of its largest value from which a learning rate counts as not wound down.
 FULL_RATE = 0.3
+#: Share of the steps that the one taken for a long one exceeds.
+LONG = 0.9
 #: Steps at the beginning in which a rate that is too high shows.
 BEGINNING = 0.2
 
@@ -28,8 +30,9 @@ class RateSigns:
     loss to zero (Polyak's step size, with 0 for the smallest loss); None without rates or gradient norms. peak: highest
     loss of the beginning (median of three) over the first. low, end: lowest running median and median of the last
     tenth, over the median of the first three losses. pace: how fast the loss fell in the second half of the time for
-    which the rate had not been wound down, over its average pace up to there, with the upper end of a 90 % interval;
-    infinite where it never fell. rate: largest learning rate.
+    which the rate had not been wound down, over its average pace up to there, with the ends of a 90 % interval; infinite
+    where it never fell. rate: largest learning rate. stride: lr ‖g‖² over the loss at the step that is longer than nine
+    tenths of them: the share of the loss that a first-order model takes off at one step; None as overshoots.
     """
 
     updates: int
@@ -41,6 +44,8 @@ class RateSigns:
     pace: float
     pace_high: float
     rate: float | None
+    pace_low: float = math.nan
+    stride: float | None = None
 
 
 class RateSignsProbe:
@@ -69,17 +74,20 @@ class RateSignsProbe:
         smooth = _running_median(loss)
         early = _medians(loss, 3)[: max(3, math.ceil(BEGINNING * len(loss)))]
         known = np.isfinite(rate) & np.isfinite(norm) & (loss > 0)
-        pace, high = _pace_at_full_rate(step, loss, rate)
+        pace, low, high = _pace_at_full_rate(step, loss, rate)
+        strides = (rate[known] * norm[known] ** 2) / loss[known]
         return RateSigns(
             updates=updates,
             per_epoch=updates / epochs if epochs else None,
-            overshoots=float((rate * norm**2 > loss)[known].mean()) if known.any() else None,
+            overshoots=float((strides > 1).mean()) if known.any() else None,
             peak=float(early.max()) / max(float(loss[0]), 1e-12),
             low=float(smooth.min()) / first,
             end=float(np.median(loss[-max(3, len(loss) // 10) :])) / first,
             pace=pace,
             pace_high=high,
             rate=float(np.nanmax(rate)) if np.isfinite(rate).any() else None,
+            pace_low=low,
+            stride=float(np.quantile(strides, LONG)) if known.any() else None,
         )
 
     def _columns(self) -> Array | None:
@@ -111,16 +119,16 @@ def _medians(values: Array, width: int) -> Array:
     return medians
 
 
-def _pace_at_full_rate(step: Array, loss: Array, rate: Array) -> tuple[float, float]:
+def _pace_at_full_rate(step: Array, loss: Array, rate: Array) -> tuple[float, float, float]:
     known = np.isfinite(rate).all() and rate.max() > 0
     keep = rate >= FULL_RATE * rate.max() if known else np.ones(len(loss), bool)
     step, loss = step[keep], loss[keep]
     if len(loss) < MIN_POINTS:
-        return math.inf, math.inf
+        return math.inf, math.inf, math.inf
     few = max(3, len(loss) // 10)
     fallen, length = float(np.median(loss[:few]) - np.median(loss[-few:])), step[-1] - step[0]
     if fallen <= 0 or length <= 0:
-        return math.inf, math.inf
+        return math.inf, math.inf, math.inf
     half = step >= step[-1] - length / 2
-    slope, _, low, _ = stats.theilslopes(loss[half], step[half], alpha=0.9)
-    return float(-slope * length / fallen), float(-low * length / fallen)
+    slope, _, low, high = stats.theilslopes(loss[half], step[half], alpha=0.9)
+    return float(-slope * length / fallen), float(-high * length / fallen), float(-low * length / fallen)
