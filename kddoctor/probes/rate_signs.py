@@ -30,9 +30,10 @@ class RateSigns:
     loss to zero (Polyak's step size, with 0 for the smallest loss); None without rates or gradient norms. peak: highest
     loss of the beginning (median of three) over the first. low, end: lowest running median and median of the last
     tenth, over the median of the first three losses. pace: how fast the loss fell in the second half of the time for
-    which the rate had not been wound down, over its average pace up to there, with the ends of a 90 % interval; infinite
-    where it never fell. rate: largest learning rate. stride: lr ‖g‖² over the loss at the step that is longer than nine
-    tenths of them: the share of the loss that a first-order model takes off at one step; None as overshoots.
+    which the rate had not been wound down, over its average pace up to there, with the ends of a 90 % interval;
+    infinite where it never fell. rate: largest learning rate. stride: lr ‖g‖² over the loss at the step that is longer
+    than nine tenths of them: the share of the loss that a first-order model takes off at one step; travel: the sum of
+    these shares over all updates; both None as overshoots.
     """
 
     updates: int
@@ -46,6 +47,7 @@ class RateSigns:
     rate: float | None
     pace_low: float = math.nan
     stride: float | None = None
+    travel: float | None = None
 
 
 class RateSignsProbe:
@@ -88,6 +90,7 @@ class RateSignsProbe:
             rate=float(np.nanmax(rate)) if np.isfinite(rate).any() else None,
             pace_low=low,
             stride=float(np.quantile(strides, LONG)) if known.any() else None,
+            travel=float(strides.mean()) * updates if known.any() else None,
         )
 
     def _columns(self) -> Array | None:

@@ -20,9 +20,10 @@ class ScoreLink:
     rows: compared. slope, intercept, unexplained: of the least-squares line used ≈ intercept + slope · own, with
     ``unexplained`` the share of variance that it leaves. monotone: used scores are a strictly rising function of own
     ones; stepped: a rising one of three values or more, several own scores to a value. kept: share of rows whose used
-    score is the teacher's own; filled: share of the others that hold their most frequent value. low, high: range of the used scores; own_low, own_high: of the teacher's. mixed_units: mean squares of which
-    both sides have units of their own and which equal the recorded distillation loss, up to a constant, with the
-    largest relative error ``mixed_error`` over the steps; None where none was found.
+    score is the teacher's own; filled: share of the others that hold their most frequent value. low, high: range of
+    the used scores; own_low, own_high: of the teacher's. mixed_units: mean squares of which both sides have units of
+    their own and which equal the recorded distillation loss, up to a constant, with the largest relative error
+    ``mixed_error`` over the steps; None where none was found.
     """
 
     rows: int
@@ -61,15 +62,16 @@ def link_of(used: NDArray[np.floating], own: NDArray[np.floating]) -> ScoreLink 
     monotone = rising and bool((steps[apart] > 0).mean() > 0.99)
     stepped = rising and not monotone and len(np.unique(y)) > 2
     ends = (float(y.min()), float(y.max()), float(x.min()), float(x.max()))
+    kept, filled = _replaced(x, y)
     link = ScoreLink(len(x), slope, intercept, unexplained, monotone, *ends)
-    return replace(link, stepped=stepped, **_replaced(x, y))
+    return replace(link, stepped=stepped, kept=kept, filled=filled)
 
 
-def _replaced(own: Array, used: Array) -> dict[str, float]:
+def _replaced(own: Array, used: Array) -> tuple[float, float]:
     same = np.isclose(used, own, rtol=1e-5, atol=1e-6)
     others = used[~same]
     most = float(np.unique(others, return_counts=True)[1].max() / len(others)) if len(others) else 0.0
-    return {"kept": float(same.mean()), "filled": most}
+    return float(same.mean()), most
 
 
 def mixed_units(student: Array, teacher: Array, kd_loss: Array) -> tuple[str, float] | None:

@@ -101,13 +101,18 @@ def unfit(finding: Finding, train: TrainGaps | None, held_out: Gaps | None) -> F
         below = gaps.teacher_accuracy - gaps.student_accuracy
         text = f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}"
         fits = below <= UNFIT
-        add, weight = (finding.against, KEEPS_UP) if fits else (finding.supported_by, FALLS_SHORT)
-        finding = add("example-gaps", "train_accuracy", gaps.student_accuracy, text, threshold=UNFIT, weight=weight)
-    if held_out is None or held_out.gaps.baseline_accuracy is None:
+        if not fits:
+            finding = finding.supported_by(
+                "example-gaps", "train_accuracy", gaps.student_accuracy, text, threshold=UNFIT, weight=FALLS_SHORT
+            )
+        elif not _pays(held_out):
+            # A student that fits what it saw and is worse for it elsewhere does pay.
+            finding = finding.against(
+                "example-gaps", "train_accuracy", gaps.student_accuracy, text, threshold=UNFIT, weight=KEEPS_UP
+            )
+    if held_out is None or not _pays(held_out):
         return finding
     own, twin = held_out.gaps.student_accuracy, held_out.gaps.baseline_accuracy
-    if twin <= own + noise_of_difference(standard_error(own, held_out.gaps.n)):
-        return finding
     return finding.supported_by(
         "example-gaps",
         "baseline_accuracy",
@@ -116,3 +121,11 @@ def unfit(finding: Finding, train: TrainGaps | None, held_out: Gaps | None) -> F
         grade=Grade.INTERVENTIONAL,
         weight=2.0,
     )
+
+
+def _pays(held_out: Gaps | None) -> bool:
+    """Whether the labels alone make a better student, on held-out rows and beyond noise."""
+    if held_out is None or held_out.gaps.baseline_accuracy is None:
+        return False
+    own, twin = held_out.gaps.student_accuracy, held_out.gaps.baseline_accuracy
+    return twin > own + noise_of_difference(standard_error(own, held_out.gaps.n))

@@ -29,6 +29,9 @@ import math
 from kddoctor.probes.layer_ranks import LayerRanks
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.measurements import TrainGaps
+from kddoctor.probes.scale_fit import ScaleFit
+from kddoctor.probes.student_path import StudentPath
+from kddoctor.rules.capacity.exclusion import nothing_else
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
@@ -62,7 +65,7 @@ KEPT: Share = 0.9
     title="The student is too small to fit even the labels",
     stage=60,
     reads=(TrainGaps,),
-    uses=(LearningCurve, Observations, Manifest, LayerRanks),
+    uses=(LearningCurve, Observations, Manifest, LayerRanks, ScaleFit, StudentPath),
 )
 def student_capacity_floor(
     train: TrainGaps,
@@ -70,6 +73,8 @@ def student_capacity_floor(
     seen: Observations | None,
     config: Manifest | None,
     ranks: LayerRanks | None,
+    fit: ScaleFit | None,
+    path: StudentPath | None,
 ) -> Finding | NotExamined:
     gaps = train.gaps
     below = gaps.teacher_accuracy - gaps.student_accuracy
@@ -119,6 +124,8 @@ def student_capacity_floor(
             weight=2.5, group="baseline_train_accuracy",
         )  # fmt: skip
     finding = _of_width(finding, ranks)
+    if curve.pace.high < LEVEL_PACE:
+        finding = nothing_else(finding, fit, path)
     frozen = seen is not None and (seen.parameters_not_in_optimizer or seen.parameters_without_gradient)
     if frozen:
         finding = finding.against(
