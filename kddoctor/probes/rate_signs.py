@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ MIN_POINTS = 10
 FULL_RATE = 0.3
 #: Share of the steps that the one taken for a long one exceeds.
 LONG = 0.9
+#: Losses of an epoch, and epochs, from which it shows whether the loss jumps between them.
+MIN_LOSSES, MIN_EPOCHS = 4, 5
 #: Steps at the beginning in which a rate that is too high shows.
 BEGINNING = 0.2
 
@@ -33,7 +36,8 @@ class RateSigns:
     which the rate had not been wound down, over its average pace up to there, with the ends of a 90 % interval;
     infinite where it never fell. rate: largest learning rate. stride: lr ‖g‖² over the loss at the step that is longer
     than nine tenths of them: the share of the loss that a first-order model takes off at one step; travel: the sum of
-    these shares over all updates; both None as overshoots.
+    these shares over all updates; both None as overshoots. set_back: mean rise of the loss from the end of an epoch to
+    the beginning of the next, in its standard errors; None for fewer than five epochs of four losses or more.
     """
 
     updates: int
@@ -48,6 +52,7 @@ class RateSigns:
     pace_low: float = math.nan
     stride: float | None = None
     travel: float | None = None
+    set_back: float | None = None
 
 
 class RateSignsProbe:
@@ -91,6 +96,7 @@ class RateSignsProbe:
             pace_low=low,
             stride=float(np.quantile(strides, LONG)) if known.any() else None,
             travel=float(strides.mean()) * updates if known.any() else None,
+            set_back=_set_back(loss, epoch),
         )
 
     def _columns(self) -> Array | None:
@@ -110,6 +116,17 @@ class RateSignsProbe:
 def _number(row: Row, key: str) -> float:
     value = row.get(key)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def _set_back(loss: Array, epoch: Array) -> float | None:
+    epochs = [
+        part for number in np.unique(epoch[np.isfinite(epoch)]) if len(part := loss[epoch == number]) >= MIN_LOSSES
+    ]
+    if len(epochs) < MIN_EPOCHS:
+        return None
+    rises = np.array([after[:2].mean() - before[-2:].mean() for before, after in pairwise(epochs)])
+    error = float(rises.std(ddof=1)) / math.sqrt(len(rises))
+    return float(rises.mean()) / error if error > 0 else 0.0
 
 
 def _running_median(values: Array) -> Array:

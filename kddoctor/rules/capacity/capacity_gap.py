@@ -39,6 +39,7 @@ from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.capacity.exclusion import nothing_else
 from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.optimisation.harm import OTHERS, skill_lost
+from kddoctor.rules.optimisation.way import against_set_back
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Pace, Share
@@ -114,6 +115,7 @@ def capacity_gap(
     finding = _of_twin(finding, train, held_out)
     finding = _of_read_out(finding, held_out, ranks)
     finding = nothing_else(finding, fit, path)
+    finding = against_set_back(finding, signs)
     if (config.distillation.alpha or 0.0) >= 1 - LABELS / 10:
         finding = finding.supported_by(
             "manifest", "alpha", config.distillation.alpha, "nothing but imitation was asked for", weight=2.0

@@ -29,10 +29,12 @@ import math
 from kddoctor.probes.layer_ranks import LayerRanks
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.measurements import TrainGaps
+from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.capacity.exclusion import nothing_else
 from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.optimisation.way import against_set_back
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Pace, Share
@@ -65,7 +67,7 @@ KEPT: Share = 0.9
     title="The student is too small to fit even the labels",
     stage=60,
     reads=(TrainGaps,),
-    uses=(LearningCurve, Observations, Manifest, LayerRanks, ScaleFit, StudentPath),
+    uses=(LearningCurve, Observations, Manifest, LayerRanks, ScaleFit, StudentPath, RateSigns),
 )
 def student_capacity_floor(
     train: TrainGaps,
@@ -75,6 +77,7 @@ def student_capacity_floor(
     ranks: LayerRanks | None,
     fit: ScaleFit | None,
     path: StudentPath | None,
+    signs: RateSigns | None,
 ) -> Finding | NotExamined:
     gaps = train.gaps
     below = gaps.teacher_accuracy - gaps.student_accuracy
@@ -124,8 +127,9 @@ def student_capacity_floor(
             weight=2.5, group="baseline_train_accuracy",
         )  # fmt: skip
     finding = _of_width(finding, ranks)
-    if curve.pace.high < LEVEL_PACE:
+    if curve.pace.high < LEVEL_PACE and (config is None or config.distillation.alpha != 1):
         finding = nothing_else(finding, fit, path)
+    finding = against_set_back(finding, signs)
     frozen = seen is not None and (seen.parameters_not_in_optimizer or seen.parameters_without_gradient)
     if frozen:
         finding = finding.against(

@@ -38,6 +38,7 @@ from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import OTHERS, severity, skill_lost
+from kddoctor.rules.optimisation.way import SET_BACK
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, Nats, Pace, Share
 from kddoctor.run.manifest import Manifest
@@ -122,10 +123,14 @@ def student_over_regularised(
 
 
 def _stands(signs: RateSigns, curve: LearningCurve | None) -> bool:
-    """A loss that fell so little that its noise hides a pace, where held-out quality, which was measured, stands too."""
+    """A loss that fell so little that its noise hides a pace, where held-out quality was measured and stands too.
+
+    So it does where the weights are set back again and again: then the loss jumps up between epochs.
+    """
     quality = None if curve is None else curve.quality
     still = signs.pace_low <= 0 and signs.pace < LEVEL
-    return still and quality is not None and quality.low <= 0 and quality.rise <= 0
+    kept = signs.set_back is not None and signs.set_back < SET_BACK
+    return still and kept and quality is not None and quality.low <= 0 and quality.rise <= 0
 
 
 def _of_targets(finding: Finding, teacher: TeacherViews | None) -> Finding:

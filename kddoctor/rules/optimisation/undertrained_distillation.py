@@ -41,7 +41,7 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.optimisation.way import SHORT_STEP, SHORT_WAY, short_way
+from kddoctor.rules.optimisation.way import SHORT_STEP, SHORT_WAY, against_set_back, short_way
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Pace, Share
@@ -104,6 +104,7 @@ def undertrained_distillation(
         finding = _of_quality(finding, curve, curve.quality, held_out, falling)
     if held_out is not None:
         finding = _of_gaps(finding, curve, held_out)
+    finding = against_set_back(finding, signs)
     if train is not None:
         finding = _of_training_rows(finding, train, falling)
     if loss is not None and _unexplained(loss):

@@ -4,7 +4,8 @@ import math
 
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.student_path import StudentPath
-from kddoctor.rules.settings import Factor, Nats, Share
+from kddoctor.rules.finding import Finding
+from kddoctor.rules.settings import Deviations, Factor, Nats, Share
 from kddoctor.run.manifest import Manifest
 
 #: Sum of lr ‖g‖² over the loss, all updates together. A momentum of 0.9 takes ten times as long steps, so that even
@@ -17,6 +18,23 @@ ALIVE: Share = 1e-3
 SANE: Nats = 0.5
 #: Share of what the teacher knows of the labels, in nats, below which a student has not come far.
 HALF: Share = 0.5
+#: Standard errors from which the loss jumps up between epochs; of sound runs it falls from one to the next, if at all.
+SET_BACK: Deviations = 3.0
+
+
+def against_set_back(finding: Finding, signs: RateSigns | None) -> Finding:
+    """Weights that are set back between epochs, to whichever, explain a student that never arrives."""
+    if signs is None or signs.set_back is None or signs.set_back < SET_BACK:
+        return finding
+    return finding.against(
+        "rate-signs",
+        "set_back",
+        signs.set_back,
+        f"from epoch to epoch the loss jumps up, by {signs.set_back:.0f} standard errors: the weights were set back",
+        threshold=SET_BACK,
+        origin="three standard errors",
+        weight=6.0,
+    )
 
 
 def short_way(signs: RateSigns, config: Manifest, path: StudentPath | None) -> bool:
