@@ -27,6 +27,7 @@ class Rank:
     exact: the smallest of these is a hundred times larger, so that the others are zero and not merely small. effective:
     exp of the entropy of the singular values (Roy & Vetterli 2007). distinct: different rows. accuracy: of a ridge
     regression onto the labels, fitted on every other row and judged on the rest; None where there is nothing to fit.
+    width: all units, silent ones included.
     """
 
     units: int
@@ -35,6 +36,7 @@ class Rank:
     effective: float
     distinct: int
     accuracy: float | None
+    width: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def rank_of(features: Floats, labels: NDArray[np.int64] | None = None) -> Rank:
     y = None if labels is None else labels[:MOST_ROWS]
     live = np.flatnonzero(x.std(axis=0) > 0)
     if not len(live):
-        return Rank(0, 0, False, 0.0, 1, None)
+        return Rank(0, 0, False, 0.0, 1, None, features.shape[1])
     if len(live) > MOST_UNITS:
         live = live[np.linspace(0, len(live) - 1, MOST_UNITS).round().astype(int)]
     x = x[:, live]
@@ -76,6 +78,7 @@ def rank_of(features: Floats, labels: NDArray[np.int64] | None = None) -> Rank:
         effective=float(np.exp(-(share * np.log(share)).sum())),
         distinct=len(np.unique(x, axis=0)),
         accuracy=None if y is None else read_out(x, y),
+        width=features.shape[1],
     )
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,10 @@ Row = Mapping[str, object]
 MIN_POINTS = 10
 #: Share of its largest value from which a learning rate counts as not wound down.
 FULL_RATE = 0.3
+#: Share of the steps that the one taken for a long one exceeds.
+LONG = 0.9
+#: Losses of an epoch, and epochs, from which it shows whether the loss jumps between them.
+MIN_LOSSES, MIN_EPOCHS = 4, 5
 #: Steps at the beginning in which a rate that is too high shows.
 BEGINNING = 0.2
 
@@ -28,8 +33,11 @@ class RateSigns:
     loss to zero (Polyak's step size, with 0 for the smallest loss); None without rates or gradient norms. peak: highest
     loss of the beginning (median of three) over the first. low, end: lowest running median and median of the last
     tenth, over the median of the first three losses. pace: how fast the loss fell in the second half of the time for
-    which the rate had not been wound down, over its average pace up to there, with the upper end of a 90 % interval;
-    infinite where it never fell. rate: largest learning rate.
+    which the rate had not been wound down, over its average pace up to there, with the ends of a 90 % interval;
+    infinite where it never fell. rate: largest learning rate. stride: lr ‖g‖² over the loss at the step that is longer
+    than nine tenths of them: the share of the loss that a first-order model takes off at one step; travel: the sum of
+    these shares over all updates; both None as overshoots. set_back: mean rise of the loss from the end of an epoch to
+    the beginning of the next, in its standard errors; None for fewer than five epochs of four losses or more.
     """
 
     updates: int
@@ -41,6 +49,10 @@ class RateSigns:
     pace: float
     pace_high: float
     rate: float | None
+    pace_low: float = math.nan
+    stride: float | None = None
+    travel: float | None = None
+    set_back: float | None = None
 
 
 class RateSignsProbe:
@@ -69,17 +81,22 @@ class RateSignsProbe:
         smooth = _running_median(loss)
         early = _medians(loss, 3)[: max(3, math.ceil(BEGINNING * len(loss)))]
         known = np.isfinite(rate) & np.isfinite(norm) & (loss > 0)
-        pace, high = _pace_at_full_rate(step, loss, rate)
+        pace, low, high = _pace_at_full_rate(step, loss, rate)
+        strides = (rate[known] * norm[known] ** 2) / loss[known]
         return RateSigns(
             updates=updates,
             per_epoch=updates / epochs if epochs else None,
-            overshoots=float((rate * norm**2 > loss)[known].mean()) if known.any() else None,
+            overshoots=float((strides > 1).mean()) if known.any() else None,
             peak=float(early.max()) / max(float(loss[0]), 1e-12),
             low=float(smooth.min()) / first,
             end=float(np.median(loss[-max(3, len(loss) // 10) :])) / first,
             pace=pace,
             pace_high=high,
             rate=float(np.nanmax(rate)) if np.isfinite(rate).any() else None,
+            pace_low=low,
+            stride=float(np.quantile(strides, LONG)) if known.any() else None,
+            travel=float(strides.mean()) * updates if known.any() else None,
+            set_back=_set_back(loss, epoch),
         )
 
     def _columns(self) -> Array | None:
@@ -101,6 +118,17 @@ def _number(row: Row, key: str) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
+def _set_back(loss: Array, epoch: Array) -> float | None:
+    epochs = [
+        part for number in np.unique(epoch[np.isfinite(epoch)]) if len(part := loss[epoch == number]) >= MIN_LOSSES
+    ]
+    if len(epochs) < MIN_EPOCHS:
+        return None
+    rises = np.array([after[:2].mean() - before[-2:].mean() for before, after in pairwise(epochs)])
+    error = float(rises.std(ddof=1)) / math.sqrt(len(rises))
+    return float(rises.mean()) / error if error > 0 else 0.0
+
+
 def _running_median(values: Array) -> Array:
     """Over windows of a fortieth of the run, three values at least."""
     return _medians(values, max(3, len(values) // 40))
@@ -111,16 +139,16 @@ def _medians(values: Array, width: int) -> Array:
     return medians
 
 
-def _pace_at_full_rate(step: Array, loss: Array, rate: Array) -> tuple[float, float]:
+def _pace_at_full_rate(step: Array, loss: Array, rate: Array) -> tuple[float, float, float]:
     known = np.isfinite(rate).all() and rate.max() > 0
     keep = rate >= FULL_RATE * rate.max() if known else np.ones(len(loss), bool)
     step, loss = step[keep], loss[keep]
     if len(loss) < MIN_POINTS:
-        return math.inf, math.inf
+        return math.inf, math.inf, math.inf
     few = max(3, len(loss) // 10)
     fallen, length = float(np.median(loss[:few]) - np.median(loss[-few:])), step[-1] - step[0]
     if fallen <= 0 or length <= 0:
-        return math.inf, math.inf
+        return math.inf, math.inf, math.inf
     half = step >= step[-1] - length / 2
-    slope, _, low, _ = stats.theilslopes(loss[half], step[half], alpha=0.9)
-    return float(-slope * length / fallen), float(-low * length / fallen)
+    slope, _, low, high = stats.theilslopes(loss[half], step[half], alpha=0.9)
+    return float(-slope * length / fallen), float(-high * length / fallen), float(-low * length / fallen)

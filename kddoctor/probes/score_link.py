@@ -1,6 +1,6 @@
 """On which scale the scores that a ranking loss compared were: the teacher's own, rescaled ones, or another unit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,11 @@ class ScoreLink:
 
     rows: compared. slope, intercept, unexplained: of the least-squares line used ≈ intercept + slope · own, with
     ``unexplained`` the share of variance that it leaves. monotone: used scores are a strictly rising function of own
-    ones. low, high: range of the used scores; own_low, own_high: of the teacher's. mixed_units: mean squares of which
-    both sides have units of their own and which equal the recorded distillation loss, up to a constant, with the
-    largest relative error ``mixed_error`` over the steps; None where none was found.
+    ones; stepped: a rising one of three values or more, several own scores to a value. kept: share of rows whose used
+    score is the teacher's own; filled: share of the others that hold their most frequent value. low, high: range of
+    the used scores; own_low, own_high: of the teacher's. mixed_units: mean squares of which both sides have units of
+    their own and which equal the recorded distillation loss, up to a constant, with the largest relative error
+    ``mixed_error`` over the steps; None where none was found.
     """
 
     rows: int
@@ -35,6 +37,9 @@ class ScoreLink:
     own_high: float
     mixed_units: str | None = None
     mixed_error: float | None = None
+    stepped: bool = False
+    kept: float = 0.0
+    filled: float = 0.0
 
 
 def link_of(used: NDArray[np.floating], own: NDArray[np.floating]) -> ScoreLink | None:
@@ -53,11 +58,20 @@ def link_of(used: NDArray[np.floating], own: NDArray[np.floating]) -> ScoreLink 
     apart = np.diff(x[order]) > 1e-5 * np.abs(x).max()
     steps = np.diff(y[order])
     # Rounding may exchange neighbours that differ by less than it.
-    monotone = bool(
-        (steps[apart] > -1e-6 * max(float(np.abs(y).max()), 1e-9)).all() and (steps[apart] > 0).mean() > 0.99
-    )
+    rising = bool((steps[apart] > -1e-6 * max(float(np.abs(y).max()), 1e-9)).all())
+    monotone = rising and bool((steps[apart] > 0).mean() > 0.99)
+    stepped = rising and not monotone and len(np.unique(y)) > 2
     ends = (float(y.min()), float(y.max()), float(x.min()), float(x.max()))
-    return ScoreLink(len(x), slope, intercept, unexplained, monotone, *ends)
+    kept, filled = _replaced(x, y)
+    link = ScoreLink(len(x), slope, intercept, unexplained, monotone, *ends)
+    return replace(link, stepped=stepped, kept=kept, filled=filled)
+
+
+def _replaced(own: Array, used: Array) -> tuple[float, float]:
+    same = np.isclose(used, own, rtol=1e-5, atol=1e-6)
+    others = used[~same]
+    most = float(np.unique(others, return_counts=True)[1].max() / len(others)) if len(others) else 0.0
+    return float(same.mean()), most
 
 
 def mixed_units(student: Array, teacher: Array, kd_loss: Array) -> tuple[str, float] | None:

@@ -98,6 +98,21 @@ def test_stars_taken_for_logits_are_proven(tmp_path):
     assert mine(ranked(tmp_path, used=lambda z: 1 + 4 * sigmoid(z))) == ["KD902"]
 
 
+def test_points_rounded_to_whole_numbers_are_proven(tmp_path):
+    assert mine(ranked(tmp_path, used=lambda z: np.round(10 * sigmoid(z)))) == ["KD902"]
+
+
+def test_scores_rounded_for_storage_are_sound(tmp_path):
+    assert "KD902" not in ranked(tmp_path, used=lambda z: np.round(z, 1)).cause_codes
+
+
+def test_a_list_filled_with_one_value_is_popularity_and_no_other_tensor(tmp_path):
+    def listed(scores):
+        return np.where(np.arange(scores.shape[1]) % 10 == 0, scores, -4.0)
+
+    assert ranked(tmp_path, used=listed, favour=1.0).cause_codes[0] == "KD901"
+
+
 def test_a_raw_score_against_a_probability_is_proven(tmp_path):
     found = ranked(tmp_path, kd=lambda s, t: ((s - sigmoid(t)) ** 2).mean(axis=1), loss="mse")
     assert mine(found) == ["KD902"]

@@ -34,8 +34,12 @@ from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TeacherViews, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.probes.scale_fit import ScaleFit
+from kddoctor.probes.student_path import StudentPath
+from kddoctor.rules.capacity.exclusion import nothing_else
 from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.optimisation.harm import OTHERS, skill_lost
+from kddoctor.rules.optimisation.way import against_set_back
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Pace, Share
@@ -64,7 +68,7 @@ BETTER_ALONE = 2.4
     title="The teacher's function is beyond the student",
     stage=59,
     reads=(TrainGaps, Manifest),
-    uses=(Gaps, RateSigns, LossForensics, LayerRanks, FeatureTerm, TeacherViews),
+    uses=(Gaps, RateSigns, LossForensics, LayerRanks, FeatureTerm, TeacherViews, ScaleFit, StudentPath),
 )
 def capacity_gap(
     train: TrainGaps,
@@ -75,6 +79,8 @@ def capacity_gap(
     ranks: LayerRanks | None,
     feature: FeatureTerm | None,
     teacher: TeacherViews | None,
+    fit: ScaleFit | None,
+    path: StudentPath | None,
 ) -> Finding | NotExamined:
     gaps = train.gaps
     finding = Finding()
@@ -108,6 +114,8 @@ def capacity_gap(
     finding = _of_teacher(finding, train, held_out, teacher)
     finding = _of_twin(finding, train, held_out)
     finding = _of_read_out(finding, held_out, ranks)
+    finding = nothing_else(finding, fit, path)
+    finding = against_set_back(finding, signs)
     if (config.distillation.alpha or 0.0) >= 1 - LABELS / 10:
         finding = finding.supported_by(
             "manifest", "alpha", config.distillation.alpha, "nothing but imitation was asked for", weight=2.0

@@ -37,6 +37,8 @@ PROBE = "feature-term"
 #: Share of its first value that a feature term keeps which was not fitted, and share of the loss that counts.
 STAYS: Share = 0.4
 COUNTS: Share = 0.3
+#: Share of its first value of a term that has not been fitted at all.
+STAYS_WHOLE: Share = 0.8
 #: Points of training accuracy below the teacher from which a student does not fit.
 UNFIT: Share = 0.05
 #: Nats for a student that fits its training rows, and for one that does not.
@@ -68,15 +70,13 @@ def feature_architecture_mismatch(
         finding = finding.against(
             PROBE, "left", term.left, text, threshold=STAYS, origin="calibrated on digits and language", weight=4.0
         )
-    return (
-        unfit(finding, train, held_out)
-        .saying(
-            "The feature term cannot be fitted, and holds the student back.",
-            where="the feature loss",
-            severity=severity(held_out),
-        )
-        .prescribe("no feature term, or one through a projector that learns", treatment__feature_term="off")
-    )
+    # A term that was fitted in part is not what a student that fits its training rows pays for, for certain.
+    finding = unfit(finding, train, held_out, excused=term.left > STAYS_WHOLE)
+    return finding.saying(
+        "The feature term cannot be fitted, and holds the student back.",
+        where="the feature loss",
+        severity=severity(held_out),
+    ).prescribe("no feature term, or one through a projector that learns", treatment__feature_term="off")
 
 
 def untrained_projector(finding: Finding, seen: Observations | None) -> Finding:
@@ -94,20 +94,27 @@ def untrained_projector(finding: Finding, seen: Observations | None) -> Finding:
     )
 
 
-def unfit(finding: Finding, train: TrainGaps | None, held_out: Gaps | None) -> Finding:
-    """Whether the student pays for its feature term: on training rows, and against its labels-only twin."""
+def unfit(finding: Finding, train: TrainGaps | None, held_out: Gaps | None, *, excused: bool = False) -> Finding:
+    """Whether the student pays for its feature term: on training rows, and against its labels-only twin.
+
+    excused: that it fits its training rows does not count where it is the worse for it elsewhere.
+    """
     if train is not None:
         gaps = train.gaps
         below = gaps.teacher_accuracy - gaps.student_accuracy
         text = f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}"
         fits = below <= UNFIT
-        add, weight = (finding.against, KEEPS_UP) if fits else (finding.supported_by, FALLS_SHORT)
-        finding = add("example-gaps", "train_accuracy", gaps.student_accuracy, text, threshold=UNFIT, weight=weight)
-    if held_out is None or held_out.gaps.baseline_accuracy is None:
+        if not fits:
+            finding = finding.supported_by(
+                "example-gaps", "train_accuracy", gaps.student_accuracy, text, threshold=UNFIT, weight=FALLS_SHORT
+            )
+        elif not (excused and _pays(held_out)):
+            finding = finding.against(
+                "example-gaps", "train_accuracy", gaps.student_accuracy, text, threshold=UNFIT, weight=KEEPS_UP
+            )
+    if held_out is None or not _pays(held_out):
         return finding
     own, twin = held_out.gaps.student_accuracy, held_out.gaps.baseline_accuracy
-    if twin <= own + noise_of_difference(standard_error(own, held_out.gaps.n)):
-        return finding
     return finding.supported_by(
         "example-gaps",
         "baseline_accuracy",
@@ -116,3 +123,11 @@ def unfit(finding: Finding, train: TrainGaps | None, held_out: Gaps | None) -> F
         grade=Grade.INTERVENTIONAL,
         weight=2.0,
     )
+
+
+def _pays(held_out: Gaps | None) -> bool:
+    """Whether the labels alone make a better student, on held-out rows and beyond noise."""
+    if held_out is None or held_out.gaps.baseline_accuracy is None:
+        return False
+    own, twin = held_out.gaps.student_accuracy, held_out.gaps.baseline_accuracy
+    return twin > own + noise_of_difference(standard_error(own, held_out.gaps.n))

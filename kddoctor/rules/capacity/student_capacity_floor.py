@@ -2,7 +2,9 @@
 
 What it checks
     Accuracy on *training* rows of the student, of the same student trained on labels alone, and of the teacher, once
-    the training loss has certainly slowed down. What a student could hold is not known while it still learns.
+    the training loss has certainly slowed down. What a student could hold is not known while it still learns. Whether
+    its widest recorded layer has fewer units than most of the teacher's answers need dimensions, all of which may fall
+    silent at once; and whether anything else, a penalty or its start, would explain that it is level.
 
 Why it hurts
     No loss can put into a network what it cannot hold: every change of temperature or weight is wasted time.
@@ -29,10 +31,15 @@ import math
 from kddoctor.probes.layer_ranks import LayerRanks
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.measurements import TrainGaps
+from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.probes.scale_fit import ScaleFit
+from kddoctor.probes.student_path import StudentPath
+from kddoctor.rules.capacity.exclusion import nothing_else
 from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.optimisation.way import against_set_back
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Pace, Share
+from kddoctor.rules.settings import Nats, Pace, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
@@ -51,6 +58,9 @@ LEVEL_PACE: Pace = 0.4
 NOT_FULL, SLOW = 6.0, 1.5
 #: A student this close to chance learned nothing, which says nothing about what it could hold.
 AT_CHANCE: Share = 0.02
+#: Share of the variance between rows of answers that do not depend on the input, and nats of a sane first answer.
+SILENT: Share = 1e-6
+SANE: Nats = 0.5
 #: Share of the teacher's answers that an approximation keeps which has enough dimensions.
 KEPT: Share = 0.9
 
@@ -62,7 +72,7 @@ KEPT: Share = 0.9
     title="The student is too small to fit even the labels",
     stage=60,
     reads=(TrainGaps,),
-    uses=(LearningCurve, Observations, Manifest, LayerRanks),
+    uses=(LearningCurve, Observations, Manifest, LayerRanks, ScaleFit, StudentPath, RateSigns),
 )
 def student_capacity_floor(
     train: TrainGaps,
@@ -70,6 +80,9 @@ def student_capacity_floor(
     seen: Observations | None,
     config: Manifest | None,
     ranks: LayerRanks | None,
+    fit: ScaleFit | None,
+    path: StudentPath | None,
+    signs: RateSigns | None,
 ) -> Finding | NotExamined:
     gaps = train.gaps
     below = gaps.teacher_accuracy - gaps.student_accuracy
@@ -84,11 +97,13 @@ def student_capacity_floor(
             origin="paper",
             grade=Grade.PROOF,
         )
-    if below < FAR_BELOW:
+    width = _too_narrow(ranks)
+    if below < FAR_BELOW and width is None:
         return finding
     if curve is None or curve.pace is None:
         return NotExamined(*RECORD["LearningCurve"])
-    finding = _level(finding, curve, curve.pace.high, below)
+    if width is None or not _fell_silent(path):
+        finding = _level(finding, curve, curve.pace.high, below)
     finding = finding.supported_by(
         PROBE,
         "train_accuracy",
@@ -96,29 +111,30 @@ def student_capacity_floor(
         f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}",
         threshold=FAR_BELOW,
         origin="paper",
-        weight=2.0,
+        weight=2.0 if below >= FAR_BELOW else 1.0,
     )
     finding = _against_baseline(finding, train)
-    counts = gaps.class_counts
-    chance = float(counts.max() / counts.sum()) if counts is not None else 0.0
-    if gaps.student_accuracy < chance + AT_CHANCE:
-        finding = finding.against(
-            PROBE,
-            "train_accuracy",
-            gaps.student_accuracy,
-            "even on training rows the student is no better than one constant answer: it learned nothing, whatever it "
-            "could hold",
-            threshold=chance + AT_CHANCE,
-            origin="convention",
-            group="chance",
-            weight=6.0,
+    if width is not None and _fell_silent(path):
+        finding = finding.supported_by(
+            "student-path",
+            "dependence",
+            None if path is None else path.late("dependence"),
+            f"its answers depended on the input at first and no longer do: all of so few units ({width}) fell silent",
+            threshold=SILENT,
+            origin="identity",
+            weight=3.0,
         )
+    else:
+        finding = _against_chance(finding, train)
     if config is not None and config.distillation.alpha == 1:
         finding = finding.against(
             "manifest", "alpha", 1.0, "the labels were not asked for, so that nobody knows whether they would fit",
             weight=2.5, group="baseline_train_accuracy",
         )  # fmt: skip
     finding = _of_width(finding, ranks)
+    if curve.pace.high < LEVEL_PACE and (config is None or config.distillation.alpha != 1):
+        finding = nothing_else(finding, fit, path)
+    finding = against_set_back(finding, signs)
     frozen = seen is not None and (seen.parameters_not_in_optimizer or seen.parameters_without_gradient)
     if frozen:
         finding = finding.against(
@@ -135,9 +151,44 @@ def student_capacity_floor(
     ).prescribe("a wider student", automatic=False, safety="manual")
 
 
+def _against_chance(finding: Finding, train: TrainGaps) -> Finding:
+    gaps, counts = train.gaps, train.gaps.class_counts
+    chance = float(counts.max() / counts.sum()) if counts is not None else 0.0
+    if gaps.student_accuracy >= chance + AT_CHANCE:
+        return finding
+    return finding.against(
+        PROBE,
+        "train_accuracy",
+        gaps.student_accuracy,
+        "even on training rows the student is no better than one constant answer: it learned nothing, whatever it "
+        "could hold",
+        threshold=chance + AT_CHANCE,
+        origin="convention",
+        group="chance",
+        weight=6.0,
+    )
+
+
+def _fell_silent(path: StudentPath | None) -> bool:
+    """Answers that depended on the input at the first step, which was sane, and do not at the last ones."""
+    if path is None or path.excess[0] >= SANE:
+        return False
+    return path.dependence[0] > SILENT and path.late("dependence") < SILENT
+
+
+def _too_narrow(ranks: LayerRanks | None) -> int | None:
+    """Units of the widest recorded layer, where most of the teacher's answers need more dimensions than these."""
+    if ranks is None or not ranks.student:
+        return None
+    widest = max(rank.width for rank in ranks.student.values())
+    if not 0 < widest < ranks.teacher_logits.rank or ranks.student_logits.rank > widest:
+        return None
+    return widest if float(ranks.kept[min(widest, len(ranks.kept) - 1)]) < KEPT else None
+
+
 def _of_width(finding: Finding, ranks: LayerRanks | None) -> Finding:
     """Fewer dimensions in the widest recorded layer than most of the teacher's answers need."""
-    widest = 0 if ranks is None else max((rank.rank for rank in ranks.student.values()), default=0)
+    widest = 0 if ranks is None else max((rank.rank or rank.width for rank in ranks.student.values()), default=0)
     if ranks is None or not 0 < widest < ranks.teacher_logits.rank or ranks.student_logits.rank > widest:
         return finding
     kept = float(ranks.kept[min(widest, len(ranks.kept) - 1)])

@@ -4,7 +4,8 @@ What it checks
     Too high: steps longer than the first-order model needs to bring the loss to zero, a loss that jumps above its first
     value, or that had fallen and rose again to where it began, answers that no longer depend on the input although they
     did at first. Batch too large: one update an epoch in a student that is still behind. Too low: a thousand updates
-    that took off less than half of the loss, at a steady pace.
+    that took off less than half of the loss, at a steady pace; or a student that knows next to nothing, after steps of
+    plain gradient descent that might have been a hundred times as long, or at a rate below Adam's usual one.
 
 Why it hurts
     Above the usable range the student loses what it learned, below it the schedule ends before anything is learned. The
@@ -36,6 +37,7 @@ from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.optimisation.harm import behind, severity
+from kddoctor.rules.optimisation.way import SHORT_STEP, learnt, short_way
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, LearningRate, Nats, Pace, Share
 from kddoctor.run.manifest import Manifest
@@ -65,6 +67,11 @@ SCALED: Factor = 1.5
 EXPLODED: Factor = 10.0
 #: Rate of Adam that is a hundred times its default.
 ADAM: LearningRate = 0.1
+#: Adam's own rate, and updates from which their number is no excuse.
+DEFAULT: LearningRate = 1e-3
+SOME: Count = 100
+#: Share of what the teacher knows of the labels, in nats, of a student that has not come anywhere.
+LEARNT: Share = 0.2
 #: Updates, loss left over and pace of a rate that is too low.
 MANY: Count = 1000
 LEFT: Factor = 0.5
@@ -104,6 +111,7 @@ def lr_or_batch_mismatch(
     if sane and not idle and feature is None:
         finding = _too_high(finding, signs, config, path)
         finding = _too_low(finding, signs)
+        finding = _too_short(finding, signs, config, path)
     large = (config.training.batch_size or 0) >= LARGE
     epochs = signs.updates / signs.per_epoch if signs.per_epoch else 0.0
     if signs.per_epoch is not None and signs.per_epoch < ONE and epochs >= EPOCHS and large and behind(held_out):
@@ -225,4 +233,35 @@ def _too_low(finding: Finding, signs: RateSigns) -> Finding:
         threshold=STEADY,
         origin="convention",
         weight=5.0,
+    )
+
+
+def _too_short(finding: Finding, signs: RateSigns, config: Manifest, path: StudentPath | None) -> Finding:
+    """Steps so short that even a hundred times their length would be none too long, and that led nowhere."""
+    if short_way(signs, config, path) and signs.stride is not None and signs.stride < SHORT_STEP:
+        return finding.supported_by(
+            PROBE,
+            "stride",
+            signs.stride,
+            f"even long steps are {signs.stride:.1g} of what a first-order model needs to bring the loss to zero, all "
+            f"{signs.updates} together {signs.travel:.2g}",
+            threshold=SHORT_STEP,
+            origin="Polyak's step size, with a momentum of 0.9",
+            weight=5.5,
+        )
+    adam = (config.training.optimizer or "").lower().startswith("adam")
+    if not adam or path is None or signs.rate is None or signs.rate >= DEFAULT or signs.updates < SOME:
+        return finding
+    share = learnt(path)
+    if share >= LEARNT or signs.end > 1 or path.late("dependence") < ALIVE:
+        return finding
+    return finding.supported_by(
+        PROBE,
+        "rate",
+        signs.rate,
+        f"after {signs.updates} updates of at most {signs.rate:.1g}, below Adam's usual {DEFAULT:g}, the student knows "
+        f"{max(0.0, share):.0%} of what its teacher does of the labels",
+        threshold=DEFAULT,
+        origin="Kingma & Ba 2015",
+        weight=4.5,
     )

@@ -1,7 +1,8 @@
 """Regularisation that was tuned for hard labels keeps the student from its targets.
 
 What it checks
-    On training rows, once the loss is level at a rate that was not yet wound down: whether the student's own objective
+    On training rows, once the loss is level at a rate that was not yet wound down (or does not fall for certain, while
+    held-out quality stands): whether the student's own objective
     would fall if all its logits were larger, which an objective without a penalty cannot do where it is level; and
     whether the student is much closer to its teacher in evaluation mode than it was in training.
 
@@ -29,6 +30,7 @@ Read more
 
 import math
 
+from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TeacherViews
 from kddoctor.probes.rate_signs import RateSigns
@@ -36,6 +38,7 @@ from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import OTHERS, severity, skill_lost
+from kddoctor.rules.optimisation.way import SET_BACK
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, Nats, Pace, Share
 from kddoctor.run.manifest import Manifest
@@ -71,7 +74,7 @@ DECAY: Share = 0.01
     title="Regularisation keeps the student from its targets",
     stage=51,
     reads=(ScaleFit, Manifest),
-    uses=(StudentPath, RateSigns, LossForensics, Observations, Gaps, TeacherViews),
+    uses=(StudentPath, RateSigns, LossForensics, Observations, Gaps, TeacherViews, LearningCurve),
     masks=("KD402", "KD502", "KD401"),
 )
 def student_over_regularised(
@@ -83,12 +86,13 @@ def student_over_regularised(
     seen: Observations | None,
     held_out: Gaps | None,
     teacher: TeacherViews | None,
+    curve: LearningCurve | None,
 ) -> Finding:
     finding = _of_targets(Finding(), teacher)
     verified = (
         loss is not None and loss.declared_errors is not None and float(loss.declared_errors.max()) <= (loss.tolerance)
     )
-    level = signs is not None and signs.pace_high < LEVEL
+    level = signs is not None and (signs.pace_high < LEVEL or _stands(signs, curve))
     text = (
         f"with logits {fit.factor:.2g} times as large its own objective on training rows would be {fit.gain:.0%} lower"
     )
@@ -116,6 +120,17 @@ def student_over_regularised(
         where="the student's dropout, or kd_run.yaml: training.weight_decay",
         severity=severity(held_out, "warning"),
     ).prescribe("no dropout, no weight decay", treatment__dropout=0.0, training__weight_decay=0.0)
+
+
+def _stands(signs: RateSigns, curve: LearningCurve | None) -> bool:
+    """A loss that fell so little that its noise hides a pace, where held-out quality was measured and stands too.
+
+    So it does where the weights are set back again and again: then the loss jumps up between epochs.
+    """
+    quality = None if curve is None else curve.quality
+    still = signs.pace_low <= 0 and signs.pace < LEVEL
+    kept = signs.set_back is not None and signs.set_back < SET_BACK
+    return still and kept and quality is not None and quality.low <= 0 and quality.rise <= 0
 
 
 def _of_targets(finding: Finding, teacher: TeacherViews | None) -> Finding:

@@ -2,9 +2,10 @@
 
 What it checks
     Whether accuracy (or agreement) on held-out rows still rose in the last third of the schedule, by a robust line
-    and its 90 % interval; whether the training loss fell in the second half as fast as on average; whether the
-    student is still clearly below its teacher; and whether the same schedule sufficed for the labels alone. A loss that
-    no known form reproduces speaks against it.
+    and its 90 % interval; whether the training loss fell in the second half as fast as on average, or had not levelled
+    when the learning rate was wound down; whether all updates together, at a rate that is no lower than usual, were too
+    short a way to learn anything; whether the student is still clearly below its teacher, on training rows as well; and
+    whether the same schedule sufficed for the labels alone. A loss that no known form reproduces speaks against it.
 
 Why it hurts
     Matching a function takes many more steps than fitting labels. A run that is stopped early measures the schedule,
@@ -14,7 +15,8 @@ What it looks like
     The best epoch is the last one; a longer run wins.
 
 Told apart from
-    A learning rate that was wound down, which lifts the last epochs of every run: then the rise proves nothing. KD401
+    A learning rate that was wound down, which lifts the last epochs of every run and then holds them level: then
+    neither proves anything, and what the loss did before counts. KD401
     and KD402, where the curves are level. KD501, where the learning rate is so low that no affordable schedule
     is long enough.
 
@@ -29,13 +31,17 @@ Read more
     Beyer et al. 2022, arXiv:2106.05237: patience.
 """
 
+import math
 from typing import Literal
 
 from kddoctor.probes.learning_curve import LearningCurve, Trend
 from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.optimisation.way import SHORT_STEP, SHORT_WAY, against_set_back, short_way
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Pace, Share
@@ -54,6 +60,9 @@ LONGER = 4
 ANNEALED: Share = 0.1
 #: The pace of a loss that has not slowed down.
 AVERAGE_PACE: Pace = 1.0
+#: Pace in the second half from which a loss had not levelled. That of exp(-kt) is k exp(-3k/4) / (1 - exp(-k)) over a
+#: schedule of length 1, which is 0.4 at k = 2.6: then exp(-k) = 7 % of what can be lost is left.
+LEVEL: Pace = 0.4
 #: Share of a linear extrapolation that comes true: curves flatten.
 COMES_TRUE: Share = 1 / 3
 #: Nats for a rise that is relevant for certain or that a longer run would show, and for one that is above zero only.
@@ -71,20 +80,33 @@ CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
     title="The schedule ended while the student was still improving",
     stage=52,
     reads=(LearningCurve, Manifest),
-    uses=(Gaps, LossForensics),
+    uses=(Gaps, LossForensics, RateSigns, TrainGaps, StudentPath),
     masks=("KD402", "KD401"),
 )
 def undertrained_distillation(
-    curve: LearningCurve, config: Manifest, held_out: Gaps | None, loss: LossForensics | None
+    curve: LearningCurve,
+    config: Manifest,
+    held_out: Gaps | None,
+    loss: LossForensics | None,
+    signs: RateSigns | None,
+    train: TrainGaps | None,
+    path: StudentPath | None,
 ) -> Finding | NotExamined:
     annealed = curve.final_rate is not None and curve.final_rate <= ANNEALED
     finding, falling = _of_loss(Finding(), curve, annealed)
+    if annealed and signs is not None:
+        finding, falling = _of_full_rate(finding, signs)
+    if signs is not None and short_way(signs, config, path) and (signs.stride or 0.0) >= SHORT_STEP:
+        finding, falling = _of_way(finding, signs), "certainly"
     if curve.quality is None and not finding.evidence:
         return NotExamined(*RECORD["LearningCurve"])
     if curve.quality is not None:
         finding = _of_quality(finding, curve, curve.quality, held_out, falling)
     if held_out is not None:
         finding = _of_gaps(finding, curve, held_out)
+    finding = against_set_back(finding, signs)
+    if train is not None:
+        finding = _of_training_rows(finding, train, falling)
     if loss is not None and _unexplained(loss):
         finding = finding.against(
             "loss-forensics",
@@ -161,6 +183,30 @@ def _of_gaps(finding: Finding, curve: LearningCurve, held_out: Gaps) -> Finding:
     return finding
 
 
+def _of_training_rows(finding: Finding, train: TrainGaps, falling: str) -> Finding:
+    own, teacher = train.gaps.student_accuracy, train.gaps.teacher_accuracy
+    if falling != "no" and own < teacher - max(BELOW_TEACHER, noise_of_difference(standard_error(own, train.gaps.n))):
+        return finding.supported_by(
+            "example-gaps",
+            "train_accuracy",
+            own,
+            f"nor are the training rows fitted: student {own:.1%}, teacher {teacher:.1%}",
+            threshold=teacher - BELOW_TEACHER,
+            origin="convention",
+            weight=2.0,
+        )
+    if own < teacher:
+        return finding
+    return finding.against(
+        "example-gaps",
+        "train_accuracy",
+        own,
+        f"on training rows the student, with {own:.1%} right, is no worse than its teacher ({teacher:.1%})",
+        threshold=teacher,
+        weight=5.0,
+    )
+
+
 def _against_the_twin(finding: Finding, held_out: Gaps) -> Finding:
     """The same schedule that is said to be too short sufficed for the labels alone."""
     twin, gaps = held_out.gaps.baseline_accuracy, held_out.gaps
@@ -222,3 +268,34 @@ def _of_loss(
     weight = CERTAINLY_STEADY if certain else PERHAPS_STEADY
     finding = finding.supported_by(PROBE, "pace", pace.value, text, threshold=AVERAGE_PACE, weight=weight)
     return finding, "certainly" if certain else "perhaps"
+
+
+def _of_full_rate(finding: Finding, signs: RateSigns) -> tuple[Finding, Literal["certainly", "perhaps", "no"]]:
+    """Whether the rate was wound down while the loss still fell: what lies flat after that is flat because of it."""
+    if not LEVEL < signs.pace < math.inf or not signs.pace_low > 0:
+        return finding, "no"
+    certain = signs.pace_low >= LEVEL
+    finding = finding.supported_by(
+        "rate-signs",
+        "pace",
+        signs.pace,
+        f"when the learning rate was wound down, the loss still fell at {signs.pace:.1f} times its average pace "
+        f"(90 % interval {signs.pace_low:.1f} to {signs.pace_high:.1f})",
+        threshold=LEVEL,
+        origin="of an exponential decay, 7 % of what can be lost is left at that pace",
+        weight=CERTAINLY_STEADY if certain else PERHAPS_STEADY,
+    )
+    return finding, "certainly" if certain else "perhaps"
+
+
+def _of_way(finding: Finding, signs: RateSigns) -> Finding:
+    return finding.supported_by(
+        "rate-signs",
+        "travel",
+        signs.travel,
+        f"the {signs.updates} updates together are {signs.travel:.2f} of what a first-order model needs to bring the "
+        f"loss to zero, and none was short for its rate (up to {signs.stride:.1%} of that)",
+        threshold=SHORT_WAY,
+        origin="identity of gradient descent, with a momentum of 0.9",
+        weight=CERTAINLY_STEADY,
+    )

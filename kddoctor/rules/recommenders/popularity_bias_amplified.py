@@ -2,7 +2,8 @@
 
 What it checks
     Whether the student's scores lean towards items that are frequent in the transfer set by more than the teacher's own
-    scores explain; and whether the transfer set lacks held-out items, the rare ones first.
+    scores explain, as when only popular items have scores and one value stands for the others; and whether the transfer
+    set lacks held-out items, the rare ones first.
 
 Why it hurts
     Rare items are recommended even less than the teacher would. What the top of a list gains, the tail pays.
@@ -42,6 +43,10 @@ STRONGLY: Correlation = 0.3
 ERRORS: Deviations = 4.0
 #: Variance of the targets that the teacher's own scores leave: less is rounding or another unit, more is another row.
 OTHER_TARGETS = (0.005, 0.7)
+#: Share of the rows whose scores are the teacher's own where only a list of items has scores, and share of the others
+#: that hold one value, put in for what is missing.
+LISTED = (0.01, 0.99)
+ONE_VALUE: Share = 0.95
 #: Share of held-out rows with unknown items beyond what a fair draw leaves out, and area under the ROC curve of an
 #: item's popularity for its being known.
 MISSING: Share = 0.15
@@ -60,7 +65,7 @@ RARE_FIRST: Share = 0.75
     ),
     reads=(PopularityLean, Manifest),
     uses=(ScoreLink,),
-    masks=("KD402", "KD502"),
+    masks=("KD113", "KD402", "KD502", "KD705"),
 )
 def popularity_bias_amplified(lean: PopularityLean, config: Manifest, link: ScoreLink | None) -> Finding:
     finding = Finding()
@@ -104,7 +109,19 @@ def _leans(finding: Finding, lean: PopularityLean, link: ScoreLink | None) -> Fi
         group="lean",
         weight=5.0 if beyond > STRONGLY else 3.0,
     )
-    if link is not None and OTHER_TARGETS[0] < link.unexplained < OTHER_TARGETS[1]:
+    if link is not None and link.filled > ONE_VALUE and LISTED[0] < link.kept < LISTED[1]:
+        finding = finding.supported_by(
+            "score-link",
+            "kept",
+            link.kept,
+            f"the loss got the teacher's own score on {link.kept:.0%} of the rows, and one and the same value on "
+            f"{link.filled:.0%} of the others",
+            threshold=LISTED[0],
+            origin="identity",
+            grade=Grade.PROOF,
+            weight=2.5,
+        )
+    elif link is not None and OTHER_TARGETS[0] < link.unexplained < OTHER_TARGETS[1]:
         finding = finding.supported_by(
             "score-link",
             "unexplained",
@@ -112,6 +129,8 @@ def _leans(finding: Finding, lean: PopularityLean, link: ScoreLink | None) -> Fi
             f"{link.unexplained:.0%} of the variance of the scores that the loss got are not the teacher's own",
             threshold=OTHER_TARGETS[0],
             origin="convention",
+            # The teacher was asked again on the same inputs.
+            grade=Grade.INTERVENTIONAL,
             weight=2.5,
         )
     return finding

@@ -2,7 +2,8 @@
 
 What it checks
     Whether the scores that the loss got are the teacher's own ones times a factor far from one, or another function of
-    them that no longer is a logit; and whether the recorded loss compares a raw score with a probability.
+    them that no longer is a logit, points and grades included; and whether the recorded loss compares a raw score
+    with a probability.
 
 Why it hurts
     The student is to equal numbers of another unit: margins that it cannot reach, or a range so narrow that hardly
@@ -56,7 +57,7 @@ IDENTITY = 1e-4
         "binary",
     ),
     reads=(ScoreLink, Manifest),
-    masks=("KD208", "KD301", "KD302", "KD402", "KD502"),
+    masks=("KD208", "KD301", "KD302", "KD402", "KD502", "KD705"),
 )
 def score_scale_mismatch(link: ScoreLink, config: Manifest) -> Finding:
     finding = Finding()
@@ -77,7 +78,7 @@ def score_scale_mismatch(link: ScoreLink, config: Manifest) -> Finding:
             grade=Grade.PROOF,
         )
         said = f"The teacher's scores reach the loss {link.slope:.3g} times as large as they are."
-    elif link.monotone and link.unexplained > NO_LINE and not probabilities:
+    elif (link.monotone or _graded(link)) and link.unexplained > NO_LINE and not probabilities:
         finding = finding.supported_by(
             PROBE,
             "unexplained",
@@ -103,3 +104,9 @@ def score_scale_mismatch(link: ScoreLink, config: Manifest) -> Finding:
     return finding.saying(said, where="the training loop: how scores reach the loss").prescribe(
         "the teacher's own raw scores", treatment__pairing="online", loss__form="declared"
     )
+
+
+def _graded(link: ScoreLink) -> bool:
+    """Grades or points that the scores were rounded to: another unit, and not the rounding of scores of their own."""
+    taste = LOWEST_SLOPE <= link.slope <= HIGHEST_SLOPE
+    return link.stepped and (not taste or link.low >= 0 > link.own_low)

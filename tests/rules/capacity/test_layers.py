@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from kddoctor.engine import diagnose
+from kddoctor.engine.measuring import measure
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.feature_term import FeatureTerm
 from kddoctor.probes.layer_ranks import LayerRanks, layer_ranks
 from kddoctor.probes.layer_similarity import exact_cka
-from kddoctor.probes.measurements import LogitSimilarity, TrainGaps
+from kddoctor.probes.measurements import Gaps, LogitSimilarity, TrainGaps
 from kddoctor.rules.finding import NotExamined
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
@@ -50,9 +51,13 @@ def term(**changes: Any) -> FeatureTerm:
     )
 
 
-def gaps_of(tmp_path, **changes: Any) -> TrainGaps:
-    from kddoctor.engine.measuring import measure
+def measured_gaps(tmp_path, **changes: Any) -> Gaps:
+    found = measure(load(recorded_run(tmp_path / "held_out", **changes)))[Gaps]
+    assert isinstance(found, Gaps)
+    return found
 
+
+def gaps_of(tmp_path, **changes: Any) -> TrainGaps:
     found = measure(load(recorded_run(tmp_path / "gaps", **changes)))[TrainGaps]
     assert isinstance(found, TrainGaps)
     return found
@@ -111,6 +116,23 @@ def test_a_feature_term_that_stays_in_a_student_that_does_not_fit_is_named(tmp_p
 
 def test_a_feature_term_of_a_student_that_fits_is_no_fault(tmp_path):
     assert confidence("KD403", term(), gaps_of(tmp_path)) < 0.1
+
+
+def test_a_term_that_never_moved_in_a_student_worse_than_its_twin_is_named(tmp_path):
+    worse = measured_gaps(tmp_path, student=b.forgetting(0.3), baseline=b.unchanged)
+    fits = gaps_of(tmp_path / "fits")
+    assert confidence("KD403", term(left=0.99, share_last=0.9), fits, worse) > 0.5
+    assert confidence("KD403", term(left=0.5, share_last=0.9), fits, worse) < 0.5
+
+
+def test_a_student_of_fewer_units_than_the_answers_need_is_too_small(tmp_path):
+    run = recorded_run(tmp_path / "run", student=b.forgetting(0.4))
+    measured = dict(measure(load(run)))
+    rule = all_rules()["KD402"]
+    measured[LayerRanks] = ranks(units=20)
+    wide = weigh(rule, rule(measured)).confidence
+    measured[LayerRanks] = ranks(units=2, logits=2)
+    assert weigh(rule, rule(measured)).confidence > wide
 
 
 def test_a_projector_without_an_optimizer_explains_a_term_that_stays(tmp_path):

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from kddoctor.engine import diagnose
+from kddoctor.engine.measuring import measure
 from kddoctor.engine.weighing import weigh
-from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.probes.learning_curve import LearningCurve, Pace, Trend
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.rate_signs import RateSigns, RateSignsProbe
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import NotExamined
@@ -188,3 +191,62 @@ def test_an_opposed_term_and_a_metric_that_falls_ask_for_annealing(tmp_path):
 def test_terms_that_agree_or_a_metric_that_stays_do_not(tmp_path):
     assert "KD507" not in annealed(tmp_path, 0.4, 0.2)
     assert "KD507" not in annealed(tmp_path, -0.4, 0.0)
+
+
+def curve(rise: float = 0.0, low: float = 0.0, high: float = 0.01, final_rate: float = 1.0) -> LearningCurve:
+    quality = Trend(rise, low, high, 20, 0.2, 0.6, 0.6, best_is_last=False)
+    pace = Pace(0.02, 0.0, 0.05)
+    return LearningCurve(quality, "student_accuracy", None, 350, 0, 0.0, 0.1, 20.0, pace, final_rate)
+
+
+def test_a_rate_wound_down_while_the_loss_still_fell_was_a_schedule_too_short():
+    short = signs(pace=0.9, pace_low=0.7, pace_high=1.1)
+    assert confidence("KD502", curve(final_rate=0.0), short, manifest()) > 0.7
+    level = signs(pace=0.03, pace_low=0.02, pace_high=0.05)
+    assert confidence("KD502", curve(final_rate=0.0), level, manifest()) < 0.01
+
+
+def test_updates_that_lead_nowhere_are_few_or_of_too_low_a_rate():
+    lost = path(excess=-0.05, dependence=0.2)
+    few = signs(travel=0.05, stride=0.01, updates=20, low=0.95, end=0.95)
+    slow = signs(travel=0.01, stride=1e-5, low=0.98, end=0.98)
+    sgd = manifest(optimizer="sgd")
+    assert confidence("KD502", curve(), few, lost, sgd) > 0.5 > confidence("KD501", few, lost, sgd)
+    assert confidence("KD501", slow, lost, sgd) > 0.5 > confidence("KD502", curve(), slow, lost, sgd)
+    # A loss with a large constant makes every way look short, and this student knows its labels.
+    assert confidence("KD501", slow, path(excess=-2.0), sgd) < 0.1
+
+
+def test_a_rate_far_below_adams_that_taught_nothing_is_too_low():
+    adam = manifest(optimizer="adamw")
+    lost = path(excess=-0.05, dependence=0.2)
+    assert confidence("KD501", signs(rate=1e-4, low=0.97, end=0.97), lost, adam) > 0.5
+    assert confidence("KD501", signs(rate=1e-4, end=0.5), path(excess=-2.0), adam) < 0.1
+    assert confidence("KD501", signs(rate=1e-2, low=0.97, end=0.97), lost, adam) < 0.1
+
+
+def test_a_loss_that_hardly_fell_and_stands_is_level_unless_weights_are_set_back(tmp_path):
+    small = fit(factor=2.4, gain=0.13)
+    stands = {"end": 0.88, "pace": 0.05, "pace_low": -0.4, "pace_high": 0.5}
+    checked = measure(load(recorded_run(tmp_path / "run")))[LossForensics]
+    still = curve(rise=-0.02, low=-0.2, high=0.1)
+    assert confidence("KD504", small, signs(**stands, set_back=0.0), checked, still, manifest()) > 0.5
+    assert confidence("KD504", small, signs(**stands, set_back=20.0), checked, still, manifest()) < 0.01
+
+
+def test_weights_that_are_set_back_say_nothing_of_the_schedule():
+    short = {"pace": 0.9, "pace_low": 0.7, "pace_high": 1.1}
+    assert confidence("KD502", curve(final_rate=0.0), signs(**short, set_back=20.0), manifest()) < 0.1
+
+
+def test_the_loss_of_a_student_that_starts_anew_each_epoch_is_set_back():
+    rng = np.random.default_rng(0)
+    for again, sign in ((True, 1), (False, -1)):
+        probe = RateSignsProbe()
+        losses = [math.exp(-0.1 * (step % 8 if again else step)) + rng.normal(0, 0.01) for step in range(160)]
+        rows = [{"step": step, "epoch": step // 8, "loss": loss} for step, loss in enumerate(losses)]
+        probe.update(rows)
+        found = probe.compute()
+        assert found is not None
+        assert found.set_back is not None
+        assert (found.set_back > 3) == (sign > 0)
