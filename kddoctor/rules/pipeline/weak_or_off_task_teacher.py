@@ -167,24 +167,25 @@ def _of_classes(finding: Finding, merged: Merged, accuracy: float) -> Finding:
 
 
 def _of_the_student(finding: Finding, student: _Rival, twin: _Rival | None) -> Finding:
+    own = student.value - student.ahead
     text = (
-        f"the teacher scores {student.value - student.ahead:.1%} on held-out rows, {student.name} {student.value:.1%}"
+        f"the teacher scores {own:.1%} on held-out rows, {student.name} {student.value:.1%}, with a standard error of "
+        f"the difference of {student.error:.1%}"
     )
-    errors = student.ahead / max(student.error, 1e-12)
-    if student.ahead > ONE_POINT and errors > SIGNIFICANT:
-        # Beside a twin, what self-distillation may gain says nothing yet.
-        clearly = student.ahead > CLEARLY
-        if clearly or twin is None:
-            return finding.supported_by(
-                PROBE,
-                "student_ahead",
-                student.ahead,
-                f"{text}: {errors:.1f} standard errors more",
-                threshold=ONE_POINT,
-                origin="paper",
-                weight=5.0 if clearly and errors >= CLEAR_ERRORS else None,
-            )
-    elif twin is None and student.ahead < -student.error:
+    clearly = student.ahead > max(CLEARLY, CLEAR_ERRORS * student.error)
+    # Beside a twin, what self-distillation may gain says nothing yet.
+    least = ONE_POINT if twin is None else CLEARLY
+    if student.ahead > max(least, SIGNIFICANT * student.error):
+        return finding.supported_by(
+            PROBE,
+            "student_ahead",
+            student.ahead,
+            text,
+            threshold=least,
+            origin="paper",
+            weight=5.0 if clearly else None,
+        )
+    if twin is None and student.ahead < -student.error:
         return finding.against(PROBE, "student_ahead", student.ahead, text, threshold=-student.error, grade=Grade.PROOF)
     return finding
 
