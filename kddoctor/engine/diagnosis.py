@@ -18,11 +18,11 @@ from kddoctor.policy import Policy
 from kddoctor.policy.applying import rules_under, run_under
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.probes.loss_forms import declared_form
 from kddoctor.probes.measurements import TrainGaps
 from kddoctor.probes.proportions import noise_of_difference
 from kddoctor.rules.finding import Evidence, Severity
 from kddoctor.rules.finding import Prescription as RulePrescription
+from kddoctor.rules.loss.declared import same_objective
 from kddoctor.rules.registry import Rule, all_rules
 from kddoctor.run.directory import Run
 from kddoctor.run.manifest import Manifest
@@ -346,22 +346,11 @@ def _loss_checked(measured: Mapping[type, object]) -> bool:
     if not isinstance(loss, LossForensics):
         return False
     if loss.declared_errors is not None:
-        held = float(loss.declared_errors.max()) <= loss.tolerance or _same_objective(loss, manifest)
+        held = float(loss.declared_errors.max()) <= loss.tolerance or same_objective(loss, manifest)
         return held and (loss.mix is not None or not loss.kd_recorded)
     if loss.term is not None and loss.mix is not None:
         return True
     return manifest.distillation.loss == "none" and loss.mix is not None
-
-
-def _same_objective(loss: LossForensics, manifest: Manifest) -> bool:
-    """Another form than the declared one, with the same gradient and the declared factor."""
-    meant, term = manifest.distillation, loss.term
-    if term is None or term.rivals or not term.explanations:
-        return False
-    # With nothing to be balanced against, a factor only scales the learning rate.
-    if not term.explanations[0].declared and meant.alpha != 1:
-        return False
-    return term.form.objective == declared_form(meant.loss, meant.temperature)
 
 
 def _loss_private(measured: Mapping[type, object]) -> bool:

@@ -5,10 +5,9 @@ import numpy as np
 from kddoctor.engine.measuring.splits import held_out_split
 from kddoctor.engine.reading import binary_like, finite_rows
 from kddoctor.errors import RunError
-from kddoctor.probes.paired_retention import PairedRetention, retention_of_accuracy, retention_of_auc
+from kddoctor.probes.paired_retention import PairedRetention, retention_of_choices, retention_of_scores
 from kddoctor.run.arrays import Array
 from kddoctor.run.directory import Run
-from kddoctor.run.labels import IGNORED
 
 
 def measure_retention(run: Run, split: str | None = None) -> PairedRetention:
@@ -43,9 +42,5 @@ def retention(
     None for a yes-or-no task with one answer only.
     """
     if yes_or_no:
-        columns = [np.asarray(values, float).reshape(len(labels), -1) for values in (labels, teacher, student)]
-        return retention_of_auc(np.rint(columns[0]).astype(bool), columns[1], columns[2], groups)
-    counted = labels != IGNORED
-    right = [(logits.argmax(-1) == labels) & counted for logits in (teacher, student)]
-    per_row = [values.reshape(len(labels), -1).sum(1).astype(float) for values in (*right, counted)]
-    return retention_of_accuracy(per_row[0], per_row[1], per_row[2])
+        return retention_of_scores(teacher, student, labels, groups)
+    return retention_of_choices(teacher.argmax(-1), student.argmax(-1), labels)

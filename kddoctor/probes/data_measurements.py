@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from kddoctor.probes.class_recall import ClassRecall
 from kddoctor.probes.label_doubt import LabelDoubt
-from kddoctor.probes.row_overlap import NearOverlap, RowOverlap
+from kddoctor.probes.row_overlap import NearCopies, NearOverlap, RowOverlap
 from kddoctor.probes.two_samples import TwoSamples
 
 Counts = NDArray[np.int64]
@@ -15,10 +15,14 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SplitOverlap:
-    """Rows that both splits hold. equal: by the hashes of all rows; near: among the rows whose inputs were recorded."""
+    """Rows that both splits hold. equal: by the hashes of all rows; near: among the rows whose inputs were recorded.
+
+    copies: training rows that were made from each other, among the same rows.
+    """
 
     equal: RowOverlap | None
     near: NearOverlap | None
+    copies: NearCopies | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class SplitDifference:
 @dataclass(frozen=True)
 class ClassShares:
     """Label counts, all [C], of training rows, of the training steps' batches (None where not recorded), and of
-    held-out rows. complete: whether every training row was counted. different: different training rows, as a share.
+    held-out rows. complete: whether every training row was counted. different: different training rows, as a share;
+    those made from each other count once.
     """
 
     train: Counts

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kddoctor.probes.example_gaps import ExampleGaps
 from kddoctor.probes.layer_similarity import LayerSimilarity
+from kddoctor.probes.paired_retention import PairedRetention
 from kddoctor.probes.soft_targets import SoftTargets
 from kddoctor.probes.teacher_validity import TeacherValidity
 
@@ -78,6 +79,19 @@ class Gaps:
     split: str
     gaps: ExampleGaps
     baseline_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """The teacher against who learns from it, on the same held-out rows and in the task's own metric.
+
+    student: student against teacher. twin: the labels-only student against the teacher. gain: student against that
+    twin, which takes the teacher's place in it. The last two are None where no twin's logits were recorded.
+    """
+
+    student: PairedRetention
+    twin: PairedRetention | None
+    gain: PairedRetention | None
 
 
 @dataclass(frozen=True)

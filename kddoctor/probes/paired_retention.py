@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
+from kddoctor.probes.chunks import IGNORED_LABEL
+
 Floats = NDArray[np.float64]
 #: Pseudo-rows of each of the four outcomes of a pair (Agresti and Min 2005): a handful of rows without a single error
 #: is no certainty.
@@ -61,6 +63,27 @@ class PairedRetention:
         """How many clusters would tell a retention as it is measured now from ``share``; infinite where they agree."""
         margin = self.margin(share)
         return math.inf if margin == 0 else self.clusters * (float(norm.ppf((1 + confidence) / 2)) / margin) ** 2
+
+
+def retention_of_choices(
+    teacher: NDArray[np.integer], student: NDArray[np.integer], labels: NDArray[np.integer]
+) -> PairedRetention:
+    """teacher, student, labels: [n, …] classes; positions labelled -100 do not count."""
+    counted = labels != IGNORED_LABEL
+    right = [(chosen == labels) & counted for chosen in (teacher, student)]
+    per_row = [values.reshape(len(labels), -1).sum(1).astype(float) for values in (*right, counted)]
+    return retention_of_accuracy(per_row[0], per_row[1], per_row[2])
+
+
+def retention_of_scores(
+    teacher: NDArray[np.floating],
+    student: NDArray[np.floating],
+    labels: NDArray[np.generic],
+    groups: NDArray[np.int64] | None = None,
+) -> PairedRetention | None:
+    """teacher, student, labels: [n, …] yes-or-no logits and answers; groups: [n]. None where one answer is missing."""
+    truth, first, second = (np.asarray(values, float).reshape(len(labels), -1) for values in (labels, teacher, student))
+    return retention_of_auc(np.rint(truth).astype(bool), first, second, groups)
 
 
 def retention_of_accuracy(teacher: Floats, student: Floats, positions: Floats) -> PairedRetention:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 #: Rows of each split whose distances are taken, and numbers that a row is projected to. Together they bound the work.
 MAX_ROWS, PROJECTED = 2000, 128
@@ -11,6 +14,10 @@ MAX_ROWS, PROJECTED = 2000, 128
 TOKENS = 1 << 15
 #: A row is near another where it is closer than this share of the usual distance between neighbouring training rows.
 NEAR = 0.25
+#: Share of the held-out rows that are as close to each other as a copy is to its original; rows to read it from.
+CHANCE, FEWEST = 0.05, 40
+#: Share of copies from which a set was made of fewer rows than it has.
+MOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,25 @@ class NearOverlap:
         return self.near / self.held_out
 
 
+@dataclass(frozen=True)
+class NearCopies:
+    """Training rows that were made from each other.
+
+    rows: compared. copied: share that lie closer to another training row than nearly every held-out row does to another
+    held-out one, where both are measured in their split's usual distance between two rows. distinct: groups of such
+    rows, those without a copy included. Of rows from one pool, ``CHANCE`` would be copied.
+    """
+
+    rows: int
+    copied: float
+    distinct: int
+
+    @property
+    def different(self) -> float:
+        """Share of the rows that are not another one altered; all of them unless most are copies."""
+        return self.distinct / self.rows if self.copied >= MOST else 1.0
+
+
 def equal_rows(train: NDArray[np.int64], held_out: NDArray[np.int64]) -> RowOverlap:
     """Compare hashes, [n] and [m], one a row. Raises ValueError where either is empty."""
     if not len(train) or not len(held_out):
@@ -85,6 +111,32 @@ def near_rows(train: NDArray[np.generic], held_out: NDArray[np.generic]) -> Near
         return None
     across = nearest(others, own)
     return NearOverlap(len(own), len(others), int((across < NEAR * usual).sum()), float((within < NEAR * usual).mean()))
+
+
+def near_copies(train: NDArray[np.generic], held_out: NDArray[np.generic]) -> NearCopies | None:
+    """Compare the first rows of both, as many of one as of the other: [n, …] inputs each.
+
+    None for fewer than ``FEWEST`` rows, and where rows of a split do not differ.
+    """
+    rows = min(len(train), len(held_out), MAX_ROWS)
+    if rows < FEWEST:
+        return None
+    own, others = projected(train[:rows]), projected(held_out[:rows])
+    scales = [_usual(part) for part in (own, others)]
+    if min(scales) <= 0:
+        return None
+    limit = float(np.quantile(nearest(others, others, but_itself=True), CHANCE)) / scales[1] * scales[0]
+    tree = cKDTree(own)
+    pairs = tree.query_pairs(limit, output_type="ndarray")
+    linked = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(rows, rows))
+    groups, _ = connected_components(linked, directed=False)
+    return NearCopies(rows, float(len(np.unique(pairs)) / rows), int(groups))
+
+
+def _usual(rows: NDArray[np.float64]) -> float:
+    """Median distance between two rows, from half as many pairs that share none."""
+    half = len(rows) // 2
+    return float(np.median(np.linalg.norm(rows[:half] - rows[half : 2 * half], axis=1)))
 
 
 def projected(inputs: NDArray[np.generic]) -> NDArray[np.float64]:

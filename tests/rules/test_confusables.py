@@ -253,3 +253,26 @@ def test_targets_of_an_unknown_temperature_are_not_called_one_hot(tmp_path):
         ("predictions", "distillation.temperature")
     ]
     assert diagnosed(tmp_path / "declared", declared={"temperature": 1.0}, **sharp).cause_codes == ["KD301"]
+
+
+def coarser(logits, labels):
+    """Classes 1 and 3 are known by the names of 0 and 2."""
+    changed = logits.copy()
+    for fine, coarse in ((1, 0), (3, 2)):
+        changed[:, coarse] = np.maximum(logits[:, coarse], logits[:, fine])
+        changed[:, fine] = logits.min(axis=1) - 1
+    return changed
+
+
+def test_a_teacher_of_coarser_classes_is_not_taken_for_wrong_labels(tmp_path):
+    assert diagnosed(tmp_path, teacher=coarser, student=coarser).cause_codes[0] == "KD102"
+
+
+def test_a_student_that_is_clearly_better_than_its_teacher_needs_no_twin_to_say_so(tmp_path):
+    found = diagnosed(tmp_path, teacher=b.forgetting(0.3), student=b.forgetting(0.1, 6))
+    assert "KD102" in found.cause_codes
+
+
+def test_a_student_that_is_hardly_better_than_its_teacher_accuses_nobody(tmp_path):
+    found = diagnosed(tmp_path, teacher=b.forgetting(0.06), student=b.forgetting(0.05, 6))
+    assert "KD102" not in found.cause_codes

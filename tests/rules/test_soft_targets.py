@@ -194,3 +194,22 @@ def test_an_ensemble_cannot_be_seen_without_its_members(tmp_path):
 def test_a_sound_run_has_none_of_these(tmp_path, kept):
     alpha = kept.get("alpha", 0.9)
     assert mine(diagnosed(tmp_path, declared=kept, mix=(1 - alpha, alpha), baseline=b.forgetting(0.1))) == []
+
+
+def drained(logits, labels):
+    """A rule gave a third of the rows of all classes to class 5."""
+    wrong = np.random.default_rng(6).random(len(labels)) < 0.3
+    changed = logits.copy()
+    changed[wrong] = logits[wrong].min(axis=1, keepdims=True)
+    changed[wrong, 5] += 20
+    return changed
+
+
+def test_a_teacher_that_is_sure_of_one_wrong_answer_learned_it_from_a_rule(tmp_path):
+    found = diagnosed(tmp_path, teacher=drained, student=drained, baseline=b.unchanged)
+    assert found.cause_codes == ["KD304"]
+
+
+def test_mistakes_that_a_twin_makes_as_well_are_those_of_the_labels(tmp_path):
+    found = diagnosed(tmp_path, teacher=drained, student=drained, baseline=drained)
+    assert "KD304" not in found.cause_codes

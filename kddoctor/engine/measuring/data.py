@@ -10,7 +10,7 @@ from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, fi
 from kddoctor.probes.class_recall import ClassRecall, ClassRecallProbe
 from kddoctor.probes.data_measurements import ClassRecalls, ClassShares, LabelDoubts, SplitDifference, SplitOverlap
 from kddoctor.probes.label_doubt import LabelDoubt, LabelDoubtProbe
-from kddoctor.probes.row_overlap import equal_rows, near_rows, projected
+from kddoctor.probes.row_overlap import NearCopies, equal_rows, near_copies, near_rows, projected
 from kddoctor.probes.two_samples import TwoSamples, two_samples
 from kddoctor.run.arrays import LazyArray
 from kddoctor.run.directory import Run
@@ -40,13 +40,13 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
             seen = None if run.steps is None else _in_loop(run.steps, classes(run.manifest))
             rows, right = (None, None) if seen is None else seen
             yield ClassRecalls(recall, _recall(run, train) if train else None, rows, right)
-        if train is not None:
-            yield _shares(run, train, held_out)
     if train is None:
         return
     overlap = _overlap(run, train, held_out)
     if overlap is not None:
         yield overlap
+    if run.manifest.task == "multiclass" and classes(run.manifest) <= MAX_CLASSES:
+        yield _shares(run, train, held_out, overlap)
     difference = _difference(run, train, held_out)
     if difference is not None:
         yield difference
@@ -93,7 +93,7 @@ def _in_loop(steps: Steps, count: int) -> tuple[Counts, Counts]:
     return rows, right
 
 
-def _shares(run: Run, train: str, held_out: str) -> ClassShares:
+def _shares(run: Run, train: str, held_out: str, overlap: SplitOverlap | None) -> ClassShares:
     count = classes(run.manifest)
     counted = [_counts(run.predictions(split).labels, count) for split in (train, held_out)]  # type: ignore[union-attr]
     in_loop = None if run.steps is None else _counts(run.steps.labels, count)
@@ -101,6 +101,8 @@ def _shares(run: Run, train: str, held_out: str) -> ClassShares:
     part = run.predictions(train)
     complete = hashes is not None and part is not None and len(hashes) == part.n
     different = 1.0 if hashes is None else len(np.unique(hashes.read())) / len(hashes)
+    if overlap is not None and overlap.copies is not None:
+        different = min(different, overlap.copies.different)
     return ClassShares(counted[0], in_loop, counted[1], complete, different)
 
 
@@ -120,13 +122,22 @@ def _overlap(run: Run, train: str, held_out: str) -> SplitOverlap | None:
     equal = None
     if hashes[0] is not None and hashes[1] is not None:
         equal = equal_rows(hashes[0].read().astype(np.int64), hashes[1].read().astype(np.int64))
+    inputs = _inputs(run, train, held_out)
+    near = None if inputs is None else near_rows(*inputs)
+    return None if equal is None and near is None else SplitOverlap(equal, near, _copies(inputs))
+
+
+def _inputs(run: Run, train: str, held_out: str) -> tuple[NDArray[np.generic], NDArray[np.generic]] | None:
+    """The first rows of both splits, None where they were not recorded or are not alike."""
     inputs = run.inputs(train), run.inputs(held_out)
-    near = None
-    if inputs[0] is not None and inputs[1] is not None:
-        own, others = _some(inputs[0].inputs), _some(inputs[1].inputs)
-        if own.shape[1:] == others.shape[1:]:
-            near = near_rows(own, others)
-    return None if equal is None and near is None else SplitOverlap(equal, near)
+    if inputs[0] is None or inputs[1] is None:
+        return None
+    own, others = _some(inputs[0].inputs), _some(inputs[1].inputs)
+    return (own, others) if own.shape[1:] == others.shape[1:] else None
+
+
+def _copies(inputs: tuple[NDArray[np.generic], NDArray[np.generic]] | None) -> NearCopies | None:
+    return None if inputs is None else near_copies(*inputs)
 
 
 def _difference(run: Run, train: str, held_out: str) -> SplitDifference | None:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kddoctor.engine.measuring.splits import Measured, both_passes
+from kddoctor.engine.measuring.rivals import measure_rivals
+from kddoctor.engine.measuring.splits import Measured, both_passes, held_out_split
 from kddoctor.engine.reading import evenly
 from kddoctor.probes.sameness import Sameness, sameness_of
 from kddoctor.probes.targets_in_loop import TargetsInLoop, TargetsInLoopProbe
@@ -18,6 +19,9 @@ COMPARED_ELEMENTS = 20_000_000
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
     """What the record allows to be measured. Raises RunError for values that nothing can read."""
+    rivals = measure_rivals(run, held_out_split(run))
+    if rivals is not None:
+        yield rivals
     if run.steps is None:
         return
     targets = _targets_in_loop(run, run.steps)

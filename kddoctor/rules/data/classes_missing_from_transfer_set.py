@@ -2,7 +2,8 @@
 
 What it checks
     Whether classes of the held-out rows hardly occur among the training rows and the batches of the loop, more rarely
-    than chance allows; and whether the student fails on these classes where the teacher does not.
+    than chance allows, each for itself or all of them together; and whether the student fails on these classes where
+    the teacher does not.
 
 Why it hurts
     What the teacher says about other rows hints at such a class and no more. With few classes missing a student may
@@ -29,6 +30,8 @@ Read more
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln
+from scipy.stats import binom
 
 from kddoctor.probes.data_measurements import ClassRecalls, ClassShares
 from kddoctor.rules.finding import Finding, Grade
@@ -99,8 +102,25 @@ def _missing(shares: ClassShares) -> NDArray[np.bool_]:
         if counts is not None:
             # Copies of a row are no further chances for a class to occur.
             wanted = expected * counts.sum() * shares.different
-            missing &= (wanted >= EXPECTED) & (counts < MISSING * wanted)
+            rare = missing & (counts < MISSING * wanted)
+            missing = rare & ((wanted >= EXPECTED) | _together(rare, expected, counts, shares.different))
     return np.asarray(missing)
+
+
+def _together(
+    rare: NDArray[np.bool_], expected: NDArray[np.float64], counts: NDArray[np.int64], different: float
+) -> bool:
+    """Whether so many classes are so rare by no accident, although one of them alone might be.
+
+    The probability that so few of n rows fall into these classes, times the number of ways to choose as many.
+    """
+    chosen = int(rare.sum())
+    if not chosen:
+        return False
+    rows = round(float(counts.sum()) * different)
+    seen = round(float(counts[rare].sum()) * different)
+    ways = gammaln(len(rare) + 1) - gammaln(chosen + 1) - gammaln(len(rare) - chosen + 1)
+    return bool(binom.logcdf(seen, rows, float(expected[rare].sum())) + ways < -EXPECTED)
 
 
 def _with_harm(finding: Finding, recalls: ClassRecalls, missing: NDArray[np.bool_]) -> Finding:

@@ -13,9 +13,9 @@ What it looks like
     labels are given no weight. A ceiling in accuracy that no model passes.
 
 Told apart from
-    KD102, whose teacher errs where it is unsure, or is beaten on the labels by its own student. KD105, where whole
-    classes are exchanged and a permutation restores the teacher. KD603, where the teacher is unsure of the training
-    rows.
+    KD102, whose teacher errs where it is unsure, is beaten on the labels by its own student, or takes one class for
+    another because it was trained on coarser ones. KD105, where whole classes are exchanged and a permutation restores
+    the teacher. KD603, where the teacher is unsure of the training rows.
 
 Fix
     Relabel the rows on which both models agree against the label. Until then: alpha: 1.0, and a clean set to evaluate
@@ -38,6 +38,7 @@ from kddoctor.probes.label_doubt import LabelDoubt
 from kddoctor.probes.measurements import TeacherViews
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding
+from kddoctor.rules.pipeline.merged_classes import RIGHT, merged_classes
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Deviations, Factor, Share
 
@@ -143,6 +144,17 @@ def _of_exchanges(finding: Finding, part: LabelDoubt, teacher: TeacherViews | No
             "task explains",
             threshold=NO_SKILL,
             origin="convention",
+            weight=8.0,
+        )
+    merged = None if own is None else merged_classes(own.validity)
+    if merged is not None:
+        finding = finding.against(
+            "teacher-validity",
+            "merged_accuracy",
+            merged.accuracy,
+            f"the teacher never answers class {merged.pairs[0][0]}, which it calls {merged.pairs[0][1]} and which has "
+            "too many rows for wrong labels to have taught it that: it was trained on other classes",
+            threshold=RIGHT,
             weight=8.0,
         )
     matched = None if own is None else own.validity.hungarian_accuracy

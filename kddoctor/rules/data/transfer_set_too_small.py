@@ -3,7 +3,8 @@
 What it checks
     Whether the student fits its training rows at least as well as the teacher does, and falls behind on held-out ones
     far more than the teacher, so that a good part of the teacher's skill is lost on the way; whether training rows are
-    copies of each other; and whether distilling helped all the same, which excludes a teacher that was never used.
+    copies of each other, or lie as close together as copies that were altered a little; and whether distilling helped
+    all the same, which excludes a teacher that was never used.
 
 Why it hurts
     Many functions agree with the teacher on a few rows. The student learns one of them.
@@ -35,7 +36,7 @@ from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Share
+from kddoctor.rules.settings import Count, Share
 
 PROBE = "example-gaps"
 #: Points of agreement lost between the splits (taxonomy), and of accuracy beyond what the teacher loses.
@@ -44,6 +45,11 @@ FURTHER: Share = 0.15
 #: Share of the teacher's advantage over chance that students of small sets that are sound keep. Calibrated on the
 #: digits and movielens.
 KEPT: Share = 0.78
+#: The same of those that have enough rows, and rows of each class that are fewer than anyone calls enough.
+WELL: Share = 0.9
+HANDFUL: Count = 5
+#: Area under the ROC curve by which training rows are told from held-out ones when they come from elsewhere.
+ALIKE: Share = 0.6
 #: Share of copies among training rows from which they are fewer than they seem.
 REPEATED: Share = 0.5
 
@@ -71,7 +77,11 @@ def transfer_set_too_small(
         "There are too few training rows to tell what function the teacher is.", where="the size of the transfer set"
     )
     finding = finding.prescribe("let the teacher label more rows", automatic=False, safety="manual")
-    rows = before.n if overlap is None or overlap.equal is None else overlap.equal.distinct
+    rows, copied = _different(before.n, overlap)
+    classes = 1 if after.class_counts is None else int((after.class_counts > 0).sum())
+    # A handful of rows of each class cannot show what a class is, however much of it the student guesses.
+    wanted = WELL if copied is not None or rows < HANDFUL * classes else KEPT
+    enough = FURTHER if copied is None else AGREEMENT
     lost = before.agreement - after.agreement
     noise = math.hypot(standard_error(before.agreement, before.n), standard_error(after.agreement, after.n))
     further = (before.student_accuracy - after.student_accuracy) - (before.teacher_accuracy - after.teacher_accuracy)
@@ -84,15 +94,14 @@ def transfer_set_too_small(
         f"student loses {100 * further:.0f} points more between them than the teacher, and keeps {kept:.0%} of "
         "its skill"
     )
-    copied = overlap is not None and overlap.equal is not None and overlap.equal.repeated >= REPEATED
-    if fitted and lost > max(AGREEMENT, 2 * noise) and further > FURTHER and kept < KEPT:
+    if fitted and lost > max(AGREEMENT, 2 * noise) and further > enough and kept < wanted:
         finding = finding.supported_by(
             PROBE, "agreement_lost", lost, text, threshold=AGREEMENT, origin="taxonomy", weight=5.0
         )
-        if copied:
-            finding = _copies(finding, overlap)
+        if copied is not None:
+            finding = _copies(finding, copied, rows, before.n)
         finding = _of_the_twin(finding, held_out)
-    elif not fitted or lost + 2 * noise < AGREEMENT / 2 or kept > KEPT:
+    elif not fitted or lost + 2 * noise < AGREEMENT / 2 or kept > wanted:
         finding = finding.against(
             PROBE, "agreement_lost", lost, text, threshold=AGREEMENT, origin="taxonomy", weight=4.0
         )
@@ -106,13 +115,14 @@ def transfer_set_too_small(
             weight=4.0,
         )
     inputs = None if difference is None else difference.inputs
-    if inputs is not None and inputs.auc - 2 * inputs.standard_error > AGREEMENT + 0.5:
+    # Copies crowd in few places, by which they are told from others wherever they come from.
+    if copied is None and inputs is not None and inputs.auc - 2 * inputs.standard_error > ALIKE:
         finding = finding.against(
             "two-samples",
             "auc",
             inputs.auc,
             f"the training rows are told from held-out ones with an area of {inputs.auc:.2f}: they come from elsewhere",
-            threshold=AGREEMENT + 0.5,
+            threshold=ALIKE,
             weight=3.0,
         )
     return finding
@@ -127,15 +137,23 @@ def _kept(held_out: Gaps, scores: ThresholdShifts | None) -> float:
     return (gaps.student_accuracy - chance) / max(1e-9, gaps.teacher_accuracy - chance)
 
 
-def _copies(finding: Finding, overlap: SplitOverlap | None) -> Finding:
-    assert overlap is not None
-    assert overlap.equal is not None
-    equal = overlap.equal
+def _different(rows: int, overlap: SplitOverlap | None) -> tuple[int, float | None]:
+    """Different training rows, and the share of copies where they are most of the rows, else None."""
+    if overlap is None:
+        return rows, None
+    equal, near = overlap.equal, overlap.copies
+    rows = rows if equal is None else equal.distinct
+    if near is not None and near.different < 1:
+        return round(near.different * rows), near.copied
+    return rows, equal.repeated if equal is not None and equal.repeated >= REPEATED else None
+
+
+def _copies(finding: Finding, copied: float, rows: int, all_rows: int) -> Finding:
     return finding.supported_by(
         "row-overlap",
         "repeated",
-        equal.repeated,
-        f"{equal.train} training rows are copies of {equal.distinct} different ones",
+        copied,
+        f"{copied:.0%} of {all_rows} training rows are copies of each other, altered or not: {rows} are different",
         threshold=REPEATED,
         origin="convention",
         weight=4.0,

@@ -1,6 +1,7 @@
 """Sentences and checks that the loss rules share: what the manifest declares, and whether the declared form ran."""
 
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_forms import declared_form
 from kddoctor.probes.loss_mistakes import LossMistakes, Mistake
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.run.manifest import Manifest
@@ -13,6 +14,17 @@ STANDARD_LOSSES = ("kl", "reverse-kl", "jsd", "mse")
 def distils(config: Manifest) -> bool:
     """Whether the run was meant to distil logits at all."""
     return config.distillation.loss != "none" and config.distillation.alpha != 0
+
+
+def same_objective(loss: LossForensics, config: Manifest) -> bool:
+    """Another form than the declared one, with the same gradient and the declared factor."""
+    meant, term = config.distillation, loss.term
+    if term is None or term.rivals or not term.explanations:
+        return False
+    # With nothing to be balanced against, a factor only scales the learning rate.
+    if not term.explanations[0].declared and meant.alpha != 1:
+        return False
+    return term.form.objective == declared_form(meant.loss, meant.temperature)
 
 
 def reproduced(finding: Finding, loss: LossForensics, text: str) -> Finding:

@@ -12,9 +12,9 @@ What it looks like
     The distillation loss levels out at a high or oddly constant value; nobody ever evaluated the teacher.
 
 Told apart from
-    KD105: there some permutation of the classes makes the teacher right, and it is sure of itself. KD106: there
-    entropy and class histogram are normal. An untrained teacher also gains from the best permutation (0.12 to 0.28
-    in a check), so that alone proves nothing.
+    KD102: a teacher that has learnt how often the answer is yes was trained. KD105: there some permutation of the
+    classes makes the teacher right, and it is sure of itself. KD106: there entropy and class histogram are normal.
+    An untrained teacher also gains from the best permutation (0.12 to 0.28 in a check), so that alone proves nothing.
 
 Fix
     - teacher.load_state_dict(state, strict=False)
@@ -30,8 +30,10 @@ Read more
 
 import math
 
+from kddoctor.probes.deployment_measurements import ThresholdShifts
 from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.base_rate import knows_base_rate
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Deviations, Distance, Share
 from kddoctor.run.observations import Observations
@@ -60,7 +62,7 @@ MATCHED: Share = 0.6
     title="The teacher answers at random: its weights were not loaded",
     stage=10,
     reads=(TeacherViews,),
-    uses=(Observations,),
+    uses=(Observations, ThresholdShifts),
     masks=(
         "KD102",
         "KD106",
@@ -73,7 +75,9 @@ MATCHED: Share = 0.6
         "KD705",
     ),
 )
-def teacher_weights_not_loaded(teacher: TeacherViews, seen: Observations | None) -> Finding:
+def teacher_weights_not_loaded(
+    teacher: TeacherViews, seen: Observations | None, scores: ThresholdShifts | None
+) -> Finding:
     view = teacher.own or teacher.in_loop
     assert view is not None
     finding = Finding()
@@ -90,6 +94,17 @@ def teacher_weights_not_loaded(teacher: TeacherViews, seen: Observations | None)
             grade=Grade.PROOF,
         )
     finding = _at_random(finding, view, own=teacher.own is not None)
+    if knows_base_rate(scores):
+        assert scores is not None
+        finding = finding.against(
+            "threshold-shift",
+            "predicted",
+            scores.teacher.predicted,
+            f"it has learnt how often the answer is yes: {scores.teacher.predicted:.1%}, where "
+            f"{scores.teacher.base_rate:.1%} are",
+            threshold=scores.teacher.base_rate,
+            weight=6.0,
+        )
     if missing:
         finding = finding.supported_by(
             "observations",

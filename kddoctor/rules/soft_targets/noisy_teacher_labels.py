@@ -2,8 +2,9 @@
 
 What it checks
     Whether the teacher is right on fewer of the rows that it was trained on than of new ones, although it is no less
-    sure there; or whether most classes have one wrong answer of their own that no other class returns. Then: whether
-    the student repeats these answers more often than its labels-only twin.
+    sure there; or whether most classes have one wrong answer of their own that no other class returns; or whether
+    rows of several classes get one wrong answer, of which it is sure. Then: whether the student repeats these answers
+    more often than its labels-only twin.
 
 Why it hurts
     The teacher's mistakes become targets. The student follows the systematic ones, and the labels contradict them.
@@ -13,8 +14,9 @@ What it looks like
 
 Told apart from
     KD102, a teacher that knows too little: it is better on what it has seen, and its mistakes pile up on few classes.
-    KD105, where whole classes are exchanged. KD601, whose wrong labels are the student's: there the teacher is as sure
-    of the rows that it has "wrong". KD603, whose rows are strange to the teacher, which is unsure of all of them.
+    KD105, where whole classes are exchanged. KD605, where the twin makes the teacher's mistakes as well. KD601, whose
+    wrong labels are the student's: there the teacher is as sure of the rows that it has "wrong". KD603, whose rows are
+    strange to the teacher, which is unsure of all of them.
 
 Fix
     - loss = kl(student, teacher)
@@ -31,10 +33,14 @@ Read more
 
 import math
 
+import numpy as np
+
 from kddoctor.probes.measurements import TeacherViews
-from kddoctor.probes.teacher_errors import TeacherErrors, TeacherErrorsBySplit
+from kddoctor.probes.teacher_errors import ENOUGH_ERRORS, TeacherErrors, TeacherErrorsBySplit
+from kddoctor.probes.teacher_validity import TeacherValidity
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import distils
+from kddoctor.rules.pipeline.merged_classes import merged_classes
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Deviations, Factor, Share
 from kddoctor.run.manifest import Manifest
@@ -53,6 +59,13 @@ DIRECTED: Share = 0.75
 DIFFERENT: Share = 0.8
 RETURNED: Share = 0.2
 ENOUGH_CLASSES: Count = 4
+#: Classes whose rows a wrong rule drains into another, the share of mistakes that the teacher is then sure of, and the
+#: share of wrong answers among sure ones that no calibrated teacher exceeds (taxonomy).
+SOURCES: Count = 2
+SURE_OF_MOST: Share = 0.5
+WRONG_WHERE_SURE: Share = 0.1
+#: Share of the teacher's wrong answers that a student without a teacher gives as well only where the labels are wrong.
+REPEATED_WITHOUT: Share = 0.3
 #: Accuracy that the best matching of classes may add before it is the classes that are exchanged.
 MATCHED: Share = 0.1
 #: Accuracy below which nothing is known of what the teacher learned.
@@ -79,11 +92,16 @@ SMALL_ALPHA: Share = 0.1
 def noisy_teacher_labels(errors: TeacherErrorsBySplit, config: Manifest, teacher: TeacherViews | None) -> Finding:
     finding = Finding()
     held_out = errors.held_out
+    own = None if teacher is None else teacher.own
+    if own is not None and merged_classes(own.validity) is not None:
+        return finding  # it learned other classes, not wrong labels
     if not distils(config) or held_out is None or held_out.accuracy < KNOWS or config.num_classes is None:
         return finding
     if errors.train is not None:
         finding = _by_heart(finding, errors.train, held_out)
     finding = _directed(finding, held_out, teacher)
+    if own is not None:
+        finding = _drained(finding, held_out, own.validity)
     if not any(e.supports for e in finding.evidence):
         return finding
     finding = _repeated(finding, held_out)
@@ -142,6 +160,30 @@ def _directed(finding: Finding, held_out: TeacherErrors, teacher: TeacherViews |
     )
 
 
+def _drained(finding: Finding, held_out: TeacherErrors, found: TeacherValidity) -> Finding:
+    """A rule or a default that labelled rows of several classes as one: the teacher is sure of that one there."""
+    table = found.confusion
+    if table is None or held_out.wrong < ENOUGH_WRONG:
+        return finding
+    wrong = table - np.diag(np.diag(table))
+    drain = int(wrong.sum(axis=1).argmax())
+    sources = int((wrong[drain] >= ENOUGH_ERRORS).sum())
+    share = float(wrong[drain].sum() / wrong.sum())
+    sure = held_out.confident_wrong * held_out.confident_rows / held_out.wrong
+    if share < DIRECTED or sources < SOURCES or sure < SURE_OF_MOST:
+        return finding
+    return finding.supported_by(
+        PROBE,
+        "drained",
+        share,
+        f"{share:.0%} of the teacher's {held_out.wrong} mistakes, in {sources} classes, are answers {drain}, and of "
+        f"{sure:.0%} of its mistakes it is more than 90% sure",
+        threshold=DIRECTED,
+        origin="taxonomy",
+        weight=6.0 if held_out.confident_wrong > WRONG_WHERE_SURE else 3.5,
+    )
+
+
 def _repeated(finding: Finding, held_out: TeacherErrors) -> Finding:
     student, twin = held_out.repeated, held_out.twin_repeated
     if student is None or twin is None or held_out.wrong < ENOUGH_WRONG:
@@ -150,6 +192,15 @@ def _repeated(finding: Finding, held_out: TeacherErrors) -> Finding:
         f"the student repeats {student:.0%} of the teacher's {held_out.wrong} mistakes, the same student on labels "
         f"alone {twin:.0%}"
     )
+    if twin > REPEATED_WITHOUT:
+        return finding.against(
+            PROBE,
+            "twin_repeated",
+            twin,
+            f"{text}: these are mistakes of the labels",
+            threshold=REPEATED_WITHOUT,
+            weight=6.0,
+        )
     if student - twin > REPEATS:
         return finding.supported_by(
             PROBE,

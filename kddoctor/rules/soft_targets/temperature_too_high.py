@@ -32,7 +32,7 @@ from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TargetSoftness
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.loss.declared import distils
+from kddoctor.rules.loss.declared import distils, same_objective
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Factor, Share
@@ -115,7 +115,7 @@ def temperature_too_high(
             origin="paper",
             grade=Grade.PROOF,
         )
-    if config.distillation.temperature_squared or _not_as_declared(loss):
+    if config.distillation.temperature_squared or _not_as_declared(loss, config):
         # With T² the gradient tends to (z_S - z_T) / C and hangs on T no more: then it is small for another reason. A
         # factor that the loop forgot starves the term as well, and has a code of its own.
         return finding
@@ -140,10 +140,10 @@ def temperature_too_high(
     )
 
 
-def _not_as_declared(loss: LossForensics | None) -> bool:
+def _not_as_declared(loss: LossForensics | None, config: Manifest) -> bool:
     if loss is None or loss.declared_errors is None:
         return False
-    return float(loss.declared_errors.max()) > loss.tolerance
+    return float(loss.declared_errors.max()) > loss.tolerance and not same_objective(loss, config)
 
 
 def _gained(held_out: Gaps | None) -> bool:

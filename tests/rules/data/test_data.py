@@ -109,6 +109,35 @@ def test_few_rows_that_are_learnt_by_heart_are_too_few(tmp_path):
     assert found.cause_codes == ["KD602"]
 
 
+def _altered(split, originals):
+    """All rows are the first few, with a little noise."""
+    chosen = np.arange(len(split["labels"])) % originals
+    for name in ("labels", "teacher_logits", "student_logits", "inputs"):
+        split[name] = split[name][chosen]
+    noise = np.random.default_rng(4).normal(size=split["inputs"].shape)
+    split["inputs"] = split["inputs"] + 0.02 * noise.astype(np.float32)
+    return split
+
+
+def test_altered_copies_of_a_few_rows_are_too_few_and_from_the_right_place(tmp_path):
+    found = diagnosed(tmp_path, _altered(part(400, 1), 30), part(600, 2, b.forgetting(0.35)))
+    assert found.cause_codes == ["KD602"]
+
+
+def test_altered_copies_that_make_a_good_student_are_no_fault(tmp_path):
+    assert diagnosed(tmp_path, _altered(part(400, 1), 30), part(600, 2, b.forgetting(0.05))).cause_codes == []
+
+
+def test_classes_that_are_missing_together_are_missing_although_rows_are_few(tmp_path):
+    def forgetful(logits, labels):
+        logits = logits.copy()
+        logits[labels >= 5] = np.roll(logits[labels >= 5], 3, axis=1)
+        return logits
+
+    found = diagnosed(tmp_path, part(40, 1, labels=np.arange(40) % 5), part(500, 2, forgetful))
+    assert found.cause_codes[0] == "KD606"
+
+
 def test_few_rows_that_make_a_good_student_are_enough(tmp_path):
     assert "KD602" not in diagnosed(tmp_path, part(60, 1), part(600, 2, b.forgetting(0.05))).cause_codes
 
