@@ -3,7 +3,8 @@
 What it checks
     With a loss that is the declared one and level: a student far from its teacher on training rows, while the same
     student trained on labels alone is at least as good, or while a linear read-out of the student's own layers names
-    the labels better than its answers do.
+    the labels better than its answers do. That no other scale of its logits serves its objective better, from sane
+    first answers, excludes a penalty and a bad start; a loss that jumps up between epochs speaks against it.
 
 Why it hurts
     What the student spends on imitating details that it cannot hold, it lacks for the labels. A better teacher makes it

@@ -2,7 +2,8 @@
 
 What it checks
     Where a feature term is part of the recorded loss: whether it hardly fell over the run although it makes up much of
-    the loss, in a student that does not fit its training rows; and whether the labels alone make a better student.
+    the loss, in a student that does not fit its training rows, or where it did not fall at all; and whether the labels
+    alone make a better student.
 
 Why it hurts
     Units and maps of different architectures have no common order. A term that cannot be fitted only pulls.
