@@ -3,8 +3,7 @@
 What it checks
     With a loss that is the declared one and level: a student far from its teacher on training rows, while the same
     student trained on labels alone is at least as good, or while a linear read-out of the student's own layers names
-    the labels better than its answers do. A loss that jumps
-    up between epochs speaks against it.
+    the labels better than its answers do. A loss that jumps up between epochs speaks against it.
 
 Why it hurts
     What the student spends on imitating details that it cannot hold, it lacks for the labels. A better teacher makes it
