@@ -64,6 +64,7 @@ reports: bench demo      ## everything below reports/ and the pictures of the RE
 	$(BIN)/kddoctor diagnose demo/teacher-rows-misaligned --html reports/demo-before.html --exit-zero --quiet
 	$(BIN)/kddoctor diagnose demo/teacher-rows-misaligned-treated --html reports/demo-after.html \
 		--before demo/teacher-rows-misaligned --exit-zero --quiet
+	$(BIN)/python docs/scenarios.py runs reports
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
 	$(BIN)/python docs/pictures.py demo
 
