@@ -43,9 +43,9 @@ STRONGLY: Correlation = 0.3
 ERRORS: Deviations = 4.0
 #: Variance of the targets that the teacher's own scores leave: less is rounding or another unit, more is another row.
 OTHER_TARGETS = (0.005, 0.7)
-#: Share of the rows whose scores are the teacher's own where only a list of items has scores, and share of the others
-#: that hold one value, put in for what is missing.
+#: Bounds of the share of rows whose scores are the teacher's own, where only a list of items has scores.
 LISTED = (0.01, 0.99)
+#: Share of the rows without the teacher's own score that hold one value, put in for what is missing.
 ONE_VALUE: Share = 0.95
 #: Share of held-out rows with unknown items beyond what a fair draw leaves out, and area under the ROC curve of an
 #: item's popularity for its being known.

@@ -19,7 +19,7 @@ def test_held_out_rows_among_the_training_rows_are_a_leak(tmp_path):
     val["fingerprint"][:50] = train["fingerprint"][:50]
     found = diagnosed(tmp_path, train, val)
     assert found.cause_codes == ["KD601"]
-    assert found.causes[0].confidence == 0.99
+    assert found.causes[0].status == "confirmed"
 
 
 def test_data_that_repeat_themselves_are_no_proof_of_a_leak(tmp_path):

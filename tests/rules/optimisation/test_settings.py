@@ -62,7 +62,7 @@ def test_a_parameter_that_no_optimizer_holds_is_proof_of_a_frozen_part(tmp_path)
     seen = {**ALL_LEARN, "parameters_not_in_optimizer": ["head.weight"]}
     found = diagnose(load(recorded_run(tmp_path / "run", student=b.forgetting(0.3), observations=seen)))
     assert found.cause_codes[0] == "KD506"
-    assert found.causes[0].confidence == pytest.approx(0.99)
+    assert found.causes[0].status == "confirmed"
 
 
 def test_frozen_layers_of_a_student_that_does_not_fit_are_named_and_adapters_are_not(tmp_path):
@@ -159,7 +159,7 @@ def test_several_updates_an_epoch_leave_the_schedule(tmp_path):
 def test_logits_held_small_at_a_level_loss_are_regularised(tmp_path):
     run = load(recorded_run(tmp_path / "run", student=lambda z, y: 0.3 * z))
     found = {finding.code: finding for finding in diagnose(run).findings}
-    assert found["KD504"].confidence > 0.5
+    assert found["KD504"].role == "cause"
 
 
 def test_a_loss_that_still_falls_says_nothing_of_regularisation():
