@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-import pytest
 
 from kddoctor.engine import diagnose
 from kddoctor.engine.measuring import measure
