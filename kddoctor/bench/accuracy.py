@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 
-from kddoctor.bench.gate import Gate, Severity
+from kddoctor.bench.gate import Gate
 from kddoctor.bench.judging import Result
 from kddoctor.bench.summary import SEEN, UNSEEN
 from kddoctor.bench.tier import Tier
@@ -15,7 +15,7 @@ def accuracy_text(results: Iterable[Result], gate: Gate) -> str:
     made, first: faulty runs with a measured effect, and those in which the code was named first. named, right: runs of
     any kind in which it was named first, and those in which that is true.
     """
-    full = [r for r in results if r.tier is Tier.FULL and _counts(r, gate)]
+    full = [r for r in results if r.tier is Tier.FULL and gate.counts(r.case)]
     codes = sorted({r.case.truth[0] for r in full if r.case.group == "fault"})
     figures = {
         code: {name: _of([r for r in full if chosen(r)], code) for name, chosen in (("seen", SEEN), ("unseen", UNSEEN))}
@@ -33,8 +33,3 @@ def _of(results: list[Result], code: str) -> dict[str, int]:
         "named": len(named),
         "right": sum(r.right for r in named),
     }
-
-
-def _counts(result: Result, gate: Gate) -> bool:
-    case = result.case
-    return case.key in gate.certified if case.sound else gate.severity[case.key] is not Severity.LATENT

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import betaln
 
-from kddoctor.bench.gate import Gate, Severity
+from kddoctor.bench.gate import Gate
 from kddoctor.bench.judging import Result
 from kddoctor.bench.summary import selection
 from kddoctor.bench.tier import Tier
@@ -23,7 +23,7 @@ def confidence_text(results: Iterable[Result], gate: Gate) -> str:
     """JSON by status: rate and worth (see ``engine.stating``), and (named, right) by code."""
     counted: dict[str, dict[str, tuple[int, int]]] = {}
     for result in results:
-        if result.tier is Tier.FULL and result.first is not None and FITTED(result) and _counts(result, gate):
+        if result.tier is Tier.FULL and result.first is not None and FITTED(result) and gate.counts(result.case):
             codes = counted.setdefault(result.status, {})
             named, right = codes.get(result.first, (0, 0))
             codes[result.first] = (named + 1, right + result.right)
@@ -46,8 +46,3 @@ def _record(codes: Mapping[str, tuple[int, int]]) -> dict[str, object]:
         "worth": round(float(worth), 1),
         "codes": {code: list(codes[code]) for code in sorted(codes)},
     }
-
-
-def _counts(result: Result, gate: Gate) -> bool:
-    case = result.case
-    return case.key in gate.certified if case.sound else gate.severity.get(case.key) is not Severity.LATENT

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean, stdev
 
+from kddoctor.bench.case import Case
 from kddoctor.bench.judging import Result
 from kddoctor.bench.tier import Tier
 
@@ -35,6 +36,10 @@ class Gate:
     severity: Mapping[str, Severity]
     certified: frozenset[str]
     deviation: Mapping[str, float]
+
+    def counts(self, case: Case) -> bool:
+        """Whether a case belongs in the figures: a sound one that is certified, or a fault that did harm."""
+        return case.key in self.certified if case.sound else self.severity[case.key] is not Severity.LATENT
 
 
 def decide(results: Iterable[Result]) -> Gate:

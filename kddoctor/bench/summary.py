@@ -96,7 +96,7 @@ def summarise(
             for name, chosen in (("seen", SEEN), ("unseen", UNSEEN))
         },
         "reliability": {
-            name: reliability([r for r in full if chosen(r) and r.first and _counts(r, gate)])
+            name: reliability([r for r in full if chosen(r) and r.first and gate.counts(r.case)])
             for name, chosen in (("seen", SEEN), ("unseen", UNSEEN))
         },
         "latent": _latent(full, gate),
@@ -130,13 +130,6 @@ def summarise(
 def at_every_tier(result: Result) -> bool:
     """Whether this case was judged at every tier, so that tiers compare the same cases."""
     return len(tiers(result.case)) > 1
-
-
-def _counts(result: Result, gate: Gate) -> bool:
-    case = result.case
-    if case.sound:
-        return case.key in gate.certified
-    return gate.severity[case.key] is not Severity.LATENT
 
 
 def _number(result: Result) -> str:
@@ -183,7 +176,7 @@ def _by_code(full: Sequence[Result], gate: Gate) -> Json:
             "made": len(of),
             "latent": sum(gate.severity[r.case.key] is Severity.LATENT for r in of),
             **{
-                name: _share([r for r in of if chosen(r) and _counts(r, gate)])
+                name: _share([r for r in of if chosen(r) and gate.counts(r.case)])
                 for name, chosen in (("seen", SEEN), ("unseen", UNSEEN), ("all", lambda _r: True))
             },
         }
@@ -206,7 +199,7 @@ def _by_family(full: Sequence[Result], gate: Gate) -> Json:
     families: dict[str, list[Result]] = {}
     for r in full:
         rule = all_rules().get(r.case.truth[0]) if r.case.group == "fault" else None
-        if rule is not None and UNSEEN(r) and _counts(r, gate):
+        if rule is not None and UNSEEN(r) and gate.counts(r.case):
             families.setdefault(rule.family, []).append(r)
     return {family: _share(of) for family, of in sorted(families.items())}
 
@@ -245,9 +238,9 @@ def _counts_of(full: Sequence[Result], gate: Gate) -> Json:
         "groups": dict(sorted(groups.items())),
         "sound_certified": sum(r.case.key in gate.certified for r in full if r.case.sound),
         "lookalikes_certified": sum(r.case.key in gate.certified for r in full if r.case.group == "lookalike"),
-        "faults_with_effect": sum(r.case.group == "fault" and _counts(r, gate) for r in full),
-        "outside_with_effect": sum(r.case.group == "outside" and _counts(r, gate) for r in full),
-        "pairs_with_effect": sum(r.case.group == "pair" and _counts(r, gate) for r in full),
+        "faults_with_effect": sum(r.case.group == "fault" and gate.counts(r.case) for r in full),
+        "outside_with_effect": sum(r.case.group == "outside" and gate.counts(r.case) for r in full),
+        "pairs_with_effect": sum(r.case.group == "pair" and gate.counts(r.case) for r in full),
     }
 
 

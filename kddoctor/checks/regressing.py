@@ -2,22 +2,19 @@
 
 from collections.abc import Iterable
 
-from kddoctor.baselines import Comparison, Gate, Regressions, compare, read_baseline
+from kddoctor.baselines import Comparison, Gate, Regressions
 from kddoctor.checks.results import BASELINE, CheckResult, Outcome
-from kddoctor.engine.diagnosis import Diagnosis
 from kddoctor.policy import Held
-from kddoctor.run.directory import Run
 
 
-def regressions_of(run: Run, diagnosis: Diagnosis, held: Held) -> Regressions:
-    """Hold a run against its baseline. Raises UsageError for a file that is none, has expired or is of unlike runs."""
+def gate_of(held: Held) -> Gate:
+    """The usual gate, with the level and the margins of the policy."""
     plain = Gate()
-    gate = Gate(
+    return Gate(
         level=plain.level if held.level is None else held.level,
         margins={**plain.margins, **held.margins},
         growth={**plain.growth, **held.margins},
     )
-    return compare(run, diagnosis, read_baseline(held.file), gate)
 
 
 def checks_against(regressions: Regressions) -> Iterable[CheckResult]:

@@ -10,7 +10,7 @@ from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, fi
 from kddoctor.probes.class_recall import ClassRecall, ClassRecallProbe
 from kddoctor.probes.data_measurements import ClassRecalls, ClassShares, LabelDoubts, SplitDifference, SplitOverlap
 from kddoctor.probes.label_doubt import LabelDoubt, LabelDoubtProbe
-from kddoctor.probes.row_overlap import NearCopies, equal_rows, near_copies, near_rows, projected
+from kddoctor.probes.row_overlap import equal_rows, near_copies, near_rows, projected
 from kddoctor.probes.two_samples import TwoSamples, two_samples
 from kddoctor.run.arrays import LazyArray
 from kddoctor.run.directory import Run
@@ -34,7 +34,8 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     train = "train" if held_out != "train" and "train" in run.splits else None
     if doubt is not None:
         yield LabelDoubts(_doubt(run, train) if train else None, doubt)
-    if run.manifest.task == "multiclass" and classes(run.manifest) <= MAX_CLASSES:
+    by_class = run.manifest.task == "multiclass" and classes(run.manifest) <= MAX_CLASSES
+    if by_class:
         recall = _recall(run, held_out)
         if recall is not None:
             seen = None if run.steps is None else _in_loop(run.steps, classes(run.manifest))
@@ -45,7 +46,7 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     overlap = _overlap(run, train, held_out)
     if overlap is not None:
         yield overlap
-    if run.manifest.task == "multiclass" and classes(run.manifest) <= MAX_CLASSES:
+    if by_class:
         yield _shares(run, train, held_out, overlap)
     difference = _difference(run, train, held_out)
     if difference is not None:
@@ -123,8 +124,8 @@ def _overlap(run: Run, train: str, held_out: str) -> SplitOverlap | None:
     if hashes[0] is not None and hashes[1] is not None:
         equal = equal_rows(hashes[0].read().astype(np.int64), hashes[1].read().astype(np.int64))
     inputs = _inputs(run, train, held_out)
-    near = None if inputs is None else near_rows(*inputs)
-    return None if equal is None and near is None else SplitOverlap(equal, near, _copies(inputs))
+    near, copies = (None, None) if inputs is None else (near_rows(*inputs), near_copies(*inputs))
+    return None if equal is None and near is None else SplitOverlap(equal, near, copies)
 
 
 def _inputs(run: Run, train: str, held_out: str) -> tuple[NDArray[np.generic], NDArray[np.generic]] | None:
@@ -134,10 +135,6 @@ def _inputs(run: Run, train: str, held_out: str) -> tuple[NDArray[np.generic], N
         return None
     own, others = _some(inputs[0].inputs), _some(inputs[1].inputs)
     return (own, others) if own.shape[1:] == others.shape[1:] else None
-
-
-def _copies(inputs: tuple[NDArray[np.generic], NDArray[np.generic]] | None) -> NearCopies | None:
-    return None if inputs is None else near_copies(*inputs)
 
 
 def _difference(run: Run, train: str, held_out: str) -> SplitDifference | None:

@@ -3,13 +3,11 @@
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
-from kddoctor.rules.settings import Factor, Nats, Share
+from kddoctor.rules.optimisation.way import began_well
+from kddoctor.rules.settings import Factor
 
 #: Factor on the logits at which the objective is smallest, of logits that have the right scale.
 RIGHT: Factor = 1.1
-#: Nats above ln C of a sane first answer, and share of the variance between rows of answers that depend on the input.
-SANE: Nats = 0.5
-ALIVE: Share = 1e-3
 #: Nats for both together.
 WEIGHT = 1.5
 
@@ -18,7 +16,7 @@ def nothing_else(finding: Finding, fit: ScaleFit | None, path: StudentPath | Non
     """Logits of the right scale exclude a penalty and noise (KD504); first answers, a start that nobody learns from."""
     if fit is None or path is None or not 1 / RIGHT < fit.factor < RIGHT:
         return finding
-    if path.excess[0] >= SANE or path.late("dependence") < ALIVE:
+    if not began_well(path):
         return finding
     return finding.supported_by(
         "scale-fit",

@@ -45,7 +45,12 @@ def short_way(signs: RateSigns, config: Manifest, path: StudentPath | None) -> b
     sgd = (config.training.optimizer or "").lower().startswith("sgd")
     if not sgd or path is None or signs.travel is None or signs.travel >= SHORT_WAY:
         return False
-    return path.excess[0] < SANE and path.late("dependence") > ALIVE and learnt(path) < HALF
+    return began_well(path) and learnt(path) < HALF
+
+
+def began_well(path: StudentPath) -> bool:
+    """Whether the first answers were sane, and the last ones depend on the input."""
+    return bool(path.excess[0] < SANE and path.late("dependence") >= ALIVE)
 
 
 def learnt(path: StudentPath) -> float:
