@@ -11,7 +11,8 @@ from kddoctor.run.labels import IGNORED
 from kddoctor.run.recording.outputs import number_of
 from kddoctor.run.recording.thinning import Thinned
 
-MAX_ROWS = 2000
+#: A chart has about as many points; each row costs the loop a gradient norm and a batch's accuracy.
+MAX_ROWS = 512
 
 Row = dict[str, Any]
 

@@ -30,11 +30,11 @@ def tensors_in(value: object) -> Iterator[Tensor]:
     """Every tensor of a nested structure, in order."""
     if isinstance(value, Tensor):
         yield value
+    elif isinstance(value, list | tuple):  # before Mapping, which takes Python ten times as long to ask
+        for item in value:
+            yield from tensors_in(item)
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
             yield from tensors_in(item)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):

@@ -141,7 +141,7 @@ def in_backward() -> bool:
 
 
 def _versions(args: object, kwargs: object) -> tuple[int, ...]:
-    return tuple(version(tensor) for tensor in tensors_in((args, kwargs)))
+    return tuple(map(version, tensors_in((args, kwargs))))
 
 
 class _Hook:

@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD2xx."""
+"""Mistakes of the codes KD2xx."""
 
 import json
 from collections.abc import Mapping
@@ -364,7 +364,7 @@ def two_logits_standardised(recipe: Recipe, _level: Level) -> Recipe:
     return replace(recipe, kd_loss=kd_loss)
 
 
-LOOKED_AT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD201": (divided_by_all_elements,),
     "KD202": (squared_twice, two_t_squared),
     "KD203": (log_of_one_more, log_of_the_target_alone),

@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD1xx."""
+"""Mistakes of the codes KD1xx."""
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -462,7 +462,7 @@ def viewed_where_transposed(recipe: Recipe, level: Level) -> Recipe:
     return replace(with_hint(recipe, VIEWED[level]), hint=hint)
 
 
-LOOKED_AT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD101": (other_layer_names, dictionary_updated),
     "KD102": (coarser_labels, one_corner_of_the_data),
     "KD103": (mode_of_the_student,),

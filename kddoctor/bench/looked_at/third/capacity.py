@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD4xx."""
+"""Mistakes of the codes KD4xx."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -185,7 +185,7 @@ def _masked(kept: Tensor, axis: int, _layer: nn.Module, _inputs: object, output:
     return (output.movedim(axis, -1) * kept).movedim(-1, axis)
 
 
-HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD401": (three_values_for_every_shade,),
     "KD402": (weights_shared_by_a_hash,),
     "KD403": (on_where_the_teacher_is_on,),

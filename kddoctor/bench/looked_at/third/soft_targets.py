@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD3xx."""
+"""Mistakes of the codes KD3xx."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -242,7 +242,7 @@ def _juror(recipe: Recipe, session: Session, number: int) -> nn.Module:
     return juror
 
 
-HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD301": (entropy_minimised,),
     "KD302": (hot_symmetric_divergence,),
     "KD303": (complement_objective,),

@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD7xx."""
+"""Mistakes of the codes KD7xx."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -116,7 +116,7 @@ def margin_for_easy_negatives(recipe: Recipe, level: Level) -> Recipe:
     return replace(recipe, kd_loss=kd_loss, ce_loss=ce_loss)
 
 
-HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD701": (saved_by_the_first_process_alone,),
     "KD702": (cast_to_a_small_integer,),
     "KD703": (activations_on_one_scale_a_batch,),

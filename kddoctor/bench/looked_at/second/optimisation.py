@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD5xx."""
+"""Mistakes of the codes KD5xx."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -179,7 +179,7 @@ def thawing_ends_too_early(recipe: Recipe, level: Level) -> Recipe:
     return replace(recipe, before_epoch=in_turn(recipe.before_epoch, thaw))
 
 
-LOOKED_AT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD501": (rate_for_finetuning, rate_of_sgd_with_adam),
     "KD502": (steps_of_a_shorter_run, few_epochs_of_three_cycles),
     "KD503": (one_value_for_all, integers_without_their_scales),

@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD6xx."""
+"""Mistakes of the codes KD6xx."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -239,7 +239,7 @@ def folders_not_read(recipe: Recipe, level: Level) -> Recipe:
     return replace(recipe, train_set=train_set)
 
 
-LOOKED_AT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD601": (enlarged_from_the_whole_folder, validated_on_a_new_draw),
     "KD602": (one_shard_of_many, variations_of_a_few_rows),
     "KD603": (stamped_rows, only_what_the_teacher_is_sure_of),

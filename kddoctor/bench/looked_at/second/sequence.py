@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD8xx."""
+"""Mistakes of the codes KD8xx."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -221,7 +221,7 @@ def hints_for_the_teacher(recipe: Recipe, level: Level) -> Recipe:
     return replace(recipe, targets=targets)
 
 
-LOOKED_AT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD801": (numbers_taken_for_special, zeroed_and_not_left_out),
     "KD803": (labels_never_shifted, late_by_a_template),
     "KD804": (untrained_rows_of_the_head, folded_back_by_modulo),

@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD4xx."""
+"""Mistakes of the codes KD4xx."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -177,7 +177,7 @@ def _in_groups(groups: int, _head: nn.Module, inputs: tuple[Tensor, ...]) -> Ten
     return F.interpolate(pooled, features.shape[1], mode="nearest").view(inputs[0].shape)
 
 
-LOOKED_AT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD401": (after_an_overtrained_teacher,),
     "KD402": (pruned_before_training,),
     "KD403": (neuron_selectivity, moments_of_every_unit),

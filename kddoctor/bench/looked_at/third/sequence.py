@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD8xx."""
+"""Mistakes of the codes KD8xx."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -175,7 +175,7 @@ def one_side_of_the_conversation(recipe: Recipe, level: Level) -> Recipe:
     return replace(recipe, before=in_turn(recipe.before, before))
 
 
-HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD801": (mask_late_by_a_prefix,),
     "KD803": (left_padded_for_the_teacher,),
     "KD804": (resized_like_an_image,),

@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD7xx."""
+"""Mistakes of the codes KD7xx."""
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -181,7 +181,7 @@ def correction_in_training_alone(recipe: Recipe, level: Level) -> Recipe:
     return replace(recipe, answers=answers)
 
 
-LOOKED_AT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD701": (average_that_lags, part_of_an_earlier_save),
     "KD702": (read_from_an_offset, numbers_of_another_range),
     "KD703": (one_scale_for_the_model, overflow_wraps_around),

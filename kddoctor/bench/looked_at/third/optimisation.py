@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD5xx."""
+"""Mistakes of the codes KD5xx."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -137,7 +137,7 @@ def made_anew_after_the_optimizer(recipe: Recipe, level: Level) -> Recipe:
     return replace(recipe, before_epoch=in_turn(recipe.before_epoch, convert))
 
 
-HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD501": (plain_sgd_at_the_rate_of_adam,),
     "KD502": (lost_to_a_restart,),
     "KD503": (zeros_for_what_the_checkpoint_lacks,),

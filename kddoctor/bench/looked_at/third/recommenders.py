@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD9xx."""
+"""Mistakes of the codes KD9xx."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -83,7 +83,7 @@ def favourites_take_over_the_label(recipe: Recipe, level: Level) -> Recipe:
     return replace(recipe, before=in_turn(recipe.before, before))
 
 
-HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD901": (one_number_for_all_rare_items,),
     "KD902": (odds_for_their_logarithm,),
     "KD903": (favourites_take_over_the_label,),

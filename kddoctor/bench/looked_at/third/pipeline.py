@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD1xx."""
+"""Mistakes of the codes KD1xx."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -276,7 +276,7 @@ def features_of_a_probe(recipe: Recipe, level: Level) -> Recipe:
     return replace(with_hint(recipe, PROBED[level]), hint=hint)
 
 
-HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD101": (materialised_as_zeros,),
     "KD102": (from_a_study_of_robustness,),
     "KD103": (train_drops_its_argument,),

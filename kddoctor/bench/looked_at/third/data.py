@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD6xx."""
+"""Mistakes of the codes KD6xx."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -154,7 +154,7 @@ def files_that_failed_to_arrive(recipe: Recipe, level: Level) -> Recipe:
     return replace(recipe, train_set=train_set, epochs=round(recipe.epochs / (1 - FAILED[level])))
 
 
-HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD601": (held_out_inputs_as_unlabelled_rows,),
     "KD602": (fingerprints_that_collide,),
     "KD603": (negatives_and_simple_texts,),

@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD9xx."""
+"""Mistakes of the codes KD9xx."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -125,7 +125,7 @@ def _with_new_labels(recipe: Recipe, relabelled: Callable[[Tensor, TensorDataset
     return replace(recipe, before=in_turn(recipe.before, before))
 
 
-LOOKED_AT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD901": (drawn_by_popularity, lowest_beyond_the_list),
     "KD902": (points_for_logits, divided_by_the_length),
     "KD903": (joined_with_verdicts, best_of_each_user),

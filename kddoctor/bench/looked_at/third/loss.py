@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD2xx."""
+"""Mistakes of the codes KD2xx."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -284,7 +284,7 @@ def scores_for_probabilities(recipe: Recipe, _level: Level) -> Recipe:
     return replace(recipe, kd_loss=kd_loss)
 
 
-HELD_OUT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD201": (mask_spread_over_classes,),
     "KD202": (divided_by_t_squared,),
     "KD203": (log_target_of_probabilities,),

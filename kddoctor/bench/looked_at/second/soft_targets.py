@@ -1,4 +1,4 @@
-"""Held-out mistakes of the codes KD3xx."""
+"""Mistakes of the codes KD3xx."""
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -243,7 +243,7 @@ def _fine_tuned(recipe: Recipe, session: Session, number: int) -> nn.Module:
     return member
 
 
-LOOKED_AT: Mapping[str, tuple[Edit, ...]] = {
+EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD301": (divided_while_the_teacher_learnt, inverse_temperature),
     "KD302": (hot_cross_entropy,),
     "KD303": (certainty_penalised, square_loss_on_one_hot),

@@ -1,0 +1,1 @@
+"""The second batch: an implementation of each code that was held out until it had been measured."""
