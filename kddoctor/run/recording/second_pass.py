@@ -50,9 +50,7 @@ def teacher_again(
 
 def _answer(teacher: nn.Module, call: Seen, transform: Transform | None) -> Tensor:
     with undisturbed(teacher):
-        if transform is not None:
-            call = Seen((transform(call.inputs),), {}, (), call.autocast)
-        return copied(call.again(teacher))
+        return copied(call.again(teacher, transform))
 
 
 def _is_mean(held: Held) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,25 +21,34 @@ MAX_CALLS = 4
 
 @dataclass
 class Seen:
-    """One forward call. Inputs are held and not copied; ``intact`` tells whether they still are the same.
+    """One forward call, made as it is about to run. Inputs are held and not copied; ``intact`` tells whether they still
+    are the same.
 
     logits: what it answered, graph and all; None where that was no logits.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    versions: tuple[int, ...]
-    autocast: tuple[str, bool, torch.dtype]
     logits: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self._versions = tuple(map(version, self.tensors))
+        device = self.tensors[0].device.type if self.tensors else "cpu"
+        self.autocast = (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
+
+    @cached_property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Those it was given; looked for once, since it is asked for several times a step."""
+        return tuple(tensors_in((self.args, self.kwargs)))
 
     @property
     def intact(self) -> bool:
-        return self.versions == _versions(self.args, self.kwargs)
+        return self._versions == tuple(map(version, self.tensors))
 
     @property
     def inputs(self) -> Tensor | None:
         """The first tensor, which is what models are about."""
-        return next(tensors_in((self.args, self.kwargs)), None)
+        return self.tensors[0] if self.tensors else None
 
     @property
     def rows(self) -> int | None:
@@ -52,14 +63,16 @@ class Seen:
 
     def without_graph(self) -> Seen:
         """The same call, holding none of the memory that the backward pass would free."""
-        logits = None if self.logits is None else self.logits.detach()
-        return Seen(self.args, self.kwargs, self.versions, self.autocast, logits)
+        same = copy(self)
+        same.logits = None if self.logits is None else self.logits.detach()
+        return same
 
-    def again(self, model: nn.Module) -> Tensor:
-        """The logits of the same call, made once more under the same precision."""
+    def again(self, model: nn.Module, transform: Callable[[Any], Any] | None = None) -> Tensor:
+        """The logits of the same call, or of its transformed inputs, made once more under the same precision."""
         device, enabled, dtype = self.autocast
+        args, kwargs = (self.args, self.kwargs) if transform is None else ((transform(self.inputs),), {})
         with torch.autocast(device, enabled=enabled, dtype=dtype):
-            return logits_of(model(*self.args, **self.kwargs))
+            return logits_of(model(*args, **kwargs))
 
 
 class ModelWatch:
@@ -93,10 +106,7 @@ class ModelWatch:
         try:
             self.forwards += 1
             self.trained = self.trained or self._in_training_mode(module)
-            tensors = list(tensors_in((args, kwargs)))
-            device = tensors[0].device.type if tensors else "cpu"
-            autocast = (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
-            self._remember(Seen(args, dict(kwargs), tuple(map(version, tensors)), autocast))
+            self._remember(Seen(args, dict(kwargs)))
         except Exception as error:
             self.forget()
             self._on_error(error)
@@ -138,10 +148,6 @@ class ModelWatch:
 def in_backward() -> bool:
     """Whether a backward pass is running, which calls modules again where activations are checkpointed."""
     return torch._C._current_graph_task_id() != -1
-
-
-def _versions(args: object, kwargs: object) -> tuple[int, ...]:
-    return tuple(map(version, tensors_in((args, kwargs))))
 
 
 class _Hook:
