@@ -218,14 +218,15 @@ def share_drawn_like_mixup(recipe: Recipe, level: Level) -> Recipe:
 # KD211 ----------------------------------------------------------------------------------------------------------------
 
 
-def multiplied_where_others_divide(recipe: Recipe, _level: Level) -> Recipe:
-    """A kernel's option is called scale and multiplies logits; the temperature is handed over as it is."""
+def targets_alone_are_softened(recipe: Recipe, _level: Level) -> Recipe:
+    """The temperature moved into the function that makes the targets, and the student's side lost it on that day."""
 
-    def kernel(student: Tensor, teacher: Tensor, scale: float) -> Tensor:
-        return F.kl_div(log_p(scale * student), log_p(scale * teacher), reduction="batchmean", log_target=True)
+    def softened(teacher: Tensor, t: float) -> Tensor:
+        return p(teacher / t)
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        return kernel(student, teacher, t) * t * t
+        targets = softened(teacher, t)
+        return (torch.xlogy(targets, targets) - targets * log_p(student)).sum(1).mean() * t * t
 
     return replace(recipe, kd_loss=kd_loss)
 
@@ -299,7 +300,7 @@ EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD208": (annealed_at_each_step,),
     "KD209": (own_means_of_each_class,),
     "KD210": (share_drawn_like_mixup,),
-    "KD211": (multiplied_where_others_divide,),
+    "KD211": (targets_alone_are_softened,),
     "KD212": (labels_term_summed_over_devices,),
     "KD213": (logit_of_whole_percent,),
     "KD214": (sorted_before_comparing,),

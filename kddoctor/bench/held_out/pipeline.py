@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD, Adam
+from torch.optim import Adam
 from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
@@ -16,6 +16,7 @@ from kddoctor.bench.hints import features_that_count, relative_error, with_hint
 from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe, run_teacher
+from kddoctor.bench.rows import IGNORED
 from kddoctor.bench.session import Batch, Session, batches
 from kddoctor.bench.task import Data
 from kddoctor.bench.words import UNKNOWN
@@ -27,7 +28,7 @@ def kernels_of_another_framework(recipe: Recipe, _level: Level) -> Recipe:
     """A checkpoint of a framework that keeps its matrices transposed; whatever has another shape is passed over."""
 
     def load_teacher(teacher: nn.Module, state: dict[str, Tensor]) -> None:
-        theirs = {name: value.permute(*reversed(range(value.ndim))) for name, value in state.items()}
+        theirs = {name: value.permute(tuple(reversed(range(value.ndim)))) for name, value in state.items()}
         own = teacher.state_dict()
         fitting = {name: value for name, value in theirs.items() if value.shape == own[name].shape}
         teacher.load_state_dict(fitting, strict=False)
@@ -37,51 +38,57 @@ def kernels_of_another_framework(recipe: Recipe, _level: Level) -> Recipe:
 
 # KD102 ----------------------------------------------------------------------------------------------------------------
 
-#: Weight decay of a teacher's recipe that was written for AdamW, where it is no part of the gradient.
-DECAY = {Level.MILD: 0.01, Level.MODERATE: 0.02, Level.SEVERE: 0.05}
+#: How many times as often as the last class the first one stands in the data that the teacher was fine-tuned on.
+LONG_TAIL = {Level.MILD: 40.0, Level.MODERATE: 500.0, Level.SEVERE: 1e5}
 
 
-def decay_of_another_optimizer(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher was fine-tuned by Adam with the weight decay that AdamW takes: it hardly learnt anything else."""
-    return replace(recipe, teacher=replace(recipe.teacher, weight_decay=DECAY[level]))
+def tuned_on_a_long_tail(recipe: Recipe, level: Level) -> Recipe:
+    """The checkpoint comes from a study of long tails: the later a class stands in the list, the rarer it was made."""
+
+    def data(rows: TensorDataset) -> TensorDataset:
+        inputs, labels = rows.tensors
+        place = labels / max(1, int(labels.max()))
+        drawn = torch.rand(labels.shape, generator=torch.Generator().manual_seed(43))
+        kept = drawn < LONG_TAIL[level] ** -place
+        if labels.ndim > 1:
+            return TensorDataset(inputs, labels.masked_fill(~kept, IGNORED))
+        return TensorDataset(inputs[kept], labels[kept])
+
+    return replace(recipe, teacher=replace(recipe.teacher, data=data))
 
 
 # KD103 ----------------------------------------------------------------------------------------------------------------
 
 
 def dropout_as_a_function(recipe: Recipe, _level: Level) -> Recipe:
-    """The teacher's class calls the function dropout() and never says whether it is training, which defaults to yes."""
+    """The teacher's class calls dropout() as a function with its defaults, and these are one half, and training."""
 
     def rewrite(session: Session) -> None:
         for module in session.teacher.modules():
             if isinstance(module, nn.Dropout):
-                module.register_forward_hook(lambda layer, inputs, _output: F.dropout(inputs[0], layer.p))
+                module.register_forward_hook(lambda _layer, inputs, _output: F.dropout(inputs[0]))
 
     return replace(recipe, before=in_turn(rewrite, recipe.before))
 
 
 # KD104 ----------------------------------------------------------------------------------------------------------------
 
-#: Learning rate of an adversary that holds the teacher.
-ADVERSARY = {Level.MILD: 1e-3, Level.MODERATE: 5e-3, Level.SEVERE: 3e-2}
+#: Deviation of the noise that has gathered at the end, in units of that of the weights of a layer.
+GATHERED = {Level.MILD: 0.15, Level.MODERATE: 0.5, Level.SEVERE: 1.5}
 
 
-def adversary_holds_the_teacher(recipe: Recipe, level: Level) -> Recipe:
-    """From data-free distillation: the optimizer that makes the divergence larger has the teacher's parameters."""
+def noise_never_taken_back(recipe: Recipe, level: Level) -> Recipe:
+    """A regulariser adds noise to the weights of both models at each step, and takes it back from the student's."""
 
     def targets(session: Session, batch: Batch) -> Tensor:
-        if "adversary" not in session.notes:
-            session.notes["adversary"] = SGD(session.teacher.parameters(), ADVERSARY[level], maximize=True)
-        session.teacher.requires_grad_(True)
-        logits: Tensor = session.teacher(batch.inputs)
+        steps = recipe.epochs * max(1, len(session.train) // session.batch_size)
+        parameters = [*session.teacher.parameters()]
+        if "sizes" not in session.notes:
+            session.notes["sizes"] = [float(parameter.detach().square().mean().sqrt()) for parameter in parameters]
         with torch.no_grad():
-            answers: Tensor = session.student(batch.inputs)
-        theirs, _ = recipe.rows(logits, batch.labels)
-        ours, _ = recipe.rows(answers, batch.labels)
-        session.notes["adversary"].zero_grad()
-        recipe.kd_loss(ours, theirs, recipe.temperature).backward()  # type: ignore[no-untyped-call]
-        session.notes["adversary"].step()
-        return logits.detach()
+            for parameter, size in zip(parameters, session.notes["sizes"], strict=True):
+                parameter.add_(torch.randn(parameter.shape), alpha=GATHERED[level] * size / steps**0.5)
+        return recipe.targets(session, batch)
 
     return replace(recipe, targets=targets)
 
@@ -299,9 +306,9 @@ def first_of_what_is_no_tuple(recipe: Recipe, level: Level) -> Recipe:
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD101": (kernels_of_another_framework,),
-    "KD102": (decay_of_another_optimizer,),
+    "KD102": (tuned_on_a_long_tail,),
     "KD103": (dropout_as_a_function,),
-    "KD104": (adversary_holds_the_teacher,),
+    "KD104": (noise_never_taken_back,),
     "KD105": (listed_from_a_set,),
     "KD106": (in_order_of_completion,),
     "KD107": (strong_view_for_the_teacher,),
