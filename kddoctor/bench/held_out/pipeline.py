@@ -290,7 +290,7 @@ def projector_at_a_rate_of_zero(recipe: Recipe, level: Level) -> Recipe:
 # KD113 ----------------------------------------------------------------------------------------------------------------
 
 #: Weight of a feature loss whose target is one row for all.
-FIRST_ROW = {Level.MILD: 10.0, Level.MODERATE: 40.0, Level.SEVERE: 80.0}
+FIRST_ROW = {Level.MILD: 2.0, Level.MODERATE: 5.0, Level.SEVERE: 12.0}
 
 
 def first_of_what_is_no_tuple(recipe: Recipe, level: Level) -> Recipe:
