@@ -262,16 +262,16 @@ def labels_term_summed_over_devices(recipe: Recipe, level: Level) -> Recipe:
 
 # KD213 ----------------------------------------------------------------------------------------------------------------
 
-#: Parts of one that probabilities are stored in.
-PERCENT = 100
+#: What probabilities are stored as multiples of.
+STORED = 10
 
 
-def logit_of_whole_percent(recipe: Recipe, _level: Level) -> Recipe:
-    """The teacher's probabilities were stored in whole percent, and logit() is to undo them: of 0 and 100 it cannot."""
+def logit_of_one_decimal(recipe: Recipe, _level: Level) -> Recipe:
+    """The teacher's probabilities were stored with one decimal, and logit() is to undo them: of 0 and 1 it cannot."""
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        stored = (PERCENT * p(teacher)).round().to(torch.uint8)
-        return recipe.kd_loss(student, torch.logit(stored.to(teacher.dtype) / PERCENT), t)
+        stored = (STORED * p(teacher)).round().to(torch.uint8)
+        return recipe.kd_loss(student, torch.logit(stored.to(teacher.dtype) / STORED), t)
 
     return replace(recipe, kd_loss=kd_loss)
 
@@ -302,6 +302,6 @@ EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD210": (share_drawn_like_mixup,),
     "KD211": (targets_alone_are_softened,),
     "KD212": (labels_term_summed_over_devices,),
-    "KD213": (logit_of_whole_percent,),
+    "KD213": (logit_of_one_decimal,),
     "KD214": (sorted_before_comparing,),
 }

@@ -39,7 +39,7 @@ def kernels_of_another_framework(recipe: Recipe, _level: Level) -> Recipe:
 # KD102 ----------------------------------------------------------------------------------------------------------------
 
 #: How many times as often as the last class the first one stands in the data that the teacher was fine-tuned on.
-LONG_TAIL = {Level.MILD: 40.0, Level.MODERATE: 500.0, Level.SEVERE: 1e5}
+LONG_TAIL = {Level.MILD: 40.0, Level.MODERATE: 200.0, Level.SEVERE: 2000.0}
 
 
 def tuned_on_a_long_tail(recipe: Recipe, level: Level) -> Recipe:
