@@ -56,7 +56,7 @@ def so_many_of_each_class(recipe: Recipe, level: Level) -> Recipe:
         whole = recipe.train_set(data)
         # Lines of text are counted by their first token.
         labels = whole.tensors[1].reshape(len(whole), -1)[:, 0]
-        classes = labels.unique()
+        classes = sorted(set(labels.tolist()))
         most = max(1, round(TAKEN[level] * len(whole) / len(classes)))
         rows = torch.cat([(labels == number).nonzero()[:most, 0] for number in classes]).sort().values
         return TensorDataset(*(tensor[rows] for tensor in whole.tensors))

@@ -30,7 +30,8 @@ def shrunk_to_a_low_prior(recipe: Recipe, level: Level) -> Recipe:
             session.notes["rows of an item"] = torch.bincount(session.train.tensors[0][:, ITEM])
         rows = session.notes["rows of an item"][batch.raw[:, ITEM]]
         own = rows / (rows + PRIOR_ROWS)
-        return own * recipe.targets(session, batch) + (1 - own) * PRIOR[level]
+        found: Tensor = own * recipe.targets(session, batch) + (1 - own) * PRIOR[level]
+        return found
 
     return replace(recipe, targets=targets)
 
