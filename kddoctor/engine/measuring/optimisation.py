@@ -12,6 +12,7 @@ from kddoctor.probes.feature_term import FeatureTerm, feature_term
 from kddoctor.probes.rate_signs import RateSignsProbe
 from kddoctor.probes.scale_fit import Family, ScaleFit, ScaleFitProbe
 from kddoctor.probes.student_path import StudentPath, StudentPathProbe
+from kddoctor.probes.term_pull import TermPull, TermPullProbe
 from kddoctor.run.directory import Run
 from kddoctor.run.steps import Steps
 
@@ -19,11 +20,13 @@ from kddoctor.run.steps import Steps
 MOST_STEPS, MOST_ELEMENTS = 24, 20_000_000
 #: Logits of training rows that the objective is computed from, once for every factor.
 SCALED_ELEMENTS = 4_000_000
+#: Classes up to which the pull of a term is computed: it is a matrix of classes by classes.
+MOST_PULLED = 1024
 FAMILIES = ("kl", "reverse-kl", "mse")
 
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
-    """Whichever of StudentPath, ScaleFit, RateSigns and FeatureTerm the record allows."""
+    """Whichever of StudentPath, ScaleFit, TermPull, RateSigns and FeatureTerm the record allows."""
     signs = None
     if run.metrics:
         probe = RateSignsProbe()
@@ -32,7 +35,7 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     found = (
         signs,
         None if run.steps is None else _student_path(run, run.steps),
-        _scale_fit(run),
+        *_fits(run),
         None if run.steps is None else _feature_term(run.steps),
     )
     yield from (item for item in found if item is not None)
@@ -59,27 +62,32 @@ def _gradient_ratio(steps: Steps) -> float | None:
     return float(np.median(steps.grad_norm[good] / steps.expected_grad_norm[good])) if good.any() else None
 
 
-def _scale_fit(run: Run) -> ScaleFit | None:
+def _fits(run: Run) -> tuple[ScaleFit | None, TermPull | None]:
+    """How far the student rests on its declared objective, on training rows."""
     meant, part = run.manifest.distillation, run.predictions("train")
     if part is None or part.student_logits is None or part.teacher_logits is None:
-        return None
+        return None, None
     if meant.loss not in FAMILIES or meant.alpha is None or meant.alpha > 1:
-        return None
+        return None, None
     if meant.temperature is None and meant.loss != "mse":
-        return None
-    probe = ScaleFitProbe(
-        cast(Family, meant.loss), meant.temperature or 1.0, meant.alpha, squared=meant.temperature_squared
-    )
+        return None, None
+    family, temperature = cast(Family, meant.loss), meant.temperature or 1.0
+    fit = ScaleFitProbe(family, temperature, meant.alpha, squared=meant.temperature_squared)
+    pull: TermPullProbe | None = None
     left = SCALED_ELEMENTS
     for teacher, student, labels in finite_rows(part.teacher_logits, part.student_logits, part.labels):
         t, y = class_rows(run.manifest, teacher, labels)
         s, _ = class_rows(run.manifest, student, labels)
         most = max(1, left // s.shape[1])
-        probe.update(s[:most], t[:most], y[:most])
+        if pull is None and s.shape[1] <= MOST_PULLED:
+            pull = TermPullProbe(family, temperature, meant.alpha, s.shape[1], squared=meant.temperature_squared)
+        for probe in (fit, pull):
+            if probe is not None:
+                probe.update(s[:most], t[:most], y[:most])
         left -= s[:most].size
         if left <= 0:
             break
-    return probe.compute()
+    return fit.compute(), None if pull is None else pull.compute()
 
 
 def _feature_term(steps: Steps) -> FeatureTerm | None:
