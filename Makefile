@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo app test test-browser test-integrations lint types contracts check testbed bench bench-quick reports \
+.PHONY: install demo app test test-slow test-browser test-integrations lint types contracts check testbed bench bench-quick reports \
         benchmarks clean
 
 install: $(STAMP)
@@ -21,8 +21,11 @@ demo: install            ## record a sick distillation of real data, diagnose it
 app: demo                ## the inspection app on the demo's runs
 	$(BIN)/kddoctor app demo/*/
 
-test: install            ## all tests but those of browsers and of other tools
-	$(BIN)/python -m pytest -n 2 -q -m "not browser and not integrations and not ray"
+test: install            ## all tests but those of browsers and of other tools, and slow ones
+	$(BIN)/python -m pytest -n 2 -q -m "not browser and not integrations and not ray and not slow"
+
+test-slow: install       ## earlier batches of the benchmark's implementations, each recorded once
+	$(BIN)/python -m pytest -n 2 -q -m slow
 
 test-browser: install    ## the report and the app in a real browser; needs Chromium, node and Java
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'

@@ -4,13 +4,14 @@ import math
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import Any
 
 import pytest
 import torch
 
 import kddoctor.bench.faults
 from kddoctor.bench.distil import distil
-from kddoctor.bench.fault import Edit, Level, all_faults
+from kddoctor.bench.fault import Edit, Fault, Level, all_faults
 from kddoctor.bench.held_out import HELD_OUT
 from kddoctor.bench.looked_at import LOOKED_AT
 from kddoctor.bench.recipe import Recipe
@@ -30,11 +31,16 @@ EDITS = [
 ]
 
 
-#: Where each edit is tried: on the digits, which every machine has, and otherwise on a task that it is made for.
+def tried(fault: Fault, edit: Edit, *marks: pytest.MarkDecorator) -> Any:
+    """On the digits, which every machine has, and otherwise on a task that the mistake can be made in."""
+    task = "digits" if "multiclass" in fault.kinds else TASKS[fault.kinds[0]]
+    return pytest.param(task, edit, id=f"{fault.code}-{edit.__name__}", marks=marks)
+
+
+#: Earlier batches have been recorded often and hardly change: they have a target of their own.
 RUNS = [
-    pytest.param("digits" if "multiclass" in fault.kinds else TASKS[fault.kinds[0]], edit, id=f"{code}-{edit.__name__}")
-    for code, fault in FAULTS.items()
-    for edit in (*fault.seen, *fault.unseen, *LOOKED_AT.get(code, ()), *HELD_OUT.get(code, ()))
+    *(tried(f, edit) for f in FAULTS.values() for edit in (*f.seen, *f.unseen, *HELD_OUT.get(f.code, ()))),
+    *(tried(f, edit, pytest.mark.slow) for f in FAULTS.values() for edit in LOOKED_AT.get(f.code, ())),
 ]
 
 
