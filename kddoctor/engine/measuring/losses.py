@@ -1,13 +1,15 @@
 """Measurements of the loss and its gradients."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kddoctor.engine.measuring.splits import Measured
 from kddoctor.engine.reading import binary_like, evenly
+from kddoctor.probes.gradient_rhythm import GradientRhythm, gradient_rhythm
 from kddoctor.probes.gradient_scale import CONSTANT, GradientScale, part_of_rows, ratio
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import LossForm, declared_form
@@ -38,6 +40,9 @@ RESIDUAL = 1e-3
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
     """What the record allows to be measured. Raises RunError for values that nothing can read."""
+    rhythm = _rhythm(run)
+    if rhythm is not None:
+        yield rhythm
     loss = measured.get(LossForensics)
     if run.steps is None or not isinstance(loss, LossForensics):
         return
@@ -282,6 +287,33 @@ def _plainly_declared(loss: LossForensics, manifest: Manifest) -> bool:
 
 
 # Gradients -----------------------------------------------------------------------------------------------
+
+
+def _rhythm(run: Run) -> GradientRhythm | None:
+    """Of the gradient's norm in metrics.jsonl; None where the length of an epoch is not known."""
+    rows = [
+        row
+        for row in run.metrics or ()
+        if row.get("split", "train") == "train"
+        and isinstance(row.get("step"), int)
+        and isinstance(row.get("grad_norm"), int | float)
+    ]
+    per_epoch = _steps_of_an_epoch(rows, run.manifest)
+    if per_epoch is None:
+        return None
+    return gradient_rhythm([int(r["step"]) for r in rows], [float(r["grad_norm"]) for r in rows], per_epoch)
+
+
+def _steps_of_an_epoch(rows: Sequence[Mapping[str, Any]], manifest: Manifest) -> int | None:
+    """From the epochs that were logged, or from their declared number."""
+    if len(rows) < 2:
+        return None
+    first, last = rows[0], rows[-1]
+    epochs = manifest.training.epochs
+    if isinstance(first.get("epoch"), int) and isinstance(last.get("epoch"), int) and last["epoch"] > first["epoch"]:
+        begins = next(row["step"] for row in rows if row.get("epoch") == last["epoch"])
+        return max(1, round((begins - first["step"]) / (last["epoch"] - first["epoch"])))
+    return max(1, round((last["step"] + 1) / epochs)) if epochs else None
 
 
 def _gradient_scale(manifest: Manifest, steps: Steps, loss: LossForensics) -> GradientScale | None:
