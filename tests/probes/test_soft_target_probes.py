@@ -59,9 +59,7 @@ def by_hand(form, student, teacher, k, temperature):
     return total / len(teacher)
 
 
-@pytest.mark.parametrize(
-    ("kind", "value"), [("share", 0.9), ("within", 0.75), ("least", 0.05), ("part", 0.2)], ids=str
-)
+@pytest.mark.parametrize(("kind", "value"), [("share", 0.9), ("within", 0.75), ("least", 0.05), ("part", 0.2)], ids=str)
 def test_a_list_whose_length_hangs_on_the_row_is_recognised(kind, value, logits):
     teacher, student, _ = logits
 
