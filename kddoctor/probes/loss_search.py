@@ -107,11 +107,18 @@ class Search:
         )
 
     def _whole_as_declared(self, term: TermFit | None, mix: Mix | None) -> bool:
-        """Whether a factor that the term lacks, such as T², stands in front of it in the total."""
+        """Whether a factor that the term lacks, such as T², stands in front of it in the total.
+
+        Or the other way round: whether weights stand in the terms of a record that does not say so.
+        """
         alpha = self.declared.alpha
         if term is None or mix is None or mix.schedule or not alpha or term.source != "kd_loss":
             return False
-        if self.space.weighted_terms or abs(mix.ce_weight - (1 - alpha)) > WHOLE_WEIGHT:
+        weight = mix.ce_weight
+        if self.ce_recorded is not None:
+            inside = fit_mix(self.ce_recorded, {"ce": self._plain_cross_entropy()})
+            weight *= inside.weights["ce"] if inside.worst <= self.tolerance else 1.0
+        if self.space.weighted_terms or abs(weight - (1 - alpha)) > WHOLE_WEIGHT:
             return False
         return self._is_declared(term.form, term.factor * mix.kd_weight / alpha)
 

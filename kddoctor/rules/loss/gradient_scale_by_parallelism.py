@@ -123,8 +123,8 @@ def _of_a_rhythm(rhythm: GradientRhythm) -> Finding:
             "growth",
             rhythm.growth,
             f"the optimizer's gradient grows by {rhythm.growth:.2g} times over every {rhythm.period} steps and then "
-            f"starts anew ({rhythm.rows} norms; {rhythm.f:.3g} times as much variance between the places of that rhythm "
-            "as within)",
+            f"starts anew ({rhythm.rows} norms; {rhythm.f:.3g} times as much variance between the places of that "
+            "rhythm as within)",
             threshold=OF_GROWTH * rhythm.least_growth,
             origin="identity",
             grade=Grade.INTERVENTIONAL,

@@ -2,8 +2,8 @@
 
 What it checks
     Whether most of the student's logits, or its margins on most rows, stand at a bound that is far below the teacher's
-    range; or whether the teacher's logits are larger than a cross-entropy can make them, so that a temperature that softens others does
-    nothing.
+    range; or whether the teacher's logits are larger than a cross-entropy can make them, so that a temperature that
+    softens others does nothing.
 
 Why it hurts
     The divergence compares absolute differences of logits. A bounded student can be right in every order and still not
@@ -123,7 +123,7 @@ def _bounded(finding: Finding, scale: LogitScale, held_out: Gaps | None) -> Find
             PROBE,
             "top_edge",
             scale.top_edge,
-            f"the median row's top logit lies {scale.top_edge:.0%} of the way to where the surest one in a hundred ends, "
+            f"the median row's top logit lies {scale.top_edge:.0%} of the way to where those of the surest rows end, "
             f"and the spread of the student's logits is {scale.ratio:.2g} times the teacher's; the order within rows "
             f"agrees ({scale.rank_correlation:.2f})",
             threshold=AT_EDGE,
