@@ -29,6 +29,17 @@ from kddoctor.probes.one_sided_losses import one_sided, text_of
 
 Array = NDArray[np.float64]
 
+#: Distances that are named by what they are.
+OTHER_DISTANCES = (
+    "squared error of log-probabilities",
+    "absolute error of log-probabilities",
+    "absolute error of logits",
+    "absolute error of probabilities",
+    "smooth absolute error of logits",
+    "distance of Hellinger",
+    "length of the difference of logits",
+    "length of the difference of probabilities",
+)
 #: (code, what it is, whether a parameter was searched for). {} stands for the parameter.
 FORMS: dict[str, tuple[str, str, bool]] = {
     "teacher-entropy": ("KD209", "the cross-entropy of the teacher with itself", False),
@@ -96,6 +107,38 @@ FORMS: dict[str, tuple[str, str, bool]] = {
     "yes-without-no": ("KD214", "the divergence of the yes alone, without that of the no", False),
     "yes-without-no, cross-entropy": ("KD214", "the cross-entropy of the yes alone, without that of the no", False),
     "softmax over labels": ("KD214", "the divergence of softmaxes over labels that do not exclude one another", False),
+    **{
+        f"{side} from sigmoids": ("KD205", f"the divergence with a softmax of sigmoids {where}", False)
+        for side, where in (
+            ("targets", "on the teacher's side"),
+            ("answers", "on the student's side"),
+            ("both", "on both sides"),
+        )
+    },
+    **{
+        name: ("KD211", text, False)
+        for name, text in (
+            ("both directions", "the divergence in both directions"),
+            *((name, f"the {name}") for name in OTHER_DISTANCES),
+            ("cosine of logits", "one minus the cosine of the logits"),
+            ("cosine of probabilities", "one minus the cosine of the probabilities"),
+            ("correlation of logits", "one minus the correlation of the logits"),
+            ("correlation of probabilities", "one minus the correlation of the probabilities"),
+            (
+                "answers divided after the logarithm",
+                "the divergence with a temperature that divides the student's log-probabilities",
+            ),
+            ("weighted by certainty", "the divergence weighted by the teacher's largest probability"),
+            ("weighted by certainty at 1", "the divergence weighted by the teacher's largest probability at T = 1"),
+            ("weighted by entropy", "the divergence weighted by the entropy of the targets"),
+            ("weighted by one minus entropy", "the divergence weighted by how certain the targets are"),
+            ("rows that the teacher has right", "the divergence over the rows that the teacher has right"),
+            (
+                "rows that the teacher has right, over all",
+                "the divergence of the rows that the teacher has right, over the number of all rows",
+            ),
+        )
+    },
     "every position": ("KD801", "the mean over every position", False),
     "every position, over those that count": ("KD801", "every position, over the number of those that count", False),
     "those that count, over every position": ("KD801", "those that count, over the number of all positions", False),
@@ -242,6 +285,9 @@ def _cost(mistake: Mistake) -> int:
     # Where the teacher's top class is the label on every row, labels are labels unless a temperature softened them.
     if mistake.name == "labels" and mistake.temperature != 1:
         return 2
+    # What is right by itself gives way to what never is.
+    if mistake.code == "KD211":
+        return 3
     return int(FORMS[mistake.name][2]) if mistake.name in FORMS else 0
 
 

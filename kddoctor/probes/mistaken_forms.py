@@ -93,6 +93,8 @@ def _of_block(s: Array, z: Array, y: NDArray[np.int64], t: float, kind: Kind) ->
         yield "labels", np.array([-at_label.sum()])
         yield "labels-as-logits", np.array([_one_hot_softened(log_q, at_label, t)])
     yield from _softened_again(p, q, log_p, log_q, t)
+    yield from _sigmoids(s, z, log_p, log_q, t)
+    yield from _other_distances(s, z, p, q, log_p, log_q, t)
     if kind in ("yes-or-no", "labels"):
         yield "yes-without-no", np.array([(p[:, 1] * (log_p[:, 1] - log_q[:, 1])).sum()])
         yield "yes-without-no, cross-entropy", np.array([-(p[:, 1] * log_q[:, 1]).sum()])
@@ -144,6 +146,49 @@ def _softened_again(p: Array, q: Array, log_p: Array, log_q: Array, t: float) ->
         yield f"targets softened again{where}", np.array([divergences(again_p, log_q).sum()])
         yield f"answers softened again{where}", np.array([divergences(log_p, again_q).sum()])
         yield f"both softened again{where}", np.array([divergences(again_p, again_q).sum()])
+
+
+def _sigmoids(s: Array, z: Array, log_p: Array, log_q: Array, t: float) -> Iterator[tuple[str, Array]]:
+    """Divergences of softmaxes that were taken of sigmoids."""
+    sides = [1 / (1 + np.exp(-np.clip(x * t, -500, 500))) / t for x in (s, z)]
+    yield "targets from sigmoids", np.array([divergences(sides[1], log_q).sum()])
+    yield "answers from sigmoids", np.array([divergences(log_p, sides[0]).sum()])
+    yield "both from sigmoids", np.array([divergences(sides[1], sides[0]).sum()])
+
+
+def _other_distances(
+    s: Array, z: Array, p: Array, q: Array, log_p: Array, log_q: Array, t: float
+) -> Iterator[tuple[str, Array]]:
+    """What people also take for the distance of two models; right by themselves, and not what was declared."""
+    yield "both directions", np.array([((p - q) * (log_p - log_q)).sum()])
+    yield "squared error of log-probabilities", np.array([((log_p - log_q) ** 2).sum()])
+    yield "absolute error of log-probabilities", np.array([np.abs(log_p - log_q).sum()])
+    yield "absolute error of logits", np.array([np.abs(z - s).sum()])
+    yield "absolute error of probabilities", np.array([np.abs(p - q).sum()])
+    apart = np.abs(z - s) * t
+    yield "smooth absolute error of logits", np.array([np.where(apart < 1, apart**2 / 2, apart - 0.5).sum()])
+    yield "distance of Hellinger", np.array([((np.exp(log_p / 2) - np.exp(log_q / 2)) ** 2).sum()])
+    yield "length of the difference of logits", np.array([np.sqrt(((z - s) ** 2).sum(axis=1)).sum()])
+    yield "length of the difference of probabilities", np.array([np.sqrt(((p - q) ** 2).sum(axis=1)).sum()])
+    for name, a, b in (("logits", z, s), ("probabilities", p, q)):
+        yield f"cosine of {name}", np.array([(1 - _cosines(a, b)).sum()])
+        centred = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
+        yield f"correlation of {name}", np.array([(1 - _cosines(*centred)).sum()])
+    # Divided after the logarithm: these are no probabilities' logarithms any more.
+    cooled_q = (s * t - log_partition(s * t)) / t
+    yield "answers divided after the logarithm", np.array([(p * (log_p - cooled_q)).sum()])
+    each, confidence = (p * (log_p - log_q)).sum(axis=1), p.max(axis=1)
+    yield "weighted by certainty", np.array([(confidence * each).sum()])
+    undivided = np.exp(z * t - log_partition(z * t)).max(axis=1)
+    yield "weighted by certainty at 1", np.array([(undivided * each).sum()])
+    entropy = -(p * log_p).sum(axis=1) / np.log(p.shape[1])
+    yield "weighted by entropy", np.array([(entropy * each).sum()])
+    yield "weighted by one minus entropy", np.array([((1 - entropy) * each).sum()])
+
+
+def _cosines(a: Array, b: Array) -> Array:
+    size = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    return np.asarray(np.divide((a * b).sum(axis=1), size, out=np.zeros(len(a)), where=size > 0))
 
 
 def _scores_for_probabilities(x: Array, score: Array, t: float) -> Iterator[tuple[str, Array]]:
@@ -229,6 +274,11 @@ def values_by_batch(rows: StepRows, t: float) -> Iterator[tuple[str, float]]:
     yield "both over the batch", float((np.exp(log_p_batch) * (log_p_batch - log_q_batch)).sum()) / count
     yield "targets over the batch", float((np.exp(log_p_batch) * (log_p_batch - log_q)).sum()) / count
     yield "answers over the batch", float((np.exp(log_p) * (log_p - log_q_batch)).sum()) / count
+    each, labels = (np.exp(log_p) * (log_p - log_q)).sum(axis=1), rows.labels[rows.counts]
+    right = z.argmax(axis=1) == labels
+    if right.any() and not right.all():
+        yield "rows that the teacher has right", float(each[right].mean())
+        yield "rows that the teacher has right, over all", float(each[right].sum()) / count
     recut_t, recut_s = (np.ascontiguousarray(x.T).reshape(x.shape) for x in (z, s))
     yield "rows cut across classes", float(divergences(recut_t, recut_s).sum()) / count
     recut_t, recut_s = (np.ascontiguousarray(x).reshape(x.shape[::-1]).T for x in (z, s))

@@ -217,3 +217,14 @@ def shares_by_row(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     m = (share * p + (1 - share) * q).log()
     of_teacher, of_student = (p * (p.log() - m)).sum(1), (q * (q.log() - m)).sum(1)
     return 16 * (share[:, 0] * of_teacher + (1 - share[:, 0]) * of_student).mean()
+
+
+def both_directions(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """The divergence and its reverse."""
+    return kl()(s, t, y) + divergence("reverse-kl")(s, t, y)
+
+
+def weighted_by_certainty(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """Each row's divergence counts by the teacher's largest probability."""
+    each = F.kl_div(F.log_softmax(s / 4, -1), F.softmax(t / 4, -1), reduction="none").sum(1)
+    return 16 * (F.softmax(t, -1).amax(1) * each).mean()
