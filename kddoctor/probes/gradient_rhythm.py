@@ -24,15 +24,15 @@ NEIGHBOURS = 24
 @dataclass(frozen=True)
 class GradientRhythm:
     """period: in steps. f: variance between the places of the rhythm over that within, both by their degrees of
-    freedom. growth: largest over smallest mean norm of a place. rises: share of places at which the norm is larger than
-    at the one before, going round once. places: that were logged. rows: norms read. within_epochs: counted from the
+    freedom. growth: largest over smallest mean norm of a place. order: rank correlation of the mean norms with their
+    places, counted from the largest drop on; 1 where they rise throughout. places: that were logged. rows: norms read. within_epochs: counted from the
     start of each epoch.
     """
 
     period: int
     f: float
     growth: float
-    rises: float
+    order: float
     places: int
     rows: int
     within_epochs: bool
@@ -75,12 +75,13 @@ def _at(period: int, steps: NDArray[np.int64], logs: Array, *, within_epochs: bo
     means = np.bincount(number, logs) / counts
     between = float((counts * (means - logs.mean()) ** 2).sum()) / (len(place) - 1)
     within = float(((logs - means[number]) ** 2).sum()) / max(1, len(logs) - len(place))
-    moves = np.diff(np.append(means, means[0]))
+    drop = int(np.diff(np.append(means, means[0])).argmin())
+    ranks = np.roll(means, -drop - 1).argsort().argsort()
     return GradientRhythm(
         period=period,
         f=between / within if within > 0 else float("inf"),
         growth=float(np.exp(np.ptp(means))),
-        rises=float((moves > 0).mean()),
+        order=float(np.corrcoef(ranks, np.arange(len(place)))[0, 1]),
         places=len(place),
         rows=len(logs),
         within_epochs=within_epochs,

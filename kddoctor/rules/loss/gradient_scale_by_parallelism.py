@@ -52,8 +52,9 @@ LOSS_SCALE = 128.0
 #: Variance of the gradient's length between the places of a rhythm over that within from which it has one. Without one
 #: it stays below 5; what else hangs on the order of the batches came to 17 (calibrated on digits and movielens).
 RHYTHM: Factor = 20.0
-#: Share of the growth that added gradients have at least, where the measured means vary, and drops in a period at most.
-OF_GROWTH, DROPS = 0.9, 1.5
+#: Share of the growth that added gradients have at least, and rank correlation of their norms with the number added,
+#: where the measured means vary.
+OF_GROWTH, ORDER = 0.9, 0.9
 #: Smallest factor that counts: accumulation and devices multiply by whole numbers, and learning rates are no better
 #: known than this.
 SMALL: Factor = 1.5
@@ -112,7 +113,7 @@ def gradient_scale_by_parallelism(
 
 def _added_up(rhythm: GradientRhythm) -> bool:
     grows = rhythm.growth >= max(SMALL, OF_GROWTH * rhythm.least_growth)
-    return rhythm.f > RHYTHM and grows and rhythm.rises >= 1 - DROPS / rhythm.places
+    return rhythm.f > RHYTHM and grows and rhythm.order >= ORDER
 
 
 def _of_a_rhythm(rhythm: GradientRhythm) -> Finding:
