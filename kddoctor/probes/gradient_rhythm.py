@@ -25,8 +25,8 @@ NEIGHBOURS = 24
 class GradientRhythm:
     """period: in steps. f: variance between the places of the rhythm over that within, both by their degrees of
     freedom. growth: largest over smallest mean norm of a place. order: rank correlation of the mean norms with their
-    places, counted from the largest drop on; 1 where they rise throughout. places: that were logged. rows: norms read. within_epochs: counted from the
-    start of each epoch.
+    places, counted from the largest drop on; 1 where they rise throughout. places: that were logged. rows: norms read.
+    within_epochs: counted from the start of each epoch.
     """
 
     period: int
