@@ -9,6 +9,8 @@ Array = NDArray[np.float64]
 
 #: Logits within this share of the largest one stand at the bound.
 AT_BOUND = 0.05
+#: Quantile of the margins that stands for their end.
+END = 0.99
 #: Elements that are ranked.
 RANKED_ELEMENTS = 2_000_000
 
@@ -18,7 +20,8 @@ class LogitScale:
     """teacher_sd, student_sd: mean within-row s.d. of the logits. teacher_margin: median distance of the teacher's top
     logit from the mean of the others, in nats. rank_correlation: mean of Spearman's over rows. student_bound: largest
     absolute logit of the student; at_bound: share of its logits within 5 % of that; both_ends: whether logits stand at
-    both the positive and the negative bound. rows: counted.
+    both the positive and the negative bound. top_edge: median over the rows of the student's margin, as the teacher's
+    above, over its 99th percentile: 1 where most rows end at one limit. rows: counted.
     """
 
     rows: int
@@ -29,6 +32,7 @@ class LogitScale:
     student_bound: float
     at_bound: float
     both_ends: bool
+    top_edge: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -43,6 +47,7 @@ class LogitScaleProbe:
         self._rows = 0
         self._sd = np.zeros(2)
         self._margins: list[Array] = []
+        self._own_margins: list[Array] = []
         self._correlation: list[Array] = []
         self._ranked = 0
         self._sorted: list[NDArray[np.float32]] = []
@@ -54,8 +59,8 @@ class LogitScaleProbe:
             return
         self._rows += len(t)
         self._sd += [float(t.std(axis=1).sum()), float(s.std(axis=1).sum())]
-        top = t.max(axis=1)
-        self._margins.append(top - (t.sum(axis=1) - top) / (t.shape[1] - 1))
+        self._margins.append(_margin(t))
+        self._own_margins.append(_margin(s))
         room = (RANKED_ELEMENTS - self._ranked) // t.shape[1]
         if room > 0 and t.shape[1] > 2:
             self._correlation.append(_spearman(t[:room], s[:room]))
@@ -67,6 +72,7 @@ class LogitScaleProbe:
         self._rows += other._rows
         self._sd += other._sd
         self._margins += other._margins
+        self._own_margins += other._own_margins
         self._correlation += other._correlation
         self._ranked += other._ranked
         self._sorted += other._sorted
@@ -90,7 +96,19 @@ class LogitScaleProbe:
             student_bound=bound,
             at_bound=float(near.mean()) if bound > 0 else 0.0,
             both_ends=bool((values[near] > 0).any() and (values[near] < 0).any()),
+            top_edge=_edge(np.concatenate(self._own_margins)),
         )
+
+
+def _margin(z: Array) -> Array:
+    """[n] distance of the largest logit from the mean of the others."""
+    top = z.max(axis=1)
+    return np.asarray(top - (z.sum(axis=1) - top) / max(1, z.shape[1] - 1))
+
+
+def _edge(margins: Array) -> float:
+    end = float(np.quantile(margins, END))
+    return float(np.median(margins)) / end if end > 0 else 0.0
 
 
 def _spearman(first: Array, second: Array) -> Array:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kddoctor.probes.loss_fit import CANCELLATION, fit_constants
 from kddoctor.probes.loss_sums import row_blocks
 from kddoctor.probes.mistaken_forms import (
+    CHUNKS,
     PADS,
     StepRows,
     divergences,
@@ -20,12 +21,25 @@ from kddoctor.probes.mistaken_forms import (
     log_partition,
     padded,
     values_by_batch,
+    values_by_chunk,
     values_by_position,
     values_by_row,
 )
+from kddoctor.probes.one_sided_losses import one_sided, text_of
 
 Array = NDArray[np.float64]
 
+#: Distances that are named by what they are.
+OTHER_DISTANCES = (
+    "squared error of log-probabilities",
+    "absolute error of log-probabilities",
+    "absolute error of logits",
+    "absolute error of probabilities",
+    "smooth absolute error of logits",
+    "distance of Hellinger",
+    "length of the difference of logits",
+    "length of the difference of probabilities",
+)
 #: (code, what it is, whether a parameter was searched for). {} stands for the parameter.
 FORMS: dict[str, tuple[str, str, bool]] = {
     "teacher-entropy": ("KD209", "the cross-entropy of the teacher with itself", False),
@@ -57,11 +71,74 @@ FORMS: dict[str, tuple[str, str, bool]] = {
     "targets over the batch": ("KD206", "the divergence with a softmax of the targets over the batch", False),
     "answers over the batch": ("KD206", "the divergence with a softmax of the student over the batch", False),
     "rows cut across classes": ("KD206", "the divergence of rows that were cut across classes", False),
+    "columns cut across rows": ("KD206", "the divergence of classes that were cut across rows", False),
+    "both over everything": ("KD206", "the divergence of softmaxes over all rows and classes at once", False),
+    "targets over everything": ("KD206", "the divergence with a softmax of the targets over all rows at once", False),
+    "answers over everything": ("KD206", "the divergence with a softmax of the student over all rows at once", False),
+    "over chunks of rows": ("KD206", "the divergence of softmaxes over {} rows of the batch at a time", True),
+    **{
+        f"{side} softened again{where}": ("KD205", f"the divergence with a softmax of {what} softened already", False)
+        for side, what in (
+            ("targets", "targets that were"),
+            ("answers", "the student's probabilities, which were"),
+            ("both", "probabilities on both sides that were"),
+        )
+        for where in ("", ", at 1")
+    },
+    **{
+        f"{name}{where}": ("KD214", text, False)
+        for name, text in (
+            ("scores as probabilities", "the cross-entropy of yes and no with the teacher's scores for probabilities"),
+            (
+                "scores clamped to probabilities",
+                "the cross-entropy of yes and no with the teacher's scores, clamped, for probabilities",
+            ),
+            ("probabilities regressed on scores", "the squared error of the student's probability and a score"),
+            ("scores regressed on probabilities", "the squared error of the student's score and a probability"),
+            (
+                "undivided scores regressed on probabilities",
+                "the squared error of the student's score and a probability",
+            ),
+        )
+        for where in ("", ", undivided")
+    },
     "both over the batch, every position": ("KD206", "the divergence of softmaxes over the sequences", False),
     "both over the positions": ("KD206", "the divergence of softmaxes over the positions", False),
     "yes-without-no": ("KD214", "the divergence of the yes alone, without that of the no", False),
     "yes-without-no, cross-entropy": ("KD214", "the cross-entropy of the yes alone, without that of the no", False),
     "softmax over labels": ("KD214", "the divergence of softmaxes over labels that do not exclude one another", False),
+    **{
+        f"{side} from sigmoids": ("KD205", f"the divergence with a softmax of sigmoids {where}", False)
+        for side, where in (
+            ("targets", "on the teacher's side"),
+            ("answers", "on the student's side"),
+            ("both", "on both sides"),
+        )
+    },
+    **{
+        name: ("KD211", text, False)
+        for name, text in (
+            ("both directions", "the divergence in both directions"),
+            *((name, f"the {name}") for name in OTHER_DISTANCES),
+            ("cosine of logits", "one minus the cosine of the logits"),
+            ("cosine of probabilities", "one minus the cosine of the probabilities"),
+            ("correlation of logits", "one minus the correlation of the logits"),
+            ("correlation of probabilities", "one minus the correlation of the probabilities"),
+            (
+                "answers divided after the logarithm",
+                "the divergence with a temperature that divides the student's log-probabilities",
+            ),
+            ("weighted by certainty", "the divergence weighted by the teacher's largest probability"),
+            ("weighted by certainty at 1", "the divergence weighted by the teacher's largest probability at T = 1"),
+            ("weighted by entropy", "the divergence weighted by the entropy of the targets"),
+            ("weighted by one minus entropy", "the divergence weighted by how certain the targets are"),
+            ("rows that the teacher has right", "the divergence over the rows that the teacher has right"),
+            (
+                "rows that the teacher has right, over all",
+                "the divergence of the rows that the teacher has right, over the number of all rows",
+            ),
+        )
+    },
     "every position": ("KD801", "the mean over every position", False),
     "every position, over those that count": ("KD801", "every position, over the number of those that count", False),
     "those that count, over every position": ("KD801", "those that count, over the number of all positions", False),
@@ -106,13 +183,16 @@ VISIBLE = 100.0
 
 @dataclass(frozen=True)
 class Mistake:
-    """recorded = factor × formula at this temperature on every step, up to the relative error."""
+    """recorded = factor × formula at this temperature on every step, up to the relative error.
+
+    factor: None where the formula holds several constants of its own.
+    """
 
     code: str
     name: str
     text: str
     error: float
-    factor: float
+    factor: float | None
     temperature: float
     parameter: float | None = None
 
@@ -124,6 +204,8 @@ class LossMistakes:
     searched: whether there was anything to explain. found: the simplest one first, one a code. zero: the recorded term
     is 0 on every step, exactly or up to rounding, although the divergence that was declared is not. divergence:
     the mean of the one that was meant, nats. labels_are_tops: the teacher's top class is the label on every row.
+    nearly_an_end: where no weight of a Jensen-Shannon divergence explains all steps, the largest distance from an end
+    that explains a single one; None where some step needs more than ``ENDS``, or none was meant.
     """
 
     steps: int
@@ -134,6 +216,7 @@ class LossMistakes:
     largest: float
     divergence: float
     labels_are_tops: bool
+    nearly_an_end: float | None = None
 
     def of(self, code: str) -> Mistake | None:
         """What was found of a code, None where another one explains the record."""
@@ -147,10 +230,12 @@ def search_mistakes(
     temperatures: Sequence[float],
     tolerance: float,
     jsd_factors: Sequence[float] = (),
+    jsd_meant: bool = False,
 ) -> LossMistakes:
     """Search them all. recorded: [steps] the distillation term. temperatures: the declared one first.
 
-    jsd_factors: what may multiply a Jensen-Shannon divergence, empty where none was meant.
+    jsd_factors: what may multiply a Jensen-Shannon divergence, the declared factor first; empty where none is searched
+    for. jsd_meant: it is the declared loss.
     """
     first = temperatures[0]
     meant = np.array([_mean_divergence(rows, first) for rows in steps])
@@ -165,7 +250,27 @@ def search_mistakes(
         found += _of_signs(steps, recorded, tolerance)
         for t in temperatures:
             found += _of_temperature(steps, recorded, t, tolerance) if not found else []
-    return LossMistakes(len(steps), tolerance, True, _sorted(found), zero, largest, float(meant.mean()), tops)
+        found += _one_sided(steps, recorded, temperatures, tolerance) if not found else []
+    near = None
+    if zero is None and jsd_meant and jsd_factors and not found:
+        near = _nearly_an_end(steps, recorded / jsd_factors[0], first)
+    return LossMistakes(len(steps), tolerance, True, _sorted(found), zero, largest, float(meant.mean()), tops, near)
+
+
+def _nearly_an_end(steps: Sequence[StepRows], recorded: Array, t: float) -> float | None:
+    """The largest over the steps of the smallest beta, or 1 − beta, that gives the recorded value there."""
+    distances = np.geomspace(SMALLEST, ENDS, 40)
+    largest = 0.0
+    for rows, value in zip(steps, recorded, strict=True):
+        if value <= 0:
+            return None
+        below, above = (jensen_shannon(rows, t, betas) for betas in (distances, 1 - distances))
+        # The larger of both ends needs the smaller distance.
+        reached = np.flatnonzero(np.maximum(below, above) >= value)
+        if not len(reached):
+            return None
+        largest = max(largest, float(distances[reached[0]]))
+    return largest
 
 
 def _sorted(found: Sequence[Mistake]) -> tuple[Mistake, ...]:
@@ -180,6 +285,9 @@ def _cost(mistake: Mistake) -> int:
     # Where the teacher's top class is the label on every row, labels are labels unless a temperature softened them.
     if mistake.name == "labels" and mistake.temperature != 1:
         return 2
+    # What is right by itself gives way to what never is.
+    if mistake.code == "KD211":
+        return 3
     return int(FORMS[mistake.name][2]) if mistake.name in FORMS else 0
 
 
@@ -212,6 +320,7 @@ def _of_temperature(steps: Sequence[StepRows], recorded: Array, t: float, tolera
     tables: dict[str, list[Array]] = {}
     for rows in steps:
         by_name = dict(values_by_row(rows, t)) | {k: np.array([v]) for k, v in values_by_batch(rows, t)}
+        by_name["over chunks of rows"] = values_by_chunk(rows, t)
         if rows.kind == "tokens":
             by_name |= dict(values_by_position(rows, t))
         for name, value in by_name.items():
@@ -265,7 +374,18 @@ def _of_signs(steps: Sequence[StepRows], recorded: Array, tolerance: float) -> l
     values = np.linalg.lstsq(table, recorded, rcond=1e-10)[0]
     error = float(np.abs(table @ values - recorded).max() / max(float(np.abs(recorded).max()), 1e-300))
     code, text, _ = FORMS["signs"]
-    return [Mistake(code, "signs", text, error, 1.0, 1.0)] if error <= tolerance else []
+    return [Mistake(code, "signs", text, error, None, 1.0)] if error <= tolerance else []
+
+
+def _one_sided(
+    steps: Sequence[StepRows], recorded: Array, temperatures: Sequence[float], tolerance: float
+) -> list[Mistake]:
+    """Targets that were made up from the labels, or from what one model says by itself."""
+    found = one_sided(steps, recorded, temperatures, tolerance)
+    if found is None:
+        return []
+    name, error, t = found
+    return [Mistake("KD209", name, text_of(name), error, None, t)]
 
 
 def _parameter(name: str, index: int) -> float | None:
@@ -273,6 +393,8 @@ def _parameter(name: str, index: int) -> float | None:
         return None
     if name == "padded":
         return float(PADS[index])
+    if name == "over chunks of rows":
+        return float(CHUNKS[index])
     return float(index + {"cropped": 2}.get(name, 1))
 
 

@@ -72,6 +72,7 @@ class LossForensics:
     weighted distillation term's logit gradient, ‖g_kd‖ / (‖g_kd‖ + ‖g_ce‖), where it can be computed. feature_share:
     median share of the feature term in the total. factor_beyond_names: what multiplies the term beside its declared
     factor once a mean over classes and a wrong power of T are divided out (both have codes of their own).
+    whole_as_declared: the declared form, whose factor stands in its weight: their product in the total is the declared.
     """
 
     steps: int
@@ -92,3 +93,4 @@ class LossForensics:
     factor_beyond_names: float | None
     nonfinite_losses: int
     finite_logits_at_nonfinite_loss: bool
+    whole_as_declared: bool = False

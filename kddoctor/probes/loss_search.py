@@ -24,6 +24,8 @@ ROUNDING = 2e-6
 STRICT = 1e-3
 #: Temperatures closer than this are one: neighbours on a refined grid are no rivals.
 SAME_TEMPERATURE = 0.005
+#: Precision of the hard-label term's weight where the other one holds a factor.
+WHOLE_WEIGHT = 1e-3
 #: A single constant is identified from this many steps; two weights and a form need more.
 MIN_STEPS = 3
 MIN_STEPS_TOTAL_ONLY = 5
@@ -101,7 +103,24 @@ class Search:
             factor_beyond_names=None if term is None else self._factor_beyond_names(term),
             nonfinite_losses=self.nonfinite,
             finite_logits_at_nonfinite_loss=self.finite_logits,
+            whole_as_declared=self._whole_as_declared(term, mix),
         )
+
+    def _whole_as_declared(self, term: TermFit | None, mix: Mix | None) -> bool:
+        """Whether a factor that the term lacks, such as T², stands in front of it in the total.
+
+        Or the other way round: whether weights stand in the terms of a record that does not say so.
+        """
+        alpha = self.declared.alpha
+        if term is None or mix is None or mix.schedule or not alpha or term.source != "kd_loss":
+            return False
+        weight = mix.ce_weight
+        if self.ce_recorded is not None:
+            inside = fit_mix(self.ce_recorded, {"ce": self._plain_cross_entropy()})
+            weight *= inside.weights["ce"] if inside.worst <= self.tolerance else 1.0
+        if self.space.weighted_terms or abs(weight - (1 - alpha)) > WHOLE_WEIGHT:
+            return False
+        return self._is_declared(term.form, term.factor * mix.kd_weight / alpha)
 
     def _nothing(self) -> LossForensics:
         return LossForensics(
@@ -257,6 +276,8 @@ class Search:
         rows = relative.get("per-label", 1.0)
         if form.family == "mse":
             rows = relative.get("mean", rows)
+            if self.space.classes == 2 and self._closer_without(candidates.values[index], rows):
+                rows = 1.0  # one logit a row: nothing to average over
         value, noise = candidates.values[index] / rows, candidates.noise[index] / rows
         if self.kd is not None:
             weight = (self.declared.alpha or 1.0) if self.space.weighted_terms else 1.0
@@ -268,6 +289,12 @@ class Search:
         if self.feature is not None:
             return None
         return mix_errors(self.loss, terms, {"ce": 1 - alpha, "kd": alpha})
+
+    def _closer_without(self, value: Array, rows: float) -> bool:
+        """Whether the recorded term is nearer to a value than to its mean over so many classes."""
+        if self.kd is None:
+            return False
+        return bool(np.abs(self.kd - value).sum() < np.abs(self.kd - value / rows).sum())
 
     # The total -------------------------------------------------------------------------------------------
 

@@ -133,7 +133,8 @@ def _as_rows(
         flat_s, flat_t = z_s.reshape(-1), z_t.reshape(-1)
         zero = np.zeros_like(flat_s)
         elements = float(len(flat_s))
-        denominators = {"batchmean": elements, "sum": 1.0}
+        # A loop that writes yes and no as two classes may average over both.
+        denominators = {"batchmean": elements, "mean": 2 * elements, "sum": 1.0}
         if elements != batch:
             denominators = {"batchmean": float(batch), "per-label": elements, "sum": 1.0}
         y = np.asarray(labels, np.int64).reshape(-1)

@@ -22,6 +22,10 @@ MOST_KEPT = 1024
 PADS = np.unique(np.concatenate([np.arange(1, 65), np.geomspace(64, 1e7, 120).round()])).astype(np.float64)
 
 
+#: Rows that a loss may take at a time.
+CHUNKS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 25, 32, 48, 50, 64, 100, 128, 256)
+
+
 @dataclass(frozen=True)
 class StepRows:
     """One step: student, teacher [n, C] logits and labels [n] of every row, counts [n] those that are not masked.
@@ -88,9 +92,13 @@ def _of_block(s: Array, z: Array, y: NDArray[np.int64], t: float, kind: Kind) ->
         at_label = log_q[np.arange(len(y)), y]
         yield "labels", np.array([-at_label.sum()])
         yield "labels-as-logits", np.array([_one_hot_softened(log_q, at_label, t)])
+    yield from _softened_again(p, q, log_p, log_q, t)
+    yield from _sigmoids(s, z, log_p, log_q, t)
+    yield from _other_distances(s, z, p, q, log_p, log_q, t)
     if kind in ("yes-or-no", "labels"):
         yield "yes-without-no", np.array([(p[:, 1] * (log_p[:, 1] - log_q[:, 1])).sum()])
         yield "yes-without-no, cross-entropy", np.array([-(p[:, 1] * log_q[:, 1]).sum()])
+        yield from _scores_for_probabilities(s[:, 1], z[:, 1], t)
     if kind == "tokens":
         yield "cropped", _cropped(s, z)
         shared = (p * (z - s)).sum(axis=1, keepdims=True)
@@ -129,6 +137,74 @@ def _not_logged(s: Array, z: Array, log_q: Array, log_p: Array) -> Iterator[tupl
     # With log_target both arguments have to be logarithms: exp(target) (target − input).
     yield "neither logged", np.array([(np.exp(p) * (p - q)).sum()])
     yield "target logits", np.array([(np.exp(z) * (z - log_q)).sum()])
+
+
+def _softened_again(p: Array, q: Array, log_p: Array, log_q: Array, t: float) -> Iterator[tuple[str, Array]]:
+    """Divergences of softmaxes that were taken of softened probabilities, at the same temperature or at 1."""
+    for divisor, where in ((t, ""), (1.0, ", at 1")):
+        again_p, again_q = p / divisor, q / divisor
+        yield f"targets softened again{where}", np.array([divergences(again_p, log_q).sum()])
+        yield f"answers softened again{where}", np.array([divergences(log_p, again_q).sum()])
+        yield f"both softened again{where}", np.array([divergences(again_p, again_q).sum()])
+
+
+def _sigmoids(s: Array, z: Array, log_p: Array, log_q: Array, t: float) -> Iterator[tuple[str, Array]]:
+    """Divergences of softmaxes that were taken of sigmoids."""
+    sides = [1 / (1 + np.exp(-np.clip(x * t, -500, 500))) / t for x in (s, z)]
+    yield "targets from sigmoids", np.array([divergences(sides[1], log_q).sum()])
+    yield "answers from sigmoids", np.array([divergences(log_p, sides[0]).sum()])
+    yield "both from sigmoids", np.array([divergences(sides[1], sides[0]).sum()])
+
+
+def _other_distances(
+    s: Array, z: Array, p: Array, q: Array, log_p: Array, log_q: Array, t: float
+) -> Iterator[tuple[str, Array]]:
+    """What people also take for the distance of two models; right by themselves, and not what was declared."""
+    yield "both directions", np.array([((p - q) * (log_p - log_q)).sum()])
+    yield "squared error of log-probabilities", np.array([((log_p - log_q) ** 2).sum()])
+    yield "absolute error of log-probabilities", np.array([np.abs(log_p - log_q).sum()])
+    yield "absolute error of logits", np.array([np.abs(z - s).sum()])
+    yield "absolute error of probabilities", np.array([np.abs(p - q).sum()])
+    apart = np.abs(z - s) * t
+    yield "smooth absolute error of logits", np.array([np.where(apart < 1, apart**2 / 2, apart - 0.5).sum()])
+    yield "distance of Hellinger", np.array([((np.exp(log_p / 2) - np.exp(log_q / 2)) ** 2).sum()])
+    yield "length of the difference of logits", np.array([np.sqrt(((z - s) ** 2).sum(axis=1)).sum()])
+    yield "length of the difference of probabilities", np.array([np.sqrt(((p - q) ** 2).sum(axis=1)).sum()])
+    for name, a, b in (("logits", z, s), ("probabilities", p, q)):
+        yield f"cosine of {name}", np.array([(1 - _cosines(a, b)).sum()])
+        centred = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
+        yield f"correlation of {name}", np.array([(1 - _cosines(*centred)).sum()])
+    # Divided after the logarithm: these are no probabilities' logarithms any more.
+    cooled_q = (s * t - log_partition(s * t)) / t
+    yield "answers divided after the logarithm", np.array([(p * (log_p - cooled_q)).sum()])
+    each, confidence = (p * (log_p - log_q)).sum(axis=1), p.max(axis=1)
+    yield "weighted by certainty", np.array([(confidence * each).sum()])
+    undivided = np.exp(z * t - log_partition(z * t)).max(axis=1)
+    yield "weighted by certainty at 1", np.array([(undivided * each).sum()])
+    entropy = -(p * log_p).sum(axis=1) / np.log(p.shape[1])
+    yield "weighted by entropy", np.array([(entropy * each).sum()])
+    yield "weighted by one minus entropy", np.array([((1 - entropy) * each).sum()])
+
+
+def _cosines(a: Array, b: Array) -> Array:
+    size = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    return np.asarray(np.divide((a * b).sum(axis=1), size, out=np.zeros(len(a)), where=size > 0))
+
+
+def _scores_for_probabilities(x: Array, score: Array, t: float) -> Iterator[tuple[str, Array]]:
+    """Losses of yes or no that take the teacher's score, [n] a logit divided by t, for the probability of a yes.
+
+    −z log σ(x) − (1 − z) log σ(−x) = softplus(x) − z x for any number z.
+    """
+    soft, answer = np.logaddexp(0, x), 1 / (1 + np.exp(-x))
+    for z, where in ((score, ""), (score * t, ", undivided")):
+        yield f"scores as probabilities{where}", np.array([(soft - x * z).sum()])
+        clamped = np.clip(z, 0, 1)
+        yield f"scores clamped to probabilities{where}", np.array([(soft - x * clamped).sum()])
+        yield f"probabilities regressed on scores{where}", np.array([((answer - z) ** 2).sum()])
+        chance = 1 / (1 + np.exp(-z))
+        yield f"scores regressed on probabilities{where}", np.array([((x - chance) ** 2).sum()])
+        yield f"undivided scores regressed on probabilities{where}", np.array([((x * t - chance) ** 2).sum()])
 
 
 def _one_hot_softened(log_q: Array, at_label: Array, t: float) -> float:
@@ -198,8 +274,19 @@ def values_by_batch(rows: StepRows, t: float) -> Iterator[tuple[str, float]]:
     yield "both over the batch", float((np.exp(log_p_batch) * (log_p_batch - log_q_batch)).sum()) / count
     yield "targets over the batch", float((np.exp(log_p_batch) * (log_p_batch - log_q)).sum()) / count
     yield "answers over the batch", float((np.exp(log_p) * (log_p - log_q_batch)).sum()) / count
+    each, labels = (np.exp(log_p) * (log_p - log_q)).sum(axis=1), rows.labels[rows.counts]
+    right = z.argmax(axis=1) == labels
+    if right.any() and not right.all():
+        yield "rows that the teacher has right", float(each[right].mean())
+        yield "rows that the teacher has right, over all", float(each[right].sum()) / count
     recut_t, recut_s = (np.ascontiguousarray(x.T).reshape(x.shape) for x in (z, s))
     yield "rows cut across classes", float(divergences(recut_t, recut_s).sum()) / count
+    recut_t, recut_s = (np.ascontiguousarray(x).reshape(x.shape[::-1]).T for x in (z, s))
+    yield "columns cut across rows", float(divergences(recut_t, recut_s).sum()) / count
+    whole_p, whole_q = z - _log_sum_of_all(z), s - _log_sum_of_all(s)
+    yield "both over everything", float((np.exp(whole_p) * (whole_p - whole_q)).sum()) / count
+    yield "targets over everything", float((np.exp(whole_p) * (whole_p - log_q)).sum()) / count
+    yield "answers over everything", float((np.exp(log_p) * (log_p - whole_q)).sum()) / count
     if rows.kind == "labels":
         over_s, over_t = (x[:, 1].reshape(rows.shape) for x in (rows.student / t, rows.teacher / t))
         yield "softmax over labels", float(divergences(over_t, over_s).mean())
@@ -210,6 +297,29 @@ def values_by_batch(rows: StepRows, t: float) -> Iterator[tuple[str, float]]:
         for axis, name in ((0, "both over the batch, every position"), (1, "both over the positions")):
             # A softmax over the first axis of what was never flattened.
             yield name, float(divergences(cube_t, cube_s, axis).sum()) / every
+
+
+def _log_sum_of_all(z: Array) -> float:
+    top = float(z.max())
+    return top + float(np.log(np.exp(z - top).sum()))
+
+
+def values_by_chunk(rows: StepRows, t: float) -> Array:
+    """[CHUNKS] divergences of softmaxes over so many consecutive rows at a time, NaN where there are no more rows."""
+    values = np.full(len(CHUNKS), np.nan)
+    if not rows.small:
+        return values
+    s, z = rows.student[rows.counts] / t, rows.teacher[rows.counts] / t
+    for i, size in enumerate(CHUNKS):
+        if size >= len(s):
+            break
+        whole = len(s) // size * size
+        cut_z, cut_s = (x[:whole].reshape(-1, size, x.shape[1]) for x in (z, s))
+        total = float(divergences(cut_z, cut_s, 1).sum())
+        if whole < len(s):
+            total += float(divergences(z[whole:], s[whole:], 0).sum())
+        values[i] = total / len(s)
+    return values
 
 
 def values_by_position(rows: StepRows, t: float) -> Iterator[tuple[str, Array]]:

@@ -8,13 +8,18 @@ softmaxes at temperature T over all classes, P and Q their sums over the first k
     tail ignored   Σ_k p (log p − log q), as it is or each row clamped at zero
     cross-entropy  −Σ_k p log q, as it is or divided by P
     zero-filled    KL(softmax(z'/T) ‖ q), where z' is z for the first k and 0 elsewhere
+    least-filled   the same with the k-th logit in the place of 0
     tail bucket    KL of (p_1 … p_k, 1 − P) and (q_1 … q_k, 1 − Q), which is a sound bound of the whole
 
-so cumulative sums give every k at once. Source of the tail bucket: log-sum inequality, Cover and Thomas, theorem 2.7.1.
+so cumulative sums give every k at once. k is the same for all rows, or hangs on the row: as many classes as hold a
+share of its probability, or as are likely enough.
+
+Source of the tail bucket: log-sum inequality, Cover and Thomas, theorem 2.7.1.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +36,17 @@ FORMS = (
     "cross-entropy, tail ignored",
     "cross-entropy, renormalised",
     "zero-filled",
+    "least-filled",
     "tail bucket",
 )
 #: Forms that are no bias: what is left out is counted in one sum.
 SOUND_FORMS = ("tail bucket",)
 #: Longest list of classes that is searched; every k up to so many, then the powers of two and their halves.
 LONGEST, EVERY = 2048, 128
+#: Shares of the probability, and least probabilities (by themselves, and as parts of the largest), that are tried.
+SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+LEAST = (1e-4, 1e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2)
+PARTS = (1e-3, 0.01, 0.05, 0.1, 0.2, 0.5)
 #: Elements of a block in float64.
 BLOCK_ELEMENTS = 1_000_000
 #: Steps from which one constant, and two weights, are identified.
@@ -51,9 +61,10 @@ ROUNDING = 2e-6
 class Truncation:
     """The shortened teacher that reproduces the recorded losses best.
 
-    form: of ``FORMS``. k: classes kept of ``classes``. temperature: T. factor: what multiplies its mean over rows.
-    error: largest relative error over ``steps`` steps. whole_error: that of the whole teacher (k = classes) in the
-    same form and at any temperature searched. kept_mass: mean probability of the k classes at that temperature.
+    form: of ``FORMS``. k: classes kept of ``classes`` (their mean where it differs by row). kept: the same in words.
+    temperature: T. factor: what multiplies its mean over rows. error: largest relative error over ``steps`` steps.
+    whole_error: that of the whole teacher (k = classes) in the same form and at any temperature searched. kept_mass:
+    mean probability of the k classes at that temperature.
     negative_rows: share of rows whose sum over the k classes is below zero.
     """
 
@@ -67,6 +78,7 @@ class Truncation:
     kept_mass: float
     negative_rows: float
     steps: int
+    kept: str
 
 
 class TruncatedTeacherProbe:
@@ -76,9 +88,13 @@ class TruncatedTeacherProbe:
         self.classes = num_classes
         self.temperatures = tuple(temperatures)
         self.counts = tuple(k for k in _counts(num_classes) if k < num_classes)
+        # Rows of different lengths are read from sums over every k.
+        every = self.counts == tuple(range(1, num_classes))
+        self.cuts: tuple[_Cut, ...] = _cuts() if every else ()
         self._values: list[Array] = []
         self._mass: list[Array] = []
         self._negative: list[Array] = []
+        self._lengths: list[Array] = []
         self._losses: list[tuple[float, float | None, float | None]] = []
 
     def update(
@@ -91,10 +107,11 @@ class TruncatedTeacherProbe:
     ) -> None:
         """Add one step: logits [n, C] of the rows that count, and its recorded losses."""
         rows = len(student_logits)
-        columns = len(self.counts) + 1
+        columns = len(self.counts) + len(self.cuts) + 1
         values = np.zeros((len(self.temperatures), len(FORMS), columns))
         mass = np.zeros((len(self.temperatures), columns))
         negative = np.zeros_like(mass)
+        lengths = np.zeros((len(self.temperatures), len(self.cuts)))
         size = max(1, BLOCK_ELEMENTS // self.classes)
         for start in range(0, rows, size):
             block = slice(start, start + size)
@@ -102,13 +119,15 @@ class TruncatedTeacherProbe:
             teacher = np.asarray(teacher_logits[block], np.float64)
             order = _best(teacher, max(self.counts, default=1))
             for i, temperature in enumerate(self.temperatures):
-                found = _sums(student / temperature, teacher / temperature, order, self.counts)
+                found = _sums(student / temperature, teacher / temperature, temperature, order, self.counts, self.cuts)
                 values[i] += found[0]
                 mass[i] += found[1]
                 negative[i] += found[2]
+                lengths[i] += found[3]
         self._values.append(values / rows)
         self._mass.append(mass / rows)
         self._negative.append(negative / rows)
+        self._lengths.append(lengths / rows)
         self._losses.append((loss, kd_loss, ce_loss))
 
     def merge(self, other: "TruncatedTeacherProbe") -> None:
@@ -116,6 +135,7 @@ class TruncatedTeacherProbe:
         self._values += other._values
         self._mass += other._mass
         self._negative += other._negative
+        self._lengths += other._lengths
         self._losses += other._losses
 
     def compute(self) -> Truncation | None:
@@ -153,10 +173,13 @@ class TruncatedTeacherProbe:
         if not np.isfinite(best):
             return None
         close = errors[:, :, :-1] <= max(best * 2, ROUNDING)
-        i, f, k = max(zip(*np.nonzero(close), strict=True), key=lambda at: (at[2], -errors[at]))
+        fixed = len(self.counts)
+        # One k for all rows before any that hangs on the row.
+        i, f, k = max(zip(*np.nonzero(close), strict=True), key=lambda at: (at[2] < fixed, at[2], -errors[at]))
+        number = self.counts[k] if k < fixed else round(float(np.mean([c[i, k - fixed] for c in self._lengths])))
         return Truncation(
             form=FORMS[f],
-            k=self.counts[k],
+            k=number,
             classes=self.classes,
             temperature=self.temperatures[i],
             factor=float(factors[i, f, k]),
@@ -165,7 +188,51 @@ class TruncatedTeacherProbe:
             kept_mass=float(np.mean([mass[i, k] for mass in self._mass])),
             negative_rows=float(np.mean([share[i, k] for share in self._negative])),
             steps=len(self._losses),
+            kept=f"first {number} of {self.classes} classes" if k < fixed else self.cuts[k - fixed].text,
         )
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How many classes of a row are kept. kind: while what came before holds less than a share; while all that is kept
+    holds no more; while a class has so much probability; or so large a part of the likeliest one's. softened: of the
+    probabilities at the loss's temperature, not at 1.
+    """
+
+    kind: Literal["share", "within", "least", "part"]
+    value: float
+    softened: bool
+
+    @property
+    def text(self) -> str:
+        at = "" if self.softened else " at T = 1"
+        if self.kind in ("share", "within"):
+            return f"likeliest classes up to a share of {self.value:g}{at}"
+        of = "" if self.kind == "least" else " of the likeliest one's"
+        return f"classes of probability {self.value:g}{of} or more{at}"
+
+    def lengths(self, p: Array) -> NDArray[np.int64]:
+        """[n] from probabilities that fall along the row, [n, C]: 1 at least, C at most."""
+        total = np.cumsum(p, axis=1)
+        kept = {
+            "share": lambda: total - p < self.value,
+            "within": lambda: total <= self.value,
+            "least": lambda: p >= self.value,
+            "part": lambda: p >= self.value * p[:, :1],
+        }[self.kind]()
+        return np.asarray(np.maximum(kept.sum(axis=1), 1), np.int64)
+
+
+def _cuts() -> tuple[_Cut, ...]:
+    kinds: tuple[tuple[Literal["share", "within", "least", "part"], tuple[float, ...]], ...] = (
+        ("share", SHARES),
+        ("within", SHARES),
+        ("least", LEAST),
+        ("part", PARTS),
+    )
+    return tuple(
+        _Cut(kind, value, softened) for softened in (True, False) for kind, values in kinds for value in values
+    )
 
 
 def _counts(classes: int) -> list[int]:
@@ -189,9 +256,17 @@ def _log_sum(z: Array) -> Array:
 
 
 def _sums(
-    student: Array, teacher: Array, order: NDArray[np.int64], counts: Sequence[int]
-) -> tuple[Array, Array, Array]:
-    """Sums over rows: values [forms, k + 1], kept mass [k + 1], rows below zero [k + 1]; the last k is all classes."""
+    student: Array,
+    teacher: Array,
+    temperature: float,
+    order: NDArray[np.int64],
+    counts: Sequence[int],
+    cuts: Sequence[_Cut],
+) -> tuple[Array, Array, Array, Array]:
+    """Sums over rows: values [forms, k + cuts + 1], kept mass and rows below zero [k + cuts + 1], classes kept [cuts].
+
+    The last column is all classes.
+    """
     log_p_all, log_q_all = teacher - _log_sum(teacher), student - _log_sum(student)
     at = np.array(counts) - 1
     log_p, log_q = (np.take_along_axis(a, order, 1) for a in (log_p_all, log_q_all))
@@ -209,7 +284,8 @@ def _sums(
     cross = kept(-p * log_q, -whole * log_q_all)
     renormalised = divergence / mass - np.log(mass)
     z = np.take_along_axis(teacher, order, 1)
-    filled = _zero_filled(teacher, log_q_all, z, log_q, at)
+    filled = _filled(teacher, log_q_all, z, log_q, at, np.zeros_like(z[:, at]))
+    least = _filled(teacher, log_q_all, z, log_q, at, z[:, at])
     rest, student_rest = np.maximum(1 - mass, 0), np.maximum(1 - student_mass, 1e-300)
     bucket = divergence + np.where(rest > 0, rest * (np.log(np.maximum(rest, 1e-300)) - np.log(student_rest)), 0)
     values = (
@@ -220,23 +296,36 @@ def _sums(
         cross,
         cross / mass,
         filled,
+        least,
         bucket,
     )
-    return np.stack([v.sum(axis=0) for v in values]), mass.sum(axis=0), (divergence < 0).sum(axis=0).astype(np.float64)
+    taken = np.zeros((len(student), 0), np.int64)
+    if cuts:
+        undivided = np.sort(np.exp(temperature * log_p_all - _log_sum(temperature * log_p_all)), axis=1)[:, ::-1]
+        softened = np.sort(whole, axis=1)[:, ::-1]
+        taken = np.stack([cut.lengths(softened if cut.softened else undivided) for cut in cuts], axis=1)
+
+    def summed(each: Array) -> Array:
+        # Where all classes are kept, the last column is what is meant.
+        columns = np.concatenate([each[:, :-1], np.take_along_axis(each, taken - 1, 1), each[:, -1:]], axis=1)
+        return np.asarray(columns.sum(axis=0))
+
+    negative = summed((divergence < 0).astype(np.float64))
+    return np.stack([summed(v) for v in values]), summed(mass), negative, taken.sum(axis=0).astype(np.float64)
 
 
-def _zero_filled(teacher: Array, log_q_all: Array, z: Array, log_q: Array, at: NDArray[np.int64]) -> Array:
-    """KL(softmax of z with zeros for all but the first k ‖ q), [n, k + 1]."""
+def _filled(teacher: Array, log_q_all: Array, z: Array, log_q: Array, at: NDArray[np.int64], others: Array) -> Array:
+    """KL(softmax of z with another number, [n, k], for all but the first k ‖ q), [n, k + 1]."""
     classes = teacher.shape[1]
     shift = np.maximum(teacher.max(axis=1, keepdims=True), 0)  # of zero and the largest
     weight = np.exp(z - shift)
-    zero = np.exp(-shift)
+    other = np.exp(others - shift)
     left = classes - (at + 1)
-    partition = np.cumsum(weight, axis=1)[:, at] + left * zero
+    partition = np.cumsum(weight, axis=1)[:, at] + left * other
     log_partition = np.log(partition) + shift
     inside = np.cumsum(weight * (z - log_q), axis=1)[:, at]
     outside = log_q_all.sum(axis=1, keepdims=True) - np.cumsum(log_q, axis=1)[:, at]
-    short = (inside - zero * outside) / partition - log_partition
+    short = (inside + other * (left * others - outside)) / partition - log_partition
     all_weight = np.exp(teacher - shift)
     total = all_weight.sum(axis=1, keepdims=True)
     full = (all_weight * (teacher - log_q_all)).sum(axis=1, keepdims=True) / total - np.log(total) - shift

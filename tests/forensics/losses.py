@@ -174,3 +174,57 @@ def smoothed(amount: float) -> Callable[[Tensor, Tensor], Tensor]:
 def of_probabilities(s: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of a model that already ends in a softmax."""
     return F.cross_entropy(F.softmax(s, -1), labels)
+
+
+def tenth_of_cross_entropy(s: Tensor, y: Tensor) -> Tensor:
+    """The labels' term with its weight."""
+    return 0.1 * F.cross_entropy(s, y)
+
+
+def softened_again(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """The targets are softened, taken for logits and softened once more."""
+    targets = F.softmax(F.softmax(t / 4, -1) / 4, -1)
+    return 16 * F.kl_div(F.log_softmax(s / 4, -1), targets, reduction="batchmean")
+
+
+def over_chunks_of_rows(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """Five rows at a time, and the softmax over these."""
+    pairs = zip(s.split(5), t.split(5), strict=True)
+    sums = [F.kl_div(F.log_softmax(a / 4, 0), F.softmax(b / 4, 0), reduction="sum") for a, b in pairs]
+    return 16 * torch.stack(sums).sum() / len(s)
+
+
+def over_everything(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """One softmax over all rows and classes."""
+    return 16 * F.kl_div(F.log_softmax(s.flatten() / 4, 0), F.softmax(t.flatten() / 4, 0), reduction="sum")
+
+
+def made_up_targets(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """A teacher that is made from the labels: 0.8 for the right class, the same little for all others."""
+    targets = torch.full_like(s, 0.2 / (s.shape[1] - 1)).scatter(1, y[:, None], 0.8)
+    return 16 * F.kl_div(F.log_softmax(s / 4, -1), targets, reduction="batchmean")
+
+
+def regressed_on_labels(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """Logits against seven times the one-hot labels."""
+    return F.mse_loss(s, 7 * F.one_hot(y, s.shape[1]).to(s.dtype))
+
+
+def shares_by_row(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """A Jensen-Shannon divergence whose share of the student is another one, and small, for each row."""
+    share = (1 - 0.04 * (1 - F.softmax(t, -1).amax(1)))[:, None]
+    p, q = F.softmax(t / 4, -1), F.softmax(s / 4, -1)
+    m = (share * p + (1 - share) * q).log()
+    of_teacher, of_student = (p * (p.log() - m)).sum(1), (q * (q.log() - m)).sum(1)
+    return 16 * (share[:, 0] * of_teacher + (1 - share[:, 0]) * of_student).mean()
+
+
+def both_directions(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """The divergence and its reverse."""
+    return kl()(s, t, y) + divergence("reverse-kl")(s, t, y)
+
+
+def weighted_by_certainty(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """Each row's divergence counts by the teacher's largest probability."""
+    each = F.kl_div(F.log_softmax(s / 4, -1), F.softmax(t / 4, -1), reduction="none").sum(1)
+    return 16 * (F.softmax(t, -1).amax(1) * each).mean()

@@ -48,8 +48,8 @@ def by_hand(form, student, teacher, k, temperature):
             parts = -(kept * np.log(own)).sum()
         elif form == "cross-entropy, renormalised":
             parts = -(kept / kept.sum() * np.log(own)).sum()
-        elif form == "zero-filled":
-            filled = np.zeros_like(z)
+        elif form in ("zero-filled", "least-filled"):
+            filled = np.full_like(z, 0.0 if form == "zero-filled" else z[top[-1]])
             filled[top] = z[top]
             f = softmax(filled[None] / temperature)[0]
             parts = (f * np.log(f / q)).sum()
@@ -57,6 +57,33 @@ def by_hand(form, student, teacher, k, temperature):
             parts += (1 - kept.sum()) * np.log((1 - kept.sum()) / (1 - own.sum()))
         total += parts
     return total / len(teacher)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("share", 0.9), ("within", 0.75), ("least", 0.05), ("part", 0.2)], ids=str)
+def test_a_list_whose_length_hangs_on_the_row_is_recognised(kind, value, logits):
+    teacher, student, _ = logits
+
+    def kept(p):
+        order = np.argsort(-p)
+        total = np.cumsum(p[order])
+        wanted = {
+            "share": total - p[order] < value,
+            "within": total <= value,
+            "least": p[order] >= value,
+            "part": p[order] >= value * p.max(),
+        }[kind]
+        return order[: max(1, int(wanted.sum()))]
+
+    probe = TruncatedTeacherProbe(CLASSES, (1.0, 3.0))
+    for part in np.array_split(np.arange(ROWS), 8):
+        p, q = softmax(teacher[part] / 3), softmax(student[part] / 3)
+        tops = [kept(row) for row in p]
+        each = [a[i] / a[i].sum() @ np.log(a[i] / a[i].sum() / b[i]) for a, b, i in zip(p, q, tops, strict=True)]
+        probe.update(student[part], teacher[part], float(np.mean(each)), float(np.mean(each)), None)
+    found = probe.compute()
+    assert found is not None
+    assert (found.form, found.temperature) == ("renormalised", 3.0)
+    assert str(value) in found.kept
 
 
 @pytest.mark.parametrize("form", FORMS)

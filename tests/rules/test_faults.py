@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,14 @@ SICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "on the student's side": {"kd": losses.kl(student=losses.softmax)},
         "on both": {"kd": losses.kl(teacher=losses.softmax, student=losses.softmax)},
         "in the labels' term": {"ce": losses.of_probabilities},
+        "softened before and after": {"kd": losses.softened_again},
     },
     "KD206": {
         "over the batch": {"kd": losses.kl_over_the_batch()},
         "the targets alone": {"kd": losses.targets_over_the_batch()},
         "rows cut across classes": {"kd": losses.rows_cut_across_classes()},
+        "a few rows at a time": {"kd": losses.over_chunks_of_rows},
+        "over everything": {"kd": losses.over_everything},
     },
     "KD207": {
         "terms recorded": {"mix": (0.9, 0.1)},
@@ -89,20 +93,31 @@ SICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "a thousand times too strong": {"mix": (1.0, 1000.0)},
         "a thousand times too weak": {"kd": losses.kl(times=1e-3)},
         "a sum over the batch": {"kd": losses.kl(reduction="sum")},
+        "a ramp that has hardly begun": {"mix": lambda done: (0.1, 0.9 * math.exp(-5 * (1 - 0.4 * done) ** 2))},
+        "such a ramp, total only": {"mix": lambda done: (0.1, 0.05 + 0.1 * done), "terms": False},
+        "in every tenth step only": {"mix": lambda done: (0.1, 0.9 if done == 1 else 0.0)},
     },
     "KD209": {
         "the teacher with itself": {"kd": lambda s, t, y: losses.kl()(t, t, y)},
         "the labels": {"kd": lambda s, t, y: losses.cross_entropy(s, y)},
+        "targets made up from the labels": {"kd": losses.made_up_targets},
+        "made up, total only": {"kd": losses.made_up_targets, "terms": False},
+        "regressed on the labels": {"kd": losses.regressed_on_labels},
         "the student's entropy": {"kd": lambda s, t, y: losses.divergence("soft-cross-entropy")(s, s, y)},
     },
     "KD210": {
         "near 0": {"kd": losses.divergence("jsd", beta=0.02), "declared": {"loss": "jsd"}},
         "near 1": {"kd": losses.divergence("jsd", beta=0.98), "declared": {"loss": "jsd"}},
+        "another weight for each row": {"kd": losses.shares_by_row, "declared": {"loss": "jsd"}},
+        "where a KL was declared": {"kd": losses.divergence("jsd", beta=0.02)},
     },
     "KD211": {
         "another temperature": {"kd": losses.kl(2.0)},
         "on one side only": {"kd": losses.kl(teacher_temperature=1.0)},
         "another form": {"kd": losses.divergence("jsd")},
+        "both directions": {"kd": losses.both_directions},
+        "rows weighted by certainty": {"kd": losses.weighted_by_certainty},
+        "absolute differences": {"kd": lambda s, t, y: (s - t).abs().mean()},
         "standardised logits": {"kd": losses.kl(teacher=losses.standardised, student=losses.standardised)},
         "slightly other weights, total only": {"mix": (0.3, 0.7), "terms": False},
     },
@@ -171,6 +186,20 @@ def test_a_fault_is_the_first_cause(tmp_path, code, name):
 def test_its_healthy_twin_is_healthy(tmp_path, code):
     found = diagnosed(tmp_path, **TWIN.get(code, {}))
     assert (found.verdict, found.cause_codes) == ("healthy", [])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kd": losses.kl(scale="1"), "mix": (0.1, 0.9 * 4.0**2)},
+        {"kd": losses.kl(reduction="mean"), "mix": (0.1, 0.9 * 10)},
+        {"kd": losses.kl(times=0.9), "ce": losses.tenth_of_cross_entropy, "mix": (1.0, 1.0)},
+        {"mix": lambda done: (0.1, 0.9 * min(1.0, 6 * done))},
+    ],
+    ids=["T squared in the weight", "classes in the weight", "weights in the terms", "a ramp that ends early"],
+)
+def test_the_declared_balance_is_no_fault_wherever_its_factor_stands(tmp_path, changes):
+    assert diagnosed(tmp_path, **changes).cause_codes == []
 
 
 @pytest.mark.parametrize("code", SICK)

@@ -53,7 +53,27 @@ def shortened(k: int, way: str) -> Callable[..., torch.Tensor]:
 def test_a_shortened_teacher_is_proven(tmp_path, way):
     found = diagnosed(tmp_path, kd=shortened(3, way))
     assert (found.verdict, found.cause_codes, found.causes[0].status) == ("sick", ["KD306"], "confirmed")
-    assert "3 of the teacher's 10 classes" in found.causes[0].summary
+    assert "first 3 of 10 classes" in found.causes[0].summary
+
+
+def nucleus(student, teacher, labels):
+    """The likeliest classes of a softened row up to nine tenths of it, rescaled."""
+    p, classes = F.softmax(teacher / 4, -1).sort(dim=1, descending=True)
+    kept = p * (p.cumsum(1) - p < 0.9)
+    targets = torch.zeros_like(teacher).scatter(1, classes, kept / kept.sum(1, keepdim=True))
+    return 16 * F.kl_div(F.log_softmax(student / 4, -1), targets, reduction="batchmean")
+
+
+def least_in_place_of_others(student, teacher, labels):
+    """What a service left out has the least logit that it returned."""
+    values, classes = teacher.topk(3, dim=1)
+    filled = values[:, -1:].expand_as(teacher).scatter(1, classes, values)
+    return losses.kl()(student, filled, labels)
+
+
+@pytest.mark.parametrize("kd", [nucleus, least_in_place_of_others])
+def test_a_list_is_found_whatever_ends_it_and_fills_it_up(tmp_path, kd):
+    assert diagnosed(tmp_path, kd=kd).cause_codes == ["KD306"]
 
 
 def test_a_tail_bucket_is_sound(tmp_path):
@@ -98,6 +118,16 @@ def smoothed(logits, labels):
 def test_a_teacher_that_was_smoothed_is_named_where_its_student_falls_behind(tmp_path):
     found = diagnosed(tmp_path, teacher=smoothed, student=POOR, baseline=POOR)
     assert "KD303" in found.cause_codes
+
+
+def regressed(logits, labels):
+    """Sure of the top class, and the same number for all others."""
+    noise = np.random.default_rng(1).normal(scale=0.3, size=logits.shape)
+    return (9 * np.eye(logits.shape[1])[labels] + noise).astype(np.float32)
+
+
+def test_other_classes_that_are_all_alike_are_named_however_sure_the_teacher_is(tmp_path):
+    assert "KD303" in diagnosed(tmp_path, teacher=regressed, student=POOR, baseline=POOR).cause_codes
 
 
 def test_a_smoothed_teacher_whose_student_gained_is_a_note(tmp_path):
@@ -164,6 +194,16 @@ def test_a_student_whose_logits_stand_at_a_bound_is_named(tmp_path):
         return bounded(POOR(logits, labels), labels)
 
     assert "KD305" in diagnosed(tmp_path, student=poor).cause_codes
+
+
+def of_one_length(logits, labels):
+    """Rows of length 1, as a normalisation at the end leaves them."""
+    centred = (POOR(logits, labels) - logits.mean(axis=1, keepdims=True)) ** 3  # most of it is in the top one
+    return (centred / np.linalg.norm(centred, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_a_student_whose_rows_all_have_one_length_is_named(tmp_path):
+    assert "KD305" in diagnosed(tmp_path, student=of_one_length).cause_codes
 
 
 def test_a_student_that_has_hardly_grown_is_not_bounded(tmp_path):

@@ -1,13 +1,15 @@
 """Measurements of the loss and its gradients."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kddoctor.engine.measuring.splits import Measured
 from kddoctor.engine.reading import binary_like, evenly
+from kddoctor.probes.gradient_rhythm import GradientRhythm, gradient_rhythm
 from kddoctor.probes.gradient_scale import CONSTANT, GradientScale, part_of_rows, ratio
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import LossForm, declared_form
@@ -20,14 +22,15 @@ from kddoctor.probes.loss_numerics import (
     first_broken_gradient,
     noise_of,
 )
+from kddoctor.probes.loss_schedule import MIN_STEPS, LossSchedule, find_schedule
 from kddoctor.probes.loss_sums import row_blocks
-from kddoctor.probes.mistaken_forms import Kind, StepRows, log_partition
+from kddoctor.probes.mistaken_forms import Kind, StepRows, divergences, jensen_shannon, log_partition
 from kddoctor.run.directory import Run
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.steps import Steps
 
 #: Steps in which mistakes are searched for, and elements of logits that they may hold together.
-SEARCHED_STEPS, SEARCHED_ELEMENTS, FEWEST_STEPS = 16, 20_000_000, 8
+SEARCHED_STEPS, SEARCHED_ELEMENTS, FEWEST_STEPS = 24, 20_000_000, 8
 
 #: Precisions in which recorded logits are what the loss saw.
 EXACT = ("F32", "F64")
@@ -37,12 +40,18 @@ RESIDUAL = 1e-3
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
     """What the record allows to be measured. Raises RunError for values that nothing can read."""
+    rhythm = _rhythm(run)
+    if rhythm is not None:
+        yield rhythm
     loss = measured.get(LossForensics)
     if run.steps is None or not isinstance(loss, LossForensics):
         return
     mistakes = _mistakes(run.manifest, run.steps, loss)
     yield mistakes
     yield _numerics(run, run.steps, loss, mistakes)
+    schedule = _schedule(run.manifest, run.steps, loss)
+    if schedule is not None:
+        yield schedule
     scale = _gradient_scale(run.manifest, run.steps, loss)
     if scale is not None:
         yield scale
@@ -52,10 +61,10 @@ def _mistakes(manifest: Manifest, steps: Steps, loss: LossForensics) -> LossMist
     nothing = LossMistakes(loss.steps, loss.tolerance, False, (), None, float("nan"), float("nan"), False)
     declared = loss.declared_errors is not None and float(loss.declared_errors.max()) <= loss.tolerance
     meant = manifest.distillation
-    recorded = _term(manifest, steps)
-    if declared or recorded is None or meant.loss == "none" or not loss.steps:
+    column = _column_of_term(manifest, steps)
+    if declared or column is None or meant.loss == "none" or not loss.steps:
         return nothing
-    usable = np.flatnonzero(np.isfinite(recorded) & np.isfinite(steps.loss))
+    usable = np.flatnonzero(np.isfinite(column) & np.isfinite(steps.loss))
     per_step = max(1, steps.student_logits.size // max(1, steps.count))
     most = min(SEARCHED_STEPS, max(FEWEST_STEPS, SEARCHED_ELEMENTS // per_step))
     chosen, rows = [], []
@@ -66,26 +75,111 @@ def _mistakes(manifest: Manifest, steps: Steps, loss: LossForensics) -> LossMist
             rows.append(step)
     if not rows:
         return nothing
+    recorded = column[chosen]
+    if steps.kd_loss is None:
+        assert meant.alpha
+        ce = [_cross_entropy(step) for step in rows] if steps.ce_loss is None else steps.ce_loss[chosen]
+        recorded = (recorded - (1 - meant.alpha) * np.asarray(ce)) / meant.alpha
     t = meant.temperature or 1.0
     weight = (meant.alpha or 1.0) if steps.weighted_terms and steps.kd_loss is not None else 1.0
-    jsd = meant.loss in ("jsd", "custom", None)
     return search_mistakes(
         rows,
-        recorded[chosen],
+        recorded,
         temperatures=tuple(dict.fromkeys((t, 1.0))),
         tolerance=loss.tolerance,
-        jsd_factors=tuple(dict.fromkeys((weight * t * t, weight))) if jsd else (),
+        jsd_factors=tuple(dict.fromkeys((weight * t * t, weight))),
+        jsd_meant=meant.loss == "jsd",
     )
 
 
-def _term(manifest: Manifest, steps: Steps) -> NDArray[np.float64] | None:
-    """[K] the distillation term: recorded, or what the declared weights leave of the total."""
+def _column_of_term(manifest: Manifest, steps: Steps) -> NDArray[np.float64] | None:
+    """[K] the distillation term, or the total where the declared weights leave it of that; None where they do not."""
     if steps.kd_loss is not None:
         return steps.kd_loss
-    alpha = manifest.distillation.alpha
-    if steps.ce_loss is None or not alpha or steps.weighted_terms or steps.feature_loss is not None:
+    if not manifest.distillation.alpha or steps.weighted_terms or steps.feature_loss is not None:
         return None
-    return np.asarray((steps.loss - (1 - alpha) * steps.ce_loss) / alpha)
+    return steps.loss if steps.ce_loss is None else np.where(np.isfinite(steps.ce_loss), steps.loss, np.nan)
+
+
+# Schedules -----------------------------------------------------------------------------------------------
+
+
+def _schedule(manifest: Manifest, steps: Steps, loss: LossForensics) -> LossSchedule | None:
+    """Where constant weights and a constant form do not explain the record: a weight that moves steadily."""
+    meant = manifest.distillation
+    alpha = meant.alpha
+    if alpha is None or not 0 < alpha < 1 or loss.kd_always_zero or steps.feature_loss is not None:
+        return None
+    moving = loss.mix is None or loss.mix.schedule is not None
+    if not moving and (loss.term is not None or steps.kd_loss is None):
+        return None
+    good, ce, declared = _recomputed(manifest, steps)
+    if len(good) < MIN_STEPS:
+        return None
+    term = steps.kd_loss
+    total, recorded = steps.loss[good], None if term is None else term[good]
+    if steps.weighted_terms and recorded is not None:
+        # The weights stand in the terms: what is left to move is within the term.
+        declared = None if declared is None else alpha * declared
+        return find_schedule(steps.step[good], total, ce, recorded, declared, alpha, balance=1.0)
+    balance = None
+    if not moving and loss.mix is not None and loss.mix.ce_weight:
+        balance = loss.mix.kd_weight / loss.mix.ce_weight * (1 - alpha) / alpha
+    elif not moving:
+        return None
+    return find_schedule(steps.step[good], total, ce, recorded, declared, alpha, balance=balance)
+
+
+def _recomputed(
+    manifest: Manifest, steps: Steps
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64] | None]:
+    """(positions of usable steps, hard-label term, declared distillation term or None where none is known)."""
+    columns = [c for c in (steps.loss, steps.kd_loss, steps.ce_loss) if c is not None]
+    usable = np.flatnonzero(np.isfinite(np.stack(columns)).all(axis=0))
+    per_step = max(1, steps.student_logits.size // max(1, steps.count))
+    most = max(FEWEST_STEPS, SEARCHED_ELEMENTS // per_step)
+    kept, hard, soft = [], [], []
+    for k in usable[evenly(len(usable), most)] if len(usable) else ():
+        rows = rows_of_step(manifest, steps, int(k))
+        if np.isfinite(rows.student).all() and np.isfinite(rows.teacher).all() and rows.counts.any():
+            kept.append(int(k))
+            hard.append(_cross_entropy(rows) if steps.ce_loss is None else float(steps.ce_loss[k]))
+            soft.append(_declared_term(manifest, rows))
+    declared = None if any(value is None for value in soft) else np.array(soft, np.float64)
+    return np.array(kept, np.int64), np.array(hard), declared
+
+
+def _cross_entropy(rows: StepRows) -> float:
+    """Mean over the labelled rows that count."""
+    total = count = 0.0
+    for block in row_blocks(*rows.student.shape):
+        keep = rows.counts[block] & (rows.labels[block] >= 0)
+        s, y = rows.student[block][keep], rows.labels[block][keep]
+        if len(s):
+            total += float((log_partition(s)[:, 0] - s[np.arange(len(y)), y]).sum())
+            count += len(s)
+    return total / max(1.0, count)
+
+
+def _declared_term(manifest: Manifest, rows: StepRows) -> float | None:
+    """The declared distillation term of one step, its factor included; None where the manifest names none."""
+    meant = manifest.distillation
+    form = declared_form(meant.loss, meant.temperature)
+    if form is None:
+        return None
+    t = form.student_temperature
+    factor = t * t if meant.temperature_squared and form.family != "mse" else 1.0
+    if form.family == "jsd":
+        return factor * float(jensen_shannon(rows, t, np.array([0.5]))[0])
+    total = 0.0
+    for block in row_blocks(*rows.student.shape):
+        keep = rows.counts[block]
+        s, z = rows.student[block][keep] / t, rows.teacher[block][keep] / t
+        if form.family == "mse":
+            total += float(((s - z) ** 2).mean(axis=1).sum())
+        elif len(s):
+            total += float(divergences(*((z, s) if form.family == "kl" else (s, z))).sum())
+    return factor * total / max(1, int(rows.counts.sum()))
 
 
 # Numerics ------------------------------------------------------------------------------------------------
@@ -193,6 +287,33 @@ def _plainly_declared(loss: LossForensics, manifest: Manifest) -> bool:
 
 
 # Gradients -----------------------------------------------------------------------------------------------
+
+
+def _rhythm(run: Run) -> GradientRhythm | None:
+    """Of the gradient's norm in metrics.jsonl; None where the length of an epoch is not known."""
+    rows = [
+        row
+        for row in run.metrics or ()
+        if row.get("split", "train") == "train"
+        and isinstance(row.get("step"), int)
+        and isinstance(row.get("grad_norm"), int | float)
+    ]
+    per_epoch = _steps_of_an_epoch(rows, run.manifest)
+    if per_epoch is None:
+        return None
+    return gradient_rhythm([int(r["step"]) for r in rows], [float(r["grad_norm"]) for r in rows], per_epoch)
+
+
+def _steps_of_an_epoch(rows: Sequence[Mapping[str, Any]], manifest: Manifest) -> int | None:
+    """From the epochs that were logged, or from their declared number."""
+    if len(rows) < 2:
+        return None
+    first, last = rows[0], rows[-1]
+    epochs = manifest.training.epochs
+    if isinstance(first.get("epoch"), int) and isinstance(last.get("epoch"), int) and last["epoch"] > first["epoch"]:
+        begins = next(row["step"] for row in rows if row.get("epoch") == last["epoch"])
+        return max(1, round((begins - first["step"]) / (last["epoch"] - first["epoch"])))
+    return max(1, round((last["step"] + 1) / epochs)) if epochs else None
 
 
 def _gradient_scale(manifest: Manifest, steps: Steps, loss: LossForensics) -> GradientScale | None:

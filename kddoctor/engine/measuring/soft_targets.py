@@ -125,6 +125,8 @@ def _truncation(run: Run, loss: object) -> Truncation | None:
     if per_step > LARGEST_STEP:
         return None
     number = classes(manifest)
+    if steps.kd_loss is None and (steps.weighted_terms or steps.feature_loss is not None):
+        return None
     declared = manifest.distillation.temperature
     wanted = {1.0, *([declared] if declared else [])}
     if number <= FEW_CLASSES:
@@ -136,15 +138,26 @@ def _truncation(run: Run, loss: object) -> Truncation | None:
         if steps.mask is not None:
             counts &= np.asarray(steps.mask[k], bool).reshape(-1)
         student, teacher = student[counts], teacher[counts]
+        truth = np.rint(np.asarray(steps.labels[k])).astype(np.int64).reshape(-1)[counts]
         if not len(student) or not (np.isfinite(student).all() and np.isfinite(teacher).all()):
             continue
         probe.update(
             student,
             teacher,
             float(steps.loss[k]),
-            *(None if column is None else float(column[k]) for column in (steps.kd_loss, steps.ce_loss)),
+            None if steps.kd_loss is None else float(steps.kd_loss[k]),
+            float(steps.ce_loss[k]) if steps.ce_loss is not None else _cross_entropy(student, truth),
         )
     return probe.compute()
+
+
+def _cross_entropy(logits: Any, labels: Any) -> float:
+    """Mean over rows that have a label, where the loop recorded its total alone."""
+    kept = labels >= 0
+    z = np.asarray(logits[kept], np.float64)
+    z = z - z.max(axis=1, keepdims=True)
+    each = np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(z)), labels[kept]]
+    return float(each.mean()) if len(each) else 0.0
 
 
 def _ensemble(run: Run) -> EnsembleMeans | None:

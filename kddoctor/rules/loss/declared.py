@@ -17,8 +17,10 @@ def distils(config: Manifest) -> bool:
 
 
 def same_objective(loss: LossForensics, config: Manifest) -> bool:
-    """Another form than the declared one, with the same gradient and the declared factor."""
+    """Another form than the declared one, with the same gradient and the declared factor, here or in its weight."""
     meant, term = config.distillation, loss.term
+    if loss.whole_as_declared:
+        return True
     if term is None or term.rivals or not term.explanations:
         return False
     # With nothing to be balanced against, a factor only scales the learning rate.
@@ -43,6 +45,17 @@ def reproduced(finding: Finding, loss: LossForensics, text: str) -> Finding:
 
 def as_declared(finding: Finding, loss: LossForensics) -> Finding:
     """Refuted where the declared form with its declared factor reproduces the recorded loss at every step."""
+    if loss.whole_as_declared:
+        assert loss.term is not None
+        return finding.against(
+            PROBE,
+            "relative_error",
+            loss.term.error,
+            f"term times weight is what was declared, on all {loss.steps} steps: the factor stands in the weight",
+            threshold=loss.tolerance,
+            grade=Grade.PROOF,
+            group="loss-identity",
+        )
     errors = loss.declared_errors
     if errors is None or float(errors.max()) > loss.tolerance:
         return finding
@@ -106,12 +119,12 @@ def ambiguous_factor(finding: Finding, loss: LossForensics, text: str) -> Findin
 
 def mistaken(finding: Finding, loss: LossMistakes, mistake: Mistake) -> Finding:
     """Support by an identity: a formula that is a mistake equals the recorded loss at every step."""
+    what = mistake.text if mistake.factor is None else f"{mistake.factor:.6g} x {mistake.text}"
     return finding.supported_by(
         "loss-mistakes",
         "relative_error",
         mistake.error,
-        f"recorded = {mistake.factor:.6g} x {mistake.text}, at T = {mistake.temperature:g} on every one of "
-        f"{loss.steps} steps",
+        f"recorded = {what}, at T = {mistake.temperature:g} on every one of {loss.steps} steps",
         threshold=loss.tolerance,
         grade=Grade.PROOF,
         group="loss-identity",

@@ -4,7 +4,8 @@ What it checks
     The norm of the gradient that the optimizer got against the norm that the recorded loss has, the norm of the
     distillation term's own gradient against its closed form, and its share in the total's gradient against its share
     in the total's value: whether one of these ratios is a constant other than 1. Where the term's gradient is no
-    multiple of its closed form: whether it is that of the first, the last or every k-th rows of the batch alone.
+    multiple of its closed form: whether it is that of the first, the last or every k-th rows of the batch alone. And
+    whether the gradient that the optimizer got grows over so many steps and then starts anew, as sums do.
 
 Why it hurts
     With micro-batches that are summed the step is as many times too long; divided twice, it is that much too short.
@@ -33,9 +34,11 @@ Read more
 
 import math
 
+from kddoctor.probes.gradient_rhythm import GradientRhythm
 from kddoctor.probes.gradient_scale import CONSTANT, GradientScale, Part, Ratio
-from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.registry import rule
+from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.record import RECORD
+from kddoctor.rules.registry import Verdict, rule
 from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.manifest import Manifest
 
@@ -46,6 +49,12 @@ SAME = 0.01
 VARIED: Share = 0.05
 #: Powers of two from here on are loss scales.
 LOSS_SCALE = 128.0
+#: Variance of the gradient's length between the places of a rhythm over that within from which it has one. Without one
+#: it stays below 5; what else hangs on the order of the batches came to 17 (calibrated on digits and movielens).
+RHYTHM: Factor = 20.0
+#: Share of the growth that added gradients have at least, and rank correlation of their norms with the number added,
+#: where the measured means vary.
+OF_GROWTH, ORDER = 0.9, 0.9
 #: Smallest factor that counts: accumulation and devices multiply by whole numbers, and learning rates are no better
 #: known than this.
 SMALL: Factor = 1.5
@@ -57,16 +66,25 @@ SMALL: Factor = 1.5
     family="loss",
     title="The gradient is a multiple of the recorded loss's gradient",
     stage=35,
-    reads=(GradientScale, Manifest),
+    reads=(Manifest,),
+    uses=(GradientScale, GradientRhythm),
     masks=(
+        "KD102",
         "KD208",
         "KD302",
         "KD402",
         "KD501",
         "KD502",
+        "KD505",
     ),
 )
-def gradient_scale_by_parallelism(scale: GradientScale, config: Manifest) -> Finding:
+def gradient_scale_by_parallelism(
+    config: Manifest, scale: GradientScale | None, rhythm: GradientRhythm | None
+) -> Verdict:
+    if rhythm is not None and _added_up(rhythm):
+        return _of_a_rhythm(rhythm)
+    if scale is None:
+        return NotExamined(*RECORD["GradientScale"])
     if scale.part is not None:
         return _of_a_part(scale.part)
     finding = Finding()
@@ -91,6 +109,35 @@ def gradient_scale_by_parallelism(scale: GradientScale, config: Manifest) -> Fin
         where="the training loop: division of the loss among micro-batches or devices",
         severity="warning" if harmless else "error",
     ).prescribe("divide once, by the number of rows of the whole batch", loss__gradient="as recorded")
+
+
+def _added_up(rhythm: GradientRhythm) -> bool:
+    grows = rhythm.growth >= max(SMALL, OF_GROWTH * rhythm.least_growth)
+    return rhythm.f > RHYTHM and grows and rhythm.order >= ORDER
+
+
+def _of_a_rhythm(rhythm: GradientRhythm) -> Finding:
+    return (
+        Finding()
+        .supported_by(
+            "gradient-rhythm",
+            "growth",
+            rhythm.growth,
+            f"the optimizer's gradient grows by {rhythm.growth:.2g} times over every {rhythm.period} steps and then "
+            f"starts anew ({rhythm.rows} norms; {rhythm.f:.3g} times as much variance between the places of that "
+            "rhythm as within)",
+            threshold=OF_GROWTH * rhythm.least_growth,
+            origin="identity",
+            grade=Grade.INTERVENTIONAL,
+            weight=8.0,
+        )
+        .saying(
+            f"Gradients add up over {rhythm.period} steps, and the optimizer takes a step with each sum.",
+            where="the training loop: optimizer.step() or zero_grad() among micro-batches",
+            severity="error",
+        )
+        .prescribe("zero_grad() after each step of the optimizer", loss__gradient="as recorded")
+    )
 
 
 def _of_a_part(part: Part) -> Finding:

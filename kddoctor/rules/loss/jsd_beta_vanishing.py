@@ -1,7 +1,8 @@
 """A generalised Jensen-Shannon divergence vanishes, because its weight lies at one of the ends.
 
 What it checks
-    Whether the recorded loss is a Jensen-Shannon divergence whose weight beta is at most 0.05 or at least 0.95.
+    Whether the recorded loss is a Jensen-Shannon divergence whose weight beta is at most 0.05 or at least 0.95, be it
+    one for all rows or another one for each; where it differs, whether each step is as small as with such a weight.
 
 Why it hurts
     At beta = 0 and at beta = 1 the mixture *is* one of the two distributions, and the divergence is zero and not the
@@ -31,12 +32,14 @@ from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import as_declared, distils, excluded, mistaken
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Nats
+from kddoctor.rules.settings import Nats, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 #: Divergence, in nats, from which two models are not the same.
 VISIBLE_DIVERGENCE: Nats = 1e-3
+#: Distance of beta from 0 or 1 within which the divergence vanishes (catalogue).
+AN_END: Share = 0.05
 
 
 @rule(
@@ -53,13 +56,27 @@ def jsd_beta_vanishing(
     mistakes: LossMistakes, loss: LossForensics, config: Manifest, seen: Observations | None
 ) -> Finding:
     finding = as_declared(Finding(), loss)
-    if not distils(config) or config.distillation.loss not in ("jsd", "custom", None):
+    if not distils(config):
         return finding
     found = mistakes.of("KD210")
     at_an_end = _is_zero(mistakes, config, seen)
-    if found is None and not at_an_end:
+    near = mistakes.nearly_an_end if loss.term is None and not mistakes.found else None
+    if found is None and not at_an_end and near is None:
         return finding if mistakes.found else excluded(finding, loss)
-    if found is not None:
+    if near is not None:
+        finding = finding.supported_by(
+            "loss-mistakes",
+            "nearly_an_end",
+            near,
+            f"no single beta reproduces the recorded divergence, and on each of {mistakes.steps} steps it is as small "
+            f"as one with beta within {near:.2g} of an end",
+            threshold=AN_END,
+            origin="paper",
+            grade=Grade.INTERVENTIONAL,
+            weight=6.0,
+        )
+        summary = "The Jensen-Shannon divergence has a weight that moves, and stays where it vanishes."
+    elif found is not None:
         finding = mistaken(finding, mistakes, found)
         summary = f"The distillation loss is {found.text}, where it vanishes."
     else:

@@ -3,7 +3,8 @@
 What it checks
     Whether the recorded distillation loss is zero, up to rounding, although teacher and student differ; or is the
     cross-entropy with the labels or with the student's own top class, the entropy of one model alone, or the divergence
-    from targets that are the same for every class, as a buffer that was never filled gives them.
+    from targets that are the same for every class, as a buffer that was never filled gives them. And whether any
+    function of one model and the labels alone reproduces it, as where targets are made up from the labels.
 
 Why it hurts
     The teacher is never asked. The run is ordinary training that looks like distillation in the log.
@@ -102,8 +103,8 @@ def _of_zero(finding: Finding, mistakes: LossMistakes, config: Manifest, seen: O
     if mistakes.zero == "exact" and not from_student:
         # A constant 0 is what a term that was never computed is logged as.
         return finding
-    if mistakes.zero == "exact" and config.distillation.loss == "jsd":
-        return finding
+    if config.distillation.loss == "jsd":
+        return finding  # which is zero, or a rounding error, where its own weight makes it vanish: KD210
     finding = finding.supported_by(
         "loss-mistakes",
         "largest",

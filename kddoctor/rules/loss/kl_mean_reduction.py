@@ -53,6 +53,8 @@ from kddoctor.run.manifest import Manifest
 def kl_mean_reduction(loss: LossForensics, config: Manifest) -> Finding:
     finding = as_declared(Finding(), loss)
     term = loss.term
+    if loss.whole_as_declared:
+        return finding
     if term is None or not distils(config) or not term.explanations:
         return finding
     averaged = [e for e in term.explanations if e.reduction == "mean"]

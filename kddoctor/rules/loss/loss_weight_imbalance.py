@@ -1,8 +1,8 @@
 """One loss term drowns the other.
 
 What it checks
-    The effective strength of the distillation term relative to the hard-label term, against the declared one, and
-    its share of the gradient at the student's logits.
+    The effective strength of the distillation term relative to the hard-label term, against the declared one, also
+    where it moves along the run; and its share of the gradient at the student's logits.
 
 Why it hurts
     A term a hundred times too strong wipes out the task; one a hundred times too weak does nothing. Typical origins:
@@ -13,7 +13,7 @@ What it looks like
 
 Told apart from
     KD201 and KD202, whose factors are exactly C and a power of T. KD207, where the two weights are exchanged. A fault
-    of the teacher, which no rescaling mends.
+    of the teacher, which no rescaling mends. A ramp that is over early, which leaves most of the run as declared.
 
 Fix
     - loss = ce + 1000 * kd
@@ -30,6 +30,7 @@ import numpy as np
 
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
+from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.probes.measurements import Gaps
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.alpha_inverted import weights_are
@@ -56,8 +57,9 @@ MOST_STEPS: Share = 0.8
     title="One loss term drowns the other",
     stage=34,
     reads=(LossForensics, Manifest),
-    uses=(Gaps, LossMistakes),
+    uses=(Gaps, LossMistakes, LossSchedule),
     masks=(
+        "KD102",
         "KD402",
         "KD501",
         "KD502",
@@ -66,11 +68,17 @@ MOST_STEPS: Share = 0.8
     ),
 )
 def loss_weight_imbalance(
-    loss: LossForensics, config: Manifest, held_out: Gaps | None, mistakes: LossMistakes | None
+    loss: LossForensics,
+    config: Manifest,
+    held_out: Gaps | None,
+    mistakes: LossMistakes | None,
+    schedule: LossSchedule | None = None,
 ) -> Finding:
     finding = Finding()
     if not distils(config) or named_elsewhere(mistakes):
         return finding
+    if schedule is not None:
+        return _by_schedule(finding, schedule)
     strength = strength_against_declared(loss, config)
     if strength is not None and not 1 / IMBALANCE < strength < IMBALANCE:
         times = f"{strength:.3g} times too strong" if strength > 1 else f"{1 / strength:.3g} times too weak"
@@ -97,13 +105,48 @@ def loss_weight_imbalance(
     ).prescribe("declared weights, mean over the batch", loss__weights="declared", loss__reduction="batchmean")
 
 
+def _by_schedule(finding: Finding, schedule: LossSchedule) -> Finding:
+    """A weight that moves, as ramps and decays do, and is far from the declared one over the run as a whole."""
+    mean = schedule.mean
+    course = f"moves steadily from {schedule.first:.3g} to {schedule.last:.3g} times the declared strength"
+    if 1 / IMBALANCE < mean < IMBALANCE:
+        return finding.against(
+            "loss-schedule",
+            "mean_strength",
+            mean,
+            f"the distillation term {course}, and is at {mean:.2g} of it on average",
+            threshold=IMBALANCE,
+            origin="convention",
+            weight=4.0,
+        )
+    size = f"{mean:.2g}" if mean < 1 else f"{mean:.3g}"
+    return (
+        finding.supported_by(
+            "loss-schedule",
+            "mean_strength",
+            mean,
+            f"the {schedule.what} of the distillation term {course}, on {len(schedule.step)} steps; on average it is "
+            f"{size} times as strong as declared",
+            threshold=IMBALANCE,
+            origin="convention",
+            grade=Grade.PROOF,
+        )
+        .saying(
+            "The weight of a loss term moves, and over the run as a whole it is far from what was declared.",
+            where="the training loop: schedule of the loss weights",
+            severity="error",
+        )
+        .prescribe("declared weights from the start, or a ramp that ends early in the run", loss__weights="declared")
+    )
+
+
 def strength_against_declared(loss: LossForensics, config: Manifest) -> float | None:
     """Measured over declared ratio of distillation to labels; None where something more specific names it.
 
     The factors of KD201, KD202 and KD207 are divided out, because those codes name them.
     """
     alpha, term, mix = config.distillation.alpha, loss.term, loss.mix
-    if alpha is None or term is None or mix is None or mix.schedule or not mix.kd_weight:
+    if alpha is None or term is None or mix is None or mix.schedule or not mix.kd_weight or loss.whole_as_declared:
         return None
     if config.distillation.loss not in STANDARD_LOSSES or weights_are(mix, alpha, 1 - alpha):
         return None

@@ -53,6 +53,8 @@ from kddoctor.run.manifest import Manifest
 def missing_t_squared(loss: LossForensics, config: Manifest) -> Finding:
     finding = as_declared(Finding(), loss)
     term = loss.term
+    if loss.whole_as_declared:
+        return finding
     if term is None or not distils(config) or not config.distillation.temperature_squared:
         return finding
     if config.distillation.loss == "custom":

@@ -29,7 +29,7 @@ Read more
 """
 
 from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.probes.loss_forms import LossForm
+from kddoctor.probes.loss_forms import FAMILY_TEXT, LossForm
 from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import (
@@ -38,6 +38,7 @@ from kddoctor.rules.loss.declared import (
     as_declared,
     distils,
     excluded,
+    mistaken,
     named_elsewhere,
     reproduced,
     undecided,
@@ -69,9 +70,20 @@ SAME_STRENGTH: Factor = 1.05
 )
 def objective_config_drift(loss: LossForensics, config: Manifest, mistakes: LossMistakes | None) -> Finding:
     finding = as_declared(Finding(), loss)
-    if config.distillation.loss not in STANDARD_LOSSES or loss.term is None or not distils(config):
+    if config.distillation.loss not in STANDARD_LOSSES or not distils(config):
         return finding
-    if named_elsewhere(mistakes):
+    other = None if mistakes is None else mistakes.of("KD211")
+    if mistakes is not None and other is not None and loss.term is None:
+        declared = FAMILY_TEXT[str(config.distillation.loss)]
+        return (
+            mistaken(finding, mistakes, other)
+            .saying(
+                f"The distillation loss is {other.text}; {declared} was declared.",
+                where="kd_run.yaml: distillation.loss",
+            )
+            .prescribe("the declared loss", loss__form="declared")
+        )
+    if loss.term is None or named_elsewhere(mistakes):
         return finding
     difference = _difference(loss.term.form, config)
     if difference is not None:

@@ -28,10 +28,12 @@ Read more
 """
 
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.probes.measurements import TeacherViews
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.loss.declared import reproduced
+from kddoctor.rules.loss.declared import distils, mistaken, reproduced
 from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
 
 
 @rule(
@@ -40,8 +42,8 @@ from kddoctor.rules.registry import rule
     family="loss",
     title="A softmax is taken of probabilities",
     stage=20,
-    reads=(TeacherViews,),
-    uses=(LossForensics,),
+    reads=(TeacherViews, Manifest),
+    uses=(LossForensics, LossMistakes),
     masks=(
         "KD102",
         "KD208",
@@ -54,10 +56,15 @@ from kddoctor.rules.registry import rule
         "KD902",
     ),
 )
-def probs_as_logits(teacher: TeacherViews, loss: LossForensics | None) -> Finding:
+def probs_as_logits(
+    teacher: TeacherViews, config: Manifest, loss: LossForensics | None, mistakes: LossMistakes | None = None
+) -> Finding:
     finding = _by_the_values(Finding(), teacher)
     if loss is not None:
         finding = _by_the_loss(finding, loss)
+    found = None if mistakes is None or not distils(config) else mistakes.of("KD205")
+    if mistakes is not None and found is not None:
+        finding = mistaken(finding, mistakes, found)
     if not finding.supporting:
         return finding.against(
             "teacher-validity",

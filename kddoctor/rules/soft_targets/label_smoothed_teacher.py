@@ -2,7 +2,8 @@
 
 What it checks
     On rows that the teacher has right: whether the logits of the other classes are nearly equal, in nats and against
-    the distance of the top one, and whether the teacher stays far less sure than it is right, on the easiest rows too.
+    the distance of the top one. Unless they are equal altogether: whether the teacher also stays far less sure than it
+    is right, on the easiest rows too.
 
 Why it hurts
     Smoothing asks for the same probability for all wrong classes. The similarities between classes, which are what a
@@ -42,6 +43,10 @@ PROBE = "non-target-structure"
 #: second (calibrated on digits and language).
 EQUAL_NATS: Nats = 1.0
 EQUAL_SHARE: Share = 0.2
+#: Within-row s.d. over the distance of the top logit from which the other classes are equal however sure the teacher
+#: is of the top one (taxonomy), and the accuracy from which it knows what it is sure of.
+ALL_ALIKE: Share = 0.1
+RIGHT: Share = 0.7
 #: Accuracy on these rows below which a teacher is unsure because it is wrong.
 KNOWS: Share = 0.95
 #: What a teacher that is right keeps back: half of a smoothing by 0.1.
@@ -82,6 +87,17 @@ def label_smoothed_teacher(
             origin="calibrated on digits and language",
             weight=8.0,
         )
+    if structure.relative_spread < ALL_ALIKE and structure.accuracy > RIGHT:
+        finding = finding.supported_by(
+            PROBE,
+            "relative_spread",
+            structure.relative_spread,
+            f"{apart}, on rows that it has right",
+            threshold=ALL_ALIKE,
+            origin="paper",
+            weight=6.0,
+        )
+        return _said(*weighed_by_harm(finding, held_out))
     kept_back = structure.accuracy - structure.confidence_90
     if structure.accuracy < KNOWS or kept_back < KEPT_BACK / 2 or structure.confidence > 1 - KEPT_BACK:
         return finding
@@ -103,7 +119,10 @@ def label_smoothed_teacher(
         # Smoothed teachers teach well at times: without a labels-only twin nobody knows about this one.
         weight=3.0 if held_out is not None and held_out.baseline_accuracy is not None else 2.0,
     )
-    finding, harmless = weighed_by_harm(finding, held_out)
+    return _said(*weighed_by_harm(finding, held_out))
+
+
+def _said(finding: Finding, harmless: bool) -> Finding:
     return finding.saying(
         "The teacher gives all wrong classes nearly the same probability.",
         where="the teacher's own training: label smoothing, mixup or a loss for each class by itself",

@@ -1,9 +1,9 @@
 """Teacher and student share a temperature, and their logits live on scales that cannot meet.
 
 What it checks
-    Whether most of the student's logits stand at a bound that is far below the teacher's range; or whether the
-    teacher's logits are larger than a cross-entropy can make them, so that a temperature that softens others does
-    nothing.
+    Whether most of the student's logits, or its margins on most rows, stand at a bound that is far below the teacher's
+    range; or whether the teacher's logits are larger than a cross-entropy can make them, so that a temperature that
+    softens others does nothing.
 
 Why it hurts
     The divergence compares absolute differences of logits. A bounded student can be right in every order and still not
@@ -31,7 +31,7 @@ Read more
 
 from kddoctor.probes.logit_scale import LogitScale
 from kddoctor.probes.measurements import Gaps, TargetSoftness
-from kddoctor.rules.finding import Finding
+from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.harm import harm_of
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
@@ -42,6 +42,11 @@ from kddoctor.run.manifest import Manifest
 PROBE = "logit-scale"
 #: Share of the student's logits at its bound; free students have 1 in 100 there.
 AT_BOUND: Share = 0.3
+#: Median margin of the student over its 99th percentile; free students were at 0.5 to 0.72, bounded ones above 0.88
+#: (calibrated on digits).
+AT_EDGE: Share = 0.85
+#: Accuracy from which a student answers by its input: one that says the same to everything is at its own edge.
+ANSWERS: Share = 0.5
 #: Student over teacher, below and above which scales differ (taxonomy).
 SMALLER: Factor = 0.5
 LARGER: Factor = 2.0
@@ -63,7 +68,7 @@ MEANT_TO_SOFTEN: Temperature = 1.5
     stage=39,
     reads=(LogitScale, Manifest),
     uses=(Gaps, TargetSoftness),
-    masks=("KD301", "KD402", "KD502"),
+    masks=("KD102", "KD301", "KD401", "KD402", "KD502", "KD503", "KD504", "KD604"),
 )
 def logit_scale_mismatch(
     scale: LogitScale, config: Manifest, held_out: Gaps | None, softness: TargetSoftness | None
@@ -71,7 +76,7 @@ def logit_scale_mismatch(
     finding = Finding()
     if not distils(config):
         return finding
-    finding = _bounded(finding, scale)
+    finding = _bounded(finding, scale, held_out)
     better = None
     if softness is not None:
         finding, better = _scaled(finding, scale, softness)
@@ -96,13 +101,13 @@ def logit_scale_mismatch(
     return said.prescribe(f"temperature {better:g}", safety="careful", distillation__temperature=better)
 
 
-def _bounded(finding: Finding, scale: LogitScale) -> Finding:
-    held = scale.rank_correlation is not None and scale.rank_correlation > ORDER and scale.both_ends
+def _bounded(finding: Finding, scale: LogitScale, held_out: Gaps | None) -> Finding:
+    ordered = scale.rank_correlation is not None and scale.rank_correlation > ORDER
     text = (
         f"{scale.at_bound:.0%} of the student's logits stand at ±{scale.student_bound:.2g}, and their spread is "
         f"{scale.ratio:.2g} times the teacher's"
     )
-    if scale.at_bound > AT_BOUND and scale.ratio < SMALLER and held:
+    if scale.at_bound > AT_BOUND and scale.ratio < SMALLER and ordered and scale.both_ends:
         return finding.supported_by(
             PROBE,
             "at_bound",
@@ -110,6 +115,20 @@ def _bounded(finding: Finding, scale: LogitScale) -> Finding:
             f"{text}; the order within rows agrees ({scale.rank_correlation:.2f})",
             threshold=AT_BOUND,
             origin="calibrated on digits",
+            weight=6.5,
+        )
+    answers = held_out is not None and held_out.gaps.student_accuracy > ANSWERS
+    if scale.top_edge > AT_EDGE and scale.ratio < SMALLER and ordered and answers:
+        return finding.supported_by(
+            PROBE,
+            "top_edge",
+            scale.top_edge,
+            f"the median row's top logit lies {scale.top_edge:.0%} of the way to where those of the surest rows end, "
+            f"and the spread of the student's logits is {scale.ratio:.2g} times the teacher's; the order within rows "
+            f"agrees ({scale.rank_correlation:.2f})",
+            threshold=AT_EDGE,
+            origin="calibrated on digits",
+            grade=Grade.INTERVENTIONAL,
             weight=6.5,
         )
     if SMALLER < scale.ratio < LARGER and scale.teacher_margin < TRAINED_MARGIN:

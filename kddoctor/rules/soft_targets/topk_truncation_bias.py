@@ -2,7 +2,8 @@
 
 What it checks
     Whether the recorded loss is, on every step, the divergence from the teacher's k largest classes alone:
-    renormalised, with the rest ignored (and perhaps clamped at zero), or with zeros in place of the logits left out.
+    renormalised, with the rest ignored (and perhaps clamped at zero), or with zeros, or the least logit kept, in place
+    of those left out. k may be the same for all rows or follow from a share of the probability.
 
 Why it hurts
     Renormalised targets are more certain than the teacher. A sum that stops early falls below zero, where clamping it
@@ -59,7 +60,7 @@ def topk_truncation_bias(loss: LossForensics, config: Manifest, cut: Truncation 
         return finding
     if cut is None or cut.error > loss.tolerance or cut.whole_error < WORSE * max(cut.error, ROUNDING):
         return excluded(finding, loss)
-    text = f"recorded = {cut.form} over the teacher's first {cut.k} of {cut.classes} classes at T = {cut.temperature:g}"
+    text = f"recorded = {cut.form} over the teacher's {cut.kept} at T = {cut.temperature:g}"
     if cut.form in SOUND_FORMS:
         return finding.against(
             PROBE,
@@ -86,9 +87,9 @@ def topk_truncation_bias(loss: LossForensics, config: Manifest, cut: Truncation 
         origin="paper",
         weight=1.0,
     )
-    harmless = cut.kept_mass >= ENOUGH_MASS and cut.form != "zero-filled"
+    harmless = cut.kept_mass >= ENOUGH_MASS and not cut.form.endswith("-filled")
     return finding.saying(
-        f"The loss sees {cut.k} of the teacher's {cut.classes} classes: {cut.form}.",
+        f"The loss sees the teacher's {cut.kept} alone: {cut.form}.",
         where="the training loop: how the teacher's outputs are shortened",
         severity="note" if harmless else "error",
     ).prescribe("all of the teacher's classes, or one more class for the rest", loss__form="declared")
