@@ -46,6 +46,8 @@ REDRAWN: Factor = 6.0
 UNFIT: Share = 0.05
 #: Nats for a student that fits its training rows, and for one that does not.
 KEEPS_UP, FALLS_SHORT = 4.0, 2.0
+#: Nats where a projector that does not learn (KD112), which leaves the same trace, was not looked for.
+UNSEEN = 3.0
 
 
 @rule(
@@ -62,6 +64,14 @@ def feature_architecture_mismatch(
     term: FeatureTerm, train: TrainGaps | None, held_out: Gaps | None, seen: Observations | None
 ) -> Finding:
     finding = untrained_projector(Finding(), seen)
+    if seen is None or seen.graph is None:
+        finding = finding.against(
+            PROBE,
+            "not_in_optimizer",
+            None,
+            "nobody looked whether a projector lies between the two models, and learns",
+            weight=UNSEEN,
+        )
     text = (
         f"the feature term ended at {term.left:.0%} of its first value and makes up {term.share_last:.0%} of the loss"
     )

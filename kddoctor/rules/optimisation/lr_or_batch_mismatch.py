@@ -39,7 +39,14 @@ from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.optimisation.harm import behind, severity
-from kddoctor.rules.optimisation.way import SHORT_STEP, against_another, efficiency, learnt, short_way
+from kddoctor.rules.optimisation.way import (
+    SHORT_STEP,
+    against_another,
+    against_shortened,
+    efficiency,
+    learnt,
+    short_way,
+)
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, LearningRate, Nats, Pace, Share
 from kddoctor.run.manifest import Manifest
@@ -132,7 +139,7 @@ def lr_or_batch_mismatch(
             threshold=ONE,
             weight=5.5,
         )
-    finding = against_another(finding, path, fit)
+    finding = against_shortened(against_another(finding, path, fit), signs, config)
     if not finding.evidence:
         finding = finding.against(
             PROBE,

@@ -49,6 +49,7 @@ from kddoctor.rules.optimisation.way import (
     UNFITTED,
     against_another,
     against_set_back,
+    against_shortened,
     against_untaught,
     efficiency,
     outputs,
@@ -132,7 +133,7 @@ def undertrained_distillation(
     finding = against_set_back(finding, signs)
     finding = against_untaught(against_another(finding, path, fit), path)
     if signs is not None:
-        finding = _of_promise(finding, signs, config)
+        finding = _of_promise(against_shortened(finding, signs, config), signs, config)
     if train is not None:
         finding = _of_training_rows(finding, train, falling)
     if loss is not None and _unexplained(loss):

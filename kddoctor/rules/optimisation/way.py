@@ -37,6 +37,12 @@ UNFITTED: Share = 0.15
 #: Nats by which augmentation may make the rows of the steps harder for the teacher: beyond, what is fitted in
 #: evaluation mode is not what was trained on.
 AUGMENTED: Nats = 0.1
+#: Fall of the loss over what gradient descent can take off, and the usual momentum, where nobody said what it is.
+#: Clipped gradients of sound runs of the digits reach 1.
+SHORTENED: Factor = 1.3
+MOMENTUM: Share = 0.9
+#: Lowest loss over the first, from which it fell by more than noise.
+FELL: Share = 0.9
 #: Nats for a student that is another, for one that nothing of the teacher's term reached, for a loss that came back.
 OTHER, UNTAUGHT, BACK = 8.0, 8.0, 5.0
 
@@ -129,6 +135,30 @@ def against_come_back(finding: Finding, signs: RateSigns | None) -> Finding:
         origin="calibrated on digits",
         group="came back",
         weight=BACK,
+    )
+
+
+def against_shortened(finding: Finding, signs: RateSigns | None, config: Manifest) -> Finding:
+    """A loss that fell further than the gradients that were applied can take it: they are not the loss's own.
+
+    They are shorter, or lack a term. Neither the rate nor the number of steps is then what makes the student slow.
+    """
+    found = None if signs is None else efficiency(signs, config)
+    if signs is None or found is None or not signs.low < FELL:
+        return finding
+    most = SHORTENED if config.training.momentum is not None else SHORTENED / (1 - MOMENTUM)
+    if found < most:
+        return finding
+    return finding.against(
+        "rate-signs",
+        "efficiency",
+        found,
+        f"the loss fell {found:.1f} times as far as the gradients that were applied can take it: these are not its "
+        "own, but shorter, or without one of its terms",
+        threshold=most,
+        origin="identity of gradient descent",
+        group="shortened",
+        weight=OTHER,
     )
 
 
