@@ -87,6 +87,10 @@ ENOUGH: Share = 0.5
 FALLING: Pace = 0.2
 #: Factors that leave the size of the logits as it is.
 RIGHT_SIZE = (0.95, 1.1)
+#: Share of its objective that a linear map removes from a student whose last layer has arrived; students that were
+#: stopped too early leave 0.16 and more on the digits. And share of the way to the teacher that is much to be left.
+ARRIVED: Share = 0.05
+MUCH: Share = 0.08
 #: Early fall of the loss over what its gradients promise, of steps that are wrong; and updates from which it shows.
 LITTLE: Factor = 0.03
 HUNDRED: Count = 100
@@ -132,6 +136,7 @@ def undertrained_distillation(
         finding = _of_gaps(finding, curve, held_out)
     finding = against_set_back(finding, signs)
     finding = against_untaught(against_another(finding, path, fit), path)
+    finding = _against_arrived(finding, outputs(output, path, fit))
     if signs is not None:
         finding = _of_promise(against_shortened(finding, signs, config), signs, config)
     if train is not None:
@@ -334,6 +339,22 @@ def _of_outputs(
         weight=CERTAINLY_STEADY,
     )
     return finding, "certainly"
+
+
+def _against_arrived(finding: Finding, output: OutputFit | None) -> Finding:
+    """Too few steps leave the last layer short of its own lowest objective, too."""
+    if output is None or output.gain >= ARRIVED or output.left < MUCH:
+        return finding
+    return finding.against(
+        "output-fit",
+        "gain",
+        output.gain,
+        f"no linear map of the student's outputs would lower its objective, although {output.left:.0%} of the way to "
+        "the teacher is left: its last layer has had steps enough",
+        threshold=ARRIVED,
+        origin="identity where the objective is lowest; calibrated on digits",
+        weight=4.0,
+    )
 
 
 def _of_promise(finding: Finding, signs: RateSigns, config: Manifest) -> Finding:
