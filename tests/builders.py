@@ -144,6 +144,7 @@ def recorded_run(
     check: Change = unchanged,
     student: Change = unchanged,
     train_student: Change | None = None,
+    evaluated: Change = unchanged,
     baseline: Change | None = None,
     train_baseline: Change | None = None,
     steps: int = 12,
@@ -163,7 +164,8 @@ def recorded_run(
     kd: the term that the loop ran (the declared one when left out). mix: weights of (labels, teacher), or a function
     of the share of training that is over. declared: keys of ``distillation`` that differ from ``DECLARED``. teacher:
     applied to the teacher everywhere; in_loop: to what the loss saw; check: to the recorder's second pass; student,
-    train_student, baseline, train_baseline: to the predictions. steps: 0 for a run without steps. terms: record kd_loss
+    train_student: to the student in the predictions, and, as trained, in the steps; evaluated: to that of the
+    predictions alone. baseline, train_baseline: to the twin's. steps: 0 for a run without steps. terms: record kd_loss
     and ce_loss. targets: record teacher_targets (through in_loop) too.
     """
     world = world or World(classes=classes, seed=seed)
@@ -179,14 +181,14 @@ def recorded_run(
         part = {
             "labels": labels,
             "teacher_logits": teacher(logits, labels),
-            "student_logits": own(world.student(logits, draw), labels),
+            "student_logits": evaluated(own(world.student(logits, draw), labels), labels),
         }
         if alone is not None:
             part["baseline_logits"] = alone(world.student(logits, draw + 50), labels)
         if targets:
             part["teacher_targets"] = in_loop(part["teacher_logits"], labels)
         predictions[split] = part
-    recorded = _steps(world, steps, batch, teacher, in_loop, check) if steps else None
+    recorded = _steps(world, steps, batch, teacher, in_loop, check, train_student or student) if steps else None
     if recorded is not None:
         recorded |= losses_of(recorded, term, mix, ce, terms)
     return write_run(
@@ -205,7 +207,7 @@ def recorded_run(
 
 
 def _steps(
-    world: World, count: int, batch: int, teacher: Change, in_loop: Change, check: Change
+    world: World, count: int, batch: int, teacher: Change, in_loop: Change, check: Change, student: Change
 ) -> dict[str, np.ndarray]:
     columns: dict[str, list[np.ndarray]] = {
         name: [] for name in ("student_logits", "teacher_logits", "teacher_logits_check", "labels")
@@ -217,7 +219,8 @@ def _steps(
         columns["labels"].append(labels)
         columns["teacher_logits"].append(in_loop(own, labels))
         columns["teacher_logits_check"].append(check(own, labels))
-        columns["student_logits"].append(world.student(logits, 100 + k, 0.2 + 0.8 * k / max(1, count - 1)))
+        learning = world.student(logits, 100 + k, 0.2 + 0.8 * k / max(1, count - 1))
+        columns["student_logits"].append(student(learning, labels))
     return {name: np.stack(values) for name, values in columns.items()} | {"step": 10 * np.arange(count)}
 
 

@@ -27,7 +27,8 @@ class Rank:
     exact: the smallest of these is a hundred times larger, so that the others are zero and not merely small. effective:
     exp of the entropy of the singular values (Roy & Vetterli 2007). distinct: different rows. accuracy: of a ridge
     regression onto the labels, fitted on every other row and judged on the rest; None where there is nothing to fit.
-    width: all units, silent ones included.
+    width: all units, silent ones included. copies: share of the units that vary whose values on every row are those of
+    another unit, up to rounding.
     """
 
     units: int
@@ -37,6 +38,7 @@ class Rank:
     distinct: int
     accuracy: float | None
     width: int = 0
+    copies: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,15 @@ def rank_of(features: Floats, labels: NDArray[np.int64] | None = None) -> Rank:
         distinct=len(np.unique(x, axis=0)),
         accuracy=None if y is None else read_out(x, y),
         width=features.shape[1],
+        copies=_copies(x),
     )
+
+
+def _copies(x: NDArray[np.float64]) -> float:
+    """Share of the columns [n, d] that equal another one."""
+    rounded = np.round(x / np.abs(x).max(), 5)
+    _, number, counts = np.unique(rounded, axis=1, return_inverse=True, return_counts=True)
+    return float((counts[number.reshape(-1)] > 1).mean())
 
 
 def read_out(features: NDArray[np.float64], labels: NDArray[np.int64]) -> float | None:

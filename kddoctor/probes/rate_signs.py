@@ -22,6 +22,8 @@ LONG = 0.9
 MIN_LOSSES, MIN_EPOCHS = 4, 5
 #: Steps at the beginning in which a rate that is too high shows.
 BEGINNING = 0.2
+#: Part of its greatest fall over which the loss is held against what its gradients promise.
+PROMISED = 0.3
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class RateSigns:
     than nine tenths of them: the share of the loss that a first-order model takes off at one step; travel: the sum of
     these shares over all updates; both None as overshoots. set_back: mean rise of the loss from the end of an epoch to
     the beginning of the next, in its standard errors; None for fewer than five epochs of four losses or more.
+    efficiency: of the first three tenths of its fall, the fall over the sum of lr ‖g‖² up to there: 1 for short steps
+    of gradient descent without momentum, 1 / (1 - m) with a momentum m, and less for steps so long that the slope
+    changes within them; None as overshoots.
     """
 
     updates: int
@@ -53,6 +58,7 @@ class RateSigns:
     stride: float | None = None
     travel: float | None = None
     set_back: float | None = None
+    efficiency: float | None = None
 
 
 class RateSignsProbe:
@@ -97,6 +103,7 @@ class RateSignsProbe:
             stride=float(np.quantile(strides, LONG)) if known.any() else None,
             travel=float(strides.mean()) * updates if known.any() else None,
             set_back=_set_back(loss, epoch),
+            efficiency=_efficiency(step, loss, rate * norm**2) if known.all() else None,
         )
 
     def _columns(self) -> Array | None:
@@ -127,6 +134,17 @@ def _set_back(loss: Array, epoch: Array) -> float | None:
     rises = np.array([after[:2].mean() - before[-2:].mean() for before, after in pairwise(epochs)])
     error = float(rises.std(ddof=1)) / math.sqrt(len(rises))
     return float(rises.mean()) / error if error > 0 else 0.0
+
+
+def _efficiency(step: Array, loss: Array, promised: Array) -> float | None:
+    fallen = float(np.median(loss[:3])) - _medians(loss, 5)
+    reached = np.flatnonzero(fallen >= PROMISED * fallen.max())
+    if not fallen.max() > 0 or not len(reached):
+        return None
+    end = int(reached[0]) + 2
+    # Rows may be thinned: each stands for the steps up to the next.
+    total = float((promised[:end] * np.diff(step[: end + 1])).sum())
+    return float(fallen[reached[0]]) / total if total > 0 else None
 
 
 def _running_median(values: Array) -> Array:

@@ -22,7 +22,9 @@ class StudentPath:
     for answers that do not depend on the input. scale: standard deviation of the student's logits. agreement: share of
     rows with the teacher's top class. kl: KL(teacher ‖ student) at the run's temperature, nats. teacher_loss:
     cross-entropy of the teacher with the labels. rows: counted. classes: C. gradient_ratio: median norm of the gradient
-    that the optimizer got, over that of the loss as it stands; None where it was not recorded.
+    that the optimizer got, over that of the loss as it stands; None where it was not recorded. taught: whether the
+    distillation term had a gradient in the student's logits wherever the labels' had one; None where neither was
+    recorded.
     """
 
     step: NDArray[np.int64]
@@ -35,6 +37,7 @@ class StudentPath:
     rows: NDArray[np.int64]
     classes: int
     gradient_ratio: float | None = None
+    taught: bool | None = None
 
     def late(self, name: str) -> float:
         """Mean of a column over the last tenth of the way."""

@@ -5,10 +5,12 @@ from dataclasses import replace
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kddoctor.engine.measuring.splits import Measured
 from kddoctor.engine.reading import class_rows, classes, evenly, finite_rows
-from kddoctor.probes.feature_term import FeatureTerm, feature_term
+from kddoctor.probes.feature_term import FeatureTerm, feature_term, redrawn
+from kddoctor.probes.output_fit import MOST_CLASSES, MOST_ROWS, OutputFit, output_fit
 from kddoctor.probes.rate_signs import RateSignsProbe
 from kddoctor.probes.scale_fit import Family, ScaleFit, ScaleFitProbe
 from kddoctor.probes.student_path import StudentPath, StudentPathProbe
@@ -26,7 +28,7 @@ FAMILIES = ("kl", "reverse-kl", "mse")
 
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
-    """Whichever of StudentPath, ScaleFit, TermPull, RateSigns and FeatureTerm the record allows."""
+    """Whichever of StudentPath, ScaleFit, TermPull, OutputFit, RateSigns and FeatureTerm the record allows."""
     signs = None
     if run.metrics:
         probe = RateSignsProbe()
@@ -35,8 +37,10 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     found = (
         signs,
         None if run.steps is None else _student_path(run, run.steps),
-        *_fits(run),
-        None if run.steps is None else _feature_term(run.steps),
+        _scale_fit(run),
+        _term_pull(run),
+        _output_fit(run),
+        None if run.steps is None else _feature_term(run, run.steps),
     )
     yield from (item for item in found if item is not None)
 
@@ -52,7 +56,18 @@ def _student_path(run: Run, steps: Steps) -> StudentPath | None:
         teacher, _ = class_rows(run.manifest, steps.teacher_logits[k], steps.labels[k])
         probe.update(int(steps.step[k]), student, teacher, labels)
     path = probe.compute()
-    return None if path is None else replace(path, gradient_ratio=_gradient_ratio(steps))
+    return None if path is None else replace(path, gradient_ratio=_gradient_ratio(steps), taught=_taught(steps))
+
+
+def _taught(steps: Steps) -> bool | None:
+    """Recorders leave a norm out, or write 0, where a term has no graph: that of the labels says that they looked."""
+    if steps.ce_grad_norm is None:
+        return None
+    looked = np.isfinite(steps.ce_grad_norm) & (steps.ce_grad_norm > 0)
+    if not looked.any() or steps.kd_loss is None:
+        return None
+    kd = np.zeros(steps.count) if steps.kd_grad_norm is None else np.nan_to_num(steps.kd_grad_norm)
+    return bool((kd[looked] > 0).any())
 
 
 def _gradient_ratio(steps: Steps) -> float | None:
@@ -62,35 +77,85 @@ def _gradient_ratio(steps: Steps) -> float | None:
     return float(np.median(steps.grad_norm[good] / steps.expected_grad_norm[good])) if good.any() else None
 
 
-def _fits(run: Run) -> tuple[ScaleFit | None, TermPull | None]:
-    """How far the student rests on its declared objective, on training rows."""
-    meant, part = run.manifest.distillation, run.predictions("train")
-    if part is None or part.student_logits is None or part.teacher_logits is None:
-        return None, None
+def _scale_fit(run: Run) -> ScaleFit | None:
+    if not _declared(run):
+        return None
+    meant = run.manifest.distillation
+    assert meant.alpha is not None
+    probe = ScaleFitProbe(
+        cast(Family, meant.loss), meant.temperature or 1.0, meant.alpha, squared=meant.temperature_squared
+    )
+    for rows in _training_rows(run):
+        probe.update(*rows)
+    return probe.compute()
+
+
+def _term_pull(run: Run) -> TermPull | None:
+    columns = classes(run.manifest)
+    if not _declared(run) or columns > MOST_PULLED:
+        return None
+    meant = run.manifest.distillation
+    assert meant.alpha is not None
+    probe = TermPullProbe(
+        cast(Family, meant.loss), meant.temperature or 1.0, meant.alpha, columns, squared=meant.temperature_squared
+    )
+    for rows in _training_rows(run):
+        probe.update(*rows)
+    return probe.compute()
+
+
+def _output_fit(run: Run) -> OutputFit | None:
+    if not _declared(run) or classes(run.manifest) > MOST_CLASSES:
+        return None
+    meant, chunks, rows = run.manifest.distillation, [], 0
+    for chunk in _training_rows(run):
+        chunks.append(chunk)
+        rows += len(chunk[0])
+        if rows >= MOST_ROWS:
+            break
+    if not rows:
+        return None
+    student, teacher, labels = (np.concatenate(column)[:MOST_ROWS] for column in zip(*chunks, strict=True))
+    assert meant.alpha is not None
+    return output_fit(
+        student,
+        teacher,
+        labels.astype(np.int64),
+        cast(Family, meant.loss),
+        meant.temperature or 1.0,
+        meant.alpha,
+        squared=meant.temperature_squared,
+    )
+
+
+def _declared(run: Run) -> bool:
+    """Whether the manifest says all that the objective needs."""
+    meant = run.manifest.distillation
     if meant.loss not in FAMILIES or meant.alpha is None or meant.alpha > 1:
-        return None, None
-    if meant.temperature is None and meant.loss != "mse":
-        return None, None
-    family, temperature = cast(Family, meant.loss), meant.temperature or 1.0
-    fit = ScaleFitProbe(family, temperature, meant.alpha, squared=meant.temperature_squared)
-    pull: TermPullProbe | None = None
+        return False
+    return meant.temperature is not None or meant.loss == "mse"
+
+
+def _training_rows(run: Run) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.int64]]]:
+    """(student logits [n, C], teacher logits [n, C], labels [n]) of training rows in evaluation mode, as many as
+    SCALED_ELEMENTS allows.
+    """
+    part = run.predictions("train")
+    if part is None or part.student_logits is None or part.teacher_logits is None:
+        return
     left = SCALED_ELEMENTS
     for teacher, student, labels in finite_rows(part.teacher_logits, part.student_logits, part.labels):
         t, y = class_rows(run.manifest, teacher, labels)
         s, _ = class_rows(run.manifest, student, labels)
         most = max(1, left // s.shape[1])
-        if pull is None and s.shape[1] <= MOST_PULLED:
-            pull = TermPullProbe(family, temperature, meant.alpha, s.shape[1], squared=meant.temperature_squared)
-        for probe in (fit, pull):
-            if probe is not None:
-                probe.update(s[:most], t[:most], y[:most])
+        yield s[:most], t[:most], y[:most]
         left -= s[:most].size
         if left <= 0:
-            break
-    return fit.compute(), None if pull is None else pull.compute()
+            return
 
 
-def _feature_term(steps: Steps) -> FeatureTerm | None:
+def _feature_term(run: Run, steps: Steps) -> FeatureTerm | None:
     if steps.feature_loss is None or not np.isfinite(steps.feature_loss).any():
         return None
-    return feature_term(steps.loss, steps.kd_loss, steps.ce_loss, steps.feature_loss)
+    found = feature_term(steps.loss, steps.kd_loss, steps.ce_loss, steps.feature_loss)
+    return None if found is None else replace(found, redrawn=redrawn(run.metrics or ()))

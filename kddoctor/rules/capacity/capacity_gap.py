@@ -3,7 +3,9 @@
 What it checks
     With a loss that is the declared one and level: a student far from its teacher on training rows, while the same
     student trained on labels alone is at least as good, or while a linear read-out of the student's own layers names
-    the labels better than its answers do. A loss that jumps up between epochs speaks against it.
+    the labels better than its answers do. Where nothing but imitation was asked for, a student whose outputs have fewer
+    dimensions than its teacher's, and are as near to them as any linear map of them, has imitated what it can. A loss
+    that jumps up between epochs speaks against it, and so does another student in the predictions than in the steps.
 
 Why it hurts
     What the student spends on imitating details that it cannot hold, it lacks for the labels. A better teacher makes it
@@ -32,11 +34,15 @@ from kddoctor.probes.feature_term import FeatureTerm
 from kddoctor.probes.layer_ranks import LayerRanks
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TeacherViews, TrainGaps
+from kddoctor.probes.output_fit import OutputFit
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.probes.scale_fit import ScaleFit
+from kddoctor.probes.student_path import StudentPath
+from kddoctor.rules.capacity.exclusion import narrow
 from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.optimisation.harm import OTHERS, skill_lost
-from kddoctor.rules.optimisation.way import against_set_back
+from kddoctor.rules.optimisation.way import against_another, against_set_back, against_untaught
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Pace, Share
@@ -65,7 +71,7 @@ BETTER_ALONE = 2.4
     title="The teacher's function is beyond the student",
     stage=59,
     reads=(TrainGaps, Manifest),
-    uses=(Gaps, RateSigns, LossForensics, LayerRanks, FeatureTerm, TeacherViews),
+    uses=(Gaps, RateSigns, LossForensics, LayerRanks, FeatureTerm, TeacherViews, StudentPath, ScaleFit, OutputFit),
 )
 def capacity_gap(
     train: TrainGaps,
@@ -76,11 +82,16 @@ def capacity_gap(
     ranks: LayerRanks | None,
     feature: FeatureTerm | None,
     teacher: TeacherViews | None,
+    path: StudentPath | None,
+    fit: ScaleFit | None,
+    output: OutputFit | None,
 ) -> Finding | NotExamined:
     gaps = train.gaps
     finding = Finding()
+    unlabelled = (config.distillation.alpha or 0.0) >= 1 - LABELS / 10
+    arrived = narrow(finding, output, ranks, path, fit) if unlabelled else None
     text = f"on training rows the student agrees with its teacher in {gaps.agreement:.1%}"
-    if gaps.agreement > 1 - ALIKE:
+    if gaps.agreement > 1 - ALIKE and arrived is None:
         return finding.against(
             "example-gaps", "agreement", gaps.agreement, text, threshold=1 - ALIKE, origin="taxonomy", weight=8.0
         )
@@ -95,22 +106,25 @@ def capacity_gap(
             threshold=LEVEL,
             weight=6.0,
         )
-    if gaps.agreement > 1 - APART:
+    if gaps.agreement > 1 - APART and arrived is None:
         return finding
-    finding = finding.supported_by(
-        "example-gaps",
-        "agreement",
-        gaps.agreement,
-        f"{text}, with a verified loss that is level",
-        threshold=1 - APART,
-        origin="taxonomy",
-        weight=1.5,
-    )
+    finding = arrived or finding
+    if gaps.agreement <= 1 - APART:
+        finding = finding.supported_by(
+            "example-gaps",
+            "agreement",
+            gaps.agreement,
+            f"{text}, with a verified loss that is level",
+            threshold=1 - APART,
+            origin="taxonomy",
+            weight=1.5,
+        )
     finding = _of_teacher(finding, train, held_out, teacher)
     finding = _of_twin(finding, train, held_out)
     finding = _of_read_out(finding, held_out, ranks)
     finding = against_set_back(finding, signs)
-    if (config.distillation.alpha or 0.0) >= 1 - LABELS / 10:
+    finding = against_untaught(against_another(finding, path, fit), path)
+    if unlabelled:
         finding = finding.supported_by(
             "manifest", "alpha", config.distillation.alpha, "nothing but imitation was asked for", weight=2.0
         )

@@ -1,15 +1,24 @@
 """What speaks for a limit of the student itself: its objective is level, and nothing that was looked for holds it."""
 
+from kddoctor.probes.layer_ranks import LayerRanks
+from kddoctor.probes.output_fit import OutputFit
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
-from kddoctor.rules.optimisation.way import began_well
-from kddoctor.rules.settings import Factor
+from kddoctor.rules.optimisation.way import began_well, outputs
+from kddoctor.rules.settings import Factor, Share
 
 #: Factor on the logits at which the objective is smallest, of logits that have the right scale.
 RIGHT: Factor = 1.1
 #: Nats for both together.
 WEIGHT = 1.5
+#: Share of the way from the best constant answer to the teacher that is left to a student which does not hold its
+#: teacher's function; of sound runs of the digits at most 0.06.
+LEFT: Share = 0.08
+#: Share of its objective that a linear map behind the student's outputs removes from one whose last layer has arrived.
+ARRIVED: Share = 0.1
+#: Nats for a student of too few dimensions that has arrived where it can.
+AS_FAR_AS_IT_CAN = 3.0
 
 
 def nothing_else(finding: Finding, fit: ScaleFit | None, path: StudentPath | None) -> Finding:
@@ -27,4 +36,40 @@ def nothing_else(finding: Finding, fit: ScaleFit | None, path: StudentPath | Non
         threshold=RIGHT,
         origin="identity where the loss is level",
         weight=WEIGHT,
+    )
+
+
+def narrow(
+    finding: Finding,
+    output: OutputFit | None,
+    ranks: LayerRanks | None,
+    path: StudentPath | None,
+    fit: ScaleFit | None,
+) -> Finding | None:
+    """A student that lacks much of its teacher's function, arrived where its own dimensions let it; None otherwise.
+
+    Its answers lie in fewer dimensions than its teacher's, and no layer has more: that is its size, and no fault of its
+    training, which would leave the last layer short of where the objective is lowest.
+    """
+    found = outputs(output, path, fit)
+    if found is None or ranks is None or not ranks.student or found.left < LEFT or found.gain > ARRIVED:
+        return None
+    widest = max(rank.rank for rank in ranks.student.values())
+    answers = ranks.student_logits
+    if not answers.exact or not 0 < widest <= answers.rank or answers.rank >= ranks.teacher_logits.rank:
+        return None
+    if not RIGHT**-0.5 < found.scale < RIGHT or max(rank.copies for rank in ranks.student.values()) > 0:
+        return None
+    if any(rank.units < rank.width / 2 for rank in ranks.student.values()):
+        return None
+    return finding.supported_by(
+        "output-fit",
+        "left",
+        found.left,
+        f"{found.left:.0%} of the way from a constant answer to the teacher is left on training rows; no linear map of "
+        f"the student's outputs shortens it, and these lie in {answers.rank} dimensions, the teacher's in "
+        f"{ranks.teacher_logits.rank}",
+        threshold=LEFT,
+        origin="calibrated on digits",
+        weight=AS_FAR_AS_IT_CAN,
     )

@@ -31,7 +31,7 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import severity
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Share
+from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.observations import Observations
 
 PROBE = "feature-term"
@@ -40,10 +40,14 @@ STAYS: Share = 0.4
 COUNTS: Share = 0.3
 #: Share of its first value of a term that has not been fitted at all.
 STAYS_WHOLE: Share = 0.8
+#: Variance of the term's changes between epochs over that of its noise, where it is another term in each.
+REDRAWN: Factor = 6.0
 #: Points of training accuracy below the teacher from which a student does not fit.
 UNFIT: Share = 0.05
 #: Nats for a student that fits its training rows, and for one that does not.
 KEEPS_UP, FALLS_SHORT = 4.0, 2.0
+#: Nats where a projector that does not learn (KD112), which leaves the same trace, was not looked for.
+UNSEEN = 3.0
 
 
 @rule(
@@ -60,6 +64,14 @@ def feature_architecture_mismatch(
     term: FeatureTerm, train: TrainGaps | None, held_out: Gaps | None, seen: Observations | None
 ) -> Finding:
     finding = untrained_projector(Finding(), seen)
+    if seen is None or seen.graph is None:
+        finding = finding.against(
+            PROBE,
+            "not_in_optimizer",
+            None,
+            "nobody looked whether a projector lies between the two models, and learns",
+            weight=UNSEEN,
+        )
     text = (
         f"the feature term ended at {term.left:.0%} of its first value and makes up {term.share_last:.0%} of the loss"
     )
@@ -70,6 +82,16 @@ def feature_architecture_mismatch(
     else:
         finding = finding.against(
             PROBE, "left", term.left, text, threshold=STAYS, origin="calibrated on digits and language", weight=4.0
+        )
+    if term.redrawn is not None and term.redrawn > REDRAWN:
+        finding = finding.against(
+            PROBE,
+            "redrawn",
+            term.redrawn,
+            "from epoch to epoch the term compares other layers: none of them can be fitted",
+            threshold=REDRAWN,
+            origin="calibrated on digits",
+            weight=6.0,
         )
     # A term that was fitted in part is not what a student that fits its training rows pays for, for certain.
     finding = unfit(finding, train, held_out, excused=term.left > STAYS_WHOLE)

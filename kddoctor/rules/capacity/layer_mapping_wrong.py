@@ -4,7 +4,8 @@ What it checks
     Where a feature term is part of the recorded loss, in a student that does not fit its training rows: whether a
     declared pair of layers (``distillation.feature_layers``) is less alike than the same student layer with another
     layer of the teacher, by debiased CKA; and whether the student's own answers resemble an inner layer of the teacher
-    more than the teacher's answers, which is what pairing the last layer with an early one does.
+    more than the teacher's answers, which is what pairing the last layer with an early one does; and whether the term
+    jumps from epoch to epoch, as where the pairs are drawn anew and never put in order.
 
 Why it hurts
     A layer that has to look like the teacher's embeddings cannot prepare the answer.
@@ -33,7 +34,7 @@ from kddoctor.rules.capacity.feature_architecture_mismatch import STAYS, unfit, 
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.optimisation.harm import severity
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Share
+from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
@@ -41,6 +42,9 @@ PROBE = "layer-similarity"
 #: Difference in CKA that counts (taxonomy).
 MORE: Share = 0.05
 LOGITS = "logits"
+#: Variance of the term's changes between epochs over that of its noise, where it is another term in each; of one that
+#: stays the same at most 3.1 on the digits.
+REDRAWN: Factor = 6.0
 
 
 @rule(
@@ -63,7 +67,20 @@ def layer_mapping_wrong(
 ) -> Finding:
     finding = _of_pairs(untrained_projector(Finding(), seen), similar, config)
     finding = _of_answers(finding, similar)
-    fell = term.left <= STAYS
+    changes = term.redrawn is not None and term.redrawn > REDRAWN
+    if changes:
+        finding = finding.supported_by(
+            "feature-term",
+            "redrawn",
+            term.redrawn,
+            f"from epoch to epoch the feature term changes {term.redrawn:.0f} times as much as its noise explains: it "
+            "compares other layers in each",
+            threshold=REDRAWN,
+            origin="calibrated on digits",
+            weight=4.0,
+            group="mapping",
+        )
+    fell = term.left <= STAYS or changes
     add = finding.supported_by if fell else finding.against
     finding = add(
         "feature-term",

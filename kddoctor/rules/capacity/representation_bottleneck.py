@@ -14,7 +14,8 @@ What it looks like
 
 Told apart from
     KD402, whose student is narrow everywhere: there no layer below is wider. KD506, whose layers keep their first
-    weights. KD504: dead units lower the rank of a layer as well, and are not counted as its units.
+    weights. KD504 and KD501: dead units lower the rank of a layer as well, and are not counted as its units; only where
+    first answers and steps were sane is a layer said to have been cut. KD503, whose units are copies of each other.
 
 Fix
     - head = Sequential(Linear(256, 4), Linear(4, 100))
@@ -27,15 +28,24 @@ Read more
     Yang et al. 2018, arXiv:1711.03953: the softmax bottleneck. Roy & Vetterli 2007: effective rank.
 """
 
-from kddoctor.probes.layer_ranks import LayerRanks
+from kddoctor.probes.layer_ranks import LayerRanks, Rank
 from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import behind, severity
+from kddoctor.rules.optimisation.way import began_well, efficiency
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Share
+from kddoctor.run.manifest import Manifest
 
 PROBE = "layer-ranks"
+#: Share of a layer's units that are left of one that was cut; of sound runs of the digits at least 0.7 vary.
+PRUNED: Share = 0.35
+#: Share of units that are copies of others, which no squeeze makes: they started alike.
+COPIES: Share = 0.5
+#: Early fall of the loss over what its gradients promise, below which steps are so long that they silence units.
+LONG: Share = 0.05
 #: Share of units, and of the teacher's narrowest layer, that a strangled layer's rank does not exceed.
 HALF: Share = 0.5
 #: Share of the rank below the head that the logits' rank does not exceed.
@@ -55,16 +65,35 @@ COLLAPSED: Share = 0.05
     title="One layer of the student lets almost nothing through",
     stage=58,
     reads=(LayerRanks,),
-    uses=(Gaps, StudentPath),
+    uses=(Gaps, StudentPath, RateSigns, Manifest),
     masks=("KD402", "KD401", "KD502"),
 )
-def representation_bottleneck(ranks: LayerRanks, held_out: Gaps | None, path: StudentPath | None) -> Finding:
+def representation_bottleneck(
+    ranks: LayerRanks,
+    held_out: Gaps | None,
+    path: StudentPath | None,
+    signs: RateSigns | None,
+    config: Manifest | None,
+) -> Finding:
     alive = path is None or path.late("dependence") > COLLAPSED
     finding, where = Finding(), None
     least = min((rank.rank for rank in (*ranks.teacher.values(), ranks.teacher_logits)), default=0)
     for name, rank in ranks.student.items():
         enough = rank.exact and rank.distinct >= ROWS * rank.units
-        if 0 < rank.rank <= HALF * min(rank.units, least) and enough:
+        if enough and rank.rank <= HALF * least and _cut(rank, path, signs, config):
+            where = f"the student's layer {name}"
+            finding = finding.supported_by(
+                PROBE,
+                "units",
+                float(rank.units),
+                f"layer {name}: {rank.units} of {rank.width} units ever vary, in a student that began well and learned "
+                f"in steps that are none too long; the teacher's narrowest layer has {least} dimensions",
+                threshold=PRUNED * rank.width,
+                origin="calibrated on digits",
+                grade=Grade.INTERVENTIONAL,
+                group="rank",
+            )
+        if 0 < rank.rank <= HALF * min(rank.units, least) and enough and rank.copies < COPIES:
             where = f"the student's layer {name}"
             finding = finding.supported_by(
                 PROBE,
@@ -107,3 +136,11 @@ def representation_bottleneck(ranks: LayerRanks, held_out: Gaps | None, path: St
         where=where,
         severity=severity(held_out, "warning"),
     ).prescribe("a wider layer in its place", automatic=False, safety="manual")
+
+
+def _cut(rank: Rank, path: StudentPath | None, signs: RateSigns | None, config: Manifest | None) -> bool:
+    """Units that never vary, where neither the first weights nor the steps have silenced them."""
+    if not 0 < rank.units <= PRUNED * rank.width or path is None or signs is None or config is None:
+        return False
+    found = efficiency(signs, config)
+    return began_well(path) and not signs.overshoots and found is not None and found >= LONG

@@ -4,7 +4,9 @@ What it checks
     Accuracy on *training* rows of the student, of the same student trained on labels alone, and of the teacher, once
     the training loss has certainly slowed down. What a student could hold is not known while it still learns. Whether
     its widest recorded layer has fewer units than most of the teacher's answers need dimensions, all of which may fall
-    silent at once; and whether anything else, a penalty or its start, would explain that it is level.
+    silent at once; whether its outputs, of fewer dimensions than the teacher's, are as near to these as any linear map
+    could bring them; and whether anything else, a penalty, its start or another student in its place, would explain
+    that it is level.
 
 Why it hurts
     No loss can put into a network what it cannot hold: every change of temperature or weight is wasted time.
@@ -31,12 +33,13 @@ import math
 from kddoctor.probes.layer_ranks import LayerRanks
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.measurements import TrainGaps
+from kddoctor.probes.output_fit import OutputFit
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
-from kddoctor.rules.capacity.exclusion import nothing_else
+from kddoctor.rules.capacity.exclusion import narrow, nothing_else
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.optimisation.way import against_set_back
+from kddoctor.rules.optimisation.way import against_another, against_set_back, against_untaught
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Nats, Pace, Share
@@ -72,7 +75,7 @@ KEPT: Share = 0.9
     title="The student is too small to fit even the labels",
     stage=60,
     reads=(TrainGaps,),
-    uses=(LearningCurve, Observations, Manifest, LayerRanks, ScaleFit, StudentPath, RateSigns),
+    uses=(LearningCurve, Observations, Manifest, LayerRanks, ScaleFit, StudentPath, RateSigns, OutputFit),
 )
 def student_capacity_floor(
     train: TrainGaps,
@@ -83,11 +86,14 @@ def student_capacity_floor(
     fit: ScaleFit | None,
     path: StudentPath | None,
     signs: RateSigns | None,
+    output: OutputFit | None,
 ) -> Finding | NotExamined:
     gaps = train.gaps
     below = gaps.teacher_accuracy - gaps.student_accuracy
     finding = Finding()
-    if below < CLOSE:
+    labelled = config is None or config.distillation.alpha != 1
+    arrived = narrow(finding, output, ranks, path, fit) if labelled else None
+    if below < CLOSE and (arrived is None or below <= 0):
         return finding.against(
             PROBE,
             "train_accuracy",
@@ -98,21 +104,23 @@ def student_capacity_floor(
             grade=Grade.PROOF,
         )
     width = _too_narrow(ranks)
-    if below < FAR_BELOW and width is None:
+    if below < FAR_BELOW and width is None and arrived is None:
         return finding
+    finding = arrived or finding
     if curve is None or curve.pace is None:
         return NotExamined(*RECORD["LearningCurve"])
     if width is None or not _fell_silent(path):
         finding = _level(finding, curve, curve.pace.high, below)
-    finding = finding.supported_by(
-        PROBE,
-        "train_accuracy",
-        gaps.student_accuracy,
-        f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}",
-        threshold=FAR_BELOW,
-        origin="paper",
-        weight=2.0 if below >= FAR_BELOW else 1.0,
-    )
+    if below >= CLOSE:
+        finding = finding.supported_by(
+            PROBE,
+            "train_accuracy",
+            gaps.student_accuracy,
+            f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}",
+            threshold=FAR_BELOW,
+            origin="paper",
+            weight=2.0 if below >= FAR_BELOW else 1.0,
+        )
     finding = _against_baseline(finding, train)
     if width is not None and _fell_silent(path):
         finding = finding.supported_by(
@@ -132,9 +140,10 @@ def student_capacity_floor(
             weight=2.5, group="baseline_train_accuracy",
         )  # fmt: skip
     finding = _of_width(finding, ranks)
-    if curve.pace.high < LEVEL_PACE and (config is None or config.distillation.alpha != 1):
+    if curve.pace.high < LEVEL_PACE and labelled:
         finding = nothing_else(finding, fit, path)
     finding = against_set_back(finding, signs)
+    finding = against_untaught(against_another(finding, path, fit), path)
     frozen = seen is not None and (seen.parameters_not_in_optimizer or seen.parameters_without_gradient)
     if frozen:
         finding = finding.against(

@@ -5,7 +5,8 @@ What it checks
     value, or that had fallen and rose again to where it began, answers that no longer depend on the input although they
     did at first. Batch too large: one update an epoch in a student that is still behind. Too low: a thousand updates
     that took off less than half of the loss, at a steady pace; or a student that knows next to nothing, after steps of
-    plain gradient descent that might have been a hundred times as long, or at a rate below Adam's usual one.
+    plain gradient descent that might have been a hundred times as long, or at a rate below Adam's usual one. Hundreds
+    of updates suffice where the loss fell exactly as its gradients promise, which is only so for short steps.
 
 Why it hurts
     Above the usable range the student loses what it learned, below it the schedule ends before anything is learned. The
@@ -34,10 +35,18 @@ from kddoctor.probes.feature_term import FeatureTerm
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.optimisation.harm import behind, severity
-from kddoctor.rules.optimisation.way import SHORT_STEP, learnt, short_way
+from kddoctor.rules.optimisation.way import (
+    SHORT_STEP,
+    against_another,
+    against_shortened,
+    efficiency,
+    learnt,
+    short_way,
+)
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, LearningRate, Nats, Pace, Share
 from kddoctor.run.manifest import Manifest
@@ -76,6 +85,12 @@ LEARNT: Share = 0.2
 MANY: Count = 1000
 LEFT: Factor = 0.5
 STEADY: Pace = 0.7
+#: Updates from which their number is no excuse for steps that are short for certain.
+HUNDREDS: Count = 200
+#: Fall of the loss over what gradient descent promises of steps that might be longer: of sound runs of the digits at
+#: most 0.18. And the share of the loss that a long step takes off, where nobody said what the momentum is.
+PROMISED: Share = 0.5
+STRIDE: Share = 0.01
 
 
 @rule(
@@ -85,7 +100,7 @@ STEADY: Pace = 0.7
     title="The learning rate or the batch belongs to another set-up",
     stage=51,
     reads=(RateSigns, Manifest),
-    uses=(StudentPath, Observations, FeatureTerm, Gaps, LearningCurve),
+    uses=(StudentPath, Observations, FeatureTerm, Gaps, LearningCurve, ScaleFit),
     masks=(
         "KD305",
         "KD307",
@@ -104,13 +119,14 @@ def lr_or_batch_mismatch(
     feature: FeatureTerm | None,
     held_out: Gaps | None,
     curve: LearningCurve | None,
+    fit: ScaleFit | None,
 ) -> Finding:
     finding = _of_others(Finding(), path, curve)
     idle = seen is not None and bool(seen.parameters_not_in_optimizer or seen.frozen_parameters)
     sane = path is None or path.excess[0] < SANE
     if sane and not idle and feature is None:
         finding = _too_high(finding, signs, config, path)
-        finding = _too_low(finding, signs)
+        finding = _too_low(finding, signs, config)
         finding = _too_short(finding, signs, config, path)
     large = (config.training.batch_size or 0) >= LARGE
     epochs = signs.updates / signs.per_epoch if signs.per_epoch else 0.0
@@ -123,6 +139,7 @@ def lr_or_batch_mismatch(
             threshold=ONE,
             weight=5.5,
         )
+    finding = against_shortened(against_another(finding, path, fit), signs, config)
     if not finding.evidence:
         finding = finding.against(
             PROBE,
@@ -221,8 +238,9 @@ def _too_high(finding: Finding, signs: RateSigns, config: Manifest, path: Studen
     return finding
 
 
-def _too_low(finding: Finding, signs: RateSigns) -> Finding:
-    if signs.updates < MANY or signs.end < LEFT or signs.end > 1 or not STEADY < signs.pace < signs.pace_high < 2:
+def _too_low(finding: Finding, signs: RateSigns, config: Manifest) -> Finding:
+    updates = HUNDREDS if _short_for_certain(signs, config) else MANY
+    if signs.updates < updates or signs.end < LEFT or signs.end > 1 or not STEADY < signs.pace < signs.pace_high < 2:
         return finding
     return finding.supported_by(
         PROBE,
@@ -234,6 +252,15 @@ def _too_low(finding: Finding, signs: RateSigns) -> Finding:
         origin="convention",
         weight=5.0,
     )
+
+
+def _short_for_certain(signs: RateSigns, config: Manifest) -> bool:
+    """The loss fell as a first-order model says, so that nothing but the rate limits how far a step leads."""
+    found = efficiency(signs, config)
+    if found is None or found < PROMISED:
+        return False
+    # A momentum of 0.9 that nobody mentions makes steps ten times as long: a tenth of the loss is none too long either.
+    return config.training.momentum is not None or (signs.stride is not None and signs.stride < STRIDE)
 
 
 def _too_short(finding: Finding, signs: RateSigns, config: Manifest, path: StudentPath | None) -> Finding:

@@ -2,8 +2,9 @@
 
 What it checks
     The student's answers at its very first step, before any update: whether they are far more wrong than a uniform
-    guess, or do not depend on the input and never come to; and, where the manifest says that the student starts from
-    trained weights (``training.initial_weights: teacher`` or ``pretrained``), whether it knows anything.
+    guess, or do not depend on the input and never come to; whether the units of a layer are copies of each other; and,
+    where the manifest says that the student starts from trained weights (``training.initial_weights: teacher`` or
+    ``pretrained``), whether it knows anything.
 
 Why it hurts
     Weights that are far too large saturate a network, biases that are far too low switch its units off; the schedule is
@@ -29,6 +30,7 @@ Read more
     He et al. 2015, arXiv:1502.01852. Sanh et al. 2019, arXiv:1910.01108: a student made of the teacher's layers.
 """
 
+from kddoctor.probes.layer_ranks import LayerRanks
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade, NotExamined
@@ -48,6 +50,8 @@ CONSTANT: Share = 1e-6
 #: Way from a chance agreement with the teacher to a full one from which a student knows something, whatever its loss
 #: says: labels may be wrong.
 KNOWS: Share = 0.5
+#: Share of a layer's units that are copies of others.
+COPIES: Share = 0.5
 
 
 @rule(
@@ -57,10 +61,12 @@ KNOWS: Share = 0.5
     title="The student starts from weights that it cannot learn from",
     stage=50,
     reads=(StudentPath, Manifest),
-    uses=(Gaps,),
+    uses=(Gaps, LayerRanks),
     masks=("KD402", "KD502", "KD401", "KD405", "KD501"),
 )
-def poor_student_init(path: StudentPath, config: Manifest, held_out: Gaps | None) -> Finding | NotExamined:
+def poor_student_init(
+    path: StudentPath, config: Manifest, held_out: Gaps | None, ranks: LayerRanks | None
+) -> Finding | NotExamined:
     if path.step[0] > FIRST:
         return NotExamined(("steps of the very beginning",), "create the recorder before the first training step")
     excess = float(path.excess[0])
@@ -82,6 +88,7 @@ def poor_student_init(path: StudentPath, config: Manifest, held_out: Gaps | None
             grade=Grade.INTERVENTIONAL,
             weight=7.0,
         )
+    finding = _of_copies(finding, ranks)
     meant = (config.training.model_extra or {}).get("initial_weights")
     if meant in ("teacher", "pretrained") and excess > -SANE and path.agreement[0] < knows:
         finding = finding.supported_by(
@@ -100,3 +107,20 @@ def poor_student_init(path: StudentPath, config: Manifest, held_out: Gaps | None
         where="the student's constructor, or its first checkpoint",
         severity=severity(held_out),
     ).prescribe("the framework's own first weights, or the teacher's layers", treatment__initial_weights="default")
+
+
+def _of_copies(finding: Finding, ranks: LayerRanks | None) -> Finding:
+    """Units that start alike get the same gradient and stay alike; nothing else makes exact copies of them."""
+    copies = {} if ranks is None else {name: rank.copies for name, rank in ranks.student.items()}
+    if not copies or max(copies.values()) < COPIES:
+        return finding
+    name = max(copies, key=lambda layer: copies[layer])
+    return finding.supported_by(
+        "layer-ranks",
+        "copies",
+        copies[name],
+        f"{copies[name]:.0%} of the units of the student's layer {name} are exact copies of others: they started alike",
+        threshold=COPIES,
+        origin="identity: equal units have equal gradients",
+        grade=Grade.INTERVENTIONAL,
+    )

@@ -38,7 +38,7 @@ from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import OTHERS, severity, skill_lost
-from kddoctor.rules.optimisation.way import SET_BACK
+from kddoctor.rules.optimisation.way import SET_BACK, against_another, against_come_back
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, Nats, Pace, Share
 from kddoctor.run.manifest import Manifest
@@ -114,6 +114,7 @@ def student_over_regularised(
             threshold=LEVEL,
             weight=10.0,
         )
+    finding = against_come_back(against_another(finding, path, fit), signs)
     finding = _of_settings(finding, config, seen)
     return finding.saying(
         "Dropout or weight decay keeps the student from its soft targets.",

@@ -37,14 +37,27 @@ from typing import Literal
 from kddoctor.probes.learning_curve import LearningCurve, Trend
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TrainGaps
+from kddoctor.probes.output_fit import OutputFit
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.optimisation.way import SHORT_STEP, SHORT_WAY, against_set_back, short_way
+from kddoctor.rules.optimisation.way import (
+    SHORT_STEP,
+    SHORT_WAY,
+    UNFITTED,
+    against_another,
+    against_set_back,
+    against_shortened,
+    against_untaught,
+    efficiency,
+    outputs,
+    short_way,
+)
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Pace, Share
+from kddoctor.rules.settings import Count, Factor, Pace, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "learning-curve"
@@ -69,6 +82,18 @@ COMES_TRUE: Share = 1 / 3
 CERTAINLY_RISING, PERHAPS_RISING = 5.0, 2.5
 #: Share of the gap to the teacher that the labels alone close in the same schedule, for it to be long enough.
 ENOUGH: Share = 0.5
+#: Pace in the second half of a loss that had not levelled for certain, where its last layer has not arrived either; of
+#: sound runs of the digits at most 0.1 without augmentation.
+FALLING: Pace = 0.2
+#: Factors that leave the size of the logits as it is.
+RIGHT_SIZE = (0.95, 1.1)
+#: Share of its objective that a linear map removes from a student whose last layer has arrived; students that were
+#: stopped too early leave 0.16 and more on the digits. And share of the way to the teacher that is much to be left.
+ARRIVED: Share = 0.05
+MUCH: Share = 0.08
+#: Early fall of the loss over what its gradients promise, of steps that are wrong; and updates from which it shows.
+LITTLE: Factor = 0.03
+HUNDRED: Count = 100
 #: Nats for a loss that certainly fell no slower than on average, and for one that did not certainly fall slower.
 CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
 
@@ -80,7 +105,7 @@ CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
     title="The schedule ended while the student was still improving",
     stage=52,
     reads=(LearningCurve, Manifest),
-    uses=(Gaps, LossForensics, RateSigns, TrainGaps, StudentPath),
+    uses=(Gaps, LossForensics, RateSigns, TrainGaps, StudentPath, ScaleFit, OutputFit),
     masks=("KD402", "KD401"),
 )
 def undertrained_distillation(
@@ -91,11 +116,16 @@ def undertrained_distillation(
     signs: RateSigns | None,
     train: TrainGaps | None,
     path: StudentPath | None,
+    fit: ScaleFit | None,
+    output: OutputFit | None,
 ) -> Finding | NotExamined:
     annealed = curve.final_rate is not None and curve.final_rate <= ANNEALED
     finding, falling = _of_loss(Finding(), curve, annealed)
     if annealed and signs is not None:
         finding, falling = _of_full_rate(finding, signs)
+        found = outputs(output, path, fit)
+        if falling == "no" and found is not None:
+            finding, falling = _of_outputs(finding, signs, found)
     if signs is not None and short_way(signs, config, path) and (signs.stride or 0.0) >= SHORT_STEP:
         finding, falling = _of_way(finding, signs), "certainly"
     if curve.quality is None and not finding.evidence:
@@ -105,6 +135,10 @@ def undertrained_distillation(
     if held_out is not None:
         finding = _of_gaps(finding, curve, held_out)
     finding = against_set_back(finding, signs)
+    finding = against_untaught(against_another(finding, path, fit), path)
+    finding = _against_arrived(finding, outputs(output, path, fit))
+    if signs is not None:
+        finding = _of_promise(against_shortened(finding, signs, config), signs, config)
     if train is not None:
         finding = _of_training_rows(finding, train, falling)
     if loss is not None and _unexplained(loss):
@@ -286,6 +320,57 @@ def _of_full_rate(finding: Finding, signs: RateSigns) -> tuple[Finding, Literal[
         weight=CERTAINLY_STEADY if certain else PERHAPS_STEADY,
     )
     return finding, "certainly" if certain else "perhaps"
+
+
+def _of_outputs(
+    finding: Finding, signs: RateSigns, output: OutputFit
+) -> tuple[Finding, Literal["certainly", "perhaps", "no"]]:
+    """A last layer that has not arrived, beside a loss that had not levelled: a level one would be a constraint."""
+    if output.gain < UNFITTED or RIGHT_SIZE[0] < output.scale < RIGHT_SIZE[1] or not signs.pace_low >= FALLING:
+        return finding, "no"
+    finding = finding.supported_by(
+        "output-fit",
+        "gain",
+        output.gain,
+        f"a linear map of the student's outputs would lower its objective on other training rows by {output.gain:.0%}, "
+        f"and when the learning rate was wound down, the loss still fell at {signs.pace:.2f} times its average pace",
+        threshold=UNFITTED,
+        origin="identity where the objective is lowest; calibrated on digits",
+        weight=CERTAINLY_STEADY,
+    )
+    return finding, "certainly"
+
+
+def _against_arrived(finding: Finding, output: OutputFit | None) -> Finding:
+    """Too few steps leave the last layer short of its own lowest objective, too."""
+    if output is None or output.gain >= ARRIVED or output.left < MUCH:
+        return finding
+    return finding.against(
+        "output-fit",
+        "gain",
+        output.gain,
+        f"no linear map of the student's outputs would lower its objective, although {output.left:.0%} of the way to "
+        "the teacher is left: its last layer has had steps enough",
+        threshold=ARRIVED,
+        origin="identity where the objective is lowest; calibrated on digits",
+        weight=4.0,
+    )
+
+
+def _of_promise(finding: Finding, signs: RateSigns, config: Manifest) -> Finding:
+    """A loss that hardly falls although its gradients are long: more of the same steps would not help."""
+    found = efficiency(signs, config)
+    if found is None or found >= LITTLE or signs.updates < HUNDRED:
+        return finding
+    return finding.against(
+        "rate-signs",
+        "efficiency",
+        found,
+        f"early on the loss fell by {found:.1%} of what its gradients and its rate promise: they are wrong, not few",
+        threshold=LITTLE,
+        origin="identity of gradient descent; calibrated on digits",
+        weight=5.0,
+    )
 
 
 def _of_way(finding: Finding, signs: RateSigns) -> Finding:

@@ -1,11 +1,14 @@
-"""How far the updates of plain gradient descent can have taken a student: what KD501 and KD502 share."""
+"""Which student was trained, and how: what rules of optimisation and capacity share."""
 
 import math
 
+from kddoctor.probes.output_fit import OutputFit
+from kddoctor.probes.proportions import standard_error
 from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
-from kddoctor.rules.settings import Deviations, Factor, Nats, Share
+from kddoctor.rules.settings import Count, Deviations, Factor, Nats, Share
 from kddoctor.run.manifest import Manifest
 
 #: Sum of lr ‖g‖² over the loss, all updates together. A momentum of 0.9 takes ten times as long steps, so that even
@@ -20,6 +23,28 @@ SANE: Nats = 0.5
 HALF: Share = 0.5
 #: Standard errors from which the loss jumps up between epochs; of sound runs it falls from one to the next, if at all.
 SET_BACK: Deviations = 3.0
+#: KL to the teacher on training rows, in evaluation mode, over that in the last steps, of another student; of sound
+#: runs of the digits at most 1.4. It also has the teacher's answer less often, beyond three standard errors.
+ANOTHER: Factor = 2.0
+#: Points of agreement by which it has to be, and rows of late steps that this needs.
+POINTS: Share = 0.05
+ROWS: Count = 48
+#: Final loss over its lowest value of a loss that had been far lower; of sound runs of the digits at most 1.8.
+CAME_BACK: Factor = 3.0
+#: Share of its objective that a linear map behind the student's outputs removes from which its last layer is not where
+#: its objective is lowest; of sound runs of the digits without augmentation at most 0.08.
+UNFITTED: Share = 0.15
+#: Nats by which augmentation may make the rows of the steps harder for the teacher: beyond, what is fitted in
+#: evaluation mode is not what was trained on.
+AUGMENTED: Nats = 0.1
+#: Fall of the loss over what gradient descent can take off, and the usual momentum, where nobody said what it is.
+#: Clipped gradients of sound runs of the digits reach 1.
+SHORTENED: Factor = 1.3
+MOMENTUM: Share = 0.9
+#: Lowest loss over the first, from which it fell by more than noise.
+FELL: Share = 0.9
+#: Nats for a student that is another, for one that nothing of the teacher's term reached, for a loss that came back.
+OTHER, UNTAUGHT, BACK = 8.0, 8.0, 5.0
 
 
 def against_set_back(finding: Finding, signs: RateSigns | None) -> Finding:
@@ -57,3 +82,99 @@ def learnt(path: StudentPath) -> float:
     """Share of what the teacher knows of the labels that the student knows in the end, in nats; 1 for a poor one."""
     known = math.log(path.classes) - path.late("teacher_loss")
     return -path.late("excess") / known if known > 0 else 1.0
+
+
+def against_another(finding: Finding, path: StudentPath | None, fit: ScaleFit | None) -> Finding:
+    """A student that was much closer to its teacher in its last steps than the recorded one is on training rows.
+
+    What was evaluated is not what was trained: neither its size nor its schedule explains it.
+    """
+    if path is None or fit is None or path.late_rows < ROWS or fit.kl < ANOTHER * path.late("kl"):
+        return finding
+    late, own = path.late("agreement"), fit.agreement
+    error = math.sqrt(standard_error(late, path.late_rows) ** 2 + standard_error(own, fit.n) ** 2)
+    if late - own < max(POINTS, SET_BACK * error):
+        return finding
+    return finding.against(
+        "student-path",
+        "agreement",
+        late,
+        f"in its last steps the student agreed with its teacher in {late:.1%}, the recorded one does in {own:.1%} on "
+        "training rows: another student was evaluated",
+        threshold=own + POINTS,
+        origin="three standard errors",
+        group="another",
+        weight=OTHER,
+    )
+
+
+def against_untaught(finding: Finding, path: StudentPath | None) -> Finding:
+    """A distillation term without any gradient explains a student that does not follow its teacher."""
+    if path is None or path.taught is not False:
+        return finding
+    return finding.against(
+        "student-path",
+        "kd_grad_norm",
+        0.0,
+        "the labels' term had a gradient in the student's logits, the distillation term had none",
+        group="untaught",
+        weight=UNTAUGHT,
+    )
+
+
+def against_come_back(finding: Finding, signs: RateSigns | None) -> Finding:
+    """A loss that had been far lower: what holds it up now did not hold it then."""
+    if signs is None or not signs.low * CAME_BACK < signs.end < math.inf:
+        return finding
+    return finding.against(
+        "rate-signs",
+        "end",
+        signs.end,
+        f"the loss had fallen to {signs.low:.0%} of its first value before it ended at {signs.end:.0%}",
+        threshold=CAME_BACK * signs.low,
+        origin="calibrated on digits",
+        group="came back",
+        weight=BACK,
+    )
+
+
+def against_shortened(finding: Finding, signs: RateSigns | None, config: Manifest) -> Finding:
+    """A loss that fell further than the gradients that were applied can take it: they are not the loss's own.
+
+    They are shorter, or lack a term. Neither the rate nor the number of steps is then what makes the student slow.
+    """
+    found = None if signs is None else efficiency(signs, config)
+    if signs is None or found is None or not signs.low < FELL:
+        return finding
+    most = SHORTENED if config.training.momentum is not None else SHORTENED / (1 - MOMENTUM)
+    if found < most:
+        return finding
+    return finding.against(
+        "rate-signs",
+        "efficiency",
+        found,
+        f"the loss fell {found:.1f} times as far as the gradients that were applied can take it: these are not its "
+        "own, but shorter, or without one of its terms",
+        threshold=most,
+        origin="identity of gradient descent",
+        group="shortened",
+        weight=OTHER,
+    )
+
+
+def outputs(output: OutputFit | None, path: StudentPath | None, fit: ScaleFit | None) -> OutputFit | None:
+    """The fit of the student's outputs, where it was trained on the rows that it was evaluated on."""
+    if output is None or path is None or fit is None:
+        return None
+    return None if path.late("teacher_loss") > fit.teacher_loss + AUGMENTED else output
+
+
+def efficiency(signs: RateSigns, config: Manifest) -> float | None:
+    """Early fall of the loss over what short steps of gradient descent promise; None for other optimizers.
+
+    Without a declared momentum it is what it would be without any: the largest that it can be.
+    """
+    momentum = float(config.training.momentum or 0.0)
+    if signs.efficiency is None or momentum >= 1 or not (config.training.optimizer or "").lower().startswith("sgd"):
+        return None
+    return signs.efficiency * (1 - momentum)

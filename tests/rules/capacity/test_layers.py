@@ -9,10 +9,13 @@ import numpy as np
 from kddoctor.engine import diagnose
 from kddoctor.engine.measuring import measure
 from kddoctor.engine.weighing import weigh
-from kddoctor.probes.feature_term import FeatureTerm
+from kddoctor.probes.feature_term import FeatureTerm, redrawn
 from kddoctor.probes.layer_ranks import LayerRanks, layer_ranks
 from kddoctor.probes.layer_similarity import exact_cka
 from kddoctor.probes.measurements import Gaps, LogitSimilarity, TrainGaps
+from kddoctor.probes.output_fit import output_fit
+from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import NotExamined
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
@@ -108,9 +111,12 @@ def test_a_capacity_gap_waits_for_a_verified_loss(tmp_path):
     assert "KD401" in [item.code for item in diagnose(load(run)).not_examined]
 
 
+LOOKED = Observations(graph={"not_in_optimizer": []})
+
+
 def test_a_feature_term_that_stays_in_a_student_that_does_not_fit_is_named(tmp_path):
     poor = gaps_of(tmp_path, student=b.forgetting(0.3))
-    assert confidence("KD403", term(), poor) > 0.8
+    assert confidence("KD403", term(), poor, LOOKED) > 0.8
     assert confidence("KD403", term(left=0.1), poor) < 0.1
 
 
@@ -121,7 +127,7 @@ def test_a_feature_term_of_a_student_that_fits_is_no_fault(tmp_path):
 def test_a_term_that_never_moved_in_a_student_worse_than_its_twin_is_named(tmp_path):
     worse = measured_gaps(tmp_path, student=b.forgetting(0.3), baseline=b.unchanged)
     fits = gaps_of(tmp_path / "fits")
-    assert confidence("KD403", term(left=0.99, share_last=0.9), fits, worse) > 0.5
+    assert confidence("KD403", term(left=0.99, share_last=0.9), fits, worse, LOOKED) > 0.5
     assert confidence("KD403", term(left=0.5, share_last=0.9), fits, worse) < 0.5
 
 
@@ -170,3 +176,60 @@ def test_pairs_of_a_student_that_fits_are_no_fault(tmp_path):
 def test_without_a_feature_term_no_mapping_is_judged():
     verdict = all_rules()["KD404"]({LogitSimilarity: similarity(pulled=True), Manifest: pairs("early")})
     assert isinstance(verdict, NotExamined)
+
+
+def test_a_term_that_compares_other_layers_in_each_epoch_pairs_them_wrongly(tmp_path):
+    poor = gaps_of(tmp_path, student=b.forgetting(0.3))
+    drawn = term(left=0.8, redrawn=11.0)
+    assert confidence("KD404", drawn, similarity(pulled=False), pairs("late"), poor) > 0.5
+    assert confidence("KD403", drawn, poor, LOOKED) < 0.1
+
+
+def test_the_changes_of_a_term_between_epochs_are_told_from_its_noise():
+    rng = np.random.default_rng(0)
+    for spread, anew in ((0.0, False), (0.3, True)):
+        rows: list[dict[str, object]] = []
+        for epoch in range(30):
+            level = 1 - epoch / 60 + spread * rng.normal()
+            rows += [{"epoch": epoch, "feature_loss": level + 0.02 * rng.normal()} for _ in range(8)]
+        found = redrawn(rows)
+        assert found is not None
+        assert (found > 6) == anew
+
+
+def test_a_projector_that_nobody_looked_for_leaves_the_feature_term_a_suspicion(tmp_path):
+    poor = gaps_of(tmp_path, student=b.forgetting(0.3))
+    assert confidence("KD403", term(), poor) < 0.5 < confidence("KD403", term(), poor, LOOKED)
+
+
+def test_a_layer_whose_units_nearly_all_stand_still_was_cut_unless_steps_silenced_them():
+    rng = np.random.default_rng(0)
+    features = np.zeros((ROWS, 20))
+    features[:, :3] = rng.normal(size=(ROWS, 3))
+    answers = 6 * np.eye(CLASSES)[LABELS] + rng.normal(size=(ROWS, CLASSES))
+    cut = layer_ranks({"last": rng.normal(size=(ROWS, 32))}, {"hidden": features}, answers, answers, LABELS)
+    columns = {name: np.full(8, 0.5) for name in ("dependence", "scale", "agreement", "kl", "teacher_loss")}
+    path = StudentPath(step=np.arange(8), rows=np.full(8, 32), classes=CLASSES, excess=np.linspace(0, -2, 8), **columns)
+    sgd = Manifest(task="multiclass", num_classes=CLASSES, training={"optimizer": "sgd", "momentum": 0.9})
+    signs = {"updates": 350, "per_epoch": 7.0, "overshoots": 0.0, "peak": 1.0, "low": 0.1, "end": 0.1}
+    for efficiency, named in ((1.2, True), (0.1, False)):
+        found = RateSigns(**signs, pace=0.02, pace_high=0.05, rate=0.05, efficiency=efficiency)
+        assert (confidence("KD405", cut, path, found, sgd) > 0.5) == named
+
+
+def test_a_student_of_few_dimensions_that_no_map_improves_is_at_its_limit(tmp_path):
+    """Its outputs are the best that three dimensions can do; the same of ten, shrunk, are not what they could be."""
+    rng = np.random.default_rng(0)
+    teacher = 4 * rng.normal(size=(ROWS, CLASSES))
+    labels = teacher.argmax(axis=1)
+    centred = teacher - teacher.mean(axis=0)
+    u, s, v = np.linalg.svd(centred, full_matrices=False)
+    best = teacher.mean(axis=0) + (u[:, :3] * s[:3]) @ v[:3]
+    limit = output_fit(best, teacher, labels, "mse", 1.0, 1.0, squared=True)
+    small = output_fit(0.5 * teacher, teacher, labels, "kl", 1.0, 1.0, squared=True)
+    assert limit is not None
+    assert small is not None
+    assert limit.gain < 0.05
+    assert limit.left > 0.2
+    assert small.gain > 0.5
+    assert 1.5 < small.scale < 2.5

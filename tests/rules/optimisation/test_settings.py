@@ -10,8 +10,10 @@ import numpy as np
 from kddoctor.engine import diagnose
 from kddoctor.engine.measuring import measure
 from kddoctor.engine.weighing import weigh
+from kddoctor.probes.layer_ranks import LayerRanks, layer_ranks
 from kddoctor.probes.learning_curve import LearningCurve, Pace, Trend
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.output_fit import OutputFit
 from kddoctor.probes.rate_signs import RateSigns, RateSignsProbe
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
@@ -249,3 +251,107 @@ def test_the_loss_of_a_student_that_starts_anew_each_epoch_is_set_back():
         assert found is not None
         assert found.set_back is not None
         assert (found.set_back > 3) == (sign > 0)
+
+
+def test_another_student_in_the_predictions_than_in_the_steps_excuses_the_schedule():
+    trained, recorded = path(agreement=0.98, kl=0.02), fit(agreement=0.5, kl=0.9)
+    short = signs(pace=0.9, pace_low=0.7, pace_high=1.1)
+    assert confidence("KD502", curve(final_rate=0.0), short, path(), fit(), manifest()) > 0.5
+    assert confidence("KD502", curve(final_rate=0.0), short, trained, recorded, manifest()) < 0.1
+
+
+def test_a_term_without_a_gradient_excuses_the_schedule():
+    short = signs(pace=0.9, pace_low=0.7, pace_high=1.1)
+    untaught = path()
+    object.__setattr__(untaught, "taught", False)
+    assert confidence("KD502", curve(final_rate=0.0), short, untaught, manifest()) < 0.1
+
+
+def test_a_loss_that_falls_further_than_its_gradients_can_take_it_has_other_gradients():
+    lost = path(excess=-0.05, dependence=0.2)
+    slow = {"travel": 0.01, "stride": 1e-5, "low": 0.8, "end": 0.8}
+    sgd = manifest(optimizer="sgd", momentum=0.9)
+    assert confidence("KD501", signs(**slow, efficiency=9.0), lost, sgd) > 0.5
+    assert confidence("KD501", signs(**slow, efficiency=80.0), lost, sgd) < 0.1
+
+
+def test_hundreds_of_short_steps_that_do_what_they_promise_are_too_short():
+    creeps = {"updates": 350, "low": 0.7, "end": 0.75, "pace": 1.1, "pace_low": 1.0, "pace_high": 1.2, "stride": 0.005}
+    sgd = manifest(optimizer="sgd", momentum=0.0)
+    assert confidence("KD501", signs(**creeps, efficiency=0.8), path(), sgd) > 0.5
+    assert confidence("KD501", signs(**creeps, efficiency=0.1), path(), sgd) < 0.1
+    assert confidence("KD501", signs(**{**creeps, "updates": 80}, efficiency=0.8), path(), sgd) < 0.1
+
+
+def test_steps_that_do_a_fraction_of_what_they_promise_are_not_too_few():
+    falls = {"pace": 0.9, "pace_low": 0.7, "pace_high": 1.1}
+    sgd = manifest(optimizer="sgd", momentum=0.9)
+    assert confidence("KD502", curve(final_rate=0.0), signs(**falls, efficiency=1.2), sgd) > 0.5
+    assert confidence("KD502", curve(final_rate=0.0), signs(**falls, efficiency=0.1), sgd) < 0.1
+
+
+def test_a_last_layer_that_has_not_arrived_beside_a_loss_that_fell_was_stopped_too_early():
+    falls = {"pace": 0.3, "pace_low": 0.25, "pace_high": 0.35}
+    short, there = OutputFit(0.3, 0.85, 0.1, 500), OutputFit(-0.05, 1.0, 0.1, 500)
+    ends = curve(final_rate=0.0)
+    assert confidence("KD502", ends, signs(**falls), path(), fit(), short, manifest()) > 0.5
+    assert confidence("KD502", ends, signs(**falls), path(), fit(), there, manifest()) < 0.1
+    # A constraint leaves the size of the logits as it is.
+    held = OutputFit(0.3, 1.0, 0.1, 500)
+    assert confidence("KD502", ends, signs(**falls), path(), fit(), held, manifest()) < 0.1
+
+
+def test_a_loss_that_had_been_far_lower_is_held_up_by_no_penalty(tmp_path):
+    checked = measure(load(recorded_run(tmp_path / "run")))[LossForensics]
+    small, harder = fit(factor=2.4, gain=0.3), path(kl=0.5, excess=0.0)
+    assert confidence("KD504", small, harder, signs(low=0.4, end=0.5), checked, manifest()) > 0.5
+    back = signs(low=0.02, end=0.8)
+    assert confidence("KD504", small, harder, back, checked, manifest()) < confidence(
+        "KD504", small, harder, signs(low=0.4, end=0.5), checked, manifest()
+    )
+
+
+def ranks_of(features: np.ndarray) -> LayerRanks:
+    labels = np.arange(len(features)) % 10
+    teacher = 6 * np.eye(10)[labels] + np.random.default_rng(1).normal(size=(len(features), 10))
+    return layer_ranks({"last": teacher}, {"hidden": features}, teacher, teacher, labels)
+
+
+def test_units_that_are_copies_of_each_other_started_alike():
+    rng = np.random.default_rng(0)
+    several = rng.normal(size=(400, 20))
+    alike = np.repeat(rng.normal(size=(400, 2)), 10, axis=1)
+    assert confidence("KD503", path(), manifest(), ranks_of(alike)) > 0.8
+    assert confidence("KD503", path(), manifest(), ranks_of(several)) < 0.1
+    assert confidence("KD405", ranks_of(alike)) < 0.1
+
+
+def descended(rate: float, momentum: float = 0.0, shortened: float = 1.0) -> RateSigns:
+    """Gradient descent on a bowl; shortened: factor on the gradients that are applied, and recorded."""
+    curvature = np.linspace(0.1, 1.0, 20)
+    x, velocity = np.ones(20), np.zeros(20)
+    rows = []
+    for step in range(200):
+        gradient = shortened * curvature * x
+        loss = float((curvature * x**2).sum() / 2)
+        rows.append({"step": step, "loss": loss, "lr": rate, "grad_norm": float(np.linalg.norm(gradient))})
+        velocity = momentum * velocity + gradient
+        x = x - rate * velocity
+    probe = RateSignsProbe()
+    probe.update(rows)
+    found = probe.compute()
+    assert found is not None
+    return found
+
+
+def test_short_steps_do_what_their_gradients_promise():
+    short, long, shortened = descended(0.01), descended(1.8), descended(0.1, shortened=0.1)
+    assert short.efficiency is not None
+    assert long.efficiency is not None
+    assert shortened.efficiency is not None
+    assert 0.9 < short.efficiency < 1.1
+    assert long.efficiency < 0.6
+    assert shortened.efficiency > 5
+    with_momentum = descended(0.002, momentum=0.9).efficiency
+    assert with_momentum is not None
+    assert 5 < with_momentum < 11
