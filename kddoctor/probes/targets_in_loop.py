@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import log_softmax
+from scipy.stats import ks_2samp
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
@@ -27,7 +28,9 @@ class TargetsInLoop:
     outputs, by least squares. columns_matched: mean correlation of the columns after the best one-to-one matching;
     columns_in_place: without it. disagreement: share of rows with another top class (of one logit: another sign).
     divergence: median KL(targets ‖ outputs) at T = 1, nats. towards_label: mean of what the targets add to the labelled
-    class, in standard deviations of the outputs. Nan where nothing varies.
+    class, in standard deviations of the outputs. unlike: how far the targets of rows that differ are, as a set, from
+    the outputs for these rows: the larger Kolmogorov-Smirnov distance of their largest values and their spreads (of two
+    classes: of their differences). Nan where nothing varies.
     """
 
     rows: int
@@ -40,6 +43,7 @@ class TargetsInLoop:
     disagreement: float
     divergence: float
     towards_label: float
+    unlike: float = float("nan")
 
 
 class TargetsInLoopProbe:
@@ -85,6 +89,7 @@ class TargetsInLoopProbe:
             disagreement=disagreement,
             divergence=divergence,
             towards_label=_ratio(added.mean(), spread),
+            unlike=_unlike(a[changed], b[changed]) if changed.any() else float("nan"),
         )
 
 
@@ -97,6 +102,12 @@ def _columns(a: Floats, b: Floats) -> tuple[float, float]:
         table = np.where(norms > 0, a.T @ b / norms, 0.0)
     ours, theirs = linear_sum_assignment(-table)
     return float(table[ours, theirs].mean()), float(np.diag(table).mean())
+
+
+def _unlike(a: Floats, b: Floats) -> float:
+    """Of two sets of centred rows: 0 where one is a shuffle of the other."""
+    looks = [(x.max(1), x.std(1)) if x.shape[1] > 2 else (x[:, -1],) for x in (a, b)]
+    return max(float(ks_2samp(one, other).statistic) for one, other in zip(*looks, strict=True))
 
 
 def _correlation(a: Floats, b: Floats) -> float:

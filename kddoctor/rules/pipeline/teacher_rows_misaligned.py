@@ -1,7 +1,8 @@
 """The teacher's outputs are paired with other examples than the ones they were computed from.
 
 What it checks
-    Whether the outputs that the loss used are the teacher's own outputs of *other* rows; or whether the teacher is at
+    Whether the outputs that the loss used are the teacher's own outputs of *other* rows, or a shuffle of such, which
+    share nothing with its answers to these rows but how often each value occurs; or whether the teacher is at
     chance inside the loop although it is sure of itself, predicts each class as often as the labels do, and is right
     outside the loop.
 
@@ -29,11 +30,13 @@ Read more
 
 from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.probes.targets_in_loop import TargetsInLoop
+from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.probes.token_shift import TokenShift
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Distance, Share
+from kddoctor.rules.settings import Correlation, Count, Distance, Share
 
 PROBE = "row-pairing"
 #: Share of rows whose output belongs to another row that no honest record has.
@@ -46,6 +49,14 @@ MATCHED: Share = 0.5
 SURE: Share = 0.5
 #: Accuracy that a shift of the rows must restore.
 RESTORED: Share = 0.3
+#: Correlation of outputs of different rows, and distance of two sets of as many rows from one distribution: 0.12 is
+#: exceeded by one in a hundred pairs of sets of 380.
+UNRELATED: Correlation = 0.15
+ALIKE: Distance = 0.15
+#: Mean correlation that columns gain by being matched, from which they were moved.
+MOVED: Correlation = 0.2
+#: Rows out of place from which two sets are compared.
+FEWEST_ROWS: Count = 64
 
 
 @rule(
@@ -55,7 +66,7 @@ RESTORED: Share = 0.3
     title="The teacher's outputs are paired with the wrong rows",
     stage=13,
     reads=(TeacherViews,),
-    uses=(RowPairing, TokenShift),
+    uses=(RowPairing, TokenShift, TargetsInLoop, TeacherPasses),
     masks=(
         "KD102",
         "KD208",
@@ -68,7 +79,13 @@ RESTORED: Share = 0.3
         "KD901",
     ),
 )
-def teacher_rows_misaligned(teacher: TeacherViews, pairing: RowPairing | None, shift: TokenShift | None) -> Finding:
+def teacher_rows_misaligned(
+    teacher: TeacherViews,
+    pairing: RowPairing | None,
+    shift: TokenShift | None,
+    targets: TargetsInLoop | None = None,
+    passes: TeacherPasses | None = None,
+) -> Finding:
     finding = Finding()
     if shift is not None and shift.moved and sum(shift.moved.values()) > STRAYS:
         # The right sequences, one position off: KD803.
@@ -85,13 +102,40 @@ def teacher_rows_misaligned(teacher: TeacherViews, pairing: RowPairing | None, s
         finding = _by_shift(finding, pairing)
     view = teacher.in_loop or teacher.own
     assert view is not None
-    if pairing is None or pairing.elsewhere <= STRAYS or view.skill <= SKILLED:
+    if _as_a_shuffle(targets, passes):
+        assert targets is not None
+        finding = finding.supported_by(
+            "targets-in-loop",
+            "changed_correlation",
+            targets.changed_correlation,
+            f"{targets.changed:.0%} of the outputs that the loss used have nothing to do with the teacher's answers to "
+            f"these rows (correlation {targets.changed_correlation:.2f}), and are its answers as a whole: largest "
+            "values and spreads are as frequent in both",
+            threshold=UNRELATED,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+            weight=8.0,
+        )
+    elif pairing is None or pairing.elsewhere <= STRAYS or view.skill <= SKILLED:
         # Where some outputs are proven to be out of place, that the others are right speaks against nothing.
         finding = _by_chance(finding, view, teacher.own)
     return finding.saying(
         "The teacher's outputs are paired with other examples than they were computed from.",
         where="the training loop: pairing of cached teacher outputs with batches",
     ).prescribe("run the teacher on the batch itself, or join its outputs by example id", treatment__pairing="online")
+
+
+def _as_a_shuffle(targets: TargetsInLoop | None, passes: TeacherPasses | None) -> bool:
+    """Whether the outputs that are not the teacher's for their rows are those of the same rows, in any other order.
+
+    Where the teacher itself saw the student's tensors, no cache lies between them. Columns that were moved make the
+    values as frequent as before too, and follow from the row.
+    """
+    if targets is None or (passes is not None and (passes.teacher_training or passes.same_inputs == 1)):
+        return False
+    enough = targets.changed > STRAYS and targets.changed * targets.rows >= FEWEST_ROWS
+    moved = targets.columns_matched - targets.columns_in_place > MOVED
+    return enough and abs(targets.changed_correlation) < UNRELATED and not moved and targets.unlike < ALIKE
 
 
 def _by_identity(finding: Finding, pairing: RowPairing) -> Finding:
