@@ -19,6 +19,8 @@ LOWEST_START: Factor = 0.8
 HIGHEST_START: Factor = 5.0
 #: In plain units, in which any value may stand for any layer, the first value has to be close to it.
 PLAIN_START: Share = 0.125
+#: The same where units are compared one by one: the student's first features are as good as nothing.
+BESIDE_START: Share = 0.25
 #: Above the mean by so much, a map that learns cannot stay: its offset alone would do better.
 ABOVE_MEAN: Share = 0.15
 #: What is left of the other terms where anything learnt at all.
@@ -60,7 +62,12 @@ def no_projector_learns(seen: Observations | None) -> bool:
 
 def _units_beside_units(found: FeatureLevels) -> bool:
     """Whether the term is what the student's own units leave, compared one by one: no map lies between them."""
-    return any(level.unit == "plain" and _near(found.last, level.beside, ON_IT) for level in found.levels)
+    return any(
+        level.unit == "plain"
+        and _near(found.last, level.beside, ON_IT)
+        and _near(found.first, level.nothing, BESIDE_START)
+        for level in found.levels
+    )
 
 
 def _at_rest(found: FeatureLevels) -> bool:
