@@ -30,7 +30,8 @@ class TargetsInLoop:
     divergence: median KL(targets ‖ outputs) at T = 1, nats. towards_label: mean of what the targets add to the labelled
     class, in standard deviations of the outputs. unlike: how far the targets of rows that differ are, as a set, from
     the outputs for these rows: the larger Kolmogorov-Smirnov distance of their largest values and their spreads (of two
-    classes: of their differences). Nan where nothing varies.
+    classes: of their differences). reordered: share of rows that differ whose values are the outputs' for that row in
+    another order of the classes. Nan where nothing varies.
     """
 
     rows: int
@@ -44,6 +45,7 @@ class TargetsInLoop:
     divergence: float
     towards_label: float
     unlike: float = float("nan")
+    reordered: float = 0.0
 
 
 class TargetsInLoopProbe:
@@ -90,6 +92,7 @@ class TargetsInLoopProbe:
             divergence=divergence,
             towards_label=_ratio(added.mean(), spread),
             unlike=_unlike(a[changed], b[changed]) if changed.any() else float("nan"),
+            reordered=_reordered(a[changed], b[changed], ROUNDING * spread) if changed.any() else 0.0,
         )
 
 
@@ -108,6 +111,10 @@ def _unlike(a: Floats, b: Floats) -> float:
     """Of two sets of centred rows: 0 where one is a shuffle of the other."""
     looks = [(x.max(1), x.std(1)) if x.shape[1] > 2 else (x[:, -1],) for x in (a, b)]
     return max(float(ks_2samp(one, other).statistic) for one, other in zip(*looks, strict=True))
+
+
+def _reordered(a: Floats, b: Floats, rounding: float) -> float:
+    return float((np.abs(np.sort(a, axis=1) - np.sort(b, axis=1)).max(1) <= rounding).mean())
 
 
 def _correlation(a: Floats, b: Floats) -> float:

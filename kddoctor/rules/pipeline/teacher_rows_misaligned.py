@@ -28,6 +28,8 @@ Read more
     Beyer et al. 2022, arXiv:2106.05237: the same view for teacher and student.
 """
 
+import math
+
 from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.row_pairing import RowPairing
 from kddoctor.probes.targets_in_loop import TargetsInLoop
@@ -36,7 +38,7 @@ from kddoctor.probes.token_shift import TokenShift
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Correlation, Count, Distance, Share
+from kddoctor.rules.settings import Correlation, Count, Deviations, Distance, Share
 
 PROBE = "row-pairing"
 #: Share of rows whose output belongs to another row that no honest record has.
@@ -49,14 +51,19 @@ MATCHED: Share = 0.5
 SURE: Share = 0.5
 #: Accuracy that a shift of the rows must restore.
 RESTORED: Share = 0.3
-#: Correlation of outputs of different rows, and distance of two sets of as many rows from one distribution: 0.12 is
-#: exceeded by one in a hundred pairs of sets of 380.
+#: Correlation of outputs of different rows, and distance of two sets of them, where there are many rows.
 UNRELATED: Correlation = 0.15
 ALIKE: Distance = 0.15
+#: The same in units of 1 / √rows, where there are few: two standard errors, and the distance of Kolmogorov and Smirnov
+#: that one in a hundred pairs of sets of one distribution exceeds (1.63 √2).
+UNRELATED_ERRORS: Deviations = 2.0
+ALIKE_ERRORS: Deviations = 2.31
+#: Share of the rows that differ which hold their own values in another order, as a reordering of classes makes it.
+REORDERED: Share = 0.1
 #: Mean correlation that columns gain by being matched, from which they were moved.
 MOVED: Correlation = 0.2
 #: Rows out of place from which two sets are compared.
-FEWEST_ROWS: Count = 64
+FEWEST_ROWS: Count = 20
 
 
 @rule(
@@ -133,9 +140,12 @@ def _as_a_shuffle(targets: TargetsInLoop | None, passes: TeacherPasses | None) -
     """
     if targets is None or (passes is not None and (passes.teacher_training or passes.same_inputs == 1)):
         return False
-    enough = targets.changed > STRAYS and targets.changed * targets.rows >= FEWEST_ROWS
+    rows = targets.changed * targets.rows
+    if targets.changed <= STRAYS or rows < FEWEST_ROWS or targets.reordered > REORDERED:
+        return False
     moved = targets.columns_matched - targets.columns_in_place > MOVED
-    return enough and abs(targets.changed_correlation) < UNRELATED and not moved and targets.unlike < ALIKE
+    unrelated = abs(targets.changed_correlation) < max(UNRELATED, UNRELATED_ERRORS / math.sqrt(rows))
+    return unrelated and not moved and targets.unlike < max(ALIKE, ALIKE_ERRORS / math.sqrt(rows))
 
 
 def _by_identity(finding: Finding, pairing: RowPairing) -> Finding:
