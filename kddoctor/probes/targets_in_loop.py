@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import log_softmax
-from scipy.stats import ks_2samp
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
@@ -31,7 +30,7 @@ class TargetsInLoop:
     class, in standard deviations of the outputs. unlike: how far the targets of rows that differ are, as a set, from
     the outputs for these rows: the larger Kolmogorov-Smirnov distance of their largest values and their spreads (of two
     classes: of their differences). reordered: share of rows that differ whose values are the outputs' for that row in
-    another order of the classes. Nan where nothing varies.
+    another order of the classes. distinct: different targets among the rows that differ. Nan where nothing varies.
     """
 
     rows: int
@@ -46,6 +45,7 @@ class TargetsInLoop:
     towards_label: float
     unlike: float = float("nan")
     reordered: float = 0.0
+    distinct: int = 0
 
 
 class TargetsInLoopProbe:
@@ -92,6 +92,7 @@ class TargetsInLoopProbe:
             divergence=divergence,
             towards_label=_ratio(added.mean(), spread),
             unlike=_unlike(a[changed], b[changed]) if changed.any() else float("nan"),
+            distinct=len(np.unique(np.round(a[changed] / max(ROUNDING * spread, 1e-300)), axis=0)),
             reordered=_reordered(a[changed], b[changed], ROUNDING * spread) if changed.any() else 0.0,
         )
 
@@ -110,7 +111,14 @@ def _columns(a: Floats, b: Floats) -> tuple[float, float]:
 def _unlike(a: Floats, b: Floats) -> float:
     """Of two sets of centred rows: 0 where one is a shuffle of the other."""
     looks = [(x.max(1), x.std(1)) if x.shape[1] > 2 else (x[:, -1],) for x in (a, b)]
-    return max(float(ks_2samp(one, other).statistic) for one, other in zip(*looks, strict=True))
+    return max(_distance(one, other) for one, other in zip(*looks, strict=True))
+
+
+def _distance(one: Floats, other: Floats) -> float:
+    """Kolmogorov and Smirnov's distance of two samples: the largest difference of their distribution functions."""
+    every = np.concatenate([one, other])
+    shares = [np.searchsorted(np.sort(part), every, side="right") / len(part) for part in (one, other)]
+    return float(np.abs(shares[0] - shares[1]).max())
 
 
 def _reordered(a: Floats, b: Floats, rounding: float) -> float:

@@ -54,15 +54,15 @@ RESTORED: Share = 0.3
 #: Correlation of outputs of different rows, and distance of two sets of them, where there are many rows.
 UNRELATED: Correlation = 0.15
 ALIKE: Distance = 0.15
-#: The same in units of 1 / √rows, where there are few: two standard errors, and the distance of Kolmogorov and Smirnov
-#: that one in a hundred pairs of sets of one distribution exceeds (1.63 √2).
+#: The same where there are few, in units of 1 / √rows and of √(1 / rows of one + 1 / rows of the other): two standard
+#: errors, and the distance of Kolmogorov and Smirnov that one in a hundred pairs of sets of one distribution exceeds.
 UNRELATED_ERRORS: Deviations = 2.0
-ALIKE_ERRORS: Deviations = 2.31
+ALIKE_ERRORS: Deviations = 1.63
 #: Share of the rows that differ which hold their own values in another order, as a reordering of classes makes it.
 REORDERED: Share = 0.1
 #: Mean correlation that columns gain by being matched, from which they were moved.
 MOVED: Correlation = 0.2
-#: Rows out of place from which two sets are compared.
+#: Rows out of place, and different outputs among them, from which two sets are compared.
 FEWEST_ROWS: Count = 20
 
 
@@ -141,11 +141,13 @@ def _as_a_shuffle(targets: TargetsInLoop | None, passes: TeacherPasses | None) -
     if targets is None or (passes is not None and (passes.teacher_training or passes.same_inputs == 1)):
         return False
     rows = targets.changed * targets.rows
-    if targets.changed <= STRAYS or rows < FEWEST_ROWS or targets.reordered > REORDERED:
+    # Of several rows with one output, that output stays: so many draws there were.
+    drawn = min(rows, targets.distinct)
+    if targets.changed <= STRAYS or drawn < FEWEST_ROWS or targets.reordered > REORDERED:
         return False
     moved = targets.columns_matched - targets.columns_in_place > MOVED
-    unrelated = abs(targets.changed_correlation) < max(UNRELATED, UNRELATED_ERRORS / math.sqrt(rows))
-    return unrelated and not moved and targets.unlike < max(ALIKE, ALIKE_ERRORS / math.sqrt(rows))
+    unrelated = abs(targets.changed_correlation) < max(UNRELATED, UNRELATED_ERRORS / math.sqrt(drawn))
+    return unrelated and not moved and targets.unlike < max(ALIKE, ALIKE_ERRORS * math.sqrt(1 / drawn + 1 / rows))
 
 
 def _by_identity(finding: Finding, pairing: RowPairing) -> Finding:
