@@ -27,7 +27,10 @@ class TargetsInLoop:
     outputs, by least squares. columns_matched: mean correlation of the columns after the best one-to-one matching;
     columns_in_place: without it. disagreement: share of rows with another top class (of one logit: another sign).
     divergence: median KL(targets ‖ outputs) at T = 1, nats. towards_label: mean of what the targets add to the labelled
-    class, in standard deviations of the outputs. Nan where nothing varies.
+    class, in standard deviations of the outputs. unlike: how far the targets of rows that differ are, as a set, from
+    the outputs for these rows: the larger Kolmogorov-Smirnov distance of their largest values and their spreads (of two
+    classes: of their differences). reordered: share of rows that differ whose values are the outputs' for that row in
+    another order of the classes. distinct: different targets among the rows that differ. Nan where nothing varies.
     """
 
     rows: int
@@ -40,6 +43,9 @@ class TargetsInLoop:
     disagreement: float
     divergence: float
     towards_label: float
+    unlike: float = float("nan")
+    reordered: float = 0.0
+    distinct: int = 0
 
 
 class TargetsInLoopProbe:
@@ -85,6 +91,9 @@ class TargetsInLoopProbe:
             disagreement=disagreement,
             divergence=divergence,
             towards_label=_ratio(added.mean(), spread),
+            unlike=_unlike(a[changed], b[changed]) if changed.any() else float("nan"),
+            distinct=len(np.unique(np.round(a[changed] / max(ROUNDING * spread, 1e-300)), axis=0)),
+            reordered=_reordered(a[changed], b[changed], ROUNDING * spread) if changed.any() else 0.0,
         )
 
 
@@ -97,6 +106,23 @@ def _columns(a: Floats, b: Floats) -> tuple[float, float]:
         table = np.where(norms > 0, a.T @ b / norms, 0.0)
     ours, theirs = linear_sum_assignment(-table)
     return float(table[ours, theirs].mean()), float(np.diag(table).mean())
+
+
+def _unlike(a: Floats, b: Floats) -> float:
+    """Of two sets of centred rows: 0 where one is a shuffle of the other."""
+    looks = [(x.max(1), x.std(1)) if x.shape[1] > 2 else (x[:, -1],) for x in (a, b)]
+    return max(_distance(one, other) for one, other in zip(*looks, strict=True))
+
+
+def _distance(one: Floats, other: Floats) -> float:
+    """Kolmogorov and Smirnov's distance of two samples: the largest difference of their distribution functions."""
+    every = np.concatenate([one, other])
+    shares = [np.searchsorted(np.sort(part), every, side="right") / len(part) for part in (one, other)]
+    return float(np.abs(shares[0] - shares[1]).max())
+
+
+def _reordered(a: Floats, b: Floats, rounding: float) -> float:
+    return float((np.abs(np.sort(a, axis=1) - np.sort(b, axis=1)).max(1) <= rounding).mean())
 
 
 def _correlation(a: Floats, b: Floats) -> float:

@@ -48,6 +48,28 @@ def term_gradients_of(
     )
 
 
+@dataclass(frozen=True)
+class TermReach:
+    """Whether the distillation term has a gradient in the student's logits where the label term has one.
+
+    steps: at which the label term's gradient was seen and is not zero, and the distillation term is not zero. zero: of
+    these, those at which the distillation term's gradient was seen and is zero; unseen: those without one at all.
+    """
+
+    steps: int
+    zero: int
+    unseen: int
+
+
+def term_reach_of(kd_loss: Floats, kd_norm: Floats | None, ce_norm: Floats) -> TermReach | None:
+    """From [K] numbers a step, nan where one was not seen; None without a step to tell by."""
+    counted = np.isfinite(ce_norm) & (np.nan_to_num(ce_norm) > 0) & np.isfinite(kd_loss) & (kd_loss != 0)
+    if not counted.any():
+        return None
+    norms = np.full(int(counted.sum()), np.nan) if kd_norm is None else kd_norm[counted]
+    return TermReach(len(norms), int((norms == 0).sum()), int(np.isnan(norms).sum()))
+
+
 def _median(values: Floats | None, seen: NDArray[np.bool_]) -> float | None:
     if values is None or not np.isfinite(values[seen]).any():
         return None

@@ -1,20 +1,24 @@
 """Measurements of the way from the teacher to the loss."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from kddoctor.engine.measuring.rivals import measure_rivals
 from kddoctor.engine.measuring.splits import Measured, both_passes, held_out_split
-from kddoctor.engine.reading import evenly
-from kddoctor.probes.sameness import Sameness, sameness_of
+from kddoctor.engine.reading import class_rows, evenly
+from kddoctor.probes.feature_levels import FeatureLevels, feature_levels
+from kddoctor.probes.sameness import Sameness, sameness_of, skill_at_least
 from kddoctor.probes.targets_in_loop import TargetsInLoop, TargetsInLoopProbe
-from kddoctor.probes.term_gradients import TermGradients, term_gradients_of
+from kddoctor.probes.term_gradients import TermGradients, TermReach, term_gradients_of, term_reach_of
 from kddoctor.run.directory import Run
 from kddoctor.run.steps import Steps
 
 #: Elements of logits that are compared; more steps are thinned evenly.
 COMPARED_ELEMENTS = 20_000_000
+#: Examples whose layers are looked at, and elements of one layer of one example.
+MOST_EXAMPLES, LAYER_ELEMENTS = 256, 65_536
 
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
@@ -27,12 +31,18 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     targets = _targets_in_loop(run, run.steps)
     if targets is not None:
         yield targets
-    same = _sameness(run.steps)
+    same = _sameness(run, run.steps)
     if same is not None:
         yield same
     gradients = _term_gradients(run.steps)
     if gradients is not None:
         yield gradients
+    reach = _term_reach(run.steps)
+    if reach is not None:
+        yield reach
+    levels = _feature_levels(run, run.steps)
+    if levels is not None:
+        yield levels
 
 
 def _chosen(steps: Steps) -> list[int]:
@@ -47,9 +57,13 @@ def _targets_in_loop(run: Run, steps: Steps) -> TargetsInLoop | None:
     return probe.compute()
 
 
-def _sameness(steps: Steps) -> Sameness | None:
+def _sameness(run: Run, steps: Steps) -> Sameness | None:
     pairs = ((steps.teacher_logits[k], steps.student_logits[k]) for k in _chosen(steps))
-    return sameness_of((t, s) for t, s in pairs if np.isfinite(t).all() and np.isfinite(s).all())
+    found = sameness_of((t, s) for t, s in pairs if np.isfinite(t).all() and np.isfinite(s).all())
+    if found is None or run.manifest.task == "multilabel" or not np.isfinite(steps.teacher_logits[0]).all():
+        return found
+    logits, labels = class_rows(run.manifest, steps.teacher_logits[0], steps.labels[0])
+    return replace(found, first_skill=skill_at_least(logits, labels))
 
 
 def _term_gradients(steps: Steps) -> TermGradients | None:
@@ -60,3 +74,22 @@ def _term_gradients(steps: Steps) -> TermGradients | None:
         kd_norm=steps.kd_grad_norm,
         total_norm=steps.loss_grad_norm,
     )
+
+
+def _term_reach(steps: Steps) -> TermReach | None:
+    if steps.kd_loss is None or steps.ce_grad_norm is None:
+        return None
+    return term_reach_of(steps.kd_loss, steps.kd_grad_norm, steps.ce_grad_norm)
+
+
+def _feature_levels(run: Run, steps: Steps) -> FeatureLevels | None:
+    features = run.features(held_out_split(run))
+    if steps.feature_loss is None or features is None:
+        return None
+    first = slice(0, MOST_EXAMPLES)
+    layers = [
+        {name: array[first] for name, array in model.items() if array.size // max(1, len(array)) <= LAYER_ELEMENTS}
+        for model in (features.teacher, features.student)
+    ]
+    others = [term for term in (steps.kd_loss, steps.ce_loss) if term is not None and np.isfinite(term).all()]
+    return feature_levels(steps.feature_loss, others, *layers)

@@ -2,7 +2,8 @@
 
 What it checks
     Whether the loss depends on learnable tensors of neither model that no optimizer holds and that nothing else
-    changes either.
+    changes either; and where a projector leaves no trace in the graph, whether the feature loss rests above what even
+    the mean of its target would leave, which every projector with an offset learns first.
 
 Why it hurts
     The student is asked to match the teacher's features through a random map, which pulls its own features out of
@@ -12,8 +13,8 @@ What it looks like
     A feature loss that levels off high; a student that is worse the larger the feature weight.
 
 Told apart from
-    KD403, where the projector learns and the architectures do not fit: a projector that was frozen or lies in a block
-    without gradients leaves the same trace as a term without any. KD404, where the layers are paired wrongly.
+    KD403, where the projector learns and the architectures do not fit, or where there is none. KD113, whose projector
+    learns the mean and nothing else. KD404, where the layers are paired wrongly.
     KD506, where it is the student's own layers that do not learn.
 
 Fix
@@ -28,7 +29,9 @@ Read more
     Romero et al. 2015, arXiv:1412.6550, section 2.2.
 """
 
+from kddoctor.probes.feature_levels import FeatureLevels, Level
 from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.pipeline.feature_level import ABOVE_MEAN, above_any_map, no_projector_learns
 from kddoctor.rules.registry import rule
 from kddoctor.run.observations import Graph, Observations
 
@@ -42,24 +45,30 @@ PROBE = "observations"
     title="The projector between the features never learns",
     stage=27,
     reads=(Observations,),
+    uses=(FeatureLevels,),
     masks=("KD208", "KD401", "KD402", "KD403", "KD404", "KD405", "KD501", "KD502"),
 )
-def projector_not_trained(seen: Observations) -> Finding | NotExamined:
+def projector_not_trained(seen: Observations, levels: FeatureLevels | None = None) -> Finding | NotExamined:
     graph = seen.graph
+    level = None if levels is None else above_any_map(levels)
     if graph is None or graph.not_in_optimizer is None or seen.parameters_not_in_optimizer is None:
+        if levels is not None and level is not None:
+            return _said(_by_level(Finding(), levels, level))
         return NotExamined(
             ("observations.graph", "optimizer"),
             "pass optimizer=… to kddoctor.record, and call run.step before loss.backward()",
         )
     # Single numbers are no projectors.
     shapes = [shape for shape in graph.not_in_optimizer if len(shape) > 1]
+    if not shapes and no_projector_learns(seen) and not graph.trained_elsewhere:
+        # One without gradients leaves no trace in the graph.
+        return _said(_by_level(Finding(), levels, level)) if levels is not None and level is not None else Finding()
     if not shapes or graph.trained_elsewhere:
         return _sound(Finding(), graph)
     listed = ", ".join("x".join(map(str, shape)) for shape in shapes[:3])
     feature = graph.feature_loss is not None and graph.feature_loss.other > 0
-    return (
-        Finding()
-        .supported_by(
+    return _said(
+        Finding().supported_by(
             PROBE,
             "graph.not_in_optimizer",
             float(len(shapes)),
@@ -67,11 +76,27 @@ def projector_not_trained(seen: Observations) -> Finding | NotExamined:
             threshold=0.0,
             grade=Grade.PROOF if feature else Grade.INTERVENTIONAL,
         )
-        .saying(
-            "A learnable layer of the loss is in no optimizer and never changed.",
-            where="the training loop: parameters of the optimizer",
-        )
-        .prescribe("give the projector's parameters to the optimizer", automatic=False, safety="manual")
+    )
+
+
+def _said(finding: Finding) -> Finding:
+    return finding.saying(
+        "A learnable layer of the loss is in no optimizer and never changed.",
+        where="the training loop: parameters of the optimizer",
+    ).prescribe("give the projector's parameters to the optimizer", automatic=False, safety="manual")
+
+
+def _by_level(finding: Finding, levels: FeatureLevels, level: Level) -> Finding:
+    return finding.supported_by(
+        "feature-levels",
+        "last",
+        levels.last,
+        f"the feature term rests at {levels.last:.3g}, above what the mean of {level.layer} would leave "
+        f"({level.mean:.3g}), which any map with an offset learns first; one that is fitted to the student's features "
+        f"afterwards leaves {level.fitted:.3g}",
+        threshold=(1 + ABOVE_MEAN) * level.mean,
+        origin="identity",
+        grade=Grade.INTERVENTIONAL,
     )
 
 

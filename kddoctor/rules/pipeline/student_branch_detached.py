@@ -28,10 +28,12 @@ Read more
 
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
-from kddoctor.probes.term_gradients import TermGradients
-from kddoctor.rules.finding import Finding, Grade
+from kddoctor.probes.term_gradients import TermGradients, TermReach
+from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.loss.declared import distils
+from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Count
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
@@ -40,6 +42,8 @@ PROBE = "term-gradients"
 NOTHING_LEFT = 1e-4
 #: Weight of a term's gradient that is none: a thousandth of what a declared weight of 0.1 would be.
 NO_WEIGHT = 1e-4
+#: Steps from which norms alone are believed.
+FEWEST_STEPS: Count = 3
 
 
 @rule(
@@ -48,30 +52,32 @@ NO_WEIGHT = 1e-4
     family="pipeline",
     title="The distillation term carries no gradient to the student",
     stage=26,
-    reads=(TermGradients, Manifest),
-    uses=(LossForensics, Observations, LossMistakes),
+    reads=(Manifest,),
+    uses=(TermGradients, LossForensics, Observations, LossMistakes, TermReach),
     masks=("KD102", "KD208", "KD302", "KD401", "KD402", "KD501", "KD502"),
     implies=("KD212",),
 )
 def student_branch_detached(
-    gradients: TermGradients,
     config: Manifest,
+    gradients: TermGradients | None,
     loss: LossForensics | None,
     seen: Observations | None,
     mistakes: LossMistakes | None = None,
-) -> Finding:
+    reach: TermReach | None = None,
+) -> Finding | NotExamined:
+    if gradients is None and reach is None:
+        return NotExamined(*RECORD["TermGradients"])
     if not distils(config):
         return Finding()
+    if gradients is None:
+        assert reach is not None
+        return _by_norms(reach, loss, seen, mistakes)
     if gradients.residual > NOTHING_LEFT or gradients.ce_weight is None:
         # More than the hard-label term is in the gradient, whether or not its owner was recorded with a graph.
         return Finding()
     if gradients.kd_weight is None or abs(gradients.kd_weight) > NO_WEIGHT:
         return _connected(Finding(), gradients)
-    if loss is not None and (loss.kd_always_zero or (loss.mix is not None and loss.mix.kd_weight == 0)):
-        # Nothing is what its value promises as well: the term is missing (KD110) or empty (KD209).
-        return Finding()
-    if mistakes is not None and mistakes.zero is not None:
-        # Zero up to rounding: one model compared with itself (KD209), which has no gradient to lose.
+    if _nothing_promised(loss, mistakes):
         return Finding()
     finding = Finding().supported_by(
         PROBE,
@@ -82,14 +88,43 @@ def student_branch_detached(
         threshold=NO_WEIGHT,
         grade=Grade.PROOF,
     )
-    return (
-        _by_graph(finding, seen)
-        .saying(
-            "No gradient of the distillation term reaches the student.",
-            where="the training loop: the student's logits in the distillation term",
-        )
-        .prescribe("compute the term from the student's live logits", loss__form="declared")
+    return _said(_by_graph(finding, seen))
+
+
+def _said(finding: Finding) -> Finding:
+    return finding.saying(
+        "No gradient of the distillation term reaches the student.",
+        where="the training loop: the student's logits in the distillation term",
+    ).prescribe("compute the term from the student's live logits", loss__form="declared")
+
+
+def _nothing_promised(loss: LossForensics | None, mistakes: LossMistakes | None) -> bool:
+    """Whether the term's value is nothing too: it is missing (KD110), empty, or one model beside itself (KD209)."""
+    if loss is not None and (loss.kd_always_zero or (loss.mix is not None and loss.mix.kd_weight == 0)):
+        return True
+    return mistakes is not None and mistakes.zero is not None
+
+
+def _by_norms(
+    reach: TermReach, loss: LossForensics | None, seen: Observations | None, mistakes: LossMistakes | None
+) -> Finding:
+    """Where the norms of both terms' gradients are all that was noted: the labels' has one, and this term has none."""
+    silent = reach.zero + reach.unseen == reach.steps
+    # A term of other logits than the recorded ones would have its gradient elsewhere.
+    of_these = loss is not None and loss.term is not None
+    if not silent or not of_these or reach.steps < FEWEST_STEPS or _nothing_promised(loss, mistakes):
+        return Finding()
+    proven = reach.zero > 0
+    finding = Finding().supported_by(
+        PROBE,
+        "kd_grad_norm",
+        0.0 if proven else None,
+        f"on each of {reach.steps} steps the hard-label term has a gradient in the student's logits, and the "
+        f"distillation term {'has one of zero' if proven else 'has none'} although it was computed from these logits",
+        threshold=0.0,
+        grade=Grade.PROOF if proven else Grade.INTERVENTIONAL,
     )
+    return _said(_by_graph(finding, seen))
 
 
 def _connected(finding: Finding, gradients: TermGradients) -> Finding:

@@ -2,7 +2,7 @@
 
 What it checks
     Whether the two sets of logits are equal at every recorded step; or at the first one, by a teacher that knows no
-    more of the task than a student that has learnt nothing yet.
+    more of the task than a student that has learnt nothing yet, whether or not it learns along later.
 
 Why it hurts
     There is nothing to learn from oneself: the distillation term and its gradient are zero, whatever its weight.
@@ -31,9 +31,11 @@ Read more
 from kddoctor.probes.measurements import TeacherViews
 from kddoctor.probes.sameness import Sameness
 from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.teacher_not_frozen import FROZEN
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Share
+from kddoctor.run.observations import Observations
 
 PROBE = "sameness"
 #: Largest |z_T − z_S| over the largest |z_T|: float16 copies of one model stay below this, two models do not.
@@ -47,7 +49,7 @@ EQUAL: Share = 1e-3
     title="Teacher and student are the same model",
     stage=9,
     reads=(Sameness,),
-    uses=(TeacherViews,),
+    uses=(TeacherViews, Observations),
     masks=(
         "KD102",
         "KD208",
@@ -61,9 +63,12 @@ EQUAL: Share = 1e-3
     ),
     implies=("KD101", "KD103", "KD104", "KD106", "KD110", "KD111", "KD209", "KD211"),
 )
-def teacher_equals_student(same: Sameness, teacher: TeacherViews | None = None) -> Finding:
+def teacher_equals_student(
+    same: Sameness, teacher: TeacherViews | None = None, seen: Observations | None = None
+) -> Finding:
     copied = same.first <= EQUAL and _knows_nothing(teacher)
-    if same.largest > EQUAL and not copied:
+    followed = same.first <= EQUAL and _follows(same, seen)
+    if same.largest > EQUAL and not copied and not followed:
         return Finding().against(
             PROBE,
             "largest",
@@ -77,11 +82,20 @@ def teacher_equals_student(same: Sameness, teacher: TeacherViews | None = None) 
         ("largest", same.largest, f"teacher and student gave the same logits at each of {same.steps} recorded steps")
         if same.largest <= EQUAL
         else ("first", same.first, "the student began with the very logits of a teacher that is no better than chance")
+        if copied
+        else (
+            "first",
+            same.first,
+            "the student began with the very logits of a teacher that was no better than chance then, and that changed "
+            "during the run",
+        )
     )
     summary = (
         "The student is its own teacher."
         if same.largest <= EQUAL
         else "The teacher is a copy of the untrained student."
+        if copied
+        else "The teacher is a copy of the student, and is copied again as it learns."
     )
     return (
         Finding()
@@ -95,3 +109,10 @@ def _knows_nothing(teacher: TeacherViews | None) -> bool:
     """Whether the teacher is at chance on every split, run by the recorder itself."""
     own = [] if teacher is None else [view for view in (teacher.own, teacher.own_train) if view is not None]
     return bool(own) and max(view.skill for view in own) <= NO_SKILL
+
+
+def _follows(same: Sameness, seen: Observations | None) -> bool:
+    """Whether a teacher that knew nothing at the first step became another one later."""
+    drift = None if seen is None else seen.teacher_drift
+    unknowing = same.first_skill is not None and same.first_skill <= NO_SKILL
+    return unknowing and drift is not None and drift > FROZEN

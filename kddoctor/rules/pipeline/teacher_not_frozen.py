@@ -2,7 +2,8 @@
 
 What it checks
     Whether the teacher's parameters changed while it taught, whether it got gradients or stood in an optimizer, and
-    whether the distillation term depends on its weights.
+    whether the distillation term depends on its weights. What no optimizer moved, another line of the loop did: a decay
+    by hand, an average, a checkpoint that is read again.
 
 Why it hurts
     Two models that may both move meet where it is easiest: the teacher forgets what it knew to come closer to the
@@ -47,7 +48,7 @@ HARDLY: Share = 1e-3
     title="The teacher learned along with the student",
     stage=15,
     reads=(Observations,),
-    masks=("KD102", "KD107", "KD208", "KD302", "KD401", "KD402", "KD501", "KD502", "KD505"),
+    masks=("KD101", "KD102", "KD107", "KD208", "KD302", "KD401", "KD402", "KD501", "KD502", "KD505"),
 )
 def teacher_not_frozen(seen: Observations) -> Finding | NotExamined:
     drift, learns = seen.teacher_drift, seen.teacher_requires_grad
@@ -85,7 +86,7 @@ def _at_rest(finding: Finding, drift: float, learns: bool | None) -> Finding:
 
 
 def _moved_without_gradients(finding: Finding, drift: float | None, seen: Observations) -> Finding:
-    """A moving average, or statistics of normalisation layers: the teacher moved, and did not learn."""
+    """A moving average, a decay by hand, or statistics of normalisation layers: it moved, and did not learn."""
     finding = finding.against(
         PROBE, "teacher_requires_grad", 0.0, "the teacher had no gradients and stood in no optimizer", weight=6.0
     )
@@ -96,7 +97,8 @@ def _moved_without_gradients(finding: Finding, drift: float | None, seen: Observ
             drift,
             f"the teacher changed by {drift:.2g} of its size during the run",
             threshold=FROZEN,
-            grade=Grade.INTERVENTIONAL,
+            # In evaluation mode nothing but somebody's own line changes a model; otherwise it may be its statistics.
+            grade=Grade.PROOF if seen.teacher_training is False else Grade.INTERVENTIONAL,
         )
     return _said(finding, "warning")
 

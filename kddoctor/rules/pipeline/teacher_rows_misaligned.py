@@ -1,7 +1,8 @@
 """The teacher's outputs are paired with other examples than the ones they were computed from.
 
 What it checks
-    Whether the outputs that the loss used are the teacher's own outputs of *other* rows; or whether the teacher is at
+    Whether the outputs that the loss used are the teacher's own outputs of *other* rows, or a shuffle of such, which
+    share nothing with its answers to these rows but how often each value occurs; or whether the teacher is at
     chance inside the loop although it is sure of itself, predicts each class as often as the labels do, and is right
     outside the loop.
 
@@ -27,13 +28,17 @@ Read more
     Beyer et al. 2022, arXiv:2106.05237: the same view for teacher and student.
 """
 
+import math
+
 from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.probes.targets_in_loop import TargetsInLoop
+from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.probes.token_shift import TokenShift
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Distance, Share
+from kddoctor.rules.settings import Correlation, Count, Deviations, Distance, Share
 
 PROBE = "row-pairing"
 #: Share of rows whose output belongs to another row that no honest record has.
@@ -46,6 +51,19 @@ MATCHED: Share = 0.5
 SURE: Share = 0.5
 #: Accuracy that a shift of the rows must restore.
 RESTORED: Share = 0.3
+#: Correlation of outputs of different rows, and distance of two sets of them, where there are many rows.
+UNRELATED: Correlation = 0.15
+ALIKE: Distance = 0.15
+#: The same where there are few, in units of 1 / √rows and of √(1 / rows of one + 1 / rows of the other): two standard
+#: errors, and the distance of Kolmogorov and Smirnov that one in a hundred pairs of sets of one distribution exceeds.
+UNRELATED_ERRORS: Deviations = 2.0
+ALIKE_ERRORS: Deviations = 1.63
+#: Share of the rows that differ which hold their own values in another order, as a reordering of classes makes it.
+REORDERED: Share = 0.1
+#: Mean correlation that columns gain by being matched, from which they were moved.
+MOVED: Correlation = 0.2
+#: Rows out of place, and different outputs among them, from which two sets are compared.
+FEWEST_ROWS: Count = 20
 
 
 @rule(
@@ -55,7 +73,7 @@ RESTORED: Share = 0.3
     title="The teacher's outputs are paired with the wrong rows",
     stage=13,
     reads=(TeacherViews,),
-    uses=(RowPairing, TokenShift),
+    uses=(RowPairing, TokenShift, TargetsInLoop, TeacherPasses),
     masks=(
         "KD102",
         "KD208",
@@ -68,7 +86,13 @@ RESTORED: Share = 0.3
         "KD901",
     ),
 )
-def teacher_rows_misaligned(teacher: TeacherViews, pairing: RowPairing | None, shift: TokenShift | None) -> Finding:
+def teacher_rows_misaligned(
+    teacher: TeacherViews,
+    pairing: RowPairing | None,
+    shift: TokenShift | None,
+    targets: TargetsInLoop | None = None,
+    passes: TeacherPasses | None = None,
+) -> Finding:
     finding = Finding()
     if shift is not None and shift.moved and sum(shift.moved.values()) > STRAYS:
         # The right sequences, one position off: KD803.
@@ -85,13 +109,45 @@ def teacher_rows_misaligned(teacher: TeacherViews, pairing: RowPairing | None, s
         finding = _by_shift(finding, pairing)
     view = teacher.in_loop or teacher.own
     assert view is not None
-    if pairing is None or pairing.elsewhere <= STRAYS or view.skill <= SKILLED:
+    if _as_a_shuffle(targets, passes):
+        assert targets is not None
+        finding = finding.supported_by(
+            "targets-in-loop",
+            "changed_correlation",
+            targets.changed_correlation,
+            f"{targets.changed:.0%} of the outputs that the loss used have nothing to do with the teacher's answers to "
+            f"these rows (correlation {targets.changed_correlation:.2f}), and are its answers as a whole: largest "
+            "values and spreads are as frequent in both",
+            threshold=UNRELATED,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+            weight=8.0,
+        )
+    elif pairing is None or pairing.elsewhere <= STRAYS or view.skill <= SKILLED:
         # Where some outputs are proven to be out of place, that the others are right speaks against nothing.
         finding = _by_chance(finding, view, teacher.own)
     return finding.saying(
         "The teacher's outputs are paired with other examples than they were computed from.",
         where="the training loop: pairing of cached teacher outputs with batches",
     ).prescribe("run the teacher on the batch itself, or join its outputs by example id", treatment__pairing="online")
+
+
+def _as_a_shuffle(targets: TargetsInLoop | None, passes: TeacherPasses | None) -> bool:
+    """Whether the outputs that are not the teacher's for their rows are those of the same rows, in any other order.
+
+    Where the teacher itself saw the student's tensors, no cache lies between them. Columns that were moved make the
+    values as frequent as before too, and follow from the row.
+    """
+    if targets is None or (passes is not None and (passes.teacher_training or passes.same_inputs == 1)):
+        return False
+    rows = targets.changed * targets.rows
+    # Of several rows with one output, that output stays: so many draws there were.
+    drawn = min(rows, targets.distinct)
+    if targets.changed <= STRAYS or drawn < FEWEST_ROWS or targets.reordered > REORDERED:
+        return False
+    moved = targets.columns_matched - targets.columns_in_place > MOVED
+    unrelated = abs(targets.changed_correlation) < max(UNRELATED, UNRELATED_ERRORS / math.sqrt(drawn))
+    return unrelated and not moved and targets.unlike < max(ALIKE, ALIKE_ERRORS * math.sqrt(1 / drawn + 1 / rows))
 
 
 def _by_identity(finding: Finding, pairing: RowPairing) -> Finding:

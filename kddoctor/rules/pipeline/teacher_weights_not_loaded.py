@@ -93,6 +93,18 @@ def teacher_weights_not_loaded(
             threshold=view.validity.chance,
             grade=Grade.PROOF,
         )
+    if teacher.in_loop is not None and teacher.in_loop.skill > LITTLE_SKILL:
+        # What it is now, it was not while it taught.
+        return finding.against(
+            PROBE,
+            "in_loop_accuracy",
+            teacher.in_loop.validity.accuracy,
+            f"{teacher.in_loop.source}: it was right on {teacher.in_loop.validity.accuracy:.1%} of the rows that it "
+            "taught",
+            threshold=LITTLE_SKILL,
+            origin="calibrated on untrained networks",
+            grade=Grade.PROOF,
+        )
     finding = _at_random(finding, view, own=teacher.own is not None)
     if knows_base_rate(scores):
         assert scores is not None

@@ -2,7 +2,8 @@
 
 What it checks
     Whether what the loss took for the teacher's logits bears any relation to the teacher's logits for the very same
-    inputs.
+    inputs; and whether a feature loss came to rest where a map lies that has learnt everything of its target but what
+    depends on the example, although the student's features say far more about the teacher's.
 
 Why it hurts
     Features, an auxiliary head or the output of the batch before have the right shape often enough; what the student
@@ -14,8 +15,8 @@ What it looks like
 Told apart from
     KD106, where the tensor holds the right outputs of other rows. KD105, where columns are permuted. KD107, where
     another view was scored, whose outputs resemble these. KD205, where probabilities were taken for logits, which rise
-    and fall with them. A hint that is taken from the wrong layer or the batch before leaves no trace in the logits: it
-    would take the features that the loss saw, beside those of the named layers.
+    and fall with them. KD112, whose map does not even learn the mean of its target. KD404, whose target is of another
+    layer and of the right examples.
 
 Fix
     - features, logits = teacher(x); kd = kl(student(x), features)
@@ -29,16 +30,20 @@ Read more
     PyTorch documentation of Module.register_forward_hook.
 """
 
+from kddoctor.probes.feature_levels import FeatureLevels, Level
 from kddoctor.probes.row_pairing import RowPairing
 from kddoctor.probes.targets_against_own import TargetsAgainstOwn
 from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
-from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.pipeline.feature_level import WITHIN_REACH, without_the_example
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.pipeline.teacher_rows_misaligned import STRAYS
+from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.sequence.teacher_hacking import drawn_answers
 from kddoctor.rules.settings import Correlation, Count
+from kddoctor.run.manifest import Manifest
 
 PROBE = "targets-in-loop"
 #: Correlation below which two sets of outputs for the same inputs have nothing to do with each other.
@@ -55,13 +60,26 @@ FEWEST_ROWS: Count = 64
     family="pipeline",
     title="Another tensor than the teacher's logits is distilled",
     stage=13,
-    reads=(TargetsInLoop, TeacherPasses),
-    uses=(RowPairing, TargetsAgainstOwn),
-    masks=("KD102", "KD208", "KD301", "KD302", "KD304", "KD307", "KD401", "KD402", "KD501", "KD502", "KD902"),
+    reads=(Manifest,),
+    uses=(TargetsInLoop, TeacherPasses, RowPairing, TargetsAgainstOwn, FeatureLevels),
+    masks=(
+        *("KD102", "KD208", "KD301", "KD302", "KD304", "KD307", "KD401", "KD402", "KD403", "KD404", "KD405"),
+        *("KD501", "KD502", "KD604", "KD902"),
+    ),
 )
 def wrong_tensor_distilled(
-    targets: TargetsInLoop, passes: TeacherPasses, pairing: RowPairing | None, own: TargetsAgainstOwn | None
-) -> Finding:
+    _config: Manifest,
+    targets: TargetsInLoop | None,
+    passes: TeacherPasses | None,
+    pairing: RowPairing | None,
+    own: TargetsAgainstOwn | None,
+    levels: FeatureLevels | None = None,
+) -> Finding | NotExamined:
+    level = None if levels is None else without_the_example(levels)
+    if levels is not None and level is not None:
+        return _of_features(Finding(), levels, level)
+    if targets is None or passes is None:
+        return NotExamined(*RECORD["TargetsInLoop" if targets is None else "TeacherPasses"])
     finding = Finding()
     if own is not None and drawn_answers(own):
         # Single answers, drawn from the teacher's distribution: another kind of target, and the right tensor.
@@ -101,6 +119,37 @@ def wrong_tensor_distilled(
         "The loss distils another tensor than the teacher's logits.",
         where="the training loop: what is taken from the teacher's output",
     ).prescribe("distil the teacher's logits", treatment__pairing="online")
+
+
+def _of_features(finding: Finding, levels: FeatureLevels, level: Level) -> Finding:
+    return (
+        finding.supported_by(
+            "feature-levels",
+            "last",
+            levels.last,
+            f"the feature term fell from {levels.first:.3g} to {levels.last:.3g} at once and rests there: that is what "
+            f"the mean of {level.layer} leaves, whatever the example ({level.mean:.3g}, and {level.one_number:.3g} "
+            "for one number)",
+            threshold=level.mean,
+            origin="identity",
+            grade=Grade.INTERVENTIONAL,
+        )
+        .supported_by(
+            "feature-levels",
+            "fitted",
+            level.fitted,
+            f"a linear map that is fitted to the student's features afterwards leaves {level.fitted:.3g}",
+            threshold=WITHIN_REACH * level.mean,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+            weight=2.0,
+        )
+        .saying(
+            "The feature loss compares the student with features of other examples, or of another tensor.",
+            where="the training loop: where the teacher's features are kept between its pass and the loss",
+        )
+        .prescribe("keep the features of this very pass, of the layer that was meant", treatment__feature_term="off")
+    )
 
 
 def _unrelated(targets: TargetsInLoop, passes: TeacherPasses, pairing: RowPairing | None) -> bool:

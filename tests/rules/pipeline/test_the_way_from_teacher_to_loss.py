@@ -73,7 +73,7 @@ def test_a_teacher_that_learned_is_the_first_cause(tmp_path) -> None:
 def test_equal_logits_at_every_step_prove_one_model() -> None:
     z = np.random.default_rng(0).normal(size=(8, 5))
     same = sameness_of([(z, z), (2 * z, 2 * z)])
-    assert same == Sameness(2, 0.0, 0.0)
+    assert same == Sameness(2, 0.0, 0.0, equal=2)
     assert strongest(teacher_equals_student(same)) is Grade.PROOF
 
 
@@ -93,18 +93,20 @@ def gradients(kd: float | None, ce: float | None = 0.1, residual: float = 1e-7) 
 
 
 def test_a_total_whose_gradient_is_the_labels_alone_proves_a_detached_term() -> None:
-    assert strongest(student_branch_detached(gradients(0.0), declared(), None, None)) is Grade.PROOF
+    assert strongest(student_branch_detached(declared(), gradients(0.0), None, None)) is Grade.PROOF
 
 
 def test_a_term_with_its_weight_in_the_gradient_rules_it_out() -> None:
-    found = student_branch_detached(gradients(0.9), declared(), None, None)
+    found = student_branch_detached(declared(), gradients(0.9), None, None)
+    assert isinstance(found, Finding)
     assert not found.supporting
     assert found.opposing[0].grade is Grade.PROOF
 
 
 def test_a_term_that_was_only_logged_without_its_graph_says_nothing() -> None:
     # The total holds more than the labels' gradient, whoever owns the rest.
-    found = student_branch_detached(gradients(0.0, residual=0.4), declared(), None, None)
+    found = student_branch_detached(declared(), gradients(0.0, residual=0.4), None, None)
+    assert isinstance(found, Finding)
     assert not found.evidence
 
 

@@ -1,0 +1,82 @@
+"""What the place where a feature loss came to rest says of its target and of the map between the two models."""
+
+from kddoctor.probes.feature_levels import FeatureLevels, Level
+from kddoctor.rules.settings import Factor, Share
+from kddoctor.run.observations import Observations
+
+#: Change between the second and the last quarter of a term that has come to rest.
+AT_REST: Share = 0.15
+#: Fall from the first step of a term whose map learns, at the least.
+FELL: Factor = 1.5
+#: Distance of a level at which a term lies on it: held-out examples stand in for a batch of training rows.
+ON_IT: Share = 0.15
+#: The same of one number for all units, which leaves the whole variance: it does not depend on what a unit is.
+ON_ONE: Share = 0.07
+#: Share of a level that is left by a map fitted afterwards, at the most: then a map that learns has far to go.
+WITHIN_REACH: Share = 0.6
+#: First value over what an output of zero leaves: a map before training gives next to nothing, or noise of its own.
+LOWEST_START: Factor = 0.8
+HIGHEST_START: Factor = 5.0
+#: In plain units, in which any value may stand for any layer, the first value has to be close to it.
+PLAIN_START: Share = 0.125
+#: The same where units are compared one by one: the student's first features are as good as nothing.
+BESIDE_START: Share = 0.25
+#: Above the mean by so much, a map that learns cannot stay: its offset alone would do better.
+ABOVE_MEAN: Share = 0.15
+#: What is left of the other terms where anything learnt at all.
+LEARNT: Share = 0.8
+
+
+def without_the_example(found: FeatureLevels) -> Level | None:
+    """The level of a map that learnt all that does not depend on the example: its target belongs to another one."""
+    if found.first < FELL * found.last or not _at_rest(found) or _units_beside_units(found):
+        return None
+    for level in found.levels:
+        on_mean = _near(found.last, level.mean, ON_IT) and level.fitted <= WITHIN_REACH * level.mean
+        on_one = _near(found.last, level.one_number, ON_ONE) and level.fitted <= WITHIN_REACH * level.one_number
+        if (on_mean or on_one) and _starts(found, level):
+            return level
+    return None
+
+
+def above_any_map(found: FeatureLevels) -> Level | None:
+    """The level that a map with an offset that learns would have reached on any count, and the term did not."""
+    if not _at_rest(found) or not found.rest <= LEARNT or without_the_example(found) is not None:
+        return None
+    if _units_beside_units(found):
+        return None
+    possible = [
+        level
+        for level in found.levels
+        if _starts(found, level) and (level.unit == "relative" or _near(found.first, level.nothing, PLAIN_START))
+    ]
+    above = [level for level in possible if found.last >= (1 + ABOVE_MEAN) * level.mean]
+    return max(above, key=lambda level: level.mean) if above and len(above) == len(possible) else None
+
+
+def no_projector_learns(seen: Observations | None) -> bool:
+    """Whether autograd's graph showed a feature term that depends on no learnable tensor but the models' own."""
+    graph = None if seen is None else seen.graph
+    return graph is not None and graph.feature_loss is not None and graph.feature_loss.other == 0
+
+
+def _units_beside_units(found: FeatureLevels) -> bool:
+    """Whether the term is what the student's own units leave, compared one by one: no map lies between them."""
+    return any(
+        level.unit == "plain"
+        and _near(found.last, level.beside, ON_IT)
+        and _near(found.first, level.nothing, BESIDE_START)
+        for level in found.levels
+    )
+
+
+def _at_rest(found: FeatureLevels) -> bool:
+    return _near(found.early, found.last, AT_REST)
+
+
+def _starts(found: FeatureLevels, level: Level) -> bool:
+    return LOWEST_START * level.nothing <= found.first <= HIGHEST_START * level.nothing
+
+
+def _near(value: float, level: float, share: float) -> bool:
+    return abs(value - level) <= share * level

@@ -1,0 +1,64 @@
+"""Teachers that change while they teach, whoever changes them, and those that follow the student."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kddoctor.probes.measurements import TeacherView, TeacherViews
+from kddoctor.probes.sameness import Sameness, skill_at_least
+from kddoctor.probes.teacher_validity import TeacherValidityProbe
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.teacher_equals_student import teacher_equals_student
+from kddoctor.rules.pipeline.teacher_not_frozen import teacher_not_frozen
+from kddoctor.rules.pipeline.teacher_weights_not_loaded import teacher_weights_not_loaded
+from kddoctor.run.observations import observations_from
+from tests.rules.judging import diagnosed, strongest
+
+
+def test_a_teacher_that_moved_in_evaluation_mode_was_moved_by_the_loop(tmp_path) -> None:
+    facts = {"teacher_drift": 0.5, "teacher_requires_grad": False, "teacher_training": False}
+    assert strongest(teacher_not_frozen(observations_from(facts))) is Grade.PROOF
+    found = diagnosed(tmp_path, observations=facts)
+    assert (found.verdict, found.cause_codes) == ("sick", ["KD104"])
+
+
+def test_where_nobody_noted_its_mode_the_drift_may_be_that_of_its_statistics() -> None:
+    found = teacher_not_frozen(observations_from({"teacher_drift": 0.5, "teacher_requires_grad": False}))
+    assert strongest(found) is Grade.INTERVENTIONAL
+
+
+def view(accuracy: float, source: str) -> TeacherView:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 2000)
+    said = np.where(rng.random(2000) < accuracy, labels, 0)
+    probe = TeacherValidityProbe(10)
+    probe.update(0.1 * np.eye(10)[said], labels)
+    return TeacherView(source, source == "steps", probe.compute(), False, None)
+
+
+def test_a_teacher_that_was_right_while_it_taught_had_its_weights() -> None:
+    own = view(0.0, "predictions/val")
+    at_random = teacher_weights_not_loaded(TeacherViews(own, None, view(0.0, "steps"), False), None, None)
+    assert isinstance(at_random, Finding)
+    assert at_random.supporting
+    later = teacher_weights_not_loaded(TeacherViews(own, None, view(0.7, "steps"), False), None, None)
+    assert isinstance(later, Finding)
+    assert not later.supporting
+
+
+@pytest.mark.parametrize(("skill", "drift", "sick"), [(0.0, 3.0, True), (0.8, 3.0, False), (0.0, 0.0, False)])
+def test_a_teacher_that_knew_nothing_at_first_and_changed_is_the_student(
+    skill: float, drift: float, sick: bool
+) -> None:
+    same = Sameness(24, largest=0.7, first=0.0, equal=3, first_skill=skill)
+    found = teacher_equals_student(same, None, observations_from({"teacher_drift": drift}))
+    assert bool(found.supporting) is sick
+
+
+def test_skill_of_few_rows_is_what_no_accident_gives() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 10, 32)
+    assert skill_at_least(np.eye(10)[labels], labels) > 0.7
+    assert skill_at_least(rng.normal(size=(32, 10)), labels) < 0.1
+    assert skill_at_least(np.eye(10)[labels], np.full(32, -100)) == 0.0
