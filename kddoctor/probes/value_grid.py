@@ -11,6 +11,9 @@ LEVELS = 256
 ROUNDING = 0.02
 #: Steps below this share of the largest value are those of the number format itself.
 FORMAT_STEP = 1e-5
+#: Largest error, as a share of the largest output, with which a linear layer in float32 is recovered; smallest singular
+#: value of its inputs over the largest one; and how exactly its weights are known then, as a share of the largest.
+EXACT, WELL_POSED, FOUND_TO = 1e-5, 1e-3, 1e-3
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,27 @@ def value_grid(values: NDArray[np.floating]) -> ValueGrid:
         step=_step(levels.astype(np.float64)),
         at_ends=float((counts[0] + counts[-1]) / flat.size) if len(levels) > 1 else 1.0,
     )
+
+
+def linear_weights(inputs: NDArray[np.floating], outputs: NDArray[np.floating]) -> NDArray[np.float64] | None:
+    """[d, C] weights W of outputs [n, C] = inputs [n, d] W + b, rounded to what the rows tell of them.
+
+    None where no weights give these outputs, or more than one choice of them does. Inputs that are zero in every row
+    are left out.
+    """
+    alive = np.asarray(inputs[:, np.abs(inputs).max(axis=0) > 0], np.float64)
+    if len(alive) < 2 * (alive.shape[1] + 1) or not alive.shape[1] or not np.isfinite(outputs).all():
+        return None
+    rows = np.column_stack([alive, np.ones(len(alive))])
+    found, _, rank, sizes = np.linalg.lstsq(rows, outputs.astype(np.float64), rcond=None)
+    largest = float(np.abs(outputs).max())
+    left = float(np.abs(rows @ found - outputs).max())
+    if rank < rows.shape[1] or left > EXACT * largest or sizes[-1] < WELL_POSED * sizes[0]:
+        return None
+    weights = found[:-1]
+    # Least squares leave float32's noise in each weight; a quantised one has far wider gaps.
+    decimals = FOUND_TO * float(np.abs(weights).max())
+    return np.asarray(np.round(weights / decimals) * decimals) if decimals else None
 
 
 def _step(levels: NDArray[np.float64]) -> float | None:

@@ -10,7 +10,8 @@ from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, fi
 from kddoctor.probes.class_recall import ClassRecall, ClassRecallProbe
 from kddoctor.probes.data_measurements import ClassRecalls, ClassShares, LabelDoubts, SplitDifference, SplitOverlap
 from kddoctor.probes.label_doubt import LabelDoubt, LabelDoubtProbe
-from kddoctor.probes.row_overlap import equal_rows, near_copies, near_rows, projected
+from kddoctor.probes.row_distances import projected
+from kddoctor.probes.row_overlap import equal_rows, near_copies, near_rows
 from kddoctor.probes.two_samples import TwoSamples, two_samples
 from kddoctor.run.arrays import LazyArray
 from kddoctor.run.directory import Run
