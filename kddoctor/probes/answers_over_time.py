@@ -16,6 +16,8 @@ SAME_OUTPUT, SAME_NUMBER = 2e-3, 4e-6
 PROJECTED = 8
 #: Share of the recorded steps, from the last one back, that show what training ended with.
 LATE = 0.25
+#: Classes of which the least and the most moved say something.
+MOST_CLASSES = 50
 #: Matched rows of a step without which nothing is read from it.
 FEWEST = 8
 
@@ -25,15 +27,18 @@ class AnswersOverTime:
     """Recorded steps against the final student, on the rows of both that are the same.
 
     distance: [k] of each step, in order: root mean square of the difference of both answers, over that of the answers
-    themselves; 0 for the same answers, about √2 for unrelated ones. late: of the last steps together. then, after:
+    themselves; 0 for the same answers, about √2 for unrelated ones. shape: [k] the same when both are brought to one
+    size, √(2 − 2 r) for answers of correlation r. late, late_shape: of the last steps together. then, after:
     accuracy on the rows of these; agreement_then, agreement_after: with the teacher. rows: different ones, which is
     how many these shares rest on. offset: of the last step's difference, the share that is the same for all rows.
     still, moved: root mean square of the last step's difference for the class whose logits moved the least and the
-    most, over the size of the answers; None for single logits.
+    most, over the size of the answers; None for single logits, and for so many classes that some always stand out.
     """
 
     distance: NDArray[np.float64]
+    shape: NDArray[np.float64]
     late: float
+    late_shape: float
     then: float
     after: float
     agreement_then: float
@@ -42,11 +47,6 @@ class AnswersOverTime:
     offset: float
     still: float | None
     moved: float | None
-
-    @property
-    def nearest(self) -> int:
-        """The step whose student is closest to the final one."""
-        return int(np.argmin(self.distance))
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ def answers_over_time(steps: Sequence[StepAnswers], final: FinalAnswers) -> Answ
     if len(usable) < 2 or usable[-1] != len(steps) - 1:
         return None
     differences = [_difference(steps[n].student[pairs[n][0]], final.student[pairs[n][1]]) for n in usable]
+    distance = np.array([_rms(difference) / scale for difference, scale in differences])
+    shape = np.array([_shape(steps[n].student[pairs[n][0]], final.student[pairs[n][1]]) for n in usable])
     late = usable[-max(1, round(LATE * len(usable))) :]
     right = np.zeros(4)
     for number in late:
@@ -91,11 +93,13 @@ def answers_over_time(steps: Sequence[StepAnswers], final: FinalAnswers) -> Answ
     total = sum(len(pairs[number][0]) for number in late)
     shares = right / total
     last, size = differences[-1]
-    classes = last.shape[1] > 1
+    classes = 1 < last.shape[1] <= MOST_CLASSES
     by_class = np.sqrt((last**2).mean(axis=0)) / size
     return AnswersOverTime(
-        distance=np.array([_rms(difference) / scale for difference, scale in differences]),
-        late=float(np.mean([_rms(d) / scale for d, scale in differences[-len(late) :]])),
+        distance=distance,
+        shape=shape,
+        late=float(distance[-len(late) :].mean()),
+        late_shape=float(shape[-len(late) :].mean()),
         then=float(shares[0]),
         after=float(shares[1]),
         agreement_then=float(shares[2]),
@@ -114,6 +118,15 @@ def _difference(then: Floats, final: Floats) -> tuple[NDArray[np.float64], float
         # A constant added to all logits of a row changes no answer.
         a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     return b - a, max(float(np.sqrt(((a**2).mean() + (b**2).mean()) / 2)), 1e-30)
+
+
+def _shape(then: Floats, final: Floats) -> float:
+    a, b = np.asarray(then, np.float64), np.asarray(final, np.float64)
+    if a.shape[1] > 1:
+        a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    r = float((a * b).sum() / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30))
+    return float(np.sqrt(max(2 - 2 * r, 0.0)))
 
 
 def _rms(values: NDArray[np.float64]) -> float:

@@ -20,8 +20,8 @@ class EvaluatedStudent:
     logits, over their mean size. batch: rows or positions of that batch. weights, weight_elements: distinct values of
     the weight that has the fewest, and its size. outputs: of the student, its logits and recorded layers, the coarsest
     first. answers: to training rows, in the recorded steps and after training; then, after, agreement, moved and batch
-    are of these where nobody ran the last batch again, and opinion what then and after are shares of. head: values of the weights by which the student's logits follow
-    from its last recorded layer, where they follow from it exactly.
+    are of these where nobody ran the last batch again, and opinion what then and after are shares of. head: values of
+    the weights by which the student's logits follow from its last recorded layer, where they follow from it exactly.
     """
 
     written: int | None

@@ -11,9 +11,10 @@ LEVELS = 256
 ROUNDING = 0.02
 #: Steps below this share of the largest value are those of the number format itself.
 FORMAT_STEP = 1e-5
-#: Largest error, as a share of the largest output, with which a linear layer in float32 is recovered; smallest singular
-#: value of its inputs over the largest one; and how exactly its weights are known then, as a share of the largest.
-EXACT, WELL_POSED, FOUND_TO = 1e-5, 1e-3, 1e-3
+#: Largest error, as a share of the largest output, with which a linear layer in float32 is recovered; the rounding of
+#: that format; and how exactly a weight has to be known then, as a share of the largest one. Singular values below the
+#: last share of the largest are none.
+EXACT, ROUNDED, FOUND_TO, INDEPENDENT = 1e-5, 1e-7, 5e-4, 1e-6
 
 
 @dataclass(frozen=True)
@@ -44,24 +45,32 @@ def value_grid(values: NDArray[np.floating]) -> ValueGrid:
 
 
 def linear_weights(inputs: NDArray[np.floating], outputs: NDArray[np.floating]) -> NDArray[np.float64] | None:
-    """[d, C] weights W of outputs [n, C] = inputs [n, d] W + b, rounded to what the rows tell of them.
+    """[m, C] weights W of outputs [n, C] = inputs [n, d] W + b, rounded to what the rows tell of them.
 
-    None where no weights give these outputs, or more than one choice of them does. Inputs that are zero in every row
-    are left out.
+    Of the d inputs the m whose weights are known that well. None where no weights give these outputs, or where there is
+    none that the rows tell.
     """
     alive = np.asarray(inputs[:, np.abs(inputs).max(axis=0) > 0], np.float64)
     if len(alive) < 2 * (alive.shape[1] + 1) or not alive.shape[1] or not np.isfinite(outputs).all():
         return None
     rows = np.column_stack([alive, np.ones(len(alive))])
-    found, _, rank, sizes = np.linalg.lstsq(rows, outputs.astype(np.float64), rcond=None)
+    _, sizes, turned = np.linalg.svd(rows, full_matrices=False)
+    kept = sizes > INDEPENDENT * sizes[0]
+    inverse = turned[kept].T / sizes[kept]
+    found = inverse @ (inverse.T @ (rows.T @ outputs.astype(np.float64)))
     largest = float(np.abs(outputs).max())
-    left = float(np.abs(rows @ found - outputs).max())
-    if rank < rows.shape[1] or left > EXACT * largest or sizes[-1] < WELL_POSED * sizes[0]:
-        return None
+    left = rows @ found - outputs
     weights = found[:-1]
+    if float(np.abs(left).max()) > EXACT * largest or not np.abs(weights).max():
+        return None
+    # Inputs that depend on each other, as those of rounded weights may, share their weights in any proportion.
+    determined = (turned[~kept] ** 2).sum(axis=0)[:-1] < INDEPENDENT
+    noise = max(float(np.sqrt((left**2).mean())), ROUNDED * largest)
+    errors = noise * np.linalg.norm(inverse, axis=1)[:-1]
     # Least squares leave float32's noise in each weight; a quantised one has far wider gaps.
-    decimals = FOUND_TO * float(np.abs(weights).max())
-    return np.asarray(np.round(weights / decimals) * decimals) if decimals else None
+    cell = FOUND_TO * float(np.abs(weights).max())
+    known = weights[determined & (errors < cell / 4)]
+    return np.asarray(np.round(known / cell) * cell) if known.size else None
 
 
 def _step(levels: NDArray[np.float64]) -> float | None:

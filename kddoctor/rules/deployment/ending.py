@@ -78,7 +78,7 @@ def answers_change(student: EvaluatedStudent) -> bool:
 EARLIER, FIRST_PART = 0.75, 0.6
 #: Share of the change of all answers that is one constant for all rows, and change of the class whose logits moved the
 #: least over that of the one that moved the most: what happens to some weights of the last layer, and to no input.
-CONSTANT, UNTOUCHED = 0.95, 0.1
+CONSTANT, UNTOUCHED = 0.95, 0.2
 
 
 def other_weights(student: EvaluatedStudent) -> str | None:
@@ -89,12 +89,13 @@ def other_weights(student: EvaluatedStudent) -> str | None:
     answers = student.answers
     if answers is None or answers.late <= MOVED / 2:
         return None
-    nearest = float(answers.distance[answers.nearest])
-    if answers.nearest < FIRST_PART * len(answers.distance) and nearest < EARLIER * answers.late:
-        return (
-            f"its answers are nearest to those of recorded step {answers.nearest + 1} of {len(answers.distance)} "
-            f"({nearest:.2f} of their size apart, {answers.late:.2f} from those of the last steps)"
-        )
+    for apart, late in ((answers.distance, answers.late), (answers.shape, answers.late_shape)):
+        nearest = int(apart.argmin())
+        if nearest < FIRST_PART * len(apart) and apart[nearest] < EARLIER * late:
+            return (
+                f"its answers are nearest to those of recorded step {nearest + 1} of {len(apart)} "
+                f"({apart[nearest]:.2f} of their size apart, {late:.2f} from those of the last steps)"
+            )
     if answers.still is None or answers.moved is None:
         return None
     if answers.offset > CONSTANT:

@@ -2,8 +2,8 @@
 
 What it checks
     The targets of the manifest against what was reached: the student's share of the teacher's metric, the time of a
-    batch, and the size of the checkpoint, or of its parameters. Any cause that is found explains a missed target, so this
-    speaks last.
+    batch, and the size of the checkpoint, or of its parameters. Any cause that is found explains a missed target, so
+    this speaks last.
 
 Why it hurts
     The student cannot be shipped, and no repair of the distillation will change that.
