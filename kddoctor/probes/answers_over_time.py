@@ -92,7 +92,10 @@ def answers_over_time(steps: Sequence[StepAnswers], final: FinalAnswers) -> Answ
             right[place] += float((_choice(answers) == (_choice(teacher) if truth is None else truth)).sum())
     total = sum(len(pairs[number][0]) for number in late)
     shares = right / total
-    last, size = differences[-1]
+    rows, at = pairs[usable[-1]]
+    # Not brought to a mean of zero: what one class lost, all others would seem to have gained.
+    last = np.asarray(final.student[at], np.float64) - steps[usable[-1]].student[rows]
+    size = differences[-1][1]
     classes = 1 < last.shape[1] <= MOST_CLASSES
     by_class = np.sqrt((last**2).mean(axis=0)) / size
     return AnswersOverTime(
