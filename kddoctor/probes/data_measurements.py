@@ -11,6 +11,8 @@ from kddoctor.probes.row_overlap import NearCopies, NearOverlap, RowOverlap
 from kddoctor.probes.two_samples import TwoSamples
 
 Counts = NDArray[np.int64]
+#: Share of the training rows that the floor of sureness leaves out.
+LEAST_SURE = 0.05
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,18 @@ class SplitDifference:
     def all(self) -> tuple[TwoSamples, ...]:
         """Those that were measured."""
         return tuple(found for found in (self.inputs, self.features, self.logits) if found is not None)
+
+
+@dataclass(frozen=True)
+class SplitSureness:
+    """How sure the teacher is of each split, by how far its first choice is ahead of its second, in logits.
+
+    floor: what all but ``LEAST_SURE`` of the training rows exceed. below: share of the held-out rows that do not. By
+    chance this share is ``LEAST_SURE``, and where the teacher knows its training rows by heart, somewhat more.
+    """
+
+    floor: float
+    below: float
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """What the rules about deployment read."""
 
 from dataclasses import dataclass
+from typing import Literal
 
+from kddoctor.probes.answers_over_time import AnswersOverTime
 from kddoctor.probes.threshold_shift import ThresholdShift
 from kddoctor.probes.value_grid import ValueGrid
 
@@ -17,7 +19,9 @@ class EvaluatedStudent:
     batch, at that step and of the final student; agreement: share of equal choices there; moved: mean change of its
     logits, over their mean size. batch: rows or positions of that batch. weights, weight_elements: distinct values of
     the weight that has the fewest, and its size. outputs: of the student, its logits and recorded layers, the coarsest
-    first.
+    first. answers: to training rows, in the recorded steps and after training; then, after, agreement, moved and batch
+    are of these where nobody ran the last batch again, and opinion what then and after are shares of. head: values of
+    the weights by which the student's logits follow from its last recorded layer, where they follow from it exactly.
     """
 
     written: int | None
@@ -34,6 +38,9 @@ class EvaluatedStudent:
     weights: int | None
     weight_elements: int | None
     outputs: tuple[tuple[str, ValueGrid], ...]
+    answers: AnswersOverTime | None = None
+    head: ValueGrid | None = None
+    opinion: Literal["right", "of its teacher's opinion"] = "right"
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,9 @@ class TargetOutcome:
     """What the manifest wants, and what was reached; None where one of both is not known.
 
     wanted, reached: share of the teacher's metric. error: standard error of reached. wanted_ms, reached_ms: time of a
-    batch. wanted_mb, reached_mb: size of the student's checkpoint in 10^6 bytes. behind_twin: whether the labels-only
-    student is better than noise explains.
+    batch. wanted_mb, reached_mb: size of the student's checkpoint in 10^6 bytes; parameters: its number of parameters,
+    where reached_mb is what these take in the number format of its logits. behind_twin: whether the labels-only student
+    is better than noise explains.
     """
 
     metric: str
@@ -70,3 +78,4 @@ class TargetOutcome:
     wanted_mb: float | None
     reached_mb: float | None
     behind_twin: bool
+    parameters: int | None = None

@@ -8,12 +8,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-#: Rows of each split whose distances are taken, and numbers that a row is projected to. Together they bound the work.
-MAX_ROWS, PROJECTED = 2000, 128
-#: Table of directions for discrete inputs: values that fall together under this modulus count as the same.
-TOKENS = 1 << 15
-#: A row is near another where it is closer than this share of the usual distance between neighbouring training rows.
-NEAR = 0.25
+from kddoctor.probes.row_distances import nearest, nearest_rows, projected
+
+#: Rows of each split whose distances are taken, which bounds the work.
+MAX_ROWS = 2000
+#: A row is near another where it is closer than this share of the usual distance between neighbouring training rows;
+#: and up to the second one, as long as hardly any training row is so close to another one.
+NEAR, NEARBY = 0.25, 0.5
+HARDLY_ANY = 0.005
 #: Share of the held-out rows that are as close to each other as a copy is to its original; rows to read it from.
 CHANCE, FEWEST = 0.05, 40
 #: Share of copies from which a set was made of fewer rows than it has.
@@ -46,15 +48,16 @@ class RowOverlap:
 class NearOverlap:
     """Nearly equal rows, by their distances.
 
-    train, held_out: different rows compared. near: held-out rows whose nearest training row is closer than ``NEAR``
-    times the median distance from a training row to its nearest other one. expected: share of the training rows that
-    are as close to another one.
+    train, held_out: rows compared, of the training rows different ones. radius: of the median distance from a training
+    row to its nearest other one, a share. near: held-out rows that are closer than that to a training row which has no
+    other so close. expected: share of the training rows of which the same is true.
     """
 
     train: int
     held_out: int
     near: int
     expected: float
+    radius: float = NEAR
 
     @property
     def share(self) -> float:
@@ -96,21 +99,17 @@ def equal_rows(train: NDArray[np.int64], held_out: NDArray[np.int64]) -> RowOver
 
 
 def near_rows(train: NDArray[np.generic], held_out: NDArray[np.generic]) -> NearOverlap | None:
-    """Compare inputs, [n, …] and [m, …], by distance after a random projection (Johnson and Lindenstrauss 1984).
+    """Compare inputs, [n, …] and [m, …], by distances that suit them (``nearest_rows``).
 
-    Discrete inputs are compared by which values they hold, wherever they stand. None where fewer than three different
-    training rows are left, or all lie in one place.
+    None where fewer than three different training rows are left, or all lie in one place.
     """
-    own, others = projected(train[:MAX_ROWS]), projected(held_out[:MAX_ROWS])
-    own = np.unique(own, axis=0)
-    if len(own) < 3 or not len(others):
+    found = nearest_rows(train[:MAX_ROWS], held_out[:MAX_ROWS])
+    if found is None:
         return None
-    within = nearest(own, own, but_itself=True)
-    usual = float(np.median(within))
-    if usual <= 0:
-        return None
-    across = nearest(others, own)
-    return NearOverlap(len(own), len(others), int((across < NEAR * usual).sum()), float((within < NEAR * usual).mean()))
+    closest = float(np.quantile(found.train, HARDLY_ANY, method="lower"))
+    radius = min(max(closest, NEAR), NEARBY)
+    expected = float((found.train < radius).mean())
+    return NearOverlap(len(found.train), len(found.across), int((found.across < radius).sum()), expected, radius)
 
 
 def near_copies(train: NDArray[np.generic], held_out: NDArray[np.generic]) -> NearCopies | None:
@@ -137,32 +136,3 @@ def _usual(rows: NDArray[np.float64]) -> float:
     """Median distance between two rows, from half as many pairs that share none."""
     half = len(rows) // 2
     return float(np.median(np.linalg.norm(rows[:half] - rows[half : 2 * half], axis=1)))
-
-
-def projected(inputs: NDArray[np.generic]) -> NDArray[np.float64]:
-    """[n, d] of inputs [n, …]: numbers as they are, or projected where they are many; discrete values as a sum of
-    random directions, one a value.
-    """
-    rows = inputs.reshape(len(inputs), -1)
-    rng = np.random.default_rng(0)
-    if rows.dtype.kind != "f":
-        directions = rng.normal(size=(TOKENS, PROJECTED)) / np.sqrt(PROJECTED)
-        values = rows.astype(np.int64) % TOKENS
-        return np.stack([directions[row].sum(axis=0) for row in values]) if len(rows) else np.zeros((0, PROJECTED))
-    numbers = np.nan_to_num(rows.astype(np.float64))
-    if rows.shape[1] <= PROJECTED:
-        return numbers
-    return np.asarray(numbers @ (rng.normal(size=(rows.shape[1], PROJECTED)) / np.sqrt(PROJECTED)))
-
-
-def nearest(rows: NDArray[np.float64], among: NDArray[np.float64], *, but_itself: bool = False) -> NDArray[np.float64]:
-    """[n] Euclidean distance from each row to the nearest of the others, [m, d]."""
-    sizes = (among**2).sum(axis=1)
-    found = np.empty(len(rows))
-    for start in range(0, len(rows), 256):
-        block = rows[start : start + 256]
-        squares = (block**2).sum(axis=1)[:, None] - 2 * block @ among.T + sizes
-        if but_itself:
-            squares[np.arange(len(block)), start + np.arange(len(block))] = np.inf
-        found[start : start + 256] = np.sqrt(np.maximum(squares.min(axis=1), 0))
-    return found

@@ -11,6 +11,10 @@ LEVELS = 256
 ROUNDING = 0.02
 #: Steps below this share of the largest value are those of the number format itself.
 FORMAT_STEP = 1e-5
+#: Largest error, as a share of the largest output, with which a linear layer in float32 is recovered; the rounding of
+#: that format; and how exactly a weight has to be known then, as a share of the largest one. Singular values below the
+#: last share of the largest are none.
+EXACT, ROUNDED, FOUND_TO, INDEPENDENT = 1e-5, 1e-7, 5e-4, 1e-6
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,35 @@ def value_grid(values: NDArray[np.floating]) -> ValueGrid:
         step=_step(levels.astype(np.float64)),
         at_ends=float((counts[0] + counts[-1]) / flat.size) if len(levels) > 1 else 1.0,
     )
+
+
+def linear_weights(inputs: NDArray[np.floating], outputs: NDArray[np.floating]) -> NDArray[np.float64] | None:
+    """[m, C] weights W of outputs [n, C] = inputs [n, d] W + b, rounded to what the rows tell of them.
+
+    Of the d inputs the m whose weights are known that well. None where no weights give these outputs, or where there is
+    none that the rows tell.
+    """
+    alive = np.asarray(inputs[:, np.abs(inputs).max(axis=0) > 0], np.float64)
+    if len(alive) < 2 * (alive.shape[1] + 1) or not alive.shape[1] or not np.isfinite(outputs).all():
+        return None
+    rows = np.column_stack([alive, np.ones(len(alive))])
+    _, sizes, turned = np.linalg.svd(rows, full_matrices=False)
+    kept = sizes > INDEPENDENT * sizes[0]
+    inverse = turned[kept].T / sizes[kept]
+    found = inverse @ (inverse.T @ (rows.T @ outputs.astype(np.float64)))
+    largest = float(np.abs(outputs).max())
+    left = rows @ found - outputs
+    weights = found[:-1]
+    if float(np.abs(left).max()) > EXACT * largest or not np.abs(weights).max():
+        return None
+    # Inputs that depend on each other, as those of rounded weights may, share their weights in any proportion.
+    determined = (turned[~kept] ** 2).sum(axis=0)[:-1] < INDEPENDENT
+    noise = max(float(np.sqrt((left**2).mean())), ROUNDED * largest)
+    errors = noise * np.linalg.norm(inverse, axis=1)[:-1]
+    # Least squares leave float32's noise in each weight; a quantised one has far wider gaps.
+    cell = FOUND_TO * float(np.abs(weights).max())
+    known = weights[determined & (errors < cell / 4)]
+    return np.asarray(np.round(known / cell) * cell) if known.size else None
 
 
 def _step(levels: NDArray[np.float64]) -> float | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
+from sklearn.datasets import load_sample_images
 
 from kddoctor.probes.class_recall import ClassRecallProbe
 from kddoctor.probes.label_doubt import LabelDoubtProbe
@@ -39,6 +41,82 @@ def test_tokens_in_another_order_are_a_copy():
     found = near_rows(train, np.concatenate([train[:3, ::-1], RNG.integers(5000, size=(20, 12))]))
     assert found is not None
     assert found.near == 3
+
+
+def _photographs() -> np.ndarray:
+    """[n, 3, 32, 32] pieces of two photographs, far enough apart not to overlap."""
+    pieces = [
+        photograph[y : y + 32, x : x + 32].transpose(2, 0, 1) / 255
+        for photograph in load_sample_images().images
+        for y in range(4, photograph.shape[0] - 40, 40)
+        for x in range(4, photograph.shape[1] - 40, 40)
+    ]
+    return np.random.default_rng(0).permutation(np.array(pieces, np.float32))
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        lambda images: 0.8 * images,
+        lambda images: 0.2 + 0.7 * images,
+        lambda images: images[..., ::-1],
+        lambda images: np.roll(images, 2, axis=-1),
+        lambda images: gaussian_filter(images, (0, 0, 0.7, 0.7)),
+        lambda images: images + 0.02 * np.random.default_rng(1).normal(size=images.shape),
+    ],
+    ids=["dimmed", "less contrast", "mirrored", "shifted", "blurred", "noisy"],
+)
+def test_altered_copies_of_pictures_are_near_their_originals(altered):
+    images = _photographs()
+    half = len(images) // 2
+    train, held_out = images[:half], images[half:].copy()
+    untouched = near_rows(train, held_out)
+    held_out[: half // 3] = altered(train[: half // 3])
+    found = near_rows(train, held_out.astype(np.float32))
+    assert untouched is not None
+    assert found is not None
+    assert found.share > 0.01 + 3 * found.expected
+    assert untouched.share <= 0.01 + 3 * untouched.expected
+
+
+def test_pictures_in_bytes_are_compared_as_pictures():
+    images = (255 * _photographs()).astype(np.uint8)
+    half = len(images) // 2
+    found = near_rows(images[:half], np.concatenate([images[: half // 3, :, :, ::-1], images[half:]]))
+    assert found is not None
+    assert found.near >= half // 4
+
+
+@pytest.mark.parametrize("changed", ["a word", "the beginning", "the end"])
+def test_altered_copies_of_texts_are_near_their_originals(changed):
+    words = np.random.default_rng(0).integers(1, 3000, size=(300, 40))
+    train, held_out = words[:150], words[150:].copy()
+    copies = train[:30].copy()
+    if changed == "a word":
+        copies[np.arange(30), np.arange(30) % 40] = 3001
+    elif changed == "the beginning":
+        copies = np.concatenate([np.full((30, 5), 3001), copies[:, :-5]], axis=1)
+    else:
+        copies[:, -5:] = 0
+    held_out[:30] = copies
+    found = near_rows(train, held_out)
+    assert found is not None
+    assert found.near == 30
+
+
+def test_a_template_that_all_texts_share_makes_them_no_copies():
+    words = np.random.default_rng(0).integers(1, 3000, size=(300, 40))
+    words[:, :30] = np.arange(30)
+    found = near_rows(words[:150], words[150:])
+    assert found is not None
+    assert found.near == 0
+
+
+def test_held_out_rows_that_crowd_in_one_place_are_no_copies():
+    spread, crowd = RNG.normal(size=(400, 4)), 0.05 * RNG.normal(size=(400, 4))
+    found = near_rows(np.concatenate([spread, crowd[:40]]), crowd[40:])
+    assert found is not None
+    assert found.share <= 0.01 + 3 * found.expected
 
 
 def test_one_source_cannot_be_told_apart_and_two_can():

@@ -8,9 +8,18 @@ from numpy.typing import NDArray
 from kddoctor.engine.measuring.splits import Measured, held_out_split
 from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, finite_baseline, finite_rows
 from kddoctor.probes.class_recall import ClassRecall, ClassRecallProbe
-from kddoctor.probes.data_measurements import ClassRecalls, ClassShares, LabelDoubts, SplitDifference, SplitOverlap
+from kddoctor.probes.data_measurements import (
+    LEAST_SURE,
+    ClassRecalls,
+    ClassShares,
+    LabelDoubts,
+    SplitDifference,
+    SplitOverlap,
+    SplitSureness,
+)
 from kddoctor.probes.label_doubt import LabelDoubt, LabelDoubtProbe
-from kddoctor.probes.row_overlap import equal_rows, near_copies, near_rows, projected
+from kddoctor.probes.row_distances import projected
+from kddoctor.probes.row_overlap import equal_rows, near_copies, near_rows
 from kddoctor.probes.two_samples import TwoSamples, two_samples
 from kddoctor.run.arrays import LazyArray
 from kddoctor.run.directory import Run
@@ -23,6 +32,8 @@ Rows = tuple[NDArray[np.floating], NDArray[np.floating], Counts, NDArray[np.floa
 MAX_ELEMENTS = 16_000_000
 #: Rows of each split that are compared, and numbers of a row.
 MAX_ROWS, MAX_COLUMNS = 2000, 256
+#: Rows of each split in which the teacher's sureness is read, at least and at most.
+FEWEST_SURE, SURE_ROWS = 20, 50_000
 #: Classes that are looked at one by one.
 MAX_CLASSES = 2000
 
@@ -48,6 +59,9 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
         yield overlap
     if by_class:
         yield _shares(run, train, held_out, overlap)
+    sureness = _sureness(run, train, held_out)
+    if sureness is not None:
+        yield sureness
     difference = _difference(run, train, held_out)
     if difference is not None:
         yield difference
@@ -105,6 +119,28 @@ def _shares(run: Run, train: str, held_out: str, overlap: SplitOverlap | None) -
     if overlap is not None and overlap.copies is not None:
         different = min(different, overlap.copies.different)
     return ClassShares(counted[0], in_loop, counted[1], complete, different)
+
+
+def _sureness(run: Run, train: str, held_out: str) -> SplitSureness | None:
+    """None for tokens, whose rows are chosen by the text and not by the position."""
+    if run.manifest.task == "tokens":
+        return None
+    found = [_margins(run, split) for split in (train, held_out)]
+    if min(map(len, found)) < FEWEST_SURE:
+        return None
+    floor = float(np.quantile(found[0], LEAST_SURE))
+    return SplitSureness(floor, float((found[1] < floor).mean()))
+
+
+def _margins(run: Run, split: str) -> NDArray[np.floating]:
+    """[n] logits by which the teacher's first choice is ahead of its second."""
+    parts: list[NDArray[np.floating]] = []
+    for teacher, *_ in _rows(run, split):
+        two = np.partition(teacher, -2, axis=1)[:, -2:]
+        parts.append(two[:, 1] - two[:, 0])
+        if sum(map(len, parts)) >= SURE_ROWS:
+            break
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def _counts(labels: LazyArray, count: int) -> Counts:

@@ -6,20 +6,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kddoctor.engine.measuring.last_answers import answers_of
 from kddoctor.engine.measuring.splits import Measured, held_out_split
 from kddoctor.engine.reading import binary_like, evenly, finite_baseline, finite_rows
 from kddoctor.engine.types import Outcome
+from kddoctor.probes.answers_over_time import AnswersOverTime
 from kddoctor.probes.deployment_measurements import EvaluatedStudent, TargetOutcome, ThresholdShifts
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.threshold_shift import ThresholdShift, threshold_shift
-from kddoctor.probes.value_grid import ValueGrid, value_grid
+from kddoctor.probes.value_grid import LEVELS, ValueGrid, linear_weights, value_grid
 from kddoctor.run.arrays import LazyArray
 from kddoctor.run.directory import Run
+from kddoctor.run.observations import LastStep
 from kddoctor.run.steps import Steps
 
 #: Values whose grid is looked at, and rows whose threshold is.
 GRID_VALUES, THRESHOLD_ROWS = 200_000, 200_000
+#: Rows from which the last layer is found.
+HEAD_ROWS = 4096
 #: Rows by which rounding moves a share of them.
 WHOLE = 0.02
 LOGGED = "student_accuracy"
@@ -44,6 +49,10 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
 def _against_targets(run: Run, outcome: Outcome) -> TargetOutcome:
     wanted, latency = run.manifest.targets, run.observations.latency_ms
     checkpoint = run.checkpoint("student")
+    megabytes = None if checkpoint is None else checkpoint.stat().st_size / 1e6
+    parameters = None if megabytes is not None else _counted(run)
+    if parameters is not None:
+        megabytes = parameters * _bytes_of_a_logit(run) / 1e6
     behind = (outcome.baseline or 0.0) - (outcome.student or 0.0)
     return TargetOutcome(
         metric=outcome.metric,
@@ -53,9 +62,26 @@ def _against_targets(run: Run, outcome: Outcome) -> TargetOutcome:
         wanted_ms=wanted.latency_ms,
         reached_ms=None if latency is None else latency.student,
         wanted_mb=wanted.size_mb,
-        reached_mb=None if checkpoint is None else checkpoint.stat().st_size / 1e6,
+        reached_mb=megabytes,
+        parameters=parameters,
         behind_twin=outcome.student is not None and behind > noise_of_difference(outcome.standard_error),
     )
+
+
+def _counted(run: Run) -> int | None:
+    """The student's number of parameters, None where nobody counted them or they were given fewer bits."""
+    counts, values = run.observations.parameters, run.observations.student_distinct_values
+    if counts is None or counts.student is None:
+        return None
+    if values is not None and (values.distinct or LEVELS + 1) <= LEVELS < (values.elements or 0):
+        return None
+    return int(counts.student)
+
+
+def _bytes_of_a_logit(run: Run) -> int:
+    part = run.predictions(held_out_split(run))
+    dtype = "F32" if part is None or part.student_logits is None else part.student_logits.dtype
+    return 2 if dtype in ("F16", "BF16") else 4
 
 
 def _evaluated(run: Run, gaps: Gaps) -> EvaluatedStudent:
@@ -68,6 +94,7 @@ def _evaluated(run: Run, gaps: Gaps) -> EvaluatedStudent:
     shares = [value for value in logged if 0 <= value <= 1]
     last, changed = seen.last_step, seen.parameters_changed_after_training
     values = seen.student_distinct_values
+    answers = answers_of(run)
     accuracy = gaps.gaps.student_accuracy
     error = standard_error(accuracy, gaps.gaps.n)
     if shares:
@@ -80,15 +107,39 @@ def _evaluated(run: Run, gaps: Gaps) -> EvaluatedStudent:
         evaluated=accuracy,
         error=error,
         same_rows=bool(shares) and all(_whole(share * gaps.gaps.n) for share in shares),
-        then=None if last is None else last.accuracy_then,
-        after=None if last is None else last.accuracy_after,
-        agreement=None if last is None else last.agreement,
-        moved=None if last is None else last.relative_difference,
-        batch=None if run.steps is None else _rows_of_a_batch(run.steps),
+        **(_by_steps(answers) if last is None else _by_last_step(last, run)),
         weights=None if values is None else values.distinct,
         weight_elements=None if values is None else values.elements,
         outputs=tuple(_outputs(run, gaps.split)),
+        answers=answers,
+        head=_head(run),
     )
+
+
+def _by_last_step(last: LastStep, run: Run) -> dict[str, Any]:
+    return {
+        "then": last.accuracy_then,
+        "after": last.accuracy_after,
+        "agreement": last.agreement,
+        "moved": last.relative_difference,
+        "batch": None if run.steps is None else _rows_of_a_batch(run.steps),
+    }
+
+
+def _by_steps(answers: AnswersOverTime | None) -> dict[str, Any]:
+    """What the record's own steps say of the same, where the student was not run again on its last batch."""
+    if answers is None:
+        return {"then": None, "after": None, "agreement": None, "moved": None, "batch": None}
+    # Of wrong labels, or unused ones, a student that is another one now may know as many; of its teacher's answers not.
+    by_teacher = answers.agreement_then - answers.agreement_after > answers.then - answers.after
+    return {
+        "then": answers.agreement_then if by_teacher else answers.then,
+        "after": answers.agreement_after if by_teacher else answers.after,
+        "agreement": None,
+        "moved": float(answers.distance[-1]),
+        "batch": answers.rows,
+        "opinion": "of its teacher's opinion" if by_teacher else "right",
+    }
 
 
 def _whole(rows: float) -> bool:
@@ -117,6 +168,21 @@ def _grid(array: LazyArray) -> ValueGrid | None:
     values = array[: max(1, GRID_VALUES // width)]
     values = values[np.isfinite(values)]
     return value_grid(values) if values.size else None
+
+
+def _head(run: Run) -> ValueGrid | None:
+    """Values of the last layer's weights, found from its inputs and outputs; None where no recorded layer is it."""
+    split = held_out_split(run)
+    part, features = run.predictions(split), run.features(split)
+    if part is None or part.student_logits is None or features is None or part.student_logits.ndim != 2:
+        return None
+    for array in features.student.values():
+        if array.ndim == 2:
+            rows = min(len(array), HEAD_ROWS)
+            weights = linear_weights(np.asarray(array[:rows]), np.asarray(part.student_logits[:rows]))
+            if weights is not None:
+                return value_grid(weights)
+    return None
 
 
 def _thresholds(run: Run, split: str) -> ThresholdShifts | None:

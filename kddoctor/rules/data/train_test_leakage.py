@@ -2,8 +2,9 @@
 
 What it checks
     Whether held-out rows have the same content, by hash, as training rows; and, where inputs were recorded, whether
-    they lie so close to one that they are a copy of it. How often training rows have copies among each other is what
-    two honest draws from one pool would show, and is held against it.
+    they lie so close to one that they are a copy of it: pictures that were shifted, mirrored, dimmed or given some
+    noise, and texts of which some words were changed, included. How often rows of one split have such copies among each
+    other is what two honest draws from one pool would show, and is held against it.
 
 Why it hurts
     The student is praised for what it remembers. How good it is on new rows is not known.
@@ -96,9 +97,9 @@ def _of_near(finding: Finding, near: NearOverlap) -> Finding:
             PROBE,
             "near",
             near.share,
-            f"{near.near} of {near.held_out} held-out rows lie four times closer to a training row than training "
-            "rows lie "
-            f"to each other; of these, {near.expected:.1%} have such a neighbour",
+            f"{near.near} of {near.held_out} held-out rows are as good as copies of a training row: closer than "
+            f"{near.radius:.0%} of the usual distance between neighbours, as {near.expected:.1%} of the training rows "
+            "are to each other",
             threshold=SHARE,
             origin="convention",
             group="overlap",

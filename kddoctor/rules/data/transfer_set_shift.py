@@ -3,7 +3,8 @@
 What it checks
     Whether a classifier can tell training rows from held-out ones by their inputs, or by what the teacher makes of
     them; whether the teacher is less often right, and less sure, on training rows than on held-out ones, which is the
-    reverse of what having learnt them does; and whether the student follows its teacher less well on held-out rows.
+    reverse of what having learnt them does; whether rows of which it is unsure are missing among the training rows; and
+    whether the student follows its teacher less well on held-out rows.
 
 Why it hurts
     The student learns what the teacher does where nobody asks it, and guesses where it is asked.
@@ -28,7 +29,14 @@ Read more
     Lopez-Paz and Oquab 2017, arXiv:1610.06545: classifier two-sample tests. Beyer et al. 2022, arXiv:2106.05237.
 """
 
-from kddoctor.probes.data_measurements import ClassShares, LabelDoubts, SplitDifference, SplitOverlap
+from kddoctor.probes.data_measurements import (
+    LEAST_SURE,
+    ClassShares,
+    LabelDoubts,
+    SplitDifference,
+    SplitOverlap,
+    SplitSureness,
+)
 from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding
@@ -44,6 +52,9 @@ ALIKE: Share = 0.6
 SURE: Deviations = 2.0
 #: Points by which the teacher is better on held-out rows than on training ones, when the latter are not its own.
 REVERSED: Share = 0.1
+#: Share of the held-out rows of which the teacher is less sure than of nearly all training rows. Of rows that were not
+#: chosen by that it was at most 0.12.
+ABOVE: Share = 0.4
 #: Share of the teacher's advantage over chance that a student in this position may lose, and points of agreement that
 #: it may lose between the splits, before this counts as harm.
 KEPT: Share = 0.9
@@ -57,7 +68,7 @@ AGREEMENT: Share = 0.1
     title="The transfer set comes from elsewhere than the rows on which the student is used",
     stage=57,
     reads=(SplitDifference, TrainGaps, Gaps),
-    uses=(LabelDoubts, ClassShares, SplitOverlap),
+    uses=(LabelDoubts, ClassShares, SplitOverlap, SplitSureness),
     masks=("KD402", "KD502", "KD602", "KD604"),
 )
 def transfer_set_shift(
@@ -67,11 +78,13 @@ def transfer_set_shift(
     doubts: LabelDoubts | None,
     shares: ClassShares | None,
     overlap: SplitOverlap | None,
+    sureness: SplitSureness | None,
 ) -> Finding:
     # The test takes rows for draws of their own, which copies are not.
     copies = overlap is not None and overlap.copies is not None and overlap.copies.different < 1
     finding = Finding() if copies else _of_rows(Finding(), difference)
     finding = _of_the_teacher(finding, train, held_out, doubts)
+    finding = _of_sureness(finding, train, held_out, sureness)
     before, after = train.gaps, held_out.gaps
     lost = before.agreement - after.agreement
     chance = 0.5 if after.class_counts is None else float(((after.class_counts / after.n) ** 2).sum())
@@ -157,6 +170,26 @@ def _of_the_teacher(finding: Finding, train: TrainGaps, held_out: Gaps, doubts: 
         return finding.against("label-doubt", "sure_stated", hesitates, text, weight=3.0)
     return finding.supported_by(
         "example-gaps", "teacher_accuracy", better, text, threshold=REVERSED, origin="convention", weight=7.0
+    )
+
+
+def _of_sureness(finding: Finding, train: TrainGaps, held_out: Gaps, sureness: SplitSureness | None) -> Finding:
+    """Rows that were chosen by how sure the teacher is of them: none of them lies where it hesitates."""
+    if sureness is None or sureness.below < ABOVE:
+        return finding
+    knows = train.gaps.teacher_accuracy - held_out.gaps.teacher_accuracy
+    if knows > REVERSED:
+        return finding  # it knows its training rows by heart, which makes it sure of all of them
+    return finding.supported_by(
+        "split-sureness",
+        "below",
+        sureness.below,
+        f"the teacher's first choice is ahead by {sureness.floor:.2g} logits or more on {1 - LEAST_SURE:.0%} of the "
+        f"training rows, and by less on {sureness.below:.0%} of the held-out ones: the rows that it is unsure of are "
+        "missing",
+        threshold=ABOVE,
+        origin="calibrated on digits",
+        weight=6.0,
     )
 
 

@@ -30,8 +30,17 @@ import math
 
 from kddoctor.probes.deployment_measurements import EvaluatedStudent
 from kddoctor.probes.measurements import Gaps, TrainGaps
-from kddoctor.rules.deployment.ending import LACKING, PROBE, answers_change, drop, grid, is_quantised
-from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.deployment.ending import (
+    LACKING,
+    PROBE,
+    answers_change,
+    drop,
+    grade_of,
+    grid,
+    is_quantised,
+    other_weights,
+)
+from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Deviations, Factor, Share
@@ -64,7 +73,7 @@ def eval_pipeline_drift(
     )
     finding = finding.prescribe("evaluate through the pipeline of the training", automatic=False, safety="manual")
     finding = _of_inputs(finding, seen, held_out, train)
-    if student.written is None or student.then is None:
+    if student.then is None and (student.written is not None or student.logged is None):
         return finding if finding.evidence else NotExamined(*RECORD["EvaluatedStudent"])
     worse = drop(student)
     if not answers_change(student) or worse.how == "none":
@@ -84,11 +93,14 @@ def eval_pipeline_drift(
             PROBE,
             "drop",
             worse.points,
-            f"with the weights of the last step and the same inputs: {worse.text}",
+            f"{'with the weights of the last step and the same inputs: ' if student.written == 0 else ''}{worse.text}",
             threshold=0.0,
-            grade=Grade.INTERVENTIONAL if worse.how == "certainly" else Grade.STATISTICAL,
-            weight=8.0 if worse.how == "certainly" else 5.5,
+            grade=grade_of(student, worse),
+            # Where nobody watched the weights, they may be others, too.
+            weight=8.0 if worse.how == "certainly" and student.written == 0 else 5.5,
         )
+    if student.written is None and (seen_in_weights := other_weights(student)) is not None:
+        finding = finding.against("answers-over-time", "nearest", None, seen_in_weights, weight=6.0)
     on_grid = grid(student)
     if on_grid is not None or is_quantised(student):
         finding = finding.against(

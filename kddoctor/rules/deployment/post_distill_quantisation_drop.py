@@ -27,7 +27,7 @@ Read more
 """
 
 from kddoctor.probes.deployment_measurements import EvaluatedStudent
-from kddoctor.rules.deployment.ending import LACKING, PROBE, drop, grid, is_quantised
+from kddoctor.rules.deployment.ending import LACKING, PROBE, drop, grid, is_quantised, values_of
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
@@ -62,7 +62,7 @@ def post_distill_quantisation_drop(student: EvaluatedStudent) -> Finding | NotEx
         return finding.against(
             PROBE, "drop", worse.points, f"it is quantised, and no worse for it: {worse.text}", weight=5.0
         )
-    where = f"{student.weights} different values in {student.weight_elements} weights" if quantised else ""
+    where = values_of(student) if quantised else ""
     if found is not None and not quantised:
         name, steps = found
         where = (
@@ -73,7 +73,7 @@ def post_distill_quantisation_drop(student: EvaluatedStudent) -> Finding | NotEx
     return finding.supported_by(
         PROBE,
         "weights" if quantised else "grid",
-        float(student.weights or 0) if quantised else None,
+        float(student.weights or 0) if quantised and student.weights is not None else None,
         f"{where}; {worse.text}",
         grade=Grade.PROOF if worse.how == "certainly" else Grade.STATISTICAL,
         weight=None if worse.how == "certainly" else 6.5,

@@ -2,7 +2,8 @@
 
 What it checks
     The targets of the manifest against what was reached: the student's share of the teacher's metric, the time of a
-    batch, and the size of the checkpoint. Any cause that is found explains a missed target, so this speaks last.
+    batch, and the size of the checkpoint, or of its parameters. Any cause that is found explains a missed target, so
+    this speaks last.
 
 Why it hurts
     The student cannot be shipped, and no repair of the distillation will change that.
@@ -56,7 +57,10 @@ def target_missed(outcome: TargetOutcome) -> Finding:
         else:
             finding = finding.against(PROBE, "retention", outcome.reached, text, threshold=outcome.wanted, weight=6.0)
     finding = _within(finding, "latency_ms", "a batch takes", "ms", outcome.reached_ms, outcome.wanted_ms)
-    finding = _within(finding, "size_mb", "the checkpoint takes", "MB", outcome.reached_mb, outcome.wanted_mb)
+    takes = "the checkpoint takes"
+    if outcome.parameters is not None:
+        takes = f"{outcome.parameters:,} parameters in the number format of the logits take"
+    finding = _within(finding, "size_mb", takes, "MB", outcome.reached_mb, outcome.wanted_mb)
     if outcome.behind_twin:
         finding = finding.against(
             PROBE,

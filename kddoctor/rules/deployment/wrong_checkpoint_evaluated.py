@@ -28,7 +28,17 @@ Read more
 """
 
 from kddoctor.probes.deployment_measurements import EvaluatedStudent
-from kddoctor.rules.deployment.ending import LACKING, PROBE, answers_change, drop, is_quantised
+from kddoctor.rules.deployment.ending import (
+    EARLIER,
+    LACKING,
+    PROBE,
+    answers_change,
+    drop,
+    grade_of,
+    is_quantised,
+    other_weights,
+    values_of,
+)
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
@@ -44,12 +54,14 @@ from kddoctor.rules.registry import rule
     masks=(*LACKING, "KD702"),
 )
 def wrong_checkpoint_evaluated(student: EvaluatedStudent) -> Finding | NotExamined:
-    if student.written is None or (student.logged is None and student.then is None):
+    if student.logged is None and student.then is None:
         return NotExamined(*RECORD["EvaluatedStudent"])
     finding = Finding().saying(
         "The student that is evaluated is not the one that training ended with.", where="what is loaded after training"
     )
     finding = finding.prescribe("evaluate the weights of the last step", automatic=False, safety="manual")
+    if student.written is None:
+        return _by_answers(finding, student)
     if student.written == 0:
         return finding.against(
             PROBE,
@@ -84,8 +96,31 @@ def wrong_checkpoint_evaluated(student: EvaluatedStudent) -> Finding | NotExamin
             PROBE,
             "weights",
             float(student.weights or 0),
-            f"what was written are {student.weights} different values in {student.weight_elements} elements: a "
-            "quantisation",
+            f"a quantisation: {values_of(student)}",
             weight=12.0,
         )
     return finding
+
+
+def _by_answers(finding: Finding, student: EvaluatedStudent) -> Finding | NotExamined:
+    """From recorded steps alone: nobody watched the weights after the last one."""
+    worse = drop(student)
+    if worse.how == "none" or (student.answers is not None and not answers_change(student)):
+        return finding.against(
+            PROBE, "drop", worse.points, f"what is evaluated is what was trained: {worse.text}", weight=5.0
+        )
+    seen = other_weights(student)
+    if worse.how == "unknown" or seen is None:
+        return NotExamined(*RECORD["EvaluatedStudent"])
+    if is_quantised(student):
+        finding = finding.against(PROBE, "weights", None, f"it is quantised: {values_of(student)}", weight=12.0)
+    return finding.supported_by(
+        "answers-over-time",
+        "nearest",
+        None if student.answers is None else float(student.answers.distance.min()),
+        f"it got worse, and {seen}: {worse.text}",
+        threshold=EARLIER,
+        origin="calibrated on digits",
+        grade=grade_of(student, worse),
+        weight=6.5,
+    )

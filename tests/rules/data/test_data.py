@@ -160,3 +160,26 @@ def test_a_shift_that_does_no_harm_is_a_note(tmp_path):
     found = diagnosed(tmp_path, train, part(600, 2))
     assert [f.severity for f in found.causes if f.code == "KD603"] == ["note"]
     assert found.verdict != "sick"
+
+
+def test_one_wrong_label_in_fifteen_is_more_than_data_sets_have(tmp_path):
+    assert diagnosed(tmp_path, _noisy(part(900, 1), 0.08), _noisy(part(900, 2), 0.08)).cause_codes == ["KD605"]
+
+
+def test_rows_of_which_the_teacher_is_surest_are_chosen_rows(tmp_path):
+    every, val = part(3000, 1), part(600, 2, b.forgetting(0.35))
+    two = np.sort(every["teacher_logits"], axis=1)[:, -2:]
+    order = np.argsort(two[:, 0] - two[:, 1])
+    surest = np.concatenate([order[every["labels"][order] == label][:30] for label in range(10)])
+    assert diagnosed(tmp_path, {name: rows[surest] for name, rows in every.items()}, val).cause_codes == ["KD603"]
+
+
+def test_a_class_with_a_fifth_of_its_rows_that_pays_for_it_is_scarce(tmp_path):
+    labels = np.concatenate([np.full(10, 9), np.arange(450) % 9])
+
+    def forgetful(logits, labels):
+        return _worse_on([9], logits, labels)
+
+    found = diagnosed(tmp_path, part(len(labels), 1, labels=labels), part(500, 2, forgetful))
+    assert found.cause_codes[0] == "KD606"
+    assert found.causes[0].status == "probable"

@@ -117,3 +117,88 @@ def test_centred_scores_have_their_threshold_in_place(tmp_path):
 def test_scores_that_moved_and_rank_badly_are_another_fault(tmp_path):
     found = diagnosed(tmp_path, _scores(2000, 1, 2.5, 12), _scores(2000, 2, 2.5, 12), task="binary")
     assert "KD705" not in found.cause_codes
+
+
+def recorded_by_hand(path, change, *, features=None, logged=True, train_change=None) -> Any:
+    """A run with only what the contract lists, whose student is replaced by ``change`` after the last step.
+
+    Its student goes from noise to what the splits hold, straight on.
+    """
+    train, val = part(400, 1), part(500, 2)
+    rng = np.random.default_rng(5)
+    first = {name: rng.normal(size=split["student_logits"].shape) for name, split in (("train", train), ("val", val))}
+
+    def at(name: str, split: dict[str, np.ndarray], share: float) -> np.ndarray:
+        return ((1 - share) * first[name] + share * split["student_logits"]).astype(np.float32)
+
+    shares = np.linspace(0, 1, 20)
+    rows = [rng.permutation(400)[:32] for _ in shares]
+    steps = {
+        "student_logits": np.stack([at("train", train, s)[r] for s, r in zip(shares, rows, strict=True)]),
+        "teacher_logits": np.stack([train["teacher_logits"][r] for r in rows]),
+        "labels": np.stack([train["labels"][r] for r in rows]),
+        "loss": np.linspace(2, 0.1, 20),
+    }
+    accuracy = float((val["student_logits"].argmax(1) == val["labels"]).mean())
+    for name, split in (("train", train), ("val", val)):
+        split["student_logits"] = change(split["student_logits"], lambda share, n=name, p=dict(split): at(n, p, share))
+    metrics = [{"epoch": e, "step": e, "split": "val", "student_accuracy": accuracy} for e in range(12)]
+    more = {} if features is None else {"features": {"val": features(val)}}
+    return diagnosed(path, train, val, steps=steps, metrics=metrics if logged else [], **more)
+
+
+def test_by_hand_the_student_of_an_early_step_is_another_checkpoint(tmp_path):
+    assert deployment(recorded_by_hand(tmp_path, lambda _, at: at(0.2))) == ["KD701"]
+
+
+def test_by_hand_without_any_log_the_steps_tell(tmp_path):
+    assert deployment(recorded_by_hand(tmp_path, lambda _, at: at(0.1), logged=False)) == ["KD701"]
+
+
+def test_by_hand_a_class_whose_weights_are_lost_is_another_checkpoint(tmp_path):
+    def lost(logits, _):
+        logits = logits.copy()
+        logits[:, :3] = 0
+        return logits
+
+    assert deployment(recorded_by_hand(tmp_path, lost)) == ["KD701"]
+
+
+def test_by_hand_a_student_that_is_fed_otherwise_is_not_told_from_an_earlier_one_by_its_accuracy(tmp_path):
+    def fed_otherwise(logits, _):
+        rng = np.random.default_rng(6)
+        return (logits + 1.5 * logits.std() * rng.normal(size=logits.shape)).astype(np.float32)
+
+    assert deployment(recorded_by_hand(tmp_path, fed_otherwise)) == ["KD702"]
+
+
+def test_by_hand_a_student_that_ends_as_it_was_trained_has_nothing_after_training(tmp_path):
+    found = recorded_by_hand(tmp_path, lambda logits, _: logits)
+    assert deployment(found) == []
+    assert {"KD701", "KD702"} <= set(found.ruled_out)
+
+
+def test_by_hand_a_rounded_last_layer_is_found_from_its_inputs_and_outputs(tmp_path):
+    rng = np.random.default_rng(8)
+    kept: dict[str, np.ndarray] = {}
+
+    def rounded(logits, _):
+        hidden = np.abs(rng.normal(size=(len(logits), 30))).astype(np.float32)
+        weights = rng.integers(-2, 3, size=(30, 10)) / 2
+        kept["hidden"] = hidden
+        return (hidden @ weights + 0.3 * rng.normal(size=10)).astype(np.float32)
+
+    found = recorded_by_hand(tmp_path, rounded, features=lambda _: {"student/last": kept["hidden"][:300]})
+    assert deployment(found) == ["KD703"]
+
+
+def test_without_a_checkpoint_the_parameters_say_how_large_the_student_is(tmp_path):
+    found = diagnosed(
+        tmp_path,
+        part(500, 1),
+        part(500, 2),
+        targets={"size_mb": 0.5},
+        observations={"parameters": {"teacher": 1_000_000, "student": 200_000}},
+    )
+    assert deployment(found) == ["KD704"]
+    assert "200,000 parameters" in str(found.causes)
