@@ -60,6 +60,7 @@ def pictures(
         check_evidence(measured),
         views.loss_balance(run, measured),
         views.training_curves(run),
+        views.capacity_or_training(measured),
         views.tradeoff(run, diagnosis, treatment),
     ]
     by_name = {view.name: view for view in made}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kddoctor.app.charts.capacity_or_training import capacity_or_training
 from kddoctor.app.charts.confusion_difference import confusion_difference
 from kddoctor.app.charts.entropy_curve import entropy_curve
 from kddoctor.app.charts.gap_map import gap_map
@@ -13,6 +14,7 @@ from kddoctor.app.charts.reliability import reliability
 
 #: How a view is drawn that has one picture, by the view's name.
 CHARTS: Mapping[str, Callable[..., Any]] = {
+    "capacity_or_training": capacity_or_training,
     "confusion_difference": confusion_difference,
     "entropy_curve": entropy_curve,
     "gap_map": gap_map,

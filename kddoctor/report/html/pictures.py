@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from kddoctor.report.html.drawing.before_after import draw_before_after
+from kddoctor.report.html.drawing.capacity_or_training import draw_capacity_or_training
 from kddoctor.report.html.drawing.confusion_difference import draw_confusion_difference
 from kddoctor.report.html.drawing.entropy_curve import draw_entropy_curve
 from kddoctor.report.html.drawing.gap_map import draw_gap_map
@@ -38,6 +39,7 @@ DRAWN: Mapping[str, tuple[Draw, Callable[[View], float]]] = {
     "entropy_curve": (draw_entropy_curve, lambda view: 4.0),
     "loss_balance": (draw_loss_balance, lambda view: 3.9 if view.frame["cosine"].notna().any() else 2.6),
     "training_curves": (draw_training_curves, lambda view: 4.4),
+    "capacity_or_training": (draw_capacity_or_training, lambda view: 1.0 + 0.6 * view.frame["model"].nunique()),
     "layer_similarity": (draw_layer_similarity, lambda view: 1.6 + 0.32 * view.frame["teacher_layer"].nunique()),
     "gap_map": (draw_gap_map, lambda view: 4.0),
     "confusion_difference": (draw_confusion_difference, lambda view: 4.8),

@@ -1,6 +1,7 @@
 """One view-model for each picture or table: the numbers, the question that they answer, and the answer."""
 
 from kddoctor.report.views.before_after import before_after
+from kddoctor.report.views.capacity_or_training import capacity_or_training
 from kddoctor.report.views.causes import causes
 from kddoctor.report.views.checks import checks
 from kddoctor.report.views.confusion_difference import confusion_difference
@@ -22,6 +23,7 @@ __all__ = [
     "Missing",
     "View",
     "before_after",
+    "capacity_or_training",
     "causes",
     "checks",
     "confusion_difference",
