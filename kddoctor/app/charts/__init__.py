@@ -11,6 +11,7 @@ from kddoctor.app.charts.gap_waterfall import gap_waterfall
 from kddoctor.app.charts.layer_similarity import layer_similarity
 from kddoctor.app.charts.loss_balance import loss_balance
 from kddoctor.app.charts.reliability import reliability
+from kddoctor.app.charts.similarity_over_time import similarity_over_time
 
 #: How a view is drawn that has one picture, by the view's name.
 CHARTS: Mapping[str, Callable[..., Any]] = {
@@ -22,4 +23,5 @@ CHARTS: Mapping[str, Callable[..., Any]] = {
     "layer_similarity": layer_similarity,
     "loss_balance": loss_balance,
     "reliability": reliability,
+    "similarity_over_time": similarity_over_time,
 }

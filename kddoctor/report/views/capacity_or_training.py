@@ -20,9 +20,10 @@ Split = Literal["train", "held out"]
 def capacity_or_training(measured: Mapping[type, object]) -> View | Missing:
     """Teacher, student and the same student on labels alone, on training and on held-out rows.
 
-    measured: from ``measure``. frame: model, split ("train" or "held out"), accuracy, low, high (two standard errors), loss (cross-entropy with the
+    frame: model, split ("train" or "held out"), accuracy, low, high (two standard errors), loss (cross-entropy with the
     labels, nats), divergence (KL from the teacher, nats; NaN for the teacher), rows. marks: the accuracies, such as
-    train_student and held_out_labels_only. Without training rows there is nothing to compare.
+    train_student and held_out_labels_only. Without training rows there is nothing to compare. measured: from
+    ``measure``.
     """
     train, held_out = measured.get(TrainGaps), measured.get(Gaps)
     if not isinstance(train, TrainGaps) or not isinstance(held_out, Gaps) or held_out.split == "train":
