@@ -16,8 +16,8 @@ BINS = 24
 
 
 def entropy_histogram(run: Run) -> View | Missing:
-    """frame: temperature, low, high (nats, the ends of a bin), targets (how many lie in it). marks: targets, largest (the
-    largest possible entropy, nats).
+    """frame: temperature, low, high (nats, the ends of a bin), targets (how many lie in it). marks: targets, largest
+    (the largest possible entropy, nats).
     """
     found = sampled_targets(run, SAMPLE)
     if found is None:

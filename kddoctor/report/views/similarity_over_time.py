@@ -22,7 +22,8 @@ def similarity_over_time(run: Run) -> View | Missing:
     """Unbiased linear CKA of every layer pair at each snapshot of the student; the teacher's layers are as recorded.
 
     frame: step, epoch (NaN where unknown), teacher_layer, student_layer, cka, partner (of all teacher layers on the
-    path of the last snapshot, this one is the most similar to the student's). marks: rows, snapshots.
+    path of the last snapshot, this one is the most similar to the student's). marks: rows, snapshots; first_step,
+    first_cka, last_step and last_cka of the pair that changed most.
     """
     split = held_out_split(run)
     taken, features = run.snapshots(split), run.features(split)
@@ -48,10 +49,13 @@ def similarity_over_time(run: Run) -> View | Missing:
         return Missing("similarity_over_time", QUESTION, "record snapshots whose activations are finite")
     frame = pd.concat(tables, ignore_index=True)
     frame["partner"] = _partners(frame)
+    moved = _moved_most(frame)
     marks = {"rows": float(n), "snapshots": float(len(tables))}
+    for name, moment in (("first", moved.iloc[0]), ("last", moved.iloc[-1])):
+        marks |= {f"{name}_step": float(moment["step"]), f"{name}_cka": float(moment["cka"])}
     notes = [f"Unbiased linear CKA on the first {n} rows; the teacher is the one recorded at the end."]
     notes += [f"{left_out} snapshots hold values that are not finite, and are left out."] if left_out else []
-    return View("similarity_over_time", QUESTION, _answer(frame), _alt(frame), frame, marks, tuple(notes))
+    return View("similarity_over_time", QUESTION, _answer(moved), _alt(frame), frame, marks, tuple(notes))
 
 
 def _of_moment(teacher: dict[str, Array], student: dict[str, Array], step: int, epoch: int | None) -> pd.DataFrame:
@@ -99,10 +103,13 @@ def _partners(frame: pd.DataFrame) -> "pd.Series[bool]":
     return pd.Series([pair in chosen for pair in pairs], index=frame.index)
 
 
-def _answer(frame: pd.DataFrame) -> str:
-    matched = frame[frame["partner"]]
-    curves = [curve for _, curve in matched.groupby("student_layer", sort=False)]
-    moved = max(curves, key=lambda curve: abs(curve["cka"].iloc[-1] - curve["cka"].iloc[0]))
+def _moved_most(frame: pd.DataFrame) -> pd.DataFrame:
+    """The curve of the matched pair whose similarity changed most from the first snapshot to the last."""
+    curves = [curve for _, curve in frame[frame["partner"]].groupby("student_layer", sort=False)]
+    return max(curves, key=lambda curve: abs(curve["cka"].iloc[-1] - curve["cka"].iloc[0]))
+
+
+def _answer(moved: pd.DataFrame) -> str:
     first, last = moved.iloc[0], moved.iloc[-1]
     if len(moved) == 1:
         return f"One snapshot, at step {first['step']}: it takes two to see a change."
