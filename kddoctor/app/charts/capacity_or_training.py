@@ -18,10 +18,10 @@ def capacity_or_training(view: View) -> alt.LayerChart:
         yOffset=alt.YOffset("split:N", sort=SPLITS),
         color=alt.Color("model:N", scale=scale, legend=None),
     )
-    x = {"axis": percent_axis("accuracy"), "scale": alt.Scale(zero=False, nice=True)}
-    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", **x), x2="high:Q")
+    axis, span = percent_axis("accuracy"), alt.Scale(zero=False, nice=True)
+    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", axis=axis, scale=span), x2="high:Q")
     points = base.mark_point(size=110, strokeWidth=2).encode(
-        x=alt.X("accuracy:Q", **x),
+        x=alt.X("accuracy:Q", axis=axis, scale=span),
         fill=alt.Fill("model:N", scale=scale, legend=None),
         fillOpacity=alt.FillOpacity("split:N", scale=alt.Scale(domain=SPLITS, range=[0, 1]), legend=None),
         shape=alt.Shape("split:N", title=None, scale=alt.Scale(domain=SPLITS, range=["circle", "square"])),
@@ -33,6 +33,8 @@ def capacity_or_training(view: View) -> alt.LayerChart:
         ],
     )
     text = base.mark_text(align="left", dx=9, color=colours.foreground).encode(
-        x=alt.X("high:Q", **x), text=alt.Text("accuracy:Q", format=".1%"), color=alt.value(colours.foreground)
+        x=alt.X("high:Q", axis=axis, scale=span),
+        text=alt.Text("accuracy:Q", format=".1%"),
+        color=alt.value(colours.foreground),
     )
     return layered(bars, points, text, height=70 * len(shown) + 60)

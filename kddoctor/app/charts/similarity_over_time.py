@@ -12,7 +12,7 @@ def similarity_over_time(view: View, pair: tuple[str, str] | None = None) -> alt
     colours = palette()
     frame = view.frame.assign(pair=view.frame["teacher_layer"] + " ~ " + view.frame["student_layer"])
     y = alt.Y("cka:Q", title="CKA", scale=alt.Scale(domain=[0, 1], clamp=True))
-    tooltip = ["pair", "step", alt.Tooltip("cka:Q", format=".3f")]
+    tooltip = [alt.Tooltip("pair:N"), alt.Tooltip("step:Q"), alt.Tooltip("cka:Q", format=".3f")]
     matched = alt.Chart(frame[frame["partner"]]).encode(x=steps(None), y=y, detail="pair:N", tooltip=tooltip)
     if pair is not None:
         one = frame[(frame["teacher_layer"] == pair[0]) & (frame["student_layer"] == pair[1])]

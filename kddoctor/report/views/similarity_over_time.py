@@ -42,9 +42,8 @@ def similarity_over_time(run: Run) -> View | Missing:
         if not teacher or not all(np.isfinite(rows).all() for rows in student.values()):
             left_out += 1
             continue
-        tables.append(
-            _of_moment(teacher, student, taken.step[moment], None if taken.epoch is None else taken.epoch[moment])
-        )
+        epoch = None if taken.epoch is None else int(taken.epoch[moment])
+        tables.append(_of_moment(teacher, student, int(taken.step[moment]), epoch))
     if not tables:
         return Missing("similarity_over_time", QUESTION, "record snapshots whose activations are finite")
     frame = pd.concat(tables, ignore_index=True)
@@ -80,12 +79,12 @@ def _ordered(layers: dict[str, LazyArray]) -> dict[str, LazyArray]:
 
 
 def _at(array: LazyArray, moment: int) -> Array:
-    return np.asarray(array[moment : moment + 1])[0]
+    one: Array = array[moment]
+    return one
 
 
 def _rows(array: Array) -> Array:
-    flat = np.asarray(array).reshape(len(array), -1)
-    return flat.astype(np.float32)
+    return np.asarray(array).reshape(len(array), -1).astype(np.float32)
 
 
 def _partners(frame: pd.DataFrame) -> "pd.Series[bool]":
@@ -106,7 +105,8 @@ def _partners(frame: pd.DataFrame) -> "pd.Series[bool]":
 def _moved_most(frame: pd.DataFrame) -> pd.DataFrame:
     """The curve of the matched pair whose similarity changed most from the first snapshot to the last."""
     curves = [curve for _, curve in frame[frame["partner"]].groupby("student_layer", sort=False)]
-    return max(curves, key=lambda curve: abs(curve["cka"].iloc[-1] - curve["cka"].iloc[0]))
+    changes = [abs(float(curve["cka"].iloc[-1]) - float(curve["cka"].iloc[0])) for curve in curves]
+    return curves[int(np.argmax(changes))]
 
 
 def _answer(moved: pd.DataFrame) -> str:

@@ -1,6 +1,6 @@
 """Accuracy of each model on training and on held-out rows."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kddoctor.report.html.palette import ALONE, BACKGROUND, STUDENT, TEACHER
 from kddoctor.report.views.capacity_or_training import TWIN
@@ -24,10 +24,9 @@ def draw_capacity_or_training(figure: "Figure", view: View) -> None:
             colour, at = COLOURS[model], place + shift
             axes.plot([100 * row["low"], 100 * row["high"]], [at, at], "-", color=colour, linewidth=1.4)
             inside = colour if filled else BACKGROUND
-            named = {"label": split} if model == shown[0] else {}
-            axes.plot(
-                [100 * row["accuracy"]], [at], marker, color=colour, markerfacecolor=inside, markersize=7, **named
-            )
+            style: dict[str, Any] = {"color": colour, "markerfacecolor": inside, "markersize": 7}
+            label = split if model == shown[0] else None
+            axes.plot([100 * row["accuracy"]], [at], marker, label=label, **style)
             where = (100 * row["high"], at)
             axes.annotate(f"{row['accuracy']:.1%}", where, xytext=(5, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(shown)), list(reversed(shown)))
