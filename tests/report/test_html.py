@@ -15,6 +15,7 @@ from kddoctor.report.html.palette import DARK, LIGHT, VARIABLES
 from kddoctor.run import load
 from tests.builders import recorded_run
 from tests.report.runs import misaligned, subject, treated
+from tests.treatment.recorded import sick_run
 
 #: Contrast that WCAG 2.2 asks of pictures and of text (1.4.11, 1.4.3).
 GRAPHIC, TEXT = 3.0, 4.5
@@ -105,6 +106,13 @@ def test_a_cause_has_evidence_fix_and_its_explain_page(page, subjects):
     assert "+ treatment.pairing: online" in text
     assert "What it checks" in text
     assert f"kddoctor explain {cause.code}" in text
+
+
+def test_a_script_of_the_user_gets_the_fix_in_its_own_arguments(tmp_path):
+    code = {"entry": "blobs.py --squared no", "keys": {"distillation.temperature_squared": "--squared"}}
+    text = all_text(rendered(subject(sick_run(tmp_path / "run", code=code, epochs=2))))
+    assert "+ python blobs.py --squared true" in text
+    assert "+ distillation.temperature_squared" not in text
 
 
 def test_marks_of_an_explain_page_become_elements():

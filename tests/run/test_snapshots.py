@@ -68,7 +68,9 @@ def test_there_are_no_more_rows_than_predictions(tmp_path: Path) -> None:
 def test_where_the_disk_space_is_short_snapshots_go_before_predictions(tmp_path: Path) -> None:
     _, found = trained(tmp_path / "run", 2, max_megabytes=0.01)
     assert found is None
-    assert "snapshots" in load(tmp_path / "run").observations.model_extra["recording"]["dropped"]
+    recording = load(tmp_path / "run").observations.recording
+    assert recording is not None
+    assert "snapshots" in recording.dropped
 
 
 def test_a_resumed_run_keeps_the_snapshots_of_before(tmp_path: Path) -> None:

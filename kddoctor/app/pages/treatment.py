@@ -85,11 +85,12 @@ def changes(offer: Offer) -> None:
     """The lines that differ, in the terms of whoever trains."""
     if offer.command is None:
         st.caption("What changes in `kd_run.yaml` and in the training loop:")
-        st.code("\n".join(offer.diff) or "nothing in kd_run.yaml changes; the training loop does", language="diff")
+        st.code("\n".join(offer.diff) or "nothing in kd_run.yaml changes; the training loop does", language=None)
         return
     st.caption("Your own script is run, in a copy of the run's code; what changes in its arguments and settings:")
-    st.code("\n".join(offer.diff) or "nothing", language="diff")
-    st.code(offer.command, language=None, wrap_lines=True)
+    st.code("\n".join(offer.diff) or "nothing", language=None)
+    if f"+ {offer.command}" not in offer.diff:
+        st.code(offer.command, language=None, wrap_lines=True)
     for doubt in offer.doubts:
         st.warning(plain(doubt), icon=":material/warning:")
 

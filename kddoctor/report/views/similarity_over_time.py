@@ -51,7 +51,7 @@ def similarity_over_time(run: Run) -> View | Missing:
     moved = _moved_most(frame)
     marks = {"rows": float(n), "snapshots": float(len(tables))}
     for name, moment in (("first", moved.iloc[0]), ("last", moved.iloc[-1])):
-        marks |= {f"{name}_step": float(moment["step"]), f"{name}_cka": float(moment["cka"])}
+        marks |= {f"{name}_step": float(moment["step"]), f"{name}_cka": max(0.0, float(moment["cka"]))}
     notes = [f"Unbiased linear CKA on the first {n} rows; the teacher is the one recorded at the end."]
     notes += [f"{left_out} snapshots hold values that are not finite, and are left out."] if left_out else []
     return View("similarity_over_time", QUESTION, _answer(moved), _alt(frame), frame, marks, tuple(notes))
@@ -113,9 +113,11 @@ def _answer(moved: pd.DataFrame) -> str:
     first, last = moved.iloc[0], moved.iloc[-1]
     if len(moved) == 1:
         return f"One snapshot, at step {first['step']}: it takes two to see a change."
+    # An unbiased estimate may lie a hair below zero, which nobody wants to read as "-0.00".
+    start, end = (max(0.0, float(moment["cka"])) for moment in (first, last))
     return (
         f"From step {first['step']} to {last['step']} the student's {last['student_layer']} changed most against the "
-        f"teacher's {last['teacher_layer']}: CKA {first['cka']:.2f} to {last['cka']:.2f}."
+        f"teacher's {last['teacher_layer']}: CKA {start:.2f} to {end:.2f}."
     )
 
 

@@ -17,7 +17,7 @@ GLYPHS: Mapping[str, tuple[str, str]] = {
     "not finite": ("✗", "loss not finite"),
     "jump": ("▲", "loss jumped"),
     "warm-up": ("◆", "warm-up ended"),
-    "schedule": ("▾", "schedule changed"),
+    "schedule": ("▼", "schedule changed"),
 }
 #: Key of metrics.jsonl to what it is called, of what a schedule may change.
 SCHEDULED: Mapping[str, str] = {"lr": "learning rate", "temperature": "temperature", "alpha": "alpha"}
