@@ -19,12 +19,15 @@ def capacity_or_training(view: View) -> alt.LayerChart:
         color=alt.Color("model:N", scale=scale, legend=None),
     )
     axis, span = percent_axis("accuracy"), alt.Scale(zero=False, nice=True)
+    legend = alt.Legend(orient="top", symbolStrokeColor=colours.foreground)
     bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", axis=axis, scale=span), x2="high:Q")
     points = base.mark_point(size=110, strokeWidth=2).encode(
         x=alt.X("accuracy:Q", axis=axis, scale=span),
         fill=alt.Fill("model:N", scale=scale, legend=None),
         fillOpacity=alt.FillOpacity("split:N", scale=alt.Scale(domain=SPLITS, range=[0, 1]), legend=None),
-        shape=alt.Shape("split:N", title=None, scale=alt.Scale(domain=SPLITS, range=["circle", "square"])),
+        shape=alt.Shape(
+            "split:N", title=None, scale=alt.Scale(domain=SPLITS, range=["circle", "square"]), legend=legend
+        ),
         tooltip=[
             *("model", "split", "rows"),
             alt.Tooltip("accuracy:Q", format=".1%"),

@@ -16,7 +16,8 @@ def similarity_over_time(view: View, pair: tuple[str, str] | None = None) -> alt
     matched = alt.Chart(frame[frame["partner"]]).encode(x=steps(None), y=y, detail="pair:N", tooltip=tooltip)
     if pair is not None:
         one = frame[(frame["teacher_layer"] == pair[0]) & (frame["student_layer"] == pair[1])]
-        front = alt.Chart(one).mark_line(color=colours.student, point=True, strokeWidth=2.5)
+        dots = alt.OverlayMarkDef(color=colours.student)
+        front = alt.Chart(one).mark_line(color=colours.student, point=dots, strokeWidth=2.5)
         return layered(
             matched.mark_line(color=colours.foreground, opacity=0.25, strokeDash=[4, 3]),
             front.encode(x=steps(None), y=y, tooltip=tooltip),

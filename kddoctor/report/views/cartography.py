@@ -87,8 +87,8 @@ def mapped(frame: pd.DataFrame, sure: float, until: float | None = None) -> pd.D
 def _answer(marks: dict[str, float]) -> str:
     easy, doubt, hard = (f"{marks[name]:,.0f}" for name in REGIONS)
     return (
-        f"Of {marks['rows']:,.0f} examples {easy} were easy and {hard} hard from beginning to end; on {doubt} the "
-        "student changed its mind most."
+        f"Of {marks['rows']:,.0f} examples {easy} were easy and {hard} hard, on average over the snapshots; on {doubt} "
+        "the student changed its mind most."
     )
 
 

@@ -54,7 +54,8 @@ def _panel(axes: "Axes", view: View, keys: tuple[str, ...]) -> None:
             if curve.empty:
                 continue
             window = max(1, int(SMOOTHED * len(curve)))
-            smooth = curve["value"].rolling(window if split == "train" else 1, center=True, min_periods=1).mean()
+            noisy = split == "train" and key != "lr"
+            smooth = curve["value"].rolling(window if noisy else 1, center=True, min_periods=1).mean()
             label = f"{key.replace('_', ' ')}, {split}"
             axes.plot(curve["step"], smooth, line, color=COLOURS[key], linewidth=1.4, label=label)
     if keys == ("lr",):
