@@ -18,6 +18,7 @@ from kddoctor.report.views.curve_window import curves_of_two
 from kddoctor.report.views.entropy_histogram import entropy_histogram
 from kddoctor.report.views.flipped_examples import flipped_examples
 from kddoctor.report.views.layer_dimensions import layer_dimensions
+from kddoctor.report.views.layer_spectra import layer_spectra
 from kddoctor.run.directory import Run, load
 from kddoctor.treatment.reading import treatment_of
 from kddoctor.treatment.treat import Treatment
@@ -62,6 +63,7 @@ def pictures(
         views.similarity_over_time(run),
         views.cartography(run),
         layer_dimensions(measured),
+        layer_spectra(run),
         check_evidence(measured),
         views.loss_balance(run, measured),
         views.training_curves(run),

@@ -4,6 +4,7 @@ from math import isnan
 
 import streamlit as st
 
+from kddoctor.app.charts.layer_spectra import layer_spectra
 from kddoctor.app.charts.similarity_over_time import similarity_over_time
 from kddoctor.app.current import current
 from kddoctor.app.figure import figure
@@ -53,6 +54,7 @@ def pair_detail(view: View) -> None:
     ]
     st.markdown(" ".join(said) or "It is neither declared nor on the path of matching layers.")
     _over_time(str(row["teacher_layer"]), str(row["student_layer"]))
+    _spectra(str(row["teacher_layer"]), str(row["student_layer"]))
     st.code(f"distillation:\n  feature_layers: [[{row['teacher_layer']}, {row['student_layer']}]]", language=None)
 
 
@@ -66,6 +68,19 @@ def _over_time(teacher: str, student: str) -> None:
         st.caption("Over the training; dashed: the pairs that match at the end.")
         said = f"CKA of {teacher} and {student} from {found['cka'].iloc[0]:.2f} to {found['cka'].iloc[-1]:.2f}."
         st.altair_chart(similarity_over_time(history, (teacher, student)), alt=said)
+
+
+def _spectra(teacher: str, student: str) -> None:
+    """In how many directions both layers vary, and how large they are."""
+    if not isinstance(spectra, View):
+        return
+    norms = spectra.frame.drop_duplicates(["model", "layer"]).set_index(["model", "layer"])["norm"]
+    pair = [("teacher", teacher), ("student", student)]
+    if not all(key in norms.index for key in pair):
+        return
+    said = " and ".join(f"{norms[key]:.3g} ({key[0]})" for key in pair)
+    st.caption(f"Variance by direction; mean length of a row: {said}.")
+    st.altair_chart(layer_spectra(spectra, teacher, student), alt=f"Variance of {teacher} and {student} by direction.")
 
 
 def _size(model: str, layer: str) -> None:
@@ -86,7 +101,7 @@ def _size(model: str, layer: str) -> None:
 
 opened = current()
 similarity, dimensions = opened.view("layer_similarity"), opened.view("layer_dimensions")
-history = opened.view("similarity_over_time")
+history, spectra = opened.view("similarity_over_time"), opened.view("layer_spectra")
 st.title("Do the layers match?")
 left, right = st.columns([3, 2], gap="large")
 with left:

@@ -73,11 +73,8 @@ def mapped(frame: pd.DataFrame, sure: float, until: float | None = None) -> pd.D
     """
     seen = frame if until is None else frame[frame["step"] <= until]
     groups = seen.groupby(["row", "place", "label"], sort=True)
-    table = groups.agg(
-        confidence=("probability", "mean"),
-        variability=("probability", lambda p: float(np.std(p))),
-        correctness=("right", "mean"),
-    ).reset_index()
+    table = groups.agg(confidence=("probability", "mean"), correctness=("right", "mean")).reset_index()
+    table.insert(4, "variability", groups["probability"].std(ddof=0).to_numpy())
     border = float(table["variability"].quantile(1 - AMBIGUOUS))
     varied = (table["variability"] >= border) & (table["variability"] > 0)
     table["region"] = np.where(varied, REGIONS[1], np.where(table["confidence"] >= sure, REGIONS[0], REGIONS[2]))
