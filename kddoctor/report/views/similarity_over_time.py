@@ -50,8 +50,8 @@ def similarity_over_time(run: Run) -> View | Missing:
     frame["partner"] = _partners(frame)
     moved = _moved_most(frame)
     marks = {"rows": float(n), "snapshots": float(len(tables))}
-    for name, moment in (("first", moved.iloc[0]), ("last", moved.iloc[-1])):
-        marks |= {f"{name}_step": float(moment["step"]), f"{name}_cka": max(0.0, float(moment["cka"]))}
+    for name, end in (("first", moved.iloc[0]), ("last", moved.iloc[-1])):
+        marks |= {f"{name}_step": float(end["step"]), f"{name}_cka": max(0.0, float(end["cka"]))}
     notes = [f"Unbiased linear CKA on the first {n} rows; the teacher is the one recorded at the end."]
     notes += [f"{left_out} snapshots hold values that are not finite, and are left out."] if left_out else []
     return View("similarity_over_time", QUESTION, _answer(moved), _alt(frame), frame, marks, tuple(notes))
