@@ -109,8 +109,8 @@ def test_a_cause_has_evidence_fix_and_its_explain_page(page, subjects):
 
 
 def test_a_script_of_the_user_gets_the_fix_in_its_own_arguments(tmp_path):
-    code = {"entry": "blobs.py --squared no", "keys": {"distillation.temperature_squared": "--squared"}}
-    text = all_text(rendered(subject(sick_run(tmp_path / "run", code=code, epochs=2))))
+    code = {"entry": "blobs.py --squared false", "keys": {"distillation.temperature_squared": "--squared"}}
+    text = all_text(rendered(subject(sick_run(tmp_path / "run", code=code))))
     assert "+ python blobs.py --squared true" in text
     assert "+ distillation.temperature_squared" not in text
 
