@@ -6,6 +6,9 @@ from typing import Literal
 import streamlit as st
 
 from kddoctor.app.current import Opened, all_runs, current
+from kddoctor.app.navigation import link
+from kddoctor.app.pinned import pinned_strip
+from kddoctor.app.runs import OpenRun
 
 BADGES: Mapping[str, tuple[str, str, Literal["orange", "blue", "gray"]]] = {
     "sick": ("SICK", ":material/close:", "orange"),
@@ -18,15 +21,27 @@ def show_bar(page: str) -> None:
     """Picker, badge and downloads. The page that compares picks for itself."""
     if page == "Compare":
         return
-    runs = list(all_runs())
+    runs = all_runs()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         if len(runs) > 1:
-            st.selectbox("Run", runs, key="run", bind="query-params", width=340)
+            st.selectbox("Run", list(runs), key="run", bind="query-params", width=340)
         opened = current()
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", width="content"):
             label, icon, colour = BADGES[opened.diagnosis.verdict]
             st.badge(label, icon=icon, color=colour)
+            if len(runs) > 1:
+                other = _counterpart(opened.id, runs)
+                link("compare", "Compare", ":material/compare_arrows:", a=opened.id, b=other)
             _downloads(opened)
+    pinned_strip(opened)
+
+
+def _counterpart(picked: str, runs: Mapping[str, OpenRun]) -> str:
+    """What a run is compared with: its treatment, or what it is a treatment of, or else any other run."""
+    mine = [run.id for run in runs.values() if picked in (run.treated_from, run.id)]
+    before = runs[picked].treated_from
+    others = [*([before] if before else []), *mine, *runs]
+    return next(name for name in others if name != picked)
 
 
 def _downloads(opened: Opened) -> None:

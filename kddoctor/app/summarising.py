@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kddoctor.app.preparing import Report
 from kddoctor.app.summary import write_report, write_summary
+from kddoctor.app.thumbnails import thumbnails
 from kddoctor.engine.diagnosis import Diagnosis, diagnose
 from kddoctor.engine.measuring import measure
 from kddoctor.report import views
@@ -14,8 +15,10 @@ from kddoctor.report.views.cause_changes import cause_changes
 from kddoctor.report.views.check_evidence import check_evidence
 from kddoctor.report.views.config_difference import config_difference
 from kddoctor.report.views.curve_window import curves_of_two
+from kddoctor.report.views.entropy_histogram import entropy_histogram
 from kddoctor.report.views.flipped_examples import flipped_examples
 from kddoctor.report.views.layer_dimensions import layer_dimensions
+from kddoctor.report.views.layer_spectra import layer_spectra
 from kddoctor.run.directory import Run, load
 from kddoctor.treatment.reading import treatment_of
 from kddoctor.treatment.treat import Treatment
@@ -55,11 +58,16 @@ def pictures(
         views.causes(diagnosis),
         views.checks(diagnosis),
         views.entropy_curve(run, measured),
+        entropy_histogram(run),
         views.layer_similarity(run, measured),
+        views.similarity_over_time(run),
+        views.cartography(run),
         layer_dimensions(measured),
+        layer_spectra(run),
         check_evidence(measured),
         views.loss_balance(run, measured),
         views.training_curves(run),
+        views.capacity_or_training(measured),
         views.tradeoff(run, diagnosis, treatment),
     ]
     by_name = {view.name: view for view in made}
@@ -71,6 +79,8 @@ def pictures(
     }
     for name, view in of_examples.items():
         by_name[name] = examples if isinstance(examples, Missing) else view(examples)
+    worst = by_name["worst_examples"]
+    by_name["thumbnails"] = worst if isinstance(worst, Missing) else thumbnails(run, list(worst.frame["row"]))
     return by_name
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from kddoctor.app.cache import place, signature
 from kddoctor.engine.diagnosis import Diagnosis
 from kddoctor.report.views import Missing, View
+from kddoctor.report.views.view import Event
 
 DIAGNOSIS, WORDS, REPORT = "diagnosis.json", "views.json", "report.html"
 
@@ -35,7 +36,9 @@ class Summary:
         if "missing" in words:
             return Missing(**words["missing"])
         frame = pd.read_parquet(self.directory / f"{name}.parquet")
-        return View(**{**words["view"], "notes": tuple(words["view"]["notes"]), "frame": frame})
+        kept = words["view"]
+        events = tuple(Event(*event) for event in kept["events"])
+        return View(**{**kept, "notes": tuple(kept["notes"]), "events": events, "frame": frame})
 
     def report(self) -> Path | None:
         """The HTML report of the one run, once it is written."""

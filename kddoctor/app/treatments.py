@@ -29,7 +29,7 @@ LOG_BYTES = 4000
 
 @dataclass(frozen=True)
 class Job:
-    """A treatment that the app started. epochs: None for the run's own."""
+    """A treatment that the app started. code: of the causes, with commas. epochs: None for the run's own."""
 
     run: str
     output: str
@@ -40,7 +40,9 @@ class Job:
 
 @dataclass(frozen=True)
 class TreatmentState:
-    """One treatment of a run, as its files tell. begun: None until its process has said something."""
+    """One treatment of a run, as its files tell. code: of the causes, with commas, as ``--only`` takes them; empty
+    where only experiments are made. begun: None until its process has said something.
+    """
 
     status: Status
     output: Path
@@ -71,10 +73,11 @@ def free_output(run: Path) -> Path:
 
 
 def command_of(run: Path, output: Path, code: str, epochs: int | None = None, *, resume: bool = False) -> list[str]:
-    """What the user would type."""
+    """What the user would type. code: as in ``TreatmentState``."""
     asked = [] if epochs is None else ["--epochs", str(epochs)]
     return [
-        *("kddoctor", "treat", str(run), "--output", str(output), "--only", code),
+        *("kddoctor", "treat", str(run), "--output", str(output)),
+        *(["--only", code] if code else []),
         *asked,
         *(["--resume"] if resume else []),
     ]
@@ -142,12 +145,14 @@ def _processes(begun: Begun | None, job: Job | None) -> Iterator[Process]:
 
 
 def _code(output: Path, begun: Begun | None, job: Job | None) -> str:
-    known = begun or job
-    if known is not None:
-        return known.code
+    if begun is not None:
+        return ",".join(begun.codes) or begun.code
+    if job is not None:
+        return job.code
     try:
-        return str(json.loads((output / RESULT).read_text(encoding="utf-8"))["code"])
-    except (OSError, ValueError, KeyError):
+        result = json.loads((output / RESULT).read_text(encoding="utf-8"))
+        return ",".join(map(str, result.get("codes") or [result["code"]]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
 
 

@@ -15,6 +15,7 @@ from kddoctor.run.metrics import METRICS_FILE, Row, read_metrics
 from kddoctor.run.observations import OBSERVATIONS_FILE, Observations, read_observations
 from kddoctor.run.paths import file_inside, reason
 from kddoctor.run.predictions import Predictions, read_predictions, unknown_arrays
+from kddoctor.run.snapshots import Snapshots, read_snapshots
 from kddoctor.run.steps import Steps, read_steps
 
 SPLITS = ("train", "val", "test")
@@ -29,6 +30,7 @@ PARTS = frozenset(
         "features",
         "inputs",
         "fingerprints",
+        "snapshots",
         "checkpoints",
         "code",
     }
@@ -57,6 +59,7 @@ class Run:
     _features: dict[str, Features]
     _inputs: dict[str, Inputs]
     _fingerprints: dict[str, LazyArray]
+    _snapshots: dict[str, Snapshots]
     _checkpoints: dict[str, Path]
     _has_observations: bool
 
@@ -75,13 +78,16 @@ class Run:
     def fingerprints(self, split: str) -> LazyArray | None:
         return self._fingerprints.get(split)
 
+    def snapshots(self, split: str) -> Snapshots | None:
+        return self._snapshots.get(split)
+
     def checkpoint(self, model: Literal["teacher", "student"]) -> Path | None:
         return self._checkpoints.get(model)
 
     def has(self, name: str) -> bool:
         """Whether a part of the run was recorded, for any split.
 
-        name: predictions, steps, metrics, observations, features, inputs, fingerprints, checkpoints or
+        name: predictions, steps, metrics, observations, features, inputs, fingerprints, snapshots, checkpoints or
         code. Raises ValueError for any other name.
         """
         if name not in PARTS:
@@ -94,6 +100,7 @@ class Run:
             "features": bool(self._features),
             "inputs": bool(self._inputs),
             "fingerprints": bool(self._fingerprints),
+            "snapshots": bool(self._snapshots),
             "checkpoints": bool(self._checkpoints),
             "code": self.manifest.code is not None,
         }[name]
@@ -120,7 +127,8 @@ def load(path: str | Path) -> Run:
     features = _each(root, "features", SPLITS, lambda file, _: read_features(file))
     inputs = _each(root, "inputs", SPLITS, lambda file, _: read_inputs(file))
     fingerprints = _each(root, "fingerprints", SPLITS, lambda file, _: read_fingerprints(file))
-    for kind, counts in (("features", features), ("inputs", inputs)):
+    snapshots = _each(root, "snapshots", SPLITS, lambda file, _: read_snapshots(file))
+    for kind, counts in (("features", features), ("inputs", inputs), ("snapshots", snapshots)):
         _check_first_rows(kind, {split: part.n for split, part in counts.items()}, predictions)
     _check_all_rows(fingerprints, predictions)
     array_warnings = (line for part in predictions.values() for line in unknown_arrays(part))
@@ -138,6 +146,7 @@ def load(path: str | Path) -> Run:
         _features=features,
         _inputs=inputs,
         _fingerprints=fingerprints,
+        _snapshots=snapshots,
         _checkpoints=_each(root, "checkpoints", MODELS, lambda file, _: _whole(file)),
         _has_observations=observations_path is not None,
     )

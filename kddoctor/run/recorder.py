@@ -27,7 +27,9 @@ from kddoctor.run.recording.predicting import Predicting
 from kddoctor.run.recording.process import is_first_process, optimizers_in
 from kddoctor.run.recording.recordkeeping import Recordkeeping
 from kddoctor.run.recording.redirection import redirected
+from kddoctor.run.recording.snapshots import SnapshotTaking
 from kddoctor.run.recording.teachers import Teacher, teachers_in
+from kddoctor.run.recording.undisturbed import undisturbed
 from kddoctor.run.recording.witnesses import Witnesses
 from kddoctor.run.writer import refuse_existing
 
@@ -144,6 +146,7 @@ class Recorder:
             cached=_cached(teacher_logits if teachers.model is None else None, baseline),
             pooled=layers is None,
         )
+        self._snapshots = SnapshotTaking(predicting, *next(iter(sources.items())))
         self._complaints = Complaints()
         self._pace = Pace(checkpoint_seconds)
         self._keeping = Recordkeeping(
@@ -155,6 +158,7 @@ class Recorder:
             code_files=dict(code_files or {}),
             save_checkpoints=save_checkpoints,
             overwrite=overwrite,
+            snapshots=self._snapshots,
         )
         self._state = "open"
         self._witnesses: Witnesses | None = None
@@ -241,6 +245,18 @@ class Recorder:
             with self._complaints.harmless("log metrics"):
                 self._witnesses.live.log(scalars)
 
+    def snapshot(self, *, epoch: int | None = None) -> None:
+        """Keep what the student says now about the first 256 held-out rows. Never raises.
+
+        Once an epoch, or less often: it runs the student over these rows. Of more than 16 snapshots, every other one is
+        dropped. From them come the similarity of layers over the training, and which rows were hard to learn.
+        """
+        if self._witnesses is None or self._state == FINISHED:
+            return
+        live = self._witnesses.live
+        with self._complaints.harmless("take a snapshot"), live.watching.paused(), undisturbed(live.student):
+            self._snapshots.take(live.count, epoch)
+
     def finish(self) -> Path:
         """Run both models over the data, and write the run directory. Called at the end of the block.
 
@@ -251,12 +267,16 @@ class Recorder:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything recorded so far, as tensors and plain values (safe for weights_only loading)."""
-        return {} if self._witnesses is None else self._witnesses.state_dict()
+        if self._witnesses is None:
+            return {}
+        return {**self._witnesses.state_dict(), "snapshots": self._snapshots.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from an interrupted run's state_dict(); call it before the first step."""
         if self._witnesses is not None and state:
             self._witnesses.load_state_dict(state)
+            if "snapshots" in state:
+                self._snapshots.load_state_dict(state["snapshots"])
 
     def _checkpoint(self, witnesses: Witnesses) -> None:
         started = time.monotonic()

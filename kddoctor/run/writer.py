@@ -34,6 +34,7 @@ RESERVED = frozenset(
         "features",
         "inputs",
         "fingerprints",
+        "snapshots",
         "checkpoints",
     }
 )
@@ -51,6 +52,7 @@ def write_run(
     features: Mapping[str, Arrays] | None = None,
     inputs: Mapping[str, Arrays] | None = None,
     fingerprints: Mapping[str, Arrays | Array] | None = None,
+    snapshots: Mapping[str, Arrays] | None = None,
     checkpoints: Mapping[str, Mapping[str, Any]] | None = None,
     code_files: Mapping[str, str] | None = None,
     check: Callable[[Path], object] | None = None,
@@ -58,7 +60,7 @@ def write_run(
 ) -> Path:
     """Write a run directory; it appears under its name only when it is whole. Returns its path.
 
-    predictions, features, inputs and fingerprints: arrays by name, by split. checkpoints: state dicts by
+    predictions, features, inputs, fingerprints and snapshots: arrays by name, by split. checkpoints: state dicts by
     "teacher" and "student", of arrays or tensors. code_files: texts by relative name. check: called on the finished
     directory before it appears; what it raises leaves nothing behind. overwrite: replace an existing run.
 
@@ -78,7 +80,8 @@ def write_run(
             _write(directory / name, text.encode())
         if steps:
             _write(directory / STEPS_FILE, _serialized(steps, steps_metadata))
-        for folder, parts in (("predictions", predictions), ("features", features), ("inputs", inputs)):
+        by_split = {"predictions": predictions, "features": features, "inputs": inputs, "snapshots": snapshots}
+        for folder, parts in by_split.items():
             for split, arrays in (parts or {}).items():
                 _write(directory / folder / _split_file(split), _serialized(arrays))
         _write_fingerprints(directory, fingerprints or {})

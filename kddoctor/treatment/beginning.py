@@ -30,6 +30,7 @@ def begun(run: Run, output: Path, plan: Plan, epochs: int | None, before: Diagno
         run=str(run.path.resolve()),
         output=str(output.resolve()),
         code=plan.code,
+        codes=plan.prescription.codes,
         epochs=epochs,
         metric=before.gap.metric,
         before=before.gap.student,

@@ -19,7 +19,7 @@ from kddoctor.treatment.work_directory import PROGRESS
 class Begun:
     """A treatment that was begun. before, teacher: the metric of the sick student and of its teacher.
 
-    epochs: as asked for, None for the run's own.
+    epochs: as asked for, None for the run's own. code: the first of ``codes``, which are all causes that are treated.
     """
 
     run: str
@@ -30,6 +30,7 @@ class Begun:
     before: float | None
     teacher: float | None
     process: Process
+    codes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Journal:
             stream.write(json.dumps(line) + "\n")
 
 
+def _begun(data: dict[str, Any]) -> Begun:
+    codes = tuple(map(str, data.get("codes", ())))
+    return Begun(**{**data, "process": Process(**data["process"]), "codes": codes})
+
+
 def read_journal(work: Path) -> tuple[Begun | None, tuple[Epoch, ...]]:
     """The last beginning, and every epoch that is known, each once; (None, ()) where there is no such file.
 
@@ -76,10 +82,10 @@ def read_journal(work: Path) -> tuple[Begun | None, tuple[Epoch, ...]]:
         try:
             data: dict[str, Any] = json.loads(line)
             if "begun" in data:
-                begun = Begun(**{**data["begun"], "process": Process(**data["begun"]["process"])})
+                begun = _begun(data["begun"])
             elif "epoch" in data:
                 found = Epoch(**data["epoch"])
                 epochs[found.epoch] = found
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             continue
     return begun, tuple(epochs[number] for number in sorted(epochs))

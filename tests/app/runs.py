@@ -1,4 +1,4 @@
-"""A run with code, layers and inputs: everything that a page can show."""
+"""A run with code, layers, inputs and snapshots: everything that a page can show."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from tests.snapshots import with_snapshots
 from tests.treatment.recorded import blobs, sick_run
 
 
 def full_run(path: Path) -> Path:
-    """The sick blobs with layers of both models and the inputs beside them."""
+    """The sick blobs with layers of both models, the inputs and four snapshots beside them."""
     sick_run(path)
     inputs, _ = blobs().val_data().tensors
     x = inputs.numpy().astype(np.float32)
@@ -28,4 +29,5 @@ def full_run(path: Path) -> Path:
         save_file(
             {name: np.ascontiguousarray(array) for name, array in content.items()}, path / folder / "val.safetensors"
         )
+    with_snapshots(path, {"2": hidden[:, :5] + 0.1, "4": logits["student_logits"]}, logits["student_logits"])
     return path

@@ -175,3 +175,73 @@ def test_a_bug_is_one_sentence_with_a_log_file(app, runs, monkeypatch):
 
 def test_without_a_run_the_page_says_how_to_start_it(app):
     assert "kddoctor app RUN_DIR" in app()().info[0].value
+
+
+def test_a_pinned_example_stays_on_every_page(app, runs):
+    shown = app(runs["full"])("examples", ex="7")
+    next(button for button in shown.button if button.label == "Pin").click().run()
+    assert "Pinned: row 7" in text_of(shown)
+    shown.number_input(key="ex").set_value(9).run()
+    said = text_of(shown)
+    assert said.count("Pinned: row 7") == 2  # the strip, and the example beside the one that is looked at
+    shown.switch_page("pages/training.py").run()
+    assert "Pinned: row 7" in text_of(shown)
+    next(button for button in shown.button if button.label == "Unpin").click().run()
+    assert "Pinned" not in text_of(shown)
+
+
+@pytest.mark.parametrize(("asked", "there"), [("7", True), ("100000", False), ("-1", False), ("x", False)])
+def test_a_link_may_name_a_pinned_example(app, runs, asked, there):
+    shown = app(runs["full"])("layers", pin=asked)
+    assert ("Pinned: row" in text_of(shown)) is there
+    assert [error.value for error in shown.error] == []
+
+
+def test_examples_can_be_found_by_region_and_by_words(app, runs):
+    page = app(runs["full"])
+    whole = page("examples").dataframe[1].value
+    region = page("examples", region="teacher sure, student lost").dataframe[1].value
+    assert 0 < len(region) < len(whole)
+    assert not region["student_right"].any()
+    words = page("examples", find="class 2").dataframe[1].value
+    assert 0 < len(words) < len(whole)
+    assert words[["label", "teacher", "student"]].eq("class 2").any(axis=1).all()
+
+
+def test_what_happened_when_stands_in_a_table(app, tmp_path):
+    rows = [{"step": step, "loss": 1.0, "lr": 0.1 if step < 5 else 0.01} for step in range(12)]
+    run = recorded_run(tmp_path / "run", rows=60, metrics=rows)
+    tables = [frame.value for frame in app(run)("training").dataframe]
+    events = next(table for table in tables if "what" in table)
+    assert list(events["what"]) == ["learning rate from 0.1 to 0.01"]
+
+
+def test_capacity_or_training_is_answered(app, runs):
+    assert "Is it capacity or training?" in [header.value for header in app(runs["full"])("training").header]
+
+
+def test_a_layer_pair_is_shown_over_the_training(app, runs):
+    shown = app(runs["full"])("layers", pair="3 ~ 4")
+    assert "Over the training; dashed: the pairs that match at the end." in text_of(shown)
+
+
+@pytest.mark.parametrize(("page", "question"), [("layers", "When did"), ("examples", "Which examples were easy")])
+def test_without_snapshots_the_page_names_the_line_that_takes_them(app, runs, page, question):
+    shown = app(runs["healthy"])(page)
+    assert any(header.value.startswith(question) for header in shown.header)
+    assert "run.snapshot(" in text_of(shown).replace("\\", "")
+
+
+def test_fewer_snapshots_give_another_map(app, runs):
+    page = app(runs["full"])("examples")
+    before = next(frame.value for frame in page.dataframe if "variability" in frame.value)
+    page.select_slider(key="until").set_value(10).run()
+    after = next(frame.value for frame in page.dataframe if "variability" in frame.value)
+    assert set(after["correctness"]) <= {0.0, 0.5, 1.0}
+    assert not before.equals(after)
+
+
+def test_two_runs_have_a_link_to_compare_them(app, runs):
+    shown = app(runs["sick"], runs["healthy"])()
+    links = [link.proto for link in shown.get("page_link")]
+    assert any(link.label == "Compare" and "a=sick&b=healthy" in link.query_string for link in links)

@@ -21,10 +21,14 @@ from kddoctor.app.treatments import (
     stop,
     treatments_of,
 )
+from kddoctor.engine import diagnose
 from kddoctor.errors import UsageError
+from kddoctor.run import load
+from kddoctor.treatment.offer import usual_causes
 from kddoctor.treatment.process import Process
 from kddoctor.treatment.work_directory import checkpoint_directory
 from tests.app.pages import text_of
+from tests.treatment.recorded import sick_run
 
 PATIENCE = 180
 
@@ -95,6 +99,64 @@ def test_the_page_asks_before_it_runs_the_code_of_a_run(treatable, app):
     said = text_of(page)
     assert "trust whoever wrote this run" in said
     assert f"--output {treatable}-treated --only KD202" in said
+
+
+@pytest.fixture(scope="module")
+def two_causes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose teacher names its classes in another order, and whose loss lacks its T²."""
+    return sick_run(tmp_path_factory.mktemp("two") / "blobs", columns=[1, 2, 3, 0])
+
+
+def test_all_causes_that_the_command_would_treat_are_chosen_and_treated_together(two_causes, app):
+    page = app(two_causes)("treatment")
+    chosen = page.get("button_group")[0].value
+    assert chosen == list(usual_causes(load(two_causes), diagnose(load(two_causes))))
+    assert len(chosen) > 1
+    assert f"--only {','.join(chosen)}" in text_of(page)
+    for code in chosen:
+        assert f"**{code} " in text_of(page)
+
+
+def test_the_link_of_a_cause_chooses_it_alone(two_causes, app):
+    first = usual_causes(load(two_causes), diagnose(load(two_causes)))[0]
+    page = app(two_causes)("treatment", only=first)
+    assert page.get("button_group")[0].value == [first]
+    assert f"--only {first}\n" in text_of(page) + "\n"
+
+
+def test_no_cause_chosen_is_said_and_nothing_is_offered(two_causes, app):
+    page = app(two_causes)("treatment")
+    page.get("button_group")[0].set_value([]).run()
+    assert [info.value for info in page.info] == ["Choose at least one cause."]
+    assert "Treat" not in {button.label for button in page.button}
+
+
+def test_an_interrupted_treatment_of_several_causes_is_gone_on_with_for_all_of_them(two_causes):
+    output = two_causes.with_name("several")
+    codes = ",".join(usual_causes(load(two_causes), diagnose(load(two_causes))))
+    start(two_causes, output, codes, 300)
+    stop(wait_for(two_causes, lambda state: len(state.epochs) >= 1))
+    stopped = wait_for(two_causes, lambda state: state.status == "stopped")
+    assert stopped.code == codes
+    assert command_of(two_causes, output, stopped.code, 300, resume=True)[5:7] == ["--only", codes]
+
+
+def test_a_script_of_the_user_shows_its_own_arguments(tmp_path, app):
+    code = {
+        "entry": "blobs.py --times-t-squared false",
+        "keys": {"distillation.temperature_squared": "--times-t-squared"},
+    }
+    page = app(sick_run(tmp_path / "own", code=code))("treatment")
+    said = text_of(page)
+    assert "- python blobs.py --times-t-squared false" in said
+    assert "+ python blobs.py --times-t-squared true" in said
+    assert "distillation.temperature_squared" not in said
+
+
+def test_a_script_that_takes_a_setting_from_nowhere_says_which_key_is_missing(tmp_path, app):
+    page = app(sick_run(tmp_path / "own", code={"entry": "blobs.py"}))("treatment")
+    assert "code.keys has none of what is to be changed" in page.info[0].value.replace("\\", "")
+    assert "Treat" not in {button.label for button in page.button}
 
 
 def test_a_treatment_of_the_command_line_is_seen_too(treatable):

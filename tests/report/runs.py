@@ -17,6 +17,8 @@ from kddoctor.report.views import (
     Missing,
     View,
     before_after,
+    capacity_or_training,
+    cartography,
     causes,
     checks,
     confusion_difference,
@@ -27,6 +29,7 @@ from kddoctor.report.views import (
     loss_balance,
     read_examples,
     reliability,
+    similarity_over_time,
     soft_targets_of,
     tradeoff,
     training_curves,
@@ -34,6 +37,7 @@ from kddoctor.report.views import (
 )
 from kddoctor.run import Run, load, write_run
 from tests.builders import World, forgetting, level_curve, recorded_run, shifted, untrained
+from tests.snapshots import with_snapshots
 
 ROWS = 240
 BOTH_MODELS = {"parameters": {"teacher": 5000, "student": 400}, "latency_ms": {"teacher": 3.0, "student": 0.5}}
@@ -68,7 +72,10 @@ def all_views(of: Subject) -> list[View | Missing]:
         entropy_curve(of.run, of.measured),
         loss_balance(of.run, of.measured),
         layer_similarity(of.run, of.measured),
+        similarity_over_time(of.run),
+        cartography(of.run),
         training_curves(of.run),
+        capacity_or_training(of.measured),
         soft_targets_of(of.run, 3, (1.0, 4.0)),
         *per_row,
         tradeoff(of.run, of.diagnosis),
@@ -84,8 +91,8 @@ def multiclass(path: Path) -> Path:
 
 
 def with_layers(path: Path) -> None:
-    """Adds four teacher and three student layers of the first held-out rows."""
-    from safetensors.numpy import save_file
+    """Adds four teacher and three student layers of the first held-out rows, and four snapshots of the student."""
+    from safetensors.numpy import load_file, save_file
 
     rng = np.random.default_rng(0)
     depths = [rng.normal(size=(64, 12))]
@@ -95,6 +102,9 @@ def with_layers(path: Path) -> None:
     layers |= {f"student/block{1 + 5 * i}": depths[5 * i] + 0.1 * rng.normal(size=(64, 12)) for i in range(3)}
     (path / "features").mkdir()
     save_file({name: values.astype(np.float32) for name, values in layers.items()}, path / "features/val.safetensors")
+    students = {name.removeprefix("student/"): rows for name, rows in layers.items() if name.startswith("student/")}
+    logits = load_file(path / "predictions" / "val.safetensors")["student_logits"]
+    with_snapshots(path, students, logits)
 
 
 def many_classes(path: Path) -> Path:

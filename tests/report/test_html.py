@@ -15,6 +15,7 @@ from kddoctor.report.html.palette import DARK, LIGHT, VARIABLES
 from kddoctor.run import load
 from tests.builders import recorded_run
 from tests.report.runs import misaligned, subject, treated
+from tests.treatment.recorded import sick_run
 
 #: Contrast that WCAG 2.2 asks of pictures and of text (1.4.11, 1.4.3).
 GRAPHIC, TEXT = 3.0, 4.5
@@ -81,7 +82,7 @@ def test_sections_stand_in_their_order(page):
         "Where did the points go?",
         "Is the teacher's signal soft enough?",
         "The loss and the training",
-        "Which teacher layer does each student layer resemble?",
+        "The layers",
         "Examples and classes",
         "Can the confidences be believed?",
         "Was it worth it?",
@@ -92,7 +93,7 @@ def test_sections_stand_in_their_order(page):
 
 def test_what_was_not_recorded_is_named_with_the_way_to_record_it(page):
     text = page("thin")
-    assert "Which teacher layer does each student layer resemble?" not in headings(text)
+    assert "The layers" not in headings(text)
     assert "To see it, record layers of both models with kddoctor.record" in all_text(text)
 
 
@@ -105,6 +106,13 @@ def test_a_cause_has_evidence_fix_and_its_explain_page(page, subjects):
     assert "+ treatment.pairing: online" in text
     assert "What it checks" in text
     assert f"kddoctor explain {cause.code}" in text
+
+
+def test_a_script_of_the_user_gets_the_fix_in_its_own_arguments(tmp_path):
+    code = {"entry": "blobs.py --squared false", "keys": {"distillation.temperature_squared": "--squared"}}
+    text = all_text(rendered(subject(sick_run(tmp_path / "run", code=code))))
+    assert "+ python blobs.py --squared true" in text
+    assert "+ distillation.temperature_squared" not in text
 
 
 def test_marks_of_an_explain_page_become_elements():
@@ -121,7 +129,7 @@ def test_a_record_that_is_too_thin_gets_the_list_of_what_to_record(page, subject
 def test_every_picture_has_a_title_a_description_and_its_numbers(page):
     text = page("multiclass")
     pictures = re.findall(r'<svg class="picture" role="img" aria-labelledby="(\S+) (\S+)"', text)
-    assert len(pictures) == 9
+    assert len(pictures) == 12
     for title, described in pictures:
         assert f'<title id="{title}">' in text
         assert f'<desc id="{described}">' in text

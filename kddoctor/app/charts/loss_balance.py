@@ -1,13 +1,18 @@
 """The distillation term's share of the gradient, and the cosine between the terms."""
 
+from collections.abc import Sequence
+
 import altair as alt
 import pandas as pd
 
+from kddoctor.app.charts.event_marks import event_marks
 from kddoctor.app.charts.scales import layered, palette, percent_axis, rule_at
+from kddoctor.app.charts.steps_axis import steps
 from kddoctor.report.views import View
+from kddoctor.report.views.view import Event
 
 
-def loss_balance(view: View, window: tuple[float, float] | None = None) -> alt.LayerChart:
+def loss_balance(view: View, window: tuple[float, float] | None = None, events: Sequence[Event] = ()) -> alt.LayerChart:
     """Share over the steps, with the band between inert and dominant. window: steps that are shown."""
     colours = palette()
     band = pd.DataFrame({"low": [view.marks["inert"]], "high": [view.marks["dominant"]]})
@@ -26,7 +31,7 @@ def loss_balance(view: View, window: tuple[float, float] | None = None) -> alt.L
             tooltip=["step", alt.Tooltip("kd_share:Q", format=".1%"), alt.Tooltip("cosine:Q", format=".2f")],
         )
     )
-    return layered(area, line, height=280)
+    return layered(area, *event_marks(events, window), line, height=280)
 
 
 def cosine(view: View, window: tuple[float, float] | None = None) -> alt.LayerChart:
@@ -37,9 +42,3 @@ def cosine(view: View, window: tuple[float, float] | None = None) -> alt.LayerCh
         .encode(x=steps(window), y=alt.Y("cosine:Q", title="cosine of the terms", scale=alt.Scale(domain=[-1, 1])))
     )
     return layered(rule_at([0.0], "y"), line, height=200)
-
-
-def steps(window: tuple[float, float] | None) -> alt.X:
-    """The axis that all pictures of the training share."""
-    scale = alt.Scale(domain=list(window), nice=False) if window else alt.Scale(nice=False)
-    return alt.X("step:Q", title="training step", scale=scale)

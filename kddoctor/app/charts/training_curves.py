@@ -1,10 +1,14 @@
 """Logged scalars over the steps, those of one kind in one picture."""
 
+from collections.abc import Sequence
+
 import altair as alt
 import pandas as pd
 
-from kddoctor.app.charts.loss_balance import steps
+from kddoctor.app.charts.event_marks import event_marks
 from kddoctor.app.charts.scales import layered, palette
+from kddoctor.app.charts.steps_axis import steps
+from kddoctor.report.views.view import Event
 
 #: Keys that are drawn on one axis; every other key has a picture of its own.
 TOGETHER = {
@@ -26,7 +30,9 @@ def groups(keys: list[str]) -> dict[str, list[str]]:
     return {title: group for title, group in found.items() if group}
 
 
-def training_curves(frame: pd.DataFrame, window: tuple[float, float] | None = None) -> alt.LayerChart:
+def training_curves(
+    frame: pd.DataFrame, window: tuple[float, float] | None = None, events: Sequence[Event] = ()
+) -> alt.LayerChart:
     """One picture of one run. frame: rows of the view with the keys of one group."""
     colours = palette()
     long = frame.assign(curve=frame["key"] + ", " + frame["split"])
@@ -37,7 +43,7 @@ def training_curves(frame: pd.DataFrame, window: tuple[float, float] | None = No
         color=alt.Color("curve:N", title=None, scale=scale, legend=legend),
         strokeDash=alt.StrokeDash("curve:N", legend=None),
     )
-    return layered(lines, height=HEIGHT)
+    return layered(*event_marks(events, window), lines, height=HEIGHT)
 
 
 def curve_of_both(frame: pd.DataFrame) -> alt.LayerChart:

@@ -1,23 +1,34 @@
 """Which examples does it get wrong, and why?"""
 
+from dataclasses import replace
+
+import pandas as pd
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from kddoctor.app.attributions import attributions
-from kddoctor.app.charts.top_classes import top_classes as bars
+from kddoctor.app.charts.cartography import cartography
 from kddoctor.app.current import Opened, current
 from kddoctor.app.example import example_number, go_to, neighbours
-from kddoctor.app.figure import figure, nothing
-from kddoctor.app.inputs import show_input
+from kddoctor.app.figure import figure, nothing, numbers
+from kddoctor.app.pinned import example_columns, pin_button, pinned_beside
 from kddoctor.app.words import plain
 from kddoctor.report.views import Missing, View
-from kddoctor.report.views.top_classes import top_classes
+from kddoctor.report.views.cartography import mapped
+from kddoctor.report.views.gap_map import REGIONS, region_of
 
 
 def picked_point() -> None:
     """A point of the map sets the example."""
     found = st.session_state["gap"]["selection"].get("example") or []
     if found and found[0].get("row", -1) >= 0:
+        go_to(found[0]["row"])
+
+
+def picked_on_map() -> None:
+    """A point of the cartography sets the example."""
+    found = st.session_state["cartography"]["selection"].get("example") or []
+    if found:
         go_to(found[0]["row"])
 
 
@@ -28,10 +39,67 @@ def picked_row() -> None:
         go_to(listed["row"].iloc[rows[0]])
 
 
+def filtered(view: View) -> pd.DataFrame:
+    """The worst rows that the widgets let through. Every choice is in the address."""
+    frame = view.frame
+    kinds = {
+        "teacher right, student wrong": (True, False),
+        "both wrong": (False, False),
+        "both right": (True, True),
+        "student right, teacher wrong": (False, True),
+    }
+    regions = regions_of(frame)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        label = _choice("Label", sorted(set(frame["label"])), "label")
+        who = _choice("Who is right", list(kinds), "who")
+        region = None if regions is None else _choice("Region of the map", list(REGIONS.values()), "region")
+        text = st.text_input("Search", key="find", bind="query-params", placeholder="id or class", width=200)
+    if label is not None:
+        frame = frame[frame["label"] == label]
+    if who is not None:
+        teacher, student = kinds[who]
+        frame = frame[(frame["teacher_right"] == teacher) & (frame["student_right"] == student)]
+    if region is not None and regions is not None:
+        frame = frame[regions.loc[frame.index] == region]
+    if text:
+        words = frame[["id", "label", "teacher", "student"]].astype(str).agg(" ".join, axis=1)
+        frame = frame[words.str.contains(text, case=False, regex=False)]
+    return frame
+
+
+def _choice(title: str, options: list[str], key: str) -> str | None:
+    return st.selectbox(title, options, index=None, placeholder="any", key=key, bind="query-params", width=240)
+
+
+def regions_of(frame: pd.DataFrame) -> "pd.Series[str] | None":
+    """The region of the gap map that each listed row lies in; None where there is no map."""
+    gap_map = here.view("gap_map")
+    if isinstance(gap_map, Missing):
+        return None
+    named = region_of(frame["teacher_confidence"], frame["student_loss"], gap_map.marks["sure"], gap_map.marks["lost"])
+    return pd.Series(named, index=frame.index)
+
+
+def over_time(view: View | Missing) -> None:
+    """The cartography, up to a snapshot."""
+    st.header(plain(view.question))
+    if isinstance(view, Missing):
+        nothing(view)
+        return
+    st.markdown(plain(view.answer))
+    steps = sorted(set(view.frame["step"]))
+    until = st.select_slider("Snapshots up to step", steps[1:], steps[-1], key="until", bind="query-params")
+    table = mapped(view.frame, view.marks["sure"], until)
+    st.altair_chart(cartography(table, view.marks["sure"]), key="cartography", on_select=picked_on_map, alt=view.alt)
+    numbers(replace(view, frame=table))
+
+
 def worst_table(view: View) -> None:
-    """The worst rows, filtered."""
+    """The worst rows, filtered, with a small picture of each where the inputs are images."""
+    small = here.view("thumbnails")
+    pictures = {} if isinstance(small, Missing) else dict(zip(small.frame["row"], small.frame["image"], strict=True))
     st.dataframe(
-        listed,
+        listed.assign(input=listed["row"].map(pictures)) if pictures else listed,
         hide_index=True,
         key="worst",
         on_select=picked_row,
@@ -41,6 +109,7 @@ def worst_table(view: View) -> None:
         column_order=(
             *(
                 "row",
+                *(("input",) if pictures else ()),
                 "id",
                 "label",
                 "teacher",
@@ -52,6 +121,7 @@ def worst_table(view: View) -> None:
             ),
         ),
         column_config={
+            "input": st.column_config.ImageColumn("input", width="small"),
             "teacher": "teacher answers",
             "student": "student answers",
             "teacher_confidence": _share("teacher's confidence"),
@@ -83,20 +153,10 @@ def one_example(opened: Opened) -> None:
         st.button(
             "Next", on_click=go_to, args=(after,), disabled=after is None, shortcut="J", icon=":material/arrow_forward:"
         )
-    answers = top_classes(opened.run, row)
-    if isinstance(answers, Missing):
-        nothing(answers)
+        pin_button(row)
+    if not example_columns(opened, row):
         return
-    st.markdown(plain(answers.answer))
-    models = list(dict.fromkeys(answers.frame["model"]))
-    columns = st.columns(1 + len(models))
-    with columns[0]:
-        st.subheader("Input", anchor=False)
-        show_input(opened, row)
-    for column, model in zip(columns[1:], models, strict=True):
-        with column:
-            st.subheader(model.capitalize(), anchor=False)
-            st.altair_chart(bars(answers, model), alt=f"The five most likely classes of the {model}. {answers.answer}")
+    pinned_beside(opened, row)
     attributions(opened, row)
 
 
@@ -109,30 +169,10 @@ if isinstance(worst, Missing):
 figure(here.view("gap_map"), key="gap", on_select=picked_point)
 st.header(plain(worst.question))
 st.markdown(plain(worst.answer))
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    label = st.selectbox(
-        "Label",
-        sorted(set(worst.frame["label"])),
-        index=None,
-        placeholder="any",
-        key="label",
-        bind="query-params",
-        width=200,
-    )
-    kinds = ["teacher right, student wrong", "both wrong", "both right", "student right, teacher wrong"]
-    who = st.selectbox(
-        "Who is right", kinds, index=None, placeholder="anybody", key="who", bind="query-params", width=280
-    )
-listed = worst.frame
-if label is not None:
-    listed = listed[listed["label"] == label]
-if who is not None:
-    teacher, student = {kinds[0]: (True, False), kinds[1]: (False, False), kinds[2]: (True, True)}.get(
-        who, (False, True)
-    )
-    listed = listed[(listed["teacher_right"] == teacher) & (listed["student_right"] == student)]
+listed = filtered(worst)
 st.caption(f"{len(listed)} of {len(worst.frame)} listed")
 worst_table(worst)
 st.header("One example")
 one_example(here)
+over_time(here.view("cartography"))
 figure(here.view("confusion_difference"))

@@ -4,6 +4,8 @@ from math import isnan
 
 import streamlit as st
 
+from kddoctor.app.charts.layer_spectra import layer_spectra
+from kddoctor.app.charts.similarity_over_time import similarity_over_time
 from kddoctor.app.current import current
 from kddoctor.app.figure import figure
 from kddoctor.app.words import plain
@@ -51,7 +53,34 @@ def pair_detail(view: View) -> None:
         if row[flag]
     ]
     st.markdown(" ".join(said) or "It is neither declared nor on the path of matching layers.")
+    _over_time(str(row["teacher_layer"]), str(row["student_layer"]))
+    _spectra(str(row["teacher_layer"]), str(row["student_layer"]))
     st.code(f"distillation:\n  feature_layers: [[{row['teacher_layer']}, {row['student_layer']}]]", language=None)
+
+
+def _over_time(teacher: str, student: str) -> None:
+    """The same pair at every snapshot; what to record is said below, once."""
+    if not isinstance(history, View):
+        return
+    table = history.frame
+    found = table[(table["teacher_layer"] == teacher) & (table["student_layer"] == student)]
+    if len(found):
+        st.caption("Over the training; dashed: the pairs that match at the end.")
+        said = f"CKA of {teacher} and {student} from {found['cka'].iloc[0]:.2f} to {found['cka'].iloc[-1]:.2f}."
+        st.altair_chart(similarity_over_time(history, (teacher, student)), alt=said)
+
+
+def _spectra(teacher: str, student: str) -> None:
+    """In how many directions both layers vary, and how large they are."""
+    if not isinstance(spectra, View):
+        return
+    norms = spectra.frame.drop_duplicates(["model", "layer"]).set_index(["model", "layer"])["norm"]
+    pair = [("teacher", teacher), ("student", student)]
+    if not all(key in norms.index for key in pair):
+        return
+    said = " and ".join(f"{norms[key]:.3g} ({key[0]})" for key in pair)
+    st.caption(f"Variance by direction; mean length of a row: {said}.")
+    st.altair_chart(layer_spectra(spectra, teacher, student), alt=f"Variance of {teacher} and {student} by direction.")
 
 
 def _size(model: str, layer: str) -> None:
@@ -72,6 +101,7 @@ def _size(model: str, layer: str) -> None:
 
 opened = current()
 similarity, dimensions = opened.view("layer_similarity"), opened.view("layer_dimensions")
+history, spectra = opened.view("similarity_over_time"), opened.view("layer_spectra")
 st.title("Do the layers match?")
 left, right = st.columns([3, 2], gap="large")
 with left:
@@ -85,6 +115,7 @@ with right:
     if isinstance(similarity, View):
         st.header("One pair")
         pair_detail(similarity)
+figure(history)
 if isinstance(dimensions, View):
     st.header(plain(dimensions.question))
     st.markdown(plain(dimensions.answer))

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from kddoctor.app.charts.entropy_curve import entropy_curve, mass_outside
+from kddoctor.app.charts.entropy_histogram import entropy_histogram
 from kddoctor.app.charts.soft_targets_of import soft_targets_of as bars
 from kddoctor.app.current import Opened, current
 from kddoctor.app.example import example_number
@@ -42,9 +43,17 @@ def _signal(opened: Opened) -> None:
         with left:
             st.altair_chart(entropy_curve(view, chosen), alt=view.alt)
             st.altair_chart(mass_outside(view, chosen), alt="Mass outside the teacher's top class, rising with T.")
+            _spread(opened, chosen)
         with right:
             _one_example(opened, chosen)
         numbers(view)
+
+
+def _spread(opened: Opened, chosen: float) -> None:
+    view = opened.view("entropy_histogram")
+    if isinstance(view, Missing):
+        return  # said above, for the curve
+    st.altair_chart(entropy_histogram(view, chosen), alt=f"At T = {chosen:g}: {view.alt}")
 
 
 def _one_example(opened: Opened, chosen: float) -> None:

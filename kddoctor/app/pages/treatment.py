@@ -23,27 +23,40 @@ from kddoctor.app.trust import may_run_code
 from kddoctor.app.waiting import summary_of
 from kddoctor.app.words import percent, plain
 from kddoctor.engine.diagnosis import FindingReport
+from kddoctor.errors import UsageError
 from kddoctor.report.views import View
-from kddoctor.treatment.treat import plan_treatment
+from kddoctor.treatment.offer import Offer, offer_of, usual_causes
 
 TITLES = {"running": "Treating", "stopped": "Stopped", "failed": "Failed", "done": "Done"}
 
 
 def choose(opened: Opened, treatable: list[FindingReport]) -> None:
-    """Which cause, what would be changed, and the button."""
-    titles = {cause.code: f"{cause.code} {cause.title}" for cause in treatable}
-    code = st.radio("Cause to treat", list(titles), format_func=titles.__getitem__, key="only", bind="query-params")
-    cause = next(c for c in treatable if c.code == code)
-    assert cause.prescription is not None
-    plan = plan_treatment(opened.run, diagnosis=opened.diagnosis, only=[code])
-    st.markdown(f"**Prescription** {plain(plan.summary)} ({cause.prescription.safety})")
-    if cause.worth is not None:
-        low, high = cause.worth.points
-        st.markdown(f"**Worth** {low:+.1f} to {high:+.1f} points, estimated")
-    st.code("\n".join(plan.diff) or "nothing in kd_run.yaml changes; the training loop does", language=None)
+    """Which causes, what would be changed, and the button."""
+    codes = [cause.code for cause in treatable]
+    picked = st.pills(
+        "Causes to treat",
+        codes,  # bare: what a widget shows is what stands in the address
+        selection_mode="multi",
+        default=usual_causes(opened.run, opened.diagnosis),
+        key="only",
+        bind="query-params",
+    )
+    st.caption("Those that `kddoctor treat` takes by itself are chosen: every cause that was shown.")
+    if not picked:
+        st.info("Choose at least one cause.", icon=":material/info:")
+        return
     epochs = st.number_input(
         "Epochs (empty: the run's own)", 1, None, None, step=1, key="epochs", placeholder="the run's own", width=260
     )
+    try:
+        offer = offer_of(opened.run, opened.diagnosis, picked, epochs)
+    except UsageError as error:
+        st.info(f"This cannot be treated from here: {plain(str(error))}.", icon=":material/info:")
+        return
+    prescribed(offer, {cause.code: cause for cause in treatable})
+    changes(offer)
+    # In the order of the diagnosis, whatever was clicked first.
+    code = ",".join(code for code in codes if code in picked)
     output = free_output(opened.path)
     st.caption("The same on a terminal:")
     st.code(shlex.join(command_of(opened.path, output, code, epochs)), language=None, wrap_lines=True)
@@ -51,18 +64,47 @@ def choose(opened: Opened, treatable: list[FindingReport]) -> None:
         return
     running = any(state.status == "running" for state in treatments_of(opened.path))
     if st.button("Treat", icon=":material/healing:", disabled=running):
-        ask(opened, code, epochs)
+        ask(opened, code, epochs, script=offer.command is not None)
     if running:
         st.caption("A treatment of this run is at work; wait for it, or stop it.")
 
 
+def prescribed(offer: Offer, causes: dict[str, FindingReport]) -> None:
+    """One line a cause: what is changed, how safely, and what it is believed to be worth."""
+    for code in offer.codes:
+        change = offer.plan.prescription.for_code(code).changes[0]
+        worth = causes[code].worth if code in causes else None
+        said = "" if worth is None else f", worth {worth.points[0]:+.1f} to {worth.points[1]:+.1f} points (estimated)"
+        title = plain(causes[code].title) if code in causes else ""
+        st.markdown(f"**{code} {title}** {plain(change.what)} ({change.safety}{plain(said)})")
+    for advice in offer.by_hand:
+        st.markdown(f"**{plain(advice.finding)}, not carried out** {plain(advice.what)}")
+
+
+def changes(offer: Offer) -> None:
+    """The lines that differ, in the terms of whoever trains."""
+    if offer.command is None:
+        st.caption("What changes in `kd_run.yaml` and in the training loop:")
+        st.code("\n".join(offer.diff) or "nothing in kd_run.yaml changes; the training loop does", language=None)
+        return
+    st.caption("Your own script is run, in a copy of the run's code; what changes in its arguments and settings:")
+    st.code("\n".join(offer.diff) or "nothing", language=None)
+    if f"+ {offer.command}" not in offer.diff:
+        st.code(offer.command, language=None, wrap_lines=True)
+    for doubt in offer.doubts:
+        st.warning(plain(doubt), icon=":material/warning:")
+
+
 @st.dialog("Run the training code of this run?", width="large")
-def ask(opened: Opened, code: str, epochs: int | None) -> None:
+def ask(opened: Opened, code: str, epochs: int | None, *, script: bool) -> None:
     """Nothing of a record is run before somebody says so."""
     output = free_output(opened.path)
+    what = (
+        "runs the script that `kd_run.yaml` names" if script else "imports and runs the code that `kd_run.yaml` names"
+    )
     st.markdown(
-        "A treatment imports and runs the code that `kd_run.yaml` names in its `code` section, with your rights. Do it "
-        "only where you trust whoever wrote this run. It goes on when this page or the app is closed."
+        f"A treatment {what} in its `code` section, with your rights. Do it only where you trust whoever wrote this "
+        "run. It goes on when this page or the app is closed."
     )
     st.code(shlex.join(command_of(opened.path, output, code, epochs)), language=None, wrap_lines=True)
     if st.button("Run it", icon=":material/play_arrow:"):
@@ -91,7 +133,8 @@ def watch(opened: Opened) -> None:
 
 def one(opened: Opened, state: TreatmentState) -> None:
     """One treatment."""
-    st.subheader(f"{TITLES[state.status]}: {state.code} into {plain(state.output.name)}", anchor=False)
+    what = plain(state.code.replace(",", ", ") or "experiments")
+    st.subheader(f"{TITLES[state.status]}: {what} into {plain(state.output.name)}", anchor=False)
     if state.status in ("running", "stopped"):
         progress(state)
     if state.status == "failed":
@@ -116,7 +159,10 @@ def one(opened: Opened, state: TreatmentState) -> None:
 def progress(state: TreatmentState) -> None:
     """How far it is, and the student so far."""
     if not state.epochs:
-        st.progress(0.0, text="loading the run's code" if state.status == "running" else "no epoch was finished")
+        at_work = "at work; epochs show here where kddoctor's own loop trains"
+        st.progress(0.0, text=at_work if state.status == "running" else "no epoch was finished")
+        if state.status == "running" and state.last_line:
+            st.caption(f"Its last line: {plain(state.last_line)}")
         return
     last = state.epochs[-1]
     left = ""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -9,11 +10,14 @@ from typing import Literal
 from markupsafe import Markup, escape
 
 from kddoctor.engine.diagnosis import Diagnosis, EvidenceReport, FindingReport
+from kddoctor.errors import RunError, UsageError
 from kddoctor.report.explain import Block, blocks, sureness
 from kddoctor.report.html.tables import Table, cell
 from kddoctor.rules.registry import all_rules
 from kddoctor.run.directory import Run
+from kddoctor.treatment.offer import offer_of
 from kddoctor.treatment.plan import change_lines
+from kddoctor.treatment.scripts.script import runs_as_script
 
 #: Probe of the strongest evidence to the picture that shows the same.
 SHOWN_IN: Mapping[str, str] = {
@@ -60,22 +64,30 @@ class Card:
 
 def cards(run: Run, diagnosis: Diagnosis, drawn: frozenset[str]) -> list[Card]:
     """Every cause, the most likely first. drawn: names of the pictures that the page has."""
-    return [_card(run, cause, drawn) for cause in diagnosis.causes]
+    return [_card(run, diagnosis, cause, drawn) for cause in diagnosis.causes]
 
 
-def _card(run: Run, finding: FindingReport, drawn: frozenset[str]) -> Card:
+def _card(run: Run, diagnosis: Diagnosis, finding: FindingReport, drawn: frozenset[str]) -> Card:
     rule = all_rules()[finding.code]
     opposing = [item for item in finding.evidence if not item.supports]
-    changes = finding.prescription.changes if finding.prescription is not None else {}
     return Card(
         finding=finding,
         evidence=evidence_table([item for item in finding.evidence if item.supports]),
         against=evidence_table(opposing) if opposing else None,
-        diff=change_lines(run.manifest, changes),
+        diff=_diff(run, diagnosis, finding),
         page=tuple(_parts(rule.page)),
         sureness=tuple(sureness(rule)),
         picture=_picture(finding, drawn),
     )
+
+
+def _diff(run: Run, diagnosis: Diagnosis, finding: FindingReport) -> tuple[str, ...]:
+    """In the terms of the run's own script, where a treatment runs it and it takes the setting from somewhere."""
+    automatic = finding.prescription is not None and finding.prescription.automatic
+    if automatic and runs_as_script(run.manifest, asked=False):
+        with suppress(UsageError, RunError):
+            return offer_of(run, diagnosis, [finding.code]).diff
+    return change_lines(run.manifest, finding.prescription.changes if finding.prescription is not None else {})
 
 
 def _parts(page: str) -> Iterator[Part]:

@@ -11,7 +11,7 @@ from kddoctor.run.directory import Run
 from kddoctor.run.paths import file_inside
 
 #: Files of the contract that a diagnosis reads, in the order in which they are hashed. Checkpoints are not read.
-FOLDERS = ("predictions", "features", "inputs", "fingerprints")
+FOLDERS = ("predictions", "features", "inputs", "fingerprints", "snapshots")
 FILES = ("kd_run.yaml", "steps.safetensors", "metrics.jsonl", "observations.json")
 PACKAGES = ("numpy", "scipy", "torch", "safetensors", "matplotlib")
 BLOCK = 1 << 20

@@ -30,5 +30,6 @@ def curves_of_two(a: View, b: View) -> View:
         f"Curves of both runs. {answer}",
         frame[kept],
         {},
-        a.notes,
+        # What each run's marks say is not of both.
+        tuple(note for note in a.notes if not note.startswith("Marked")),
     )

@@ -64,6 +64,11 @@ def entropy_curve(run: Run, measured: Mapping[type, object]) -> View | Missing:
     )
 
 
+def entropies(logits: NDArray[np.floating], grid: list[float]) -> NDArray[np.float64]:
+    """[temperatures, rows] nats of softmax(z / T). logits: [rows, C]."""
+    return _sweep(logits, grid)[0]
+
+
 def _sweep(logits: NDArray[np.floating], grid: list[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(entropy, mass outside the top class), each [temperatures, rows]."""
     sweep = EntropySweep(grid, logits.shape[1])

@@ -113,7 +113,7 @@ def _blocks(manifest: Manifest, part: Predictions, every: int) -> Iterator[dict[
         kept = numbers % every == 0
         if not kept.any():
             continue
-        row, place = _places(manifest, numbers[kept], labels[kept])
+        row, place = row_places(manifest, numbers[kept], labels[kept])
         t, truth = class_rows(manifest, teacher[kept], labels[kept])
         s, _ = class_rows(manifest, student[kept], labels[kept])
         # Grades of a ranking are yes from one on.
@@ -138,7 +138,7 @@ def _columns(row: Ints, place: Ints, truth: Ints, outputs: dict[str, RowOutputs]
     return columns
 
 
-def _places(manifest: Manifest, numbers: Ints, labels: NDArray[Any]) -> tuple[Ints, Ints]:
+def row_places(manifest: Manifest, numbers: Ints, labels: NDArray[Any]) -> tuple[Ints, Ints]:
     """(row in the file, place within it) of every row that ``class_rows`` gives."""
     width = labels.size // max(1, len(labels))
     row = np.repeat(numbers, width)

@@ -98,9 +98,12 @@ def _worst(examples: Examples, sure: float, lost: float, top: float) -> pd.DataF
 
 
 def _regions(table: pd.DataFrame, sure: float, lost: float) -> list[str]:
-    knows = table["teacher_confidence"] >= sure
-    learnt = table["student_loss"] < lost
-    return [REGIONS[bool(a), bool(b)] for a, b in zip(knows, learnt, strict=True)]
+    return region_of(table["teacher_confidence"], table["student_loss"], sure, lost)
+
+
+def region_of(confidence: "pd.Series[float]", loss: "pd.Series[float]", sure: float, lost: float) -> list[str]:
+    """The region of each example. confidence: the teacher's; loss: the student's, nats; sure, lost: the borders."""
+    return [REGIONS[bool(a), bool(b)] for a, b in zip(confidence >= sure, loss < lost, strict=True)]
 
 
 def _answer(marks: dict[str, float]) -> str:

@@ -26,7 +26,7 @@ def layer_similarity(run: Run, measured: Mapping[type, object]) -> View | Missin
     found = measured.get(LayerSimilarity)
     if not isinstance(found, LayerSimilarity):
         return Missing("layer_similarity", QUESTION, RECORD["LayerRanks"][1])
-    teachers, students = _by_depth(found.teacher_layers), _by_depth(found.student_layers)
+    teachers, students = by_depth(found.teacher_layers), by_depth(found.student_layers)
     cka = found.cka[np.ix_(teachers, students)]
     error = np.full(cka.shape, np.nan)
     if found.standard_error is not None:
@@ -58,7 +58,7 @@ def layer_similarity(run: Run, measured: Mapping[type, object]) -> View | Missin
     return View("layer_similarity", QUESTION, _answer(frame), _alt(frame), frame, marks, notes)
 
 
-def _by_depth(names: Sequence[str]) -> list[int]:
+def by_depth(names: Sequence[str]) -> list[int]:
     """Positions in natural order: block2 before block10."""
 
     def key(position: int) -> list[tuple[int, int | str]]:

@@ -9,6 +9,7 @@ import pandas as pd
 from kddoctor.engine.reading import evenly
 from kddoctor.errors import one_line
 from kddoctor.probes.learning_curve import LearningCurveProbe, series
+from kddoctor.report.views.training_events import events_note, training_events
 from kddoctor.report.views.view import Missing, View
 from kddoctor.rules.record import RECORD
 from kddoctor.run.directory import Run
@@ -26,7 +27,7 @@ def training_curves(run: Run) -> View | Missing:
     """All scalars of metrics.jsonl, tidy; curves of more than 400 points are thinned evenly.
 
     frame: key, split, step, value (NaN where it was not finite). marks: of the curve that the answer is about, last,
-    best and best_step; points, broken (values that were not finite).
+    best and best_step; points, broken (values that were not finite). events: as ``training_events``.
     """
     rows = _with_steps(run.metrics)
     tables, thinned = [], False
@@ -51,10 +52,13 @@ def training_curves(run: Run) -> View | Missing:
     marks["broken"] = float(broken)
     if broken:
         notes.append(f"{broken} of the values shown were not finite, and leave gaps.")
+    events = training_events(run, rows)
+    if events:
+        notes.append(events_note(events))
     keys = ", ".join(dict.fromkeys(frame["key"]))
-    return View(
-        "training_curves", QUESTION, answer, f"Curves over the training steps of {keys}.", frame, marks, (*notes,)
-    )
+    marked = f" Marks: {len(events)}." if events else ""
+    alt = f"Curves over the training steps of {keys}.{marked}"
+    return View("training_curves", QUESTION, answer, alt, frame, marks, (*notes,), events)
 
 
 def _with_steps(rows: Sequence[Row]) -> list[Row]:

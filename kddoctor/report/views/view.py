@@ -1,8 +1,17 @@
 """What report and app show alike: the numbers of a picture, its question, its answer, and words for a screen reader."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pandas as pd
+
+
+class Event(NamedTuple):
+    """Something that happened at one training step. kind: a key of ``training_events.GLYPHS``. text: for people."""
+
+    step: float
+    kind: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -12,7 +21,8 @@ class View:
     name: of the view, as a file name would have it. question: what a reader wants to know. answer: one sentence or two,
     whose numbers are those of ``frame`` and ``marks``. alt: what a picture of it shows, for screen readers. frame: tidy
     numbers, a row an observation. marks: single numbers that a picture points at (this run's temperature, a target).
-    notes: what limits the answer (rows that were sampled, numbers that are estimates).
+    notes: what limits the answer (rows that were sampled, numbers that are estimates). events: moments that a picture
+    over the training steps marks, in their order.
     """
 
     name: str
@@ -22,6 +32,7 @@ class View:
     frame: pd.DataFrame
     marks: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
 
     @property
     def caption(self) -> str:

@@ -26,18 +26,20 @@ class Parts:
     features: Splits = field(default_factory=dict)
     inputs: Splits = field(default_factory=dict)
     fingerprints: dict[str, Array] = field(default_factory=dict)
+    snapshots: Splits = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
-        splits = (*self.predictions.values(), *self.features.values(), *self.inputs.values())
+        by_split = (self.predictions, self.features, self.inputs, self.snapshots)
+        splits = [arrays for part in by_split for arrays in part.values()]
         return sum(a.nbytes for arrays in (*splits, self.steps, self.fingerprints) for a in arrays.values())
 
 
 def fit(parts: Parts, max_bytes: int) -> list[str]:
     """Drop what is needed least until the parts fit, and say what was dropped.
 
-    In this order: raw inputs; activations, whose rows are halved and which then go altogether; every other step, down
-    to eight; half of the rows of the largest predictions, down to 256.
+    In this order: raw inputs; snapshots; activations, whose rows are halved and which then go altogether; every other
+    step, down to eight; half of the rows of the largest predictions, down to 256.
     """
     dropped: list[str] = []
     for what in _shrinking(parts, max_bytes):
@@ -53,6 +55,9 @@ def _shrinking(parts: Parts, max_bytes: int) -> Iterator[str]:
     if too_large() and parts.inputs:
         parts.inputs = {}
         yield "inputs"
+    if too_large() and parts.snapshots:
+        parts.snapshots = {}
+        yield "snapshots"
     while too_large() and parts.features:
         rows = max(_rows(arrays) for arrays in parts.features.values()) // 2
         few = rows < FEWEST_FEATURES

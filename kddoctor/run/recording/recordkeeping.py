@@ -16,6 +16,7 @@ from kddoctor.run.recording.evaluating import Evaluated, Evaluation
 from kddoctor.run.recording.intent import Intent
 from kddoctor.run.recording.live import LiveSteps
 from kddoctor.run.recording.predicting import SplitRecord
+from kddoctor.run.recording.snapshots import SnapshotTaking
 from kddoctor.run.writer import write_run
 
 
@@ -31,6 +32,7 @@ class Recordkeeping:
     code_files: dict[str, str]
     save_checkpoints: bool
     overwrite: bool
+    snapshots: SnapshotTaking
     _latest: dict[str, SplitRecord] = field(default_factory=dict)
 
     def write_few_rows(self, live: LiveSteps, observations: dict[str, Any], ended: str) -> None:
@@ -50,6 +52,9 @@ class Recordkeeping:
 
     def _write(self, live: LiveSteps, observations: dict[str, Any], done: Evaluated, ended: str) -> None:
         parts = assembled(live, done.splits)
+        recorded = parts.predictions.get(self.snapshots.split)
+        taken = {} if recorded is None else self.snapshots.arrays(len(recorded["labels"]))
+        parts.snapshots = {self.snapshots.split: taken} if taken else {}
         dropped = fit(parts, int(self.max_megabytes * MEGABYTE))
         if live.sample.too_large:
             dropped.append("steps")
@@ -69,6 +74,7 @@ class Recordkeeping:
             features=parts.features,
             inputs=parts.inputs,
             fingerprints=parts.fingerprints,
+            snapshots=parts.snapshots,
             checkpoints={name: _state(models[name]) for name in ("teacher", "student") if name in models}
             if self.save_checkpoints
             else None,

@@ -103,3 +103,43 @@ def test_a_treatment_goes_on_when_the_page_is_reloaded_and_the_server_restarted(
     again.get_by_text(epochs).first.wait_for(timeout=60_000)
     again.get_by_role("button", name="Stop").click()
     again.get_by_role("button", name="Resume").wait_for(timeout=30_000)
+
+
+def test_a_pinned_example_stays_while_pages_are_changed(server, browsing, axe):
+    shown = go(browsing("light"), server, "examples", "?ex=7")
+    shown.get_by_role("button", name="Pin", exact=True).click()
+    strip = shown.get_by_text("Pinned: row 7").first
+    strip.wait_for()
+    shown.wait_for_function("() => location.search.includes('pin=7')")
+    shown.get_by_role("button", name="Next").click()
+    shown.get_by_role("heading", name="Pinned: row 7").wait_for()
+    assert axe(shown) == []
+    shown.get_by_role("link", name="Layers").first.click()
+    shown.get_by_role("heading", name="Do the layers match?").wait_for()
+    strip.wait_for()
+    shown.get_by_role("link", name="Look at it").click()
+    shown.get_by_label(re.compile("Example")).first.wait_for()
+    shown.wait_for_function("() => location.search.includes('ex=7')")
+    shown.get_by_role("button", name="Unpin").click()
+    strip.wait_for(state="detached")
+
+
+def test_a_click_on_the_map_over_time_picks_the_example(server, browsing):
+    shown = go(browsing("light"), server, "examples", "?ex=7")
+    drawn = shown.get_by_test_id("stVegaLiteChart").filter(has_text="easy to learn")
+    drawn.scroll_into_view_if_needed()
+    settled(shown)
+    drawn.locator(".mark-symbol.role-mark path").last.click(force=True)
+    shown.wait_for_function("() => document.querySelector('input[aria-label^=Example]').value !== '7'")
+
+
+def test_causes_to_treat_are_chosen_one_by_one(server, browsing, axe):
+    shown = go(browsing("light"), server, "treatment")
+    cause = shown.get_by_role("button", name="KD202", exact=True)
+    cause.wait_for()
+    shown.get_by_text("--only KD202").first.wait_for()
+    cause.click()
+    shown.get_by_text("Choose at least one cause.").wait_for()
+    assert axe(shown) == []
+    cause.click()
+    shown.get_by_text("--only KD202").first.wait_for()

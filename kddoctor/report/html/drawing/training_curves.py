@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from kddoctor.report.html.drawing.event_marks import mark_events
 from kddoctor.report.html.palette import ALONE, GOOD, SOFT, STUDENT, TEACHER, WARN
 from kddoctor.report.views.view import View
 
@@ -32,7 +33,7 @@ SMOOTHED = 0.1
 
 
 def draw_training_curves(figure: "Figure", view: View) -> None:
-    """Dotted: training, as a running mean; solid: held out."""
+    """Dotted: training, as a running mean; solid: held out. Lines across all panels: what happened when."""
     frame = view.frame
     shown = [(name, keys) for name, keys in PANELS if frame["key"].isin(keys).any()]
     heights = [1 if name == "learning rate" else 3 for name, _ in shown]
@@ -41,6 +42,7 @@ def draw_training_curves(figure: "Figure", view: View) -> None:
         _panel(axes, view, keys)
         axes.set_ylabel("rate" if name == "learning rate" else name)
         axes.grid(True)
+    mark_events(panels, view.events)
     panels[-1].set_xlabel("step")
 
 
@@ -52,7 +54,8 @@ def _panel(axes: "Axes", view: View, keys: tuple[str, ...]) -> None:
             if curve.empty:
                 continue
             window = max(1, int(SMOOTHED * len(curve)))
-            smooth = curve["value"].rolling(window if split == "train" else 1, center=True, min_periods=1).mean()
+            noisy = split == "train" and key != "lr"
+            smooth = curve["value"].rolling(window if noisy else 1, center=True, min_periods=1).mean()
             label = f"{key.replace('_', ' ')}, {split}"
             axes.plot(curve["step"], smooth, line, color=COLOURS[key], linewidth=1.4, label=label)
     if keys == ("lr",):
