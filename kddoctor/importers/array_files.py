@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from kddoctor.errors import RunError, UsageError
 from kddoctor.importers.extras import needs
+from kddoctor.importers.files import first_lines
 from kddoctor.run.arrays import Array, ArrayFile
 from kddoctor.run.paths import reason
 
@@ -90,12 +91,21 @@ def _torch(path: Path) -> dict[str, Array]:
         raise ValueError(f"{_first_line(error)} (only tensors are loaded; save plain tensors)") from None
     named = held if isinstance(held, Mapping) else {path.stem: held}
     arrays = {}
-    for name, value in named.items():
+    for name, value in _flat(named):
         if isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_meta:
             _refuse_more(value.numel() * value.element_size(), path)  # strides let one number stand for many
             plain = value.detach().resolve_conj().resolve_neg()
-            arrays[str(name)] = (plain.float() if plain.dtype is torch.bfloat16 else plain).numpy()
+            arrays[name] = (plain.float() if plain.dtype is torch.bfloat16 else plain).numpy()
     return arrays
+
+
+def _flat(named: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and values; those of a dict in the dict, such as one for each split, as val/labels."""
+    for name, value in named.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}/{inner}", each) for inner, each in value.items())
+        else:
+            yield str(name), value
 
 
 def _parquet(path: Path) -> dict[str, Array]:
@@ -134,8 +144,16 @@ def _csv(path: Path) -> dict[str, Array]:
     import pandas as pd
 
     _refuse_more(path.stat().st_size, path)
-    table = pd.read_csv(path)
+    separator, decimal = _writing(path)
+    table = pd.read_csv(path, sep=separator, decimal=decimal)
     return _grouped((str(name), table[name].to_numpy()) for name in table)
+
+
+def _writing(path: Path) -> tuple[str, str]:
+    """(what stands between columns, the decimal sign): where that is a comma, semicolons stand between columns."""
+    head, _, rows = first_lines(path).partition("\n")
+    between = next((sign for sign in ",;\t" if sign in head), ",")
+    return between, "," if between == ";" and "," in rows else "."
 
 
 def _grouped(columns: Iterable[tuple[str, Array]]) -> dict[str, Array]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from kddoctor.errors import RunError
 from kddoctor.importers.files import MOST_TEXT, below, text_of
 from kddoctor.importers.found import Found, Given, Settings
 from kddoctor.importers.metric_names import accuracy_as_share, meanings, number, rows_of, summary
-from kddoctor.importers.setting_names import known, whole_number_from
+from kddoctor.importers.pickled_values import attributes_of
+from kddoctor.importers.setting_names import at_least_0, in_words, known, text, whole_number_from
 from kddoctor.run.arrays import ArrayFile
 from kddoctor.run.metrics import Row
 from kddoctor.run.paths import file_inside
 
 STATE, CONFIG, ARGUMENTS = "trainer_state.json", "config.json", "training_args.bin"
 WEIGHTS = "model*.safetensors"
+#: By which a schedule's largest rate may exceed the one that was set: that of a float64 in a log.
+ROUNDING = 1e-9
 
 
 def recognises(path: Path) -> bool:
@@ -40,11 +44,15 @@ def read(path: Path, given: Given) -> Found:
     said += [f"{config_file}: {_classes_in_words(config)}"] if config_file else []
     if not config_file:
         left.append(f"{CONFIG}: is missing, so the classes are not known")
-    parameters = _parameters(folder)
+    try:
+        parameters = _parameters(folder)
+    except RunError as error:  # such as of weights that a crash left half written
+        parameters = None
+        left.append(f"{error} The number of parameters is not known.")
     if parameters:
         said.append(f"model.safetensors: the student has {parameters:,} parameters; the weights are not copied")
-    if _latest(folder, ARGUMENTS):
-        left.append(f"{ARGUMENTS}: a pickle, which is not read; learning rate, optimizer and seed stand only there")
+    training, told = _arguments(folder, rows)
+    (said if training else left).extend(told)
     batch = state.get("train_batch_size")
     if isinstance(batch, int):
         left.append(f"{state_file}: train_batch_size is {batch}, of one process; not taken as the batch size")
@@ -52,7 +60,7 @@ def read(path: Path, given: Given) -> Found:
     return Found(
         kind="Hugging Face Trainer",
         folder=folder,
-        settings=Settings(training=known({"epochs": epochs}), **_classes(config)),
+        settings=Settings(training=known({**training, "epochs": epochs}), **_classes(config)),
         metrics=rows,
         observations={"parameters": {"student": parameters}} if parameters else {},
         said=tuple(said),
@@ -77,6 +85,33 @@ def _json(folder: Path, name: str) -> Mapping[str, Any]:
     if not isinstance(data, dict):
         raise RunError.plain(f"{name}: holds a {type(data).__name__}; expected keys and values.")
     return data
+
+
+def _arguments(folder: Path, rows: Sequence[Row]) -> tuple[dict[str, Any], list[str]]:
+    """(what training_args.bin sets, what to say of it). It is a pickle, and it is looked at without unpickling."""
+    name = _latest(folder, ARGUMENTS)
+    path = None if name is None else file_inside(folder, name)
+    if name is None or path is None:
+        return {}, []
+    values = attributes_of(path)
+    optimizer = text(values.get("optim"))
+    found = known(
+        {
+            # Which of the ways to compute it, as in adamw_torch_fused, is no matter.
+            "optimizer": str(optimizer).partition("_")[0] if optimizer else None,
+            "learning_rate": at_least_0(values.get("learning_rate")),
+            "weight_decay": at_least_0(values.get("weight_decay")),
+            "seed": whole_number_from(0)(values.get("seed")),
+        }
+    )
+    if not found:
+        return {}, [f"{name}: a pickle, which is not unpickled, and of no form whose values can be told without"]
+    logged = max((rate for row in rows if isinstance(rate := row.get("lr"), float | int)), default=0.0)
+    if logged > found.get("learning_rate", math.inf) * (1 + ROUNDING):
+        found = {"seed": found["seed"]} if "seed" in found else {}
+        why = f"a learning rate of {logged:g} was logged, so that these belong to an optimizer that did not train"
+        return found, [f"{name}: {in_words(Settings(training=found))}; the others are left out: {why}"]
+    return found, [f"{name}: {in_words(Settings(training=found))}; looked at without unpickling"]
 
 
 def _rows(state: Mapping[str, Any], file: str) -> list[Row]:

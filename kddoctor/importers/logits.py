@@ -66,8 +66,12 @@ def read_table(path: Path, given: Given) -> Found:
 
 
 def holds_logits(folder: Path) -> bool:
-    """Whether a folder holds files that are named after logits."""
-    return folder.is_dir() and any(role.array.endswith("_logits") for _, role in _files(folder) if role is not None)
+    """Whether a folder holds files that are named after logits, or after what models say."""
+    return folder.is_dir() and any(
+        role.array.endswith("_logits") or Path(name).stem.lower() in _TABLES
+        for name, role in _files(folder)
+        if role is not None
+    )
 
 
 def read_folder(folder: Path, given: Given) -> Found:

@@ -22,8 +22,10 @@ LARGEST = 1.7976931348623157e308
 def is_database(path: Path) -> bool:
     """Whether a file is an SQLite database with MLflow's tables."""
     try:
+        if not path.is_file():  # to open a pipe would be to wait for whoever writes to it
+            return False
         with path.open("rb") as stream:
-            if not path.is_file() or stream.read(16) != b"SQLite format 3\0":
+            if stream.read(16) != b"SQLite format 3\0":
                 return False
         with _opened(path) as database:
             names = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

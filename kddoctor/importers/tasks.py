@@ -32,9 +32,9 @@ def classes_of(task: str, arrays: Mapping[str, Array]) -> int | None:
 
 
 def laid_out(task: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The arrays as the run directory has them: logits in floating point, one-hot labels as classes.
+    """The arrays as the run directory has them: logits in floating point, one-hot labels as classes, [N, 1] as [N].
 
-    In yes-or-no tasks, of two columns the second minus the first.
+    In yes-or-no tasks, of two columns of logits the second minus the first.
     """
     found = {}
     for name, array in arrays.items():
@@ -46,6 +46,8 @@ def laid_out(task: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
                 values = values[:, 1] - values[:, 0]
         elif name == "labels" and task == "multiclass" and _one_hot(values):
             values = values.argmax(axis=-1)
+        elif name == "labels" and task in ("multiclass", "binary", "ranking") and values.shape[1:] == (1,):
+            values = values[:, 0]
         found[name] = values
     return found
 

@@ -97,8 +97,8 @@ class KerasRecorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras is
         if record is None:
             return
         with self._harmless("record a training step"):
-            ready = all(optimizer.built for optimizer in optimizers_of(self.model)) and self.model.built
-            if ready and record.steps.wants() and self._record_step(record):
+            # Some backends bring the model up to date whenever it is asked for, so that not every step may ask.
+            if record.steps.wants() and _is_built(self.model) and self._record_step(record):
                 return
         record.steps.skip()
 
@@ -239,6 +239,10 @@ class KerasRecorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras is
                 reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
                 text = f"kddoctor could not {what}: {one_line(reason).rstrip('.')}. Training is not affected."
                 warnings.warn(text, RecorderWarning, stacklevel=3)
+
+
+def _is_built(model: Any) -> bool:
+    return bool(model.built) and all(optimizer.built for optimizer in optimizers_of(model))
 
 
 def _read_off(model: Any) -> dict[str, Any]:

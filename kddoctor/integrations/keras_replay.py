@@ -2,11 +2,13 @@
 
 Keras compiles train_step where the backend can, and hands its callbacks no batch. So the recorder runs it a second
 time, outside of the compiled function, where every tensor has a value: the very code of the user's loss, on the weights
-of this moment. The same goes for any backend whose train_step takes the data alone (torch, TensorFlow).
+of this moment. Nothing in here asks which backend that is: a train_step takes the data alone (torch, TensorFlow), or
+before them the values of the variables (JAX).
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -48,10 +50,26 @@ def replay(model: Any, student: Any, teacher: Any, batch: tuple[Any, ...]) -> Re
         check = predicted(teacher, batch[0])
         of_student, of_teacher = (stack.enter_context(_heard(each)) for each in (student, teacher))
         model.reset_metrics()
-        logs = model.train_step(data)
+        logs = _run_train_step(model, data)
         numbers = {name: as_numpy(value) for name, value in logs.items() if not isinstance(value, Mapping)}
         found = {name: float(value) for name, value in numbers.items() if value.size == 1}
         return Replay(of_student, of_teacher, found, check)
+
+
+def _run_train_step(model: Any, data: tuple[Any, ...]) -> Mapping[str, Any]:
+    """The logs of one step. Where variables are not changed in place, train_step takes their values and returns new
+    ones, which nobody needs.
+    """
+    if len(inspect.signature(model.train_step).parameters) < 2:
+        return model.train_step(data)  # type: ignore[no-any-return]
+    held = (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+    logs, _ = model.train_step(tuple([variable.value for variable in each] for each in held), data)
+    return logs  # type: ignore[no-any-return]
 
 
 def predicted(model: Any, inputs: Any) -> Array:
@@ -61,8 +79,11 @@ def predicted(model: Any, inputs: Any) -> Array:
 
 
 def _first(structure: Any) -> Array:
-    """The first tensor, copied: the backend may write over it."""
-    return as_numpy(keras.tree.flatten(structure)[0]).copy()
+    """The first tensor's value, copied: the backend may write over it.
+
+    Some backends have a value only for what no gradient flows through.
+    """
+    return as_numpy(keras.ops.stop_gradient(keras.tree.flatten(structure)[0])).copy()
 
 
 def as_numpy(value: Any) -> Array:

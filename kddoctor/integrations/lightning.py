@@ -1,20 +1,23 @@
-"""Recording a Lightning module that distils by automatic optimisation."""
+"""Recording a Lightning module that distils, by automatic or by manual optimisation."""
 
 from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from kddoctor.errors import UsageError
 from kddoctor.integrations.batches import noted
 from kddoctor.integrations.intercepting import Intercepted
+from kddoctor.integrations.manual_steps import ManualSteps
 from kddoctor.integrations.terms import named_terms
-from kddoctor.run.recorder import Recorder
+from kddoctor.run.recorder import Recorder, RecorderWarning
 
 
 class LightningRecorder(Callback):  # type: ignore[misc]  # lightning is not needed to check types
@@ -24,6 +27,9 @@ class LightningRecorder(Callback):  # type: ignore[misc]  # lightning is not nee
     itself. options: as for :class:`kddoctor.Recorder`; optimizers and data are the trainer's own unless they are given.
     Terms of the loss are those that ``training_step`` logs, or returns in its dict, as kd_loss and ce_loss. The record
     is kept in checkpoints, and ``ckpt_path`` goes on with it. The run directory is written when training ends.
+
+    Under manual optimisation the loss is what ``manual_backward`` is called on, as far as it holds the student's
+    logits: several such losses of one forward pass are added up.
     """
 
     def __init__(
@@ -40,16 +46,25 @@ class LightningRecorder(Callback):  # type: ignore[misc]  # lightning is not nee
         self._task = options.get("task", "multiclass")
         self._kept: dict[str, Any] = {}
         self._terms: dict[str, Any] = {}
+        self._batch: Any = None
         self._epoch = 0
         self._intercepted: list[Intercepted] = []
+        self._manual: ManualSteps | None = None
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        if not pl_module.automatic_optimization:
-            raise UsageError("LightningRecorder sees automatic optimisation only; use kddoctor.Recorder in the module.")
         # What lies in the run directory after a restored checkpoint is the beginning of this very record.
         goes_on = {"overwrite": True} if self._kept else {}
-        self.recorder = Recorder(self._run_dir, **{**self._seen(trainer, pl_module), **goes_on})
+        seen = {**self._seen(trainer, pl_module), **goes_on}
+        self.recorder = Recorder(self._run_dir, **seen)
         self.recorder.load_state_dict(self._kept)
+        if not pl_module.automatic_optimization:
+            self._manual = ManualSteps(
+                seen["student"],
+                trainer.optimizers,
+                hand_over=self._hand_over,
+                terms=lambda: len(self._terms),
+                on_error=lambda error: _warn("see what training_step trains on", f"{type(error).__name__}: {error}"),
+            )
         self._intercepted = [
             Intercepted(pl_module, "training_step", before=self._note, after=self._record),
             Intercepted(pl_module, "log", before=self._take_term),
@@ -88,22 +103,32 @@ class LightningRecorder(Callback):  # type: ignore[misc]  # lightning is not nee
             self._kept = recorder.state_dict()  # for checkpoints that are saved after training
             self.recorder = None
             recorder.__exit__(None if exception is None else type(exception), exception, None)
+        manual, self._manual = self._manual, None
+        if manual is not None:
+            manual.close()  # after the recorder, which watches backward() from outside of it
+            if exception is None:
+                _complain_of(manual)
 
     def _seen(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
         """The recorder's arguments, as trainer and module have them."""
-        group = trainer.optimizers[0].param_groups[0]
+        student = self._find_student(pl_module)
+        optimizers = sorted(trainer.optimizers, key=lambda each: not _trains(each, student))  # the student's first
+        group = optimizers[0].param_groups[0]
         # Schedulers with a warm-up have lowered the rate by now.
         training: dict[str, Any] = {"learning_rate": float(group.get("initial_lr", group["lr"]))}
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             training["epochs"] = trainer.max_epochs
+        loader = _first(trainer.train_dataloader)
+        if pl_module.automatic_optimization and isinstance(size := getattr(loader, "batch_size", None), int):
+            training["batch_size"] = size * trainer.accumulate_grad_batches * trainer.world_size  # of one update
         if "PL_GLOBAL_SEED" in os.environ:
             training["seed"] = int(os.environ["PL_GLOBAL_SEED"])
         validation = trainer.val_dataloaders
         return {
             "teacher": _model(pl_module, self._teacher, "teacher"),
-            "student": self._find_student(pl_module),
-            "optimizer": list(trainer.optimizers),
-            "train_data": _first(trainer.train_dataloader),
+            "student": student,
+            "optimizer": optimizers,
+            "train_data": loader,
             **({} if validation is None else {"val_data": _first(validation)}),
             **self._options,
             "training": {**training, **self._options.get("training", {})},
@@ -115,22 +140,28 @@ class LightningRecorder(Callback):  # type: ignore[misc]  # lightning is not nee
             return found if isinstance(found, nn.Module) else pl_module
         return _model(pl_module, self._student, "student")
 
-    def _note(self, *args: Any, **kwargs: Any) -> Any:
-        self._terms = {}
-        return args[0] if args else kwargs.get("batch")
+    def _note(self, *args: Any, **kwargs: Any) -> None:
+        self._terms, self._batch = {}, args[0] if args else kwargs.get("batch")
+        if self._manual is not None:
+            self._manual.begin()
 
     def _take_term(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         self._terms |= named_terms({name: value})
 
-    def _record(self, batch: Any, result: Any) -> None:
-        if self.recorder is None or result is None:
-            return
-        terms, loss = dict(self._terms), result
+    def _record(self, seen: None, result: Any) -> None:
+        loss = result
         if isinstance(result, dict):
             loss = result.get("loss")
-            terms |= named_terms({name: value for name, value in result.items() if name != "loss"})
-        mask = noted(batch, None, self._task).mask
-        self.recorder.step(loss=loss, mask=mask, epoch=self._epoch, **terms)
+            self._terms |= named_terms({name: value for name, value in result.items() if name != "loss"})
+        if self._manual is not None:
+            self._manual.end()
+        elif result is not None:
+            self._hand_over(loss)
+
+    def _hand_over(self, loss: Tensor) -> None:
+        if self.recorder is not None:
+            mask = noted(self._batch, None, self._task).mask
+            self.recorder.step(loss=loss, mask=mask, epoch=self._epoch, **self._terms)
 
 
 def _model(pl_module: Any, model: str | nn.Module, role: str) -> nn.Module:
@@ -141,6 +172,25 @@ def _model(pl_module: Any, model: str | nn.Module, role: str) -> nn.Module:
             "name of the attribute that holds it."
         )
     return found
+
+
+def _trains(optimizer: Optimizer, student: nn.Module) -> bool:
+    own = {id(parameter) for parameter in student.parameters()}
+    return any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"])
+
+
+def _complain_of(manual: ManualSteps) -> None:
+    """Steps that were not recorded are said once, at the end."""
+    if manual.apart:
+        why = "optimizers step between two losses of the student, so that no one loss is the step's"
+        _warn(f"record {manual.apart} training steps", why)
+    elif not manual.handed_over:
+        _warn("record a training step", "no loss that backward() was called on holds the student's logits")
+
+
+def _warn(what: str, why: str) -> None:
+    text = f"kddoctor could not {what}: {why}. Training is not affected."
+    warnings.warn(text, RecorderWarning, stacklevel=3)
 
 
 def _first(loaders: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,13 +50,53 @@ def test_classes_their_names_epochs_and_parameters_are_known(directory, tmp_path
     assert run.observations.parameters.student == count
 
 
-def test_the_pickle_of_the_arguments_is_said_and_not_read(directory, tmp_path):
-    (directory / "training_args.bin").write_bytes(
-        b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR."
-    )
-    _, imported = brought_in(directory, tmp_path / "run")
-    assert any(line.startswith("training_args.bin: a pickle, which is not read") for line in imported.left)
+def test_the_arguments_are_looked_at_without_unpickling(directory, tmp_path):
+    run, imported = brought_in(directory, tmp_path / "run")
+    training = run.manifest.training
+    assert (training.learning_rate, training.optimizer, training.seed, training.epochs) == (1e-3, "adamw", 42, 3)
+    values = "optimizer adamw, learning_rate 0.001, weight_decay 0.0, seed 42"
+    assert f"training_args.bin: {values}; looked at without unpickling" in imported.said
+
+
+class _Touches:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_that_does_something_does_nothing(directory, tmp_path):
+    torch = pytest.importorskip("torch")
+    for name, content in (
+        ("a", _Touches(tmp_path / "ran")),
+        ("b", {"learning_rate": 3.0, "x": _Touches(tmp_path / "ran")}),
+    ):
+        torch.save(content, directory / "training_args.bin")
+        run, imported = brought_in(directory, tmp_path / name)
+        assert any(line.startswith("training_args.bin: a pickle, which is not unpickled") for line in imported.left)
+        assert run.manifest.training.learning_rate is None
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"cos\nsystem\n(S'touch ran'\ntR.", b"PK\x03\x04", b"\x80\x02}q\x00."])
+def test_a_file_that_is_no_archive_is_said(directory, tmp_path, content):
+    (directory / "training_args.bin").write_bytes(content)
+    _, imported = brought_in(directory, tmp_path / "run")
+    assert any(line.startswith("training_args.bin: a pickle, which is not unpickled") for line in imported.left)
+
+
+def test_the_arguments_of_an_optimizer_that_did_not_train_are_left_out(directory, tmp_path):
+    state = json.loads((directory / "trainer_state.json").read_text())
+    for entry in state["log_history"]:
+        entry.update({"learning_rate": 10 * entry["learning_rate"]} if "learning_rate" in entry else {})
+    (directory / "trainer_state.json").write_text(json.dumps(state))
+    run, imported = brought_in(directory, tmp_path / "run")
+    assert (run.manifest.training.learning_rate, run.manifest.training.optimizer) == (None, None)
+    assert run.manifest.training.seed == 42
+    assert any("belong to an optimizer that did not train" in line for line in imported.left + imported.said)
 
 
 def test_a_run_that_only_left_checkpoints_is_read_from_the_last(directory, tmp_path):
