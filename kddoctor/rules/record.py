@@ -117,10 +117,6 @@ RECORD: Mapping[str, tuple[tuple[str, ...], str]] = {
         ("predictions/train", "distillation"),
         "pass train_data=… to kddoctor.record, and declare loss, temperature and alpha in kd_run.yaml",
     ),
-    "TermPull": (
-        ("predictions/train", "distillation"),
-        "pass train_data=… to kddoctor.record, and declare loss, temperature and alpha in kd_run.yaml",
-    ),
     "RateSigns": (("metrics",), "call run.step(loss=…) in the loop, with the optimizer given to kddoctor.record"),
     "FeatureTerm": (("steps.feature_loss",), "call run.step(loss=…, kd_loss=…, ce_loss=…, feature_loss=…) in the loop"),
     "LayerRanks": (("features",), "record layers of both models with kddoctor.record(…, layers=[…])"),

@@ -14,7 +14,6 @@ from kddoctor.probes.output_fit import MOST_CLASSES, MOST_ROWS, OutputFit, outpu
 from kddoctor.probes.rate_signs import RateSignsProbe
 from kddoctor.probes.scale_fit import Family, ScaleFit, ScaleFitProbe
 from kddoctor.probes.student_path import StudentPath, StudentPathProbe
-from kddoctor.probes.term_pull import TermPull, TermPullProbe
 from kddoctor.run.directory import Run
 from kddoctor.run.steps import Steps
 
@@ -22,13 +21,11 @@ from kddoctor.run.steps import Steps
 MOST_STEPS, MOST_ELEMENTS = 24, 20_000_000
 #: Logits of training rows that the objective is computed from, once for every factor.
 SCALED_ELEMENTS = 4_000_000
-#: Classes up to which the pull of a term is computed: it is a matrix of classes by classes.
-MOST_PULLED = 1024
 FAMILIES = ("kl", "reverse-kl", "mse")
 
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
-    """Whichever of StudentPath, ScaleFit, TermPull, OutputFit, RateSigns and FeatureTerm the record allows."""
+    """Whichever of StudentPath, ScaleFit, OutputFit, RateSigns and FeatureTerm the record allows."""
     signs = None
     if run.metrics:
         probe = RateSignsProbe()
@@ -38,7 +35,6 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
         signs,
         None if run.steps is None else _student_path(run, run.steps),
         _scale_fit(run),
-        _term_pull(run),
         _output_fit(run),
         None if run.steps is None else _feature_term(run, run.steps),
     )
@@ -84,20 +80,6 @@ def _scale_fit(run: Run) -> ScaleFit | None:
     assert meant.alpha is not None
     probe = ScaleFitProbe(
         cast(Family, meant.loss), meant.temperature or 1.0, meant.alpha, squared=meant.temperature_squared
-    )
-    for rows in _training_rows(run):
-        probe.update(*rows)
-    return probe.compute()
-
-
-def _term_pull(run: Run) -> TermPull | None:
-    columns = classes(run.manifest)
-    if not _declared(run) or columns > MOST_PULLED:
-        return None
-    meant = run.manifest.distillation
-    assert meant.alpha is not None
-    probe = TermPullProbe(
-        cast(Family, meant.loss), meant.temperature or 1.0, meant.alpha, columns, squared=meant.temperature_squared
     )
     for rows in _training_rows(run):
         probe.update(*rows)
