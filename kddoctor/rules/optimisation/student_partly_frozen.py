@@ -58,8 +58,11 @@ NAMED = 3
     masks=("KD402", "KD502", "KD401", "KD405", "KD501", "KD504"),
 )
 def student_partly_frozen(seen: Observations, held_out: Gaps | None, train: TrainGaps | None) -> Finding | NotExamined:
-    missing, frozen = seen.parameters_not_in_optimizer, seen.frozen_parameters
-    still = seen.parameters_without_gradient
+    missing, still = seen.parameters_not_in_optimizer, seen.parameters_without_gradient
+    frozen = seen.frozen_parameters
+    if frozen is None and missing is not None and still is not None:
+        # Neither a gradient nor an optimizer: whoever wrote that down need not say that it is frozen as well.
+        frozen = [name for name in missing if name in still]
     if missing is None and frozen is None and still is None:
         return NotExamined(
             ("observations.parameters_not_in_optimizer",), "give the optimizer to kddoctor.record(optimizer=…)"

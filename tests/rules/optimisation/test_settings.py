@@ -75,6 +75,13 @@ def test_frozen_layers_of_a_student_that_does_not_fit_are_named_and_adapters_are
     assert "KD506" not in diagnose(load(recorded_run(tmp_path / "lora", observations=seen, **poor))).cause_codes
 
 
+def test_a_parameter_without_gradient_and_optimizer_is_frozen_although_nobody_called_it_so(tmp_path):
+    still = ["body.0.weight", "body.0.bias"]
+    seen = {"parameters_not_in_optimizer": still, "parameters_without_gradient": still}
+    run = recorded_run(tmp_path / "run", student=b.forgetting(0.3), observations=seen)
+    assert "KD506" in diagnose(load(run)).cause_codes
+
+
 def test_frozen_layers_of_a_student_that_keeps_up_are_no_fault():
     seen = Observations(frozen_parameters=["body.0.weight"], parameters_without_gradient=["body.0.weight"])
     assert confidence("KD506", seen) < 0.5
