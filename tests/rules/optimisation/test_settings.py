@@ -228,7 +228,7 @@ def test_a_rate_far_below_adams_that_taught_nothing_is_too_low():
 
 def test_a_loss_that_hardly_fell_and_stands_is_level_unless_weights_are_set_back(tmp_path):
     small = fit(factor=2.4, gain=0.13)
-    stands = {"end": 0.88, "pace": 0.05, "pace_low": -0.4, "pace_high": 0.5}
+    stands = {"low": 0.86, "end": 0.88, "pace": 0.05, "pace_low": -0.4, "pace_high": 0.5}
     checked = measure(load(recorded_run(tmp_path / "run")))[LossForensics]
     still = curve(rise=-0.02, low=-0.2, high=0.1)
     assert confidence("KD504", small, signs(**stands, set_back=0.0), checked, still, manifest()) > 0.5
