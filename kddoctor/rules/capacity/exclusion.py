@@ -20,6 +20,8 @@ ARRIVED: Share = 0.1
 #: The same of one that was not trained as far as its own last layer reaches, and nats for it.
 HALF: Share = 0.5
 FAR_FROM_IT = 5.0
+#: Share of the dimensions of the teacher's answers that a narrow student's answers lie in; convention.
+FEW: Share = 2 / 3
 #: Nats for a student of too few dimensions that has arrived where it can.
 AS_FAR_AS_IT_CAN = 3.0
 
@@ -59,7 +61,7 @@ def narrow(
         return None
     widest = max(rank.rank for rank in ranks.student.values())
     answers = ranks.student_logits
-    if not answers.exact or not 0 < widest <= answers.rank or answers.rank >= ranks.teacher_logits.rank:
+    if not answers.exact or not 0 < widest <= answers.rank or answers.rank > FEW * ranks.teacher_logits.rank:
         return None
     if not RIGHT**-0.5 < found.scale < RIGHT or max(rank.copies for rank in ranks.student.values()) > 0:
         return None
