@@ -39,7 +39,7 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
-from kddoctor.rules.capacity.exclusion import narrow
+from kddoctor.rules.capacity.exclusion import against_unfitted, narrow
 from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.optimisation.harm import OTHERS, skill_lost
 from kddoctor.rules.optimisation.way import against_another, against_set_back, against_untaught
@@ -89,7 +89,9 @@ def capacity_gap(
     gaps = train.gaps
     finding = Finding()
     unlabelled = (config.distillation.alpha or 0.0) >= 1 - LABELS / 10
-    arrived = narrow(finding, output, ranks, path, fit) if unlabelled else None
+    # Answers over a vocabulary always lie in fewer dimensions than it has words, in sound students as well.
+    classes = config.task == "multiclass"
+    arrived = narrow(finding, output, ranks, path, fit) if unlabelled and classes else None
     text = f"on training rows the student agrees with its teacher in {gaps.agreement:.1%}"
     if gaps.agreement > 1 - ALIKE and arrived is None:
         return finding.against(
@@ -122,7 +124,7 @@ def capacity_gap(
     finding = _of_teacher(finding, train, held_out, teacher)
     finding = _of_twin(finding, train, held_out)
     finding = _of_read_out(finding, held_out, ranks)
-    finding = against_set_back(finding, signs)
+    finding = against_set_back(against_unfitted(finding, output, path, fit), signs)
     finding = against_untaught(against_another(finding, path, fit), path)
     if unlabelled:
         finding = finding.supported_by(

@@ -17,6 +17,11 @@ WEIGHT = 1.5
 LEFT: Share = 0.08
 #: Share of its objective that a linear map behind the student's outputs removes from one whose last layer has arrived.
 ARRIVED: Share = 0.1
+#: The same of one that was not trained as far as its own last layer reaches, and nats for it.
+HALF: Share = 0.5
+FAR_FROM_IT = 5.0
+#: Share of the dimensions of the teacher's answers that a narrow student's answers lie in; convention.
+FEW: Share = 2 / 3
 #: Nats for a student of too few dimensions that has arrived where it can.
 AS_FAR_AS_IT_CAN = 3.0
 
@@ -56,7 +61,7 @@ def narrow(
         return None
     widest = max(rank.rank for rank in ranks.student.values())
     answers = ranks.student_logits
-    if not answers.exact or not 0 < widest <= answers.rank or answers.rank >= ranks.teacher_logits.rank:
+    if not answers.exact or not 0 < widest <= answers.rank or answers.rank > FEW * ranks.teacher_logits.rank:
         return None
     if not RIGHT**-0.5 < found.scale < RIGHT or max(rank.copies for rank in ranks.student.values()) > 0:
         return None
@@ -72,4 +77,23 @@ def narrow(
         threshold=LEFT,
         origin="calibrated on digits",
         weight=AS_FAR_AS_IT_CAN,
+    )
+
+
+def against_unfitted(
+    finding: Finding, output: OutputFit | None, path: StudentPath | None, fit: ScaleFit | None
+) -> Finding:
+    """Half of the objective that the last layer alone could remove was left by the training, not by the size."""
+    found = outputs(output, path, fit)
+    if found is None or found.gain < HALF:
+        return finding
+    return finding.against(
+        "output-fit",
+        "gain",
+        found.gain,
+        f"a linear map of the student's outputs would lower its objective on other training rows by {found.gain:.0%}: "
+        "it was not trained as far as it can be",
+        threshold=HALF,
+        origin="identity where the objective is lowest",
+        weight=FAR_FROM_IT,
     )

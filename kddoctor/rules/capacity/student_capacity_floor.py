@@ -37,7 +37,7 @@ from kddoctor.probes.output_fit import OutputFit
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
-from kddoctor.rules.capacity.exclusion import narrow, nothing_else
+from kddoctor.rules.capacity.exclusion import against_unfitted, narrow, nothing_else
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.optimisation.way import against_another, against_set_back, against_untaught
 from kddoctor.rules.record import RECORD
@@ -92,7 +92,9 @@ def student_capacity_floor(
     below = gaps.teacher_accuracy - gaps.student_accuracy
     finding = Finding()
     labelled = config is None or config.distillation.alpha != 1
-    arrived = narrow(finding, output, ranks, path, fit) if labelled else None
+    # Answers over a vocabulary always lie in fewer dimensions than it has words, in sound students as well.
+    classes = config is not None and config.task == "multiclass"
+    arrived = narrow(finding, output, ranks, path, fit) if labelled and classes else None
     if below < CLOSE and (arrived is None or below <= 0):
         return finding.against(
             PROBE,
@@ -142,7 +144,7 @@ def student_capacity_floor(
     finding = _of_width(finding, ranks)
     if curve.pace.high < LEVEL_PACE and labelled:
         finding = nothing_else(finding, fit, path)
-    finding = against_set_back(finding, signs)
+    finding = against_set_back(against_unfitted(finding, output, path, fit), signs)
     finding = against_untaught(against_another(finding, path, fit), path)
     frozen = seen is not None and (seen.parameters_not_in_optimizer or seen.parameters_without_gradient)
     if frozen:

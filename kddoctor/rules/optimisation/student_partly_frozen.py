@@ -91,6 +91,8 @@ def student_partly_frozen(seen: Observations, held_out: Gaps | None, train: Trai
             threshold=0,
             weight=2.5,
         )
+        # Where nobody noted what is frozen, that is what a parameter without any gradient is in a student that lags.
+        finding = finding if frozen is not None else _of_fit(finding, held_out, train)
     if missing == [] and frozen == [] and still == []:
         finding = finding.against(
             PROBE,
@@ -124,6 +126,11 @@ def _of_frozen(finding: Finding, frozen: list[str], held_out: Gaps | None, train
             weight=5.0,
             group="adapters",
         )
+    return _of_fit(finding, held_out, train)
+
+
+def _of_fit(finding: Finding, held_out: Gaps | None, train: TrainGaps | None) -> Finding:
+    """Whether a student with parameters that do not learn pays for it."""
     gaps = None if train is None else train.gaps
     if gaps is not None:
         below = gaps.teacher_accuracy - gaps.student_accuracy

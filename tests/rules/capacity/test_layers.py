@@ -13,7 +13,7 @@ from kddoctor.probes.feature_term import FeatureTerm, redrawn
 from kddoctor.probes.layer_ranks import LayerRanks, layer_ranks
 from kddoctor.probes.layer_similarity import exact_cka
 from kddoctor.probes.measurements import Gaps, LogitSimilarity, TrainGaps
-from kddoctor.probes.output_fit import output_fit
+from kddoctor.probes.output_fit import OutputFit, output_fit
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import NotExamined
@@ -233,3 +233,13 @@ def test_a_student_of_few_dimensions_that_no_map_improves_is_at_its_limit(tmp_pa
     assert limit.left > 0.2
     assert small.gain > 0.5
     assert 1.5 < small.scale < 2.5
+
+
+def test_half_of_an_objective_that_the_last_layer_could_remove_was_left_by_the_training(tmp_path):
+    run = recorded_run(tmp_path / "run", student=b.forgetting(0.4), baseline=b.forgetting(0.4, 6))
+    measured = dict(measure(load(run)))
+    rule = all_rules()["KD402"]
+    measured[OutputFit] = OutputFit(0.05, 1.0, 0.4, ROWS)
+    arrived = weigh(rule, rule(measured)).confidence
+    measured[OutputFit] = OutputFit(0.7, 0.9, 0.4, ROWS)
+    assert weigh(rule, rule(measured)).confidence < arrived

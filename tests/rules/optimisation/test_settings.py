@@ -13,6 +13,7 @@ from kddoctor.engine.weighing import weigh
 from kddoctor.probes.layer_ranks import LayerRanks, layer_ranks
 from kddoctor.probes.learning_curve import LearningCurve, Pace, Trend
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.measurements import TrainGaps
 from kddoctor.probes.output_fit import OutputFit
 from kddoctor.probes.rate_signs import RateSigns, RateSignsProbe
 from kddoctor.probes.scale_fit import ScaleFit
@@ -235,7 +236,7 @@ def test_a_rate_far_below_adams_that_taught_nothing_is_too_low():
 
 def test_a_loss_that_hardly_fell_and_stands_is_level_unless_weights_are_set_back(tmp_path):
     small = fit(factor=2.4, gain=0.13)
-    stands = {"end": 0.88, "pace": 0.05, "pace_low": -0.4, "pace_high": 0.5}
+    stands = {"low": 0.86, "end": 0.88, "pace": 0.05, "pace_low": -0.4, "pace_high": 0.5}
     checked = measure(load(recorded_run(tmp_path / "run")))[LossForensics]
     still = curve(rise=-0.02, low=-0.2, high=0.1)
     assert confidence("KD504", small, signs(**stands, set_back=0.0), checked, still, manifest()) > 0.5
@@ -362,3 +363,10 @@ def test_short_steps_do_what_their_gradients_promise():
     with_momentum = descended(0.002, momentum=0.9).efficiency
     assert with_momentum is not None
     assert 5 < with_momentum < 11
+
+
+def test_parameters_without_a_gradient_are_frozen_ones_where_nobody_noted_these(tmp_path):
+    seen = Observations(parameters_not_in_optimizer=[], parameters_without_gradient=["body.0.weight"])
+    behind = measure(load(recorded_run(tmp_path / "behind", student=b.forgetting(0.3))))[TrainGaps]
+    keeps_up = measure(load(recorded_run(tmp_path / "keeps_up")))[TrainGaps]
+    assert confidence("KD506", seen, behind) > 0.5 > confidence("KD506", seen, keeps_up)
