@@ -92,7 +92,7 @@ def student_partly_frozen(seen: Observations, held_out: Gaps | None, train: Trai
             weight=2.5,
         )
         # Where nobody noted what is frozen, that is what a parameter without any gradient is in a student that lags.
-        finding = finding if frozen is not None else _of_fit(finding, held_out, train)
+        finding = finding if seen.frozen_parameters is not None else _of_fit(finding, held_out, train)
     if missing == [] and frozen == [] and still == []:
         finding = finding.against(
             PROBE,
