@@ -109,18 +109,18 @@ def _by_norms(
     reach: TermReach, loss: LossForensics | None, seen: Observations | None, mistakes: LossMistakes | None
 ) -> Finding:
     """Where the norms of both terms' gradients are all that was noted: the labels' has one, and this term has none."""
-    silent = reach.zero + reach.unseen == reach.steps
-    # A term of other logits than the recorded ones would have its gradient elsewhere.
+    # A term of other logits than the recorded ones has its gradient elsewhere; one that was seen to be zero is theirs.
     of_these = loss is not None and loss.term is not None
-    if not silent or not of_these or reach.steps < FEWEST_STEPS or _nothing_promised(loss, mistakes):
+    silent = reach.zero + reach.unseen == reach.steps if of_these else reach.zero == reach.steps
+    if not silent or reach.steps < FEWEST_STEPS or _nothing_promised(loss, mistakes):
         return Finding()
-    proven = reach.zero > 0
+    proven = reach.zero > 0 and of_these
     finding = Finding().supported_by(
         PROBE,
         "kd_grad_norm",
-        0.0 if proven else None,
+        0.0 if reach.zero else None,
         f"on each of {reach.steps} steps the hard-label term has a gradient in the student's logits, and the "
-        f"distillation term {'has one of zero' if proven else 'has none'} although it was computed from these logits",
+        f"distillation term {'has one of zero' if reach.zero else 'has none'} although its value is not zero",
         threshold=0.0,
         grade=Grade.PROOF if proven else Grade.INTERVENTIONAL,
     )

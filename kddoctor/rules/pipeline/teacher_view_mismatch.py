@@ -61,6 +61,8 @@ OTHER_EXAMPLES = -0.05
     family="pipeline",
     title="The teacher scored another view than the student saw",
     stage=17,
+    # A row of a ranking is a user and an item: there is no other view of it.
+    only=("multiclass", "binary", "multilabel", "tokens"),
     reads=(TargetsInLoop, TeacherPasses),
     uses=(RowPairing, Observations),
     masks=("KD208", "KD302", "KD401", "KD402", "KD501", "KD502", "KD504"),

@@ -32,6 +32,7 @@ import math
 
 from kddoctor.probes.deployment_measurements import ThresholdShifts
 from kddoctor.probes.measurements import TeacherView, TeacherViews
+from kddoctor.probes.teacher_validity import TeacherValidity
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
 from kddoctor.rules.registry import rule
@@ -143,6 +144,13 @@ def _knows_something(view: TeacherView) -> bool:
     return found.accuracy - found.chance > KNOWS * error
 
 
+def _beyond_one_answer(found: TeacherValidity) -> bool:
+    """Whether the best matching does more than to call the only class that is ever answered by the commonest name."""
+    assert found.hungarian_accuracy is not None
+    error = math.sqrt(found.majority * (1 - found.majority) / max(1, found.n))
+    return found.hungarian_accuracy - found.majority > KNOWS * error
+
+
 def _at_random(finding: Finding, view: TeacherView, *, own: bool) -> Finding:
     found = view.validity
     # Run by the recorder on the rows themselves, a teacher at chance cannot be a matter of pairing.
@@ -178,7 +186,7 @@ def _at_random(finding: Finding, view: TeacherView, *, own: bool) -> Finding:
             origin="calibrated on toy checks",
             weight=6.0,
         )
-    if found.hungarian_accuracy is not None and found.hungarian_accuracy >= MATCHED:
+    if found.hungarian_accuracy is not None and found.hungarian_accuracy >= MATCHED and _beyond_one_answer(found):
         finding = finding.against(
             PROBE,
             "hungarian_accuracy",

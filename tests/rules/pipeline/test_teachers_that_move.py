@@ -62,3 +62,14 @@ def test_skill_of_few_rows_is_what_no_accident_gives() -> None:
     assert skill_at_least(np.eye(10)[labels], labels) > 0.7
     assert skill_at_least(rng.normal(size=(32, 10)), labels) < 0.1
     assert skill_at_least(np.eye(10)[labels], np.full(32, -100)) == 0.0
+
+
+def test_a_teacher_that_always_gives_one_answer_gains_nothing_by_a_new_name() -> None:
+    labels = np.random.default_rng(0).random(1500) < 0.6
+    probe = TeacherValidityProbe(2)
+    probe.update(np.zeros((1500, 2)), labels.astype(np.int64))
+    own = TeacherView("predictions/val", False, probe.compute(), False, 0.5)
+    found = teacher_weights_not_loaded(TeacherViews(own, None, None, False), None, None)
+    assert isinstance(found, Finding)
+    assert found.supporting
+    assert not found.opposing

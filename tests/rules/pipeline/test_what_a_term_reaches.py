@@ -57,9 +57,13 @@ def test_a_term_of_other_logits_has_its_gradient_elsewhere() -> None:
     class Elsewhere(_Loss):
         term = None
 
-    found = judged(TermReach(steps=8, zero=8, unseen=0), Elsewhere())
+    found = judged(TermReach(steps=8, zero=0, unseen=8), Elsewhere())
     assert isinstance(found, Finding)
     assert not found.supporting
+    # One that was seen, and is zero, belongs to these.
+    rounded = judged(TermReach(steps=8, zero=8, unseen=0), Elsewhere())
+    assert isinstance(rounded, Finding)
+    assert rounded.supporting
 
 
 def test_without_any_norm_nothing_is_examined() -> None:
