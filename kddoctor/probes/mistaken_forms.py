@@ -175,8 +175,9 @@ def _other_distances(
         centred = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
         yield f"correlation of {name}", np.array([(1 - _cosines(*centred)).sum()])
     # Divided after the logarithm: these are no probabilities' logarithms any more.
-    cooled_q = (s * t - log_partition(s * t)) / t
-    yield "answers divided after the logarithm", np.array([(p * (log_p - cooled_q)).sum()])
+    if t != 1:
+        cooled_q = (s * t - log_partition(s * t)) / t
+        yield "answers divided after the logarithm", np.array([(p * (log_p - cooled_q)).sum()])
     each, confidence = (p * (log_p - log_q)).sum(axis=1), p.max(axis=1)
     yield "weighted by certainty", np.array([(confidence * each).sum()])
     undivided = np.exp(z * t - log_partition(z * t)).max(axis=1)

@@ -1,8 +1,7 @@
 """Measurements of the loss and its gradients."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -291,29 +290,28 @@ def _plainly_declared(loss: LossForensics, manifest: Manifest) -> bool:
 
 def _rhythm(run: Run) -> GradientRhythm | None:
     """Of the gradient's norm in metrics.jsonl; None where the length of an epoch is not known."""
-    rows = [
-        row
-        for row in run.metrics or ()
-        if row.get("split", "train") == "train"
-        and isinstance(row.get("step"), int)
-        and isinstance(row.get("grad_norm"), int | float)
-    ]
-    per_epoch = _steps_of_an_epoch(rows, run.manifest)
-    if per_epoch is None:
-        return None
-    return gradient_rhythm([int(r["step"]) for r in rows], [float(r["grad_norm"]) for r in rows], per_epoch)
+    steps: list[int] = []
+    norms: list[float] = []
+    epochs: list[int | None] = []
+    for row in run.metrics or ():
+        step, norm, epoch = row.get("step"), row.get("grad_norm"), row.get("epoch")
+        if row.get("split", "train") == "train" and isinstance(step, int) and isinstance(norm, int | float):
+            steps.append(step)
+            norms.append(float(norm))
+            epochs.append(epoch if isinstance(epoch, int) else None)
+    per_epoch = _steps_of_an_epoch(steps, epochs, run.manifest.training.epochs)
+    return None if per_epoch is None else gradient_rhythm(steps, norms, per_epoch)
 
 
-def _steps_of_an_epoch(rows: Sequence[Mapping[str, Any]], manifest: Manifest) -> int | None:
+def _steps_of_an_epoch(steps: Sequence[int], epochs: Sequence[int | None], declared: int | None) -> int | None:
     """From the epochs that were logged, or from their declared number."""
-    if len(rows) < 2:
+    if len(steps) < 2:
         return None
-    first, last = rows[0], rows[-1]
-    epochs = manifest.training.epochs
-    if isinstance(first.get("epoch"), int) and isinstance(last.get("epoch"), int) and last["epoch"] > first["epoch"]:
-        begins = next(row["step"] for row in rows if row.get("epoch") == last["epoch"])
-        return max(1, round((begins - first["step"]) / (last["epoch"] - first["epoch"])))
-    return max(1, round((last["step"] + 1) / epochs)) if epochs else None
+    first, last = epochs[0], epochs[-1]
+    if first is not None and last is not None and last > first:
+        begins = steps[list(epochs).index(last)]
+        return max(1, round((begins - steps[0]) / (last - first)))
+    return max(1, round((steps[-1] + 1) / declared)) if declared else None
 
 
 def _gradient_scale(manifest: Manifest, steps: Steps, loss: LossForensics) -> GradientScale | None:
