@@ -82,7 +82,9 @@ def test_equal_rows_are_found_in_arrays_tensors_loaders_datasets_and_pairs(make)
 
 
 def test_near_copies_are_found():
-    assert "as good as copies of a training row" in failure(assert_no_leakage, ROWS[:300], ROWS[200:] + np.float32(1e-3))
+    assert "as good as copies of a training row" in failure(
+        assert_no_leakage, ROWS[:300], ROWS[200:] + np.float32(1e-3)
+    )
 
 
 def test_texts_of_different_lengths_are_compared_by_their_hashes():
