@@ -25,6 +25,7 @@ from kddoctor.probes.mistaken_forms import (
     values_by_position,
     values_by_row,
 )
+from kddoctor.probes.mistaken_masks import values_by_mask
 from kddoctor.probes.one_sided_losses import one_sided, text_of
 
 Array = NDArray[np.float64]
@@ -144,6 +145,11 @@ FORMS: dict[str, tuple[str, str, bool]] = {
     "those that count, over every position": ("KD801", "those that count, over the number of all positions", False),
     "from position": ("KD801", "the mean over the positions from number {} on", True),
     "up to position": ("KD801", "the mean over the positions before number {}", True),
+    "before token": ("KD801", "the mean over the positions whose token has a number below {}", True),
+    "from token": ("KD801", "the mean over the positions whose token has the number {} or a higher one", True),
+    "all but token": ("KD801", "the mean over the positions whose token is any but number {}", True),
+    "mask late by": ("KD801", "the mean over the positions that count, each taken {} places too late", True),
+    "mask early by": ("KD801", "the mean over the positions that count, each taken {} places too early", True),
     "teacher one position ahead": ("KD803", "the divergence from the teacher's next position", False),
     "teacher one position ahead, by its labels": ("KD803", "the divergence from the teacher's next position", False),
     "teacher one position behind": ("KD803", "the divergence from the teacher's previous position", False),
@@ -322,7 +328,7 @@ def _of_temperature(steps: Sequence[StepRows], recorded: Array, t: float, tolera
         by_name = dict(values_by_row(rows, t)) | {k: np.array([v]) for k, v in values_by_batch(rows, t)}
         by_name["over chunks of rows"] = values_by_chunk(rows, t)
         if rows.kind == "tokens":
-            by_name |= dict(values_by_position(rows, t))
+            by_name |= dict(values_by_position(rows, t)) | dict(values_by_mask(rows, t))
         for name, value in by_name.items():
             tables.setdefault(name, []).append(value)
     # A scanned form at the end of its range is the plain divergence: that one goes first.
@@ -395,7 +401,7 @@ def _parameter(name: str, index: int) -> float | None:
         return float(PADS[index])
     if name == "over chunks of rows":
         return float(CHUNKS[index])
-    return float(index + {"cropped": 2}.get(name, 1))
+    return float(index + {"cropped": 2, "all but token": 0}.get(name, 1))
 
 
 def _finer_padding(

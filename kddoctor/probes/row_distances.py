@@ -36,10 +36,15 @@ class Nearest:
 
     train: [n] from a training row to the nearest other one; across: [m] from a held-out row to the nearest training
     row. inf where that row has others about as close by (``ALONE``): where rows crowd, to be close is to be no copy.
+    originals: [m] the first of these for the nearest training row of each held-out row, which says what is usual there.
     """
 
     train: Numbers
     across: Numbers
+    originals: Numbers
+
+
+PARTS = ("train", "across", "originals")
 
 
 def nearest_rows(train: Rows, held_out: Rows) -> Nearest | None:
@@ -57,7 +62,7 @@ def nearest_rows(train: Rows, held_out: Rows) -> Nearest | None:
     found = [each for each in _by_each(own, held_out) if each is not None]
     if not found:
         return None
-    return Nearest(*(np.minimum.reduce([getattr(each, part) for each in found]) for part in ("train", "across")))
+    return Nearest(*(np.minimum.reduce([getattr(each, part) for each in found]) for part in PARTS))
 
 
 def _different(rows: Rows) -> Rows:
@@ -97,7 +102,7 @@ def _alone(found: _Found) -> Nearest | None:
     beyond = np.where(back, found.second[found.neighbour], found.first[found.neighbour])
     train = np.where(found.first < ALONE * beyond, found.first, np.inf)
     across = np.where(found.across < ALONE * found.first[found.original], found.across, np.inf)
-    return Nearest(train / usual, across / usual)
+    return Nearest(train / usual, across / usual, train[found.original] / usual)
 
 
 # Numbers --------------------------------------------------------------------------------------------------

@@ -50,7 +50,8 @@ class NearOverlap:
 
     train, held_out: rows compared, of the training rows different ones. radius: of the median distance from a training
     row to its nearest other one, a share. near: held-out rows that are closer than that to a training row which has no
-    other so close. expected: share of the training rows of which the same is true.
+    other so close. expected: share of the training rows of which the same is true, or
+    of those that are nearest to held-out rows, where it is larger.
     """
 
     train: int
@@ -108,7 +109,7 @@ def near_rows(train: NDArray[np.generic], held_out: NDArray[np.generic]) -> Near
         return None
     closest = float(np.quantile(found.train, HARDLY_ANY, method="lower"))
     radius = min(max(closest, NEAR), NEARBY)
-    expected = float((found.train < radius).mean())
+    expected = max(float((part < radius).mean()) for part in (found.train, found.originals))
     return NearOverlap(len(found.train), len(found.across), int((found.across < radius).sum()), expected, radius)
 
 

@@ -22,11 +22,11 @@ def test_equal_rows_are_counted_once_each():
     assert (found.shared, found.distinct, found.repeated, found.share) == (2, 3, 0.5, 0.4)
 
 
-def test_near_rows_are_those_within_a_quarter_of_the_usual_distance():
+def test_near_rows_are_those_within_half_of_the_usual_distance_where_no_training_rows_are_as_close():
     train = 10.0 * np.arange(20)[:, None]
-    found = near_rows(train, np.array([[1.0], [3.0], [55.0]]))
+    found = near_rows(train, np.array([[1.0], [4.0], [55.0]]))
     assert found is not None
-    assert (found.near, found.expected) == (1, 0.0)
+    assert (found.near, found.expected, found.radius) == (2, 0.0, 0.5)
 
 
 def test_a_long_row_keeps_its_copies_near_after_projection():

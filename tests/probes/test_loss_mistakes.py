@@ -112,7 +112,24 @@ def another_base(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     return F.kl_div(F.softmax(s / T, -1).log2(), F.softmax(t / T, -1), reduction="batchmean")
 
 
+def common_tokens_taken_for_special(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    return kl(s[y >= 5], t[y >= 5])
+
+
+def the_end_taken_for_padding(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    kept = (y != -100) & (y != 2)
+    return kl(s[kept], t[kept])
+
+
+def mask_two_places_late(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    kept = F.pad(y[:, :-2] != -100, (2, 0))
+    return kl(s[kept], t[kept])
+
+
 EXPECTED = {
+    common_tokens_taken_for_special: ("KD801", 5),
+    the_end_taken_for_padding: ("KD801", 2),
+    mask_two_places_late: ("KD801", 2),
     own_guesses: ("KD209", None),
     never_filled: ("KD209", None),
     raw_logits_for_log_probabilities: ("KD203", None),

@@ -162,10 +162,6 @@ def test_a_shift_that_does_no_harm_is_a_note(tmp_path):
     assert found.verdict != "sick"
 
 
-def test_one_wrong_label_in_fifteen_is_more_than_data_sets_have(tmp_path):
-    assert diagnosed(tmp_path, _noisy(part(900, 1), 0.08), _noisy(part(900, 2), 0.08)).cause_codes == ["KD605"]
-
-
 def test_rows_of_which_the_teacher_is_surest_are_chosen_rows(tmp_path):
     every, val = part(3000, 1), part(600, 2, b.forgetting(0.35))
     two = np.sort(every["teacher_logits"], axis=1)[:, -2:]
