@@ -14,6 +14,7 @@ import torch
 from transformers import Trainer, TrainerCallback
 
 from kddoctor.integrations.batches import Noted, noted, renamed_labels
+from kddoctor.integrations.counting import steps_of
 from kddoctor.integrations.intercepting import Intercepted
 from kddoctor.integrations.terms import named_terms
 from kddoctor.run.recorder import Recorder, RecorderWarning
@@ -39,7 +40,7 @@ class KDDoctorCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._run_dir, self._teacher, self._options = run_dir, teacher, options
         self._task = options.get("task", "multiclass")
         self._label: str | None = None
-        self._in_step = False
+        self._in_step, self._steps = False, 0
         self._terms: dict[str, Any] = {}
         self._intercepted: list[Intercepted] = []
         self._state: Any = None
@@ -59,6 +60,7 @@ class KDDoctorCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         # What lies in the run directory after a resumption is the beginning of this very record.
         goes_on = {} if held is None else {"overwrite": True}
         self.recorder = Recorder(self._run_dir, **{**self._seen(trainer, kwargs), **goes_on})
+        self._steps = steps_of(held or {})
         if held is not None:
             self.recorder.load_state_dict(held)
         self._intercepted = [
@@ -79,7 +81,7 @@ class KDDoctorCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             if name not in TRAINERS_OWN and not name.startswith(("eval_", "train_")) and isinstance(value, float | int)
         }
         if self.recorder is not None and own and not self._in_step:
-            self.recorder.log(split="train", step=state.global_step, epoch=_finished_epoch(state), **own)
+            self.recorder.log(split="train", step=self._steps, epoch=_finished_epoch(state), **own)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         if self.recorder is None:
@@ -88,7 +90,8 @@ class KDDoctorCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         found.pop("epoch", None)
         if "accuracy" in found:
             found["student_accuracy"] = found.pop("accuracy")
-        self.recorder.log(split="val", step=state.global_step, epoch=_finished_epoch(state), **found)
+        # The recorder's own count: Trainer counts updates, which accumulation makes of several batches.
+        self.recorder.log(split="val", step=self._steps, epoch=_finished_epoch(state), **found)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -144,6 +147,7 @@ class KDDoctorCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             return
         loss = result[0] if isinstance(result, tuple) else result
         epoch = int(self._state.epoch or 0)
+        self._steps += 1
         self.recorder.step(loss=loss, labels=seen.labels, mask=seen.mask, epoch=epoch, **self._terms)
 
     def _close(self) -> None:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from kddoctor.errors import UsageError
 from kddoctor.integrations.batches import noted
+from kddoctor.integrations.counting import steps_of
 from kddoctor.integrations.intercepting import Intercepted
 from kddoctor.integrations.manual_steps import ManualSteps
 from kddoctor.integrations.terms import named_terms
@@ -47,7 +48,7 @@ class LightningRecorder(Callback):  # type: ignore[misc]  # lightning is not nee
         self._kept: dict[str, Any] = {}
         self._terms: dict[str, Any] = {}
         self._batch: Any = None
-        self._epoch = 0
+        self._epoch, self._steps = 0, 0
         self._intercepted: list[Intercepted] = []
         self._manual: ManualSteps | None = None
 
@@ -57,6 +58,7 @@ class LightningRecorder(Callback):  # type: ignore[misc]  # lightning is not nee
         seen = {**self._seen(trainer, pl_module), **goes_on}
         self.recorder = Recorder(self._run_dir, **seen)
         self.recorder.load_state_dict(self._kept)
+        self._steps = steps_of(self._kept)
         if not pl_module.automatic_optimization:
             self._manual = ManualSteps(
                 seen["student"],
@@ -81,7 +83,8 @@ class LightningRecorder(Callback):  # type: ignore[misc]  # lightning is not nee
         accuracy = next((found.pop(name) for name in ("accuracy", "acc") if name in found), None)
         found |= {} if accuracy is None else {"student_accuracy": accuracy}
         if found:
-            self.recorder.log(split="val", step=trainer.global_step, epoch=trainer.current_epoch, **found)
+            # The recorder's own count: Lightning counts updates, of every optimizer.
+            self.recorder.log(split="val", step=self._steps, epoch=trainer.current_epoch, **found)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self._end(None)
@@ -160,6 +163,7 @@ class LightningRecorder(Callback):  # type: ignore[misc]  # lightning is not nee
 
     def _hand_over(self, loss: Tensor) -> None:
         if self.recorder is not None:
+            self._steps += 1
             mask = noted(self._batch, None, self._task).mask
             self.recorder.step(loss=loss, mask=mask, epoch=self._epoch, **self._terms)
 

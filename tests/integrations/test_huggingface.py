@@ -127,6 +127,8 @@ def test_accumulation_clipping_and_other_names_of_labels_are_no_fault(teacher, t
     assert kddoctor.diagnose(run).verdict == "healthy"
     assert run.steps.student_logits.shape[1] == 16
     assert run.manifest.training.batch_size == 32
+    held_out = [row["step"] for row in run.metrics if row["split"] == "val"]
+    assert held_out == [20, 40, 60, 80, 100, 120], "batches, and not updates"
     np.testing.assert_array_equal(run.predictions("val").labels.read(), [i % 4 for i in range(160)])
 
 

@@ -102,7 +102,10 @@ def test_a_sound_module_is_healthy_and_as_it_was(teacher, tmp_path):
 def test_terms_are_those_that_are_logged_or_returned(teacher, tmp_path, logs):
     changes = {"logs": logs, "accumulate_grad_batches": 2}
     fit(tmp_path, teacher, LightningRecorder(tmp_path / "run", **MEANT), epochs=1, **changes)
-    steps = kddoctor.load(tmp_path / "run").steps
+    run = kddoctor.load(tmp_path / "run")
+    steps = run.steps
+    assert [row["step"] for row in run.metrics if row["split"] == "val"] == [10], "batches, and not the five updates"
+    assert run.manifest.training.batch_size == 96
     np.testing.assert_allclose(ALPHA * steps.kd_loss + (1 - ALPHA) * steps.ce_loss, steps.loss, rtol=1e-5)
     assert steps.kd_grad_norm is not None
 

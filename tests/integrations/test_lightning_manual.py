@@ -150,6 +150,7 @@ def test_a_sound_module_with_two_optimizers_is_healthy_and_as_it_was(teacher, tm
     assert kddoctor.diagnose(run).verdict == "healthy"
     assert (run.manifest.training.optimizer, run.manifest.training.learning_rate) == ("adamw", pytest.approx(4e-3))
     assert run.observations.parameters_without_gradient == []
+    assert [row["step"] for row in run.metrics if row["split"] == "val"] == [10 * epoch for epoch in range(1, 13)]
     assert not {"training_step", "log"} & vars(watched).keys()
     assert "_backward" not in torch.autograd.backward.__qualname__
 

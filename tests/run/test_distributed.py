@@ -84,6 +84,7 @@ def test_the_first_of_two_processes_writes_and_both_train_as_before(tmp_path: Pa
     observed = (run.observations.model_extra or {})["recorded_steps"]
     assert observed == len(run.metrics) == 14, "52 rows over two processes are seven batches of four, twice"
     assert run.observations.processes == 2
+    assert run.manifest.training.batch_size == 8, "of both processes: an update is made of as many rows"
     assert run.observations.parameters_without_gradient == []
     assert run.steps is not None
     dealt = dealt_to_the_first(Distillation().train, epochs=2)

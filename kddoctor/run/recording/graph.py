@@ -46,7 +46,8 @@ def reach(
     total = values.get("loss")
     if not isinstance(total, Tensor) or total.grad_fn is None:
         return {}
-    nodes = {name: _nodes(value) for name, value in values.items()}
+    # A term that came as a number may depend on anything.
+    nodes = {name: _nodes(value) for name, value in values.items() if isinstance(value, Tensor)}
     if any(found is None for found in nodes.values()):
         return {}
     students = {id(parameter) for parameter in student.parameters()}

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from kddoctor.run.manifest import TASKS_WITH_CLASSES, Manifest, manifest_from
 from kddoctor.run.recording.batches import Source
+from kddoctor.run.recording.process import processes
 
 
 class Intent:
@@ -42,5 +43,5 @@ def seen_training(optimizers: Sequence[Optimizer], sources: Mapping[str, Source]
         seen["learning_rate"] = float(group["lr"])
         seen |= {key: float(group[key]) for key in ("momentum", "weight_decay") if group.get(key)}
     if "train" in sources and sources["train"].declared_batch_size is not None:
-        seen["batch_size"] = sources["train"].declared_batch_size
+        seen["batch_size"] = sources["train"].declared_batch_size * processes()  # of one update
     return seen

@@ -67,7 +67,7 @@ class LiveSteps:
         self.cosines: list[float] = []
         self.reach: dict[str, Any] = {}
         self.inputs = {role: InputStatistics() for role in ("student", "teacher")}
-        self.watching = Watching(teachers, student, on_error)
+        self.watching = Watching(teachers, student, on_error, self.sample.expects)
         #: What some steps could not be sampled for want of.
         self.missing: set[str] = set()
         self._on_error = on_error

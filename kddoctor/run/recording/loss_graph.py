@@ -38,8 +38,9 @@ def above(root: Any, leaves: Collection[Any]) -> tuple[list[Any], set[Any]]:
     return found, met
 
 
-def label_term(nodes: list[Any], logits: Tensor) -> tuple[Tensor | None, float | None]:
-    """(labels, value of the label term) of the one node that compares these logits with labels; None where unknown.
+def label_term(nodes: list[Any], logits: Tensor) -> tuple[Tensor | None, float | None, Any]:
+    """(labels, value of the label term, its node) of the one node that compares these logits with labels; None where
+    unknown.
 
     logits: [B, C], [B, L, V] or [B]. Labels have the shape that a loop has them in: [B] or [B, L].
     """
@@ -49,15 +50,15 @@ def label_term(nodes: list[Any], logits: Tensor) -> tuple[Tensor | None, float |
         if (target := _target(node)) is not None and (labels := _shaped(target, logits)) is not None
     ]
     if len(found) != 1:
-        return None, None
+        return None, None, None
     node, labels = found[0]
-    return labels, _value(node, nodes)
+    return labels, _value(node, nodes), node
 
 
 def unscaled(root: Tensor) -> Tensor:
     """The value of the loss below the factor of a gradient scaler: a power of two, far above any weight of a loss."""
     node, value = root.grad_fn, root.detach()
-    factor = _saved(node, "_saved_other") if type(node).__name__ == "MulBackward0" else None
+    factor = saved(node, "_saved_other") if type(node).__name__ == "MulBackward0" else None
     if isinstance(factor, Tensor) and factor.numel() == 1:
         scale = float(factor)
         if scale >= LEAST_SCALE and scale.is_integer() and int(scale) & (int(scale) - 1) == 0:
@@ -69,7 +70,7 @@ def _target(node: Any) -> Tensor | None:
     kind = type(node).__name__
     if kind not in (*_CLASSES, *_YES_OR_NO):
         return None
-    target = _saved(node, "_saved_target")
+    target = saved(node, "_saved_target")
     if not isinstance(target, Tensor):
         return None
     if kind in _YES_OR_NO and not bool(((target == 0) | (target == 1)).all()):
@@ -91,9 +92,9 @@ def _shaped(target: Tensor, logits: Tensor) -> Tensor | None:
 
 def _value(node: Any, nodes: list[Any]) -> float | None:
     """Computed again from what the node keeps for its backward pass; only of the kind that is a mean over classes."""
-    if type(node).__name__ != "NllLossBackward0" or _saved(node, "_saved_reduction") != _MEAN:
+    if type(node).__name__ != "NllLossBackward0" or saved(node, "_saved_reduction") != _MEAN:
         return None
-    log_p, target = _saved(node, "_saved_self"), _saved(node, "_saved_target")
+    log_p, target = saved(node, "_saved_self"), saved(node, "_saved_target")
     below = node.next_functions[0][0]
     shared = sum(parent is below for other in nodes for parent, _ in other.next_functions) > 1
     # Log-probabilities that feed another term as well may be those of smoothed labels, whose value is not this one.
@@ -103,8 +104,8 @@ def _value(node: Any, nodes: list[Any]) -> float | None:
         loss = torch.nn.functional.nll_loss(
             log_p,
             target,
-            weight=_saved(node, "_saved_weight"),
-            ignore_index=_signed(_saved(node, "_saved_ignore_index")),
+            weight=saved(node, "_saved_weight"),
+            ignore_index=_signed(saved(node, "_saved_ignore_index")),
         )
     return float(loss)
 
@@ -114,7 +115,8 @@ def _signed(number: int) -> int:
     return number - 2**64 if number >= 2**63 else number
 
 
-def _saved(node: Any, name: str) -> Any:
+def saved(node: Any, name: str) -> Any:
+    """What a node keeps for its backward pass; None where it keeps no such thing, or no longer."""
     try:
         return getattr(node, name, None)
     except RuntimeError:  # the loop's backward() has freed it

@@ -6,24 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kddoctor.run.recording.batches import LABEL_KEYS
 from kddoctor.run.recording.labelling import next_token_labels
 from kddoctor.run.recording.loss_graph import above, label_term, unscaled
+from kddoctor.run.recording.loss_terms import other_terms
 from kddoctor.run.recording.watch import Seen
 
 
 @dataclass(frozen=True)
 class Root:
-    """A loss that the loop called backward() on. logits: of the student, as far as the loss holds them; label_term:
-    the value of its term of labels.
+    """A loss that the loop called backward() on. calls: of the student, as far as the loss holds their logits; terms:
+    the values of those of its terms that are certain, by the names of steps.safetensors.
     """
 
     loss: Tensor
     calls: tuple[Seen, ...]
     labels: Tensor | None
-    label_term: float | None
+    terms: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,21 @@ class PickedUp:
         return self.values.get("loss")
 
 
-def root_of(loss: Tensor, calls: Sequence[Seen]) -> Root:
-    """What the graph of a loss tells before backward() frees it. calls: the student's since the last step."""
+def root_of(loss: Tensor, calls: Sequence[Seen], student: nn.Module | None = None) -> Root:
+    """What the graph of a loss tells before backward() frees it. calls: the student's since the last step. student:
+    where it is given, other terms than that of the labels are looked for.
+    """
     learning = {call.logits.grad_fn: call for call in calls if call.logits is not None and call.learns}
     nodes, met = above(loss.grad_fn, list(learning))
     held = tuple(call for node, call in learning.items() if node in met)
     logits = _together([call.logits for call in held if call.logits is not None])
-    labels, value = (None, None) if logits is None else label_term(nodes, logits)
-    return Root(unscaled(loss), held, labels, value)
+    if logits is None:
+        return Root(unscaled(loss), held, None, {})
+    labels, value, node = label_term(nodes, logits)
+    terms = {} if value is None else {"ce_loss": value}
+    if student is not None:
+        terms |= other_terms(loss, logits, node, value, student)
+    return Root(unscaled(loss), held, labels, terms)
 
 
 def pick_up(
@@ -61,15 +69,18 @@ def pick_up(
     student: Sequence[Seen],
     teachers: Sequence[Sequence[Seen]],
     root: Root | None,
+    model: nn.Module | None = None,
 ) -> PickedUp:
     """One step from what the loop gave, its forward calls since the last step, and the loss it went backward from.
 
     What was given is taken as it is. The student's logits are those of its call that the loss holds, else of the last
     that could learn; the teacher's are of its last call over as many rows, on the same inputs where there is such a
-    call. Several calls that are together one batch (micro-batches under one loss) are taken as one.
+    call. Several calls that are together one batch (micro-batches under one loss) are taken as one. model: the student
+    itself, where terms that were not given are looked for.
     """
-    if root is None and isinstance(loss, Tensor) and loss.grad_fn is not None and _lacks(given):
-        root = root_of(loss, student)
+    unsaid = _lacks(given) or (model is not None and all(value is None for value in terms.values()))
+    if root is None and isinstance(loss, Tensor) and loss.grad_fn is not None and unsaid:
+        root = root_of(loss, student, model)
     tensors = {name: value for name, value in given.items() if value is not None}
     ours = _students_calls(student, tensors.get("student_logits"), root)
     if "student_logits" not in tensors:
@@ -85,8 +96,7 @@ def pick_up(
     values = {name: value for name, value in {"loss": loss, **terms}.items() if value is not None}
     if root is not None:
         values.setdefault("loss", root.loss)
-        if root.label_term is not None:
-            values.setdefault("ce_loss", root.label_term)
+        values = {**root.terms, **values}
     one = ours[0] if len(ours) == 1 else None
     calls = tuple(group[0] if len(group) == 1 else None for group in theirs)
     return PickedUp(tensors, values, one, calls)

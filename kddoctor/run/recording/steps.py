@@ -57,6 +57,10 @@ class StepSample:
             self._skip(size)
         return wanted
 
+    def expects(self) -> bool:
+        """Whether the next step may be one to keep, trouble aside. Changes nothing, and may be asked at any time."""
+        return not self.by_size or any(each.offered % each.stride == 0 for each in self.by_size.values())
+
     def wants_look(self, size: int, trouble: str | None) -> bool:
         """Whether a step that is to be kept gets the costly looks, too."""
         return _looked_at(self.by_size[size].offered) or self._has_room_for(trouble)

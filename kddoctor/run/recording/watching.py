@@ -21,10 +21,18 @@ class Watching:
     Where the loop does not hand its loss or its labels to step(), backward() is watched as well, from then on.
     just_began: whether that is so since the last step, of which less is known than of those to come.
     trained_before: whether a teacher ran in training mode before an interruption; None where it did not run.
+    wants_terms: whether terms that the loop does not hand over are looked for in this step.
     """
 
-    def __init__(self, teachers: Teachers, student: nn.Module, on_error: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        teachers: Teachers,
+        student: nn.Module,
+        on_error: Callable[[Exception], None],
+        wants_terms: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.trained_before: bool | None = None
+        self._wants_terms = wants_terms
         self.just_began = False
         self._on_error = on_error
         self._teachers = [ModelWatch(member, on_error) for member in teachers.members]
@@ -47,7 +55,7 @@ class Watching:
         if self._is_its_own_teacher:
             # Targets are what no gradient flows through.
             teachers = [[call for call in calls if not call.learns] for calls in teachers]
-        found = pick_up(given, loss, terms, self._students_calls(), teachers, self._root)
+        found = pick_up(given, loss, terms, self._students_calls(), teachers, self._root, self._looked_at())
         unsaid = loss is None or given.get("labels") is None
         self.just_began = unsaid and self._backward is None and (found.loss is None or "labels" not in found.tensors)
         if self.just_began:
@@ -87,7 +95,10 @@ class Watching:
         calls = self._student.calls
         return [call for call in calls if call.learns] if self._is_its_own_teacher else calls
 
+    def _looked_at(self) -> nn.Module | None:
+        return self._student.model if self._wants_terms() else None
+
     def _take_root(self, loss: Tensor) -> None:
-        root = root_of(loss, self._students_calls())
+        root = root_of(loss, self._students_calls(), self._looked_at())
         if root.calls:
             self._root = root
