@@ -188,6 +188,27 @@ def test_ensembles_are_told_apart():
         assert min(errors.values()) < 1e-9
 
 
+@pytest.mark.parametrize(
+    ("together", "name"),
+    [
+        (lambda z: z[0] + 4 * z[1] + 4 * z[2], "weighted_error"),
+        (lambda z: z.max(0), "chosen_error"),
+        (lambda z: np.median(z, axis=0), "chosen_error"),
+        (lambda z: (np.abs(z).max(2, keepdims=True) * z).sum(0), "row_error"),
+    ],
+    ids=["scaled members", "the largest", "the median", "the loudest counts twice"],
+)
+def test_logits_that_were_put_together_in_any_way_are_told_from_probabilities(together, name):
+    members = np.random.default_rng(0).normal(scale=3.0, size=(3, 50, 9))
+    p = np.mean([softmax(z) for z in members], axis=0)
+    wrong, right = ensemble_means(members, together(members)), ensemble_means(members, np.log(p))
+    assert wrong is not None
+    assert right is not None
+    assert getattr(wrong, name) < 1e-9
+    assert getattr(right, name) > 0.01
+    assert wrong.probability_error > 0.01
+
+
 def test_lines_and_curves_of_scores():
     own = np.random.default_rng(0).normal(size=500)
     line, curve, noise = (link_of(f, own) for f in (6 * own + 1, 1 / (1 + np.exp(-own)), own[::-1]))

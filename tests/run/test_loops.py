@@ -262,6 +262,48 @@ def test_several_teachers_are_recorded_one_by_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(val.teacher_logits.read(), mean.numpy(), atol=1e-6)
 
 
+class Together(nn.Module):
+    """Two models in one, each given the same inputs."""
+
+    def __init__(self, *members: nn.Module) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.stack([member(inputs) for member in self.members]).amax(0)
+
+
+def member_logits_of(run_dir: Path, distillation: Distillation, teacher: nn.Module) -> np.ndarray | None:
+    with distillation.record(run_dir, teacher=teacher) as run:
+        for inputs, labels in distillation.loader:
+            with torch.no_grad():
+                t = teacher(inputs)
+            loss, kd, ce = distillation.terms(distillation.student(inputs), t, labels)
+            run.step(loss=loss, kd_loss=kd, ce_loss=ce, teacher_logits=t, labels=labels)
+    steps = load(run_dir).steps
+    assert steps is not None
+    found = steps.extra.get("teacher_member_logits")
+    if found is None:
+        return None
+    good = np.isfinite(found.read()).all(axis=(1, 2, 3))
+    np.testing.assert_allclose(found.read()[good].max(1), steps.teacher_logits.read()[good], atol=1e-6)
+    return found.read()[good]
+
+
+def test_models_inside_of_one_teacher_are_recorded_one_by_one(tmp_path: Path) -> None:
+    distillation = Distillation()
+    teacher = Together(distillation.teacher, Distillation(seed=1).teacher).eval()
+    members = member_logits_of(tmp_path / "run", distillation, teacher)
+    assert members is not None
+    assert members.shape[1:] == (2, 8, CLASSES)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in teacher.modules())
+
+
+def test_a_teacher_that_is_one_model_has_no_members(tmp_path: Path) -> None:
+    distillation = Distillation()
+    assert member_logits_of(tmp_path / "run", distillation, distillation.teacher) is None
+
+
 def test_a_projector_that_no_optimizer_holds_is_seen_in_the_graph(tmp_path: Path) -> None:
     distillation = Distillation()
     projector = nn.Linear(3, 6)

@@ -161,7 +161,7 @@ def _cross_entropy(logits: Any, labels: Any) -> float:
 
 
 def _ensemble(run: Run) -> EnsembleMeans | None:
-    """From steps: ``teacher_member_logits`` [K, M, …], an array that a recipe of several teachers may add."""
+    """From steps: ``teacher_member_logits`` [K, M, …], an array that the recorder adds for several teachers."""
     steps = run.steps
     members = None if steps is None else steps.extra.get(MEMBER_LOGITS)
     if steps is None or members is None or members.ndim != steps.teacher_logits.ndim + 1:
@@ -170,8 +170,16 @@ def _ensemble(run: Run) -> EnsembleMeans | None:
         return None
     parts: list[Any] = []
     rows: list[Any] = []
-    for k in map(int, evenly(steps.count, max(1, LOOKED_AT // max(1, members.size // steps.count)))):
+    truth: list[Any] = []
+    # Not every step has them: they come from the second pass, which not every step gets.
+    known = [k for k in range(steps.count) if np.isfinite(members[k]).all()]
+    for at in map(int, evenly(len(known), max(1, LOOKED_AT // max(1, members.size // steps.count)))) if known else ():
+        k = known[at]
         labels = steps.labels[k]
-        rows.append(class_rows(run.manifest, steps.teacher_logits[k], labels)[0])
+        whole, classes_of_rows = class_rows(run.manifest, steps.teacher_logits[k], labels)
+        rows.append(whole)
+        truth.append(classes_of_rows)
         parts.append(np.stack([class_rows(run.manifest, one, labels)[0] for one in members[k]]))
-    return ensemble_means(np.concatenate(parts, axis=1), np.concatenate(rows))
+    if not rows:
+        return None
+    return ensemble_means(np.concatenate(parts, axis=1), np.concatenate(rows), np.concatenate(truth))

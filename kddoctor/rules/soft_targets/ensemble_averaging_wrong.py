@@ -1,9 +1,10 @@
 """The answers of several teachers are put together as logits instead of as probabilities.
 
 What it checks
-    Where the members' own logits were recorded: whether the teacher's logits are their mean or their sum, and how far
-    its probabilities are from the mean of theirs. Without the members nothing in a record tells an ensemble from one
-    over-confident model, so that this is not examined then.
+    Where the members' own logits were recorded: whether the teacher's logits are their mean, their sum, another sum of
+    them with one weight for each member or for each row, or one member's for each class; and how far its probabilities
+    are from the mean of theirs. Without the members nothing in a record tells an ensemble from one over-confident
+    model, so that this is not examined then.
 
 Why it hurts
     A mean of logits is a geometric mean of probabilities: whoever is most certain decides, and a sum grows more certain
@@ -14,7 +15,7 @@ What it looks like
 
 Told apart from
     KD301 and KD305, which is what the targets look like without the members. Members that agree, where both means are
-    the same.
+    the same. Parts of one model that are added up, none of which answers by itself.
 
 Fix
     - teacher = stack([m(x) for m in members]).mean(0)
@@ -30,7 +31,7 @@ Read more
 from kddoctor.probes.ensemble import EnsembleMeans
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Nats
+from kddoctor.rules.settings import Nats, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "ensemble-means"
@@ -38,6 +39,8 @@ PROBE = "ensemble-means"
 IDENTITY = 1e-4
 #: Nats between the two means from which it matters which one is taken.
 DIFFERENT: Nats = 0.02
+#: Accuracy of the weakest member over that of the whole from which members are models of their own.
+ABLE: Share = 0.8
 
 
 @rule(
@@ -51,7 +54,13 @@ DIFFERENT: Nats = 0.02
 )
 def ensemble_averaging_wrong(means: EnsembleMeans, config: Manifest) -> Finding:
     finding = Finding()
-    ways = {"mean": means.mean_error, "sum": means.sum_error}
+    ways = {
+        "are the mean": means.mean_error,
+        "are the sum": means.sum_error,
+        "are a weighted sum": means.weighted_error,
+        "are, row by row, a weighted sum": float("inf") if means.row_error is None else means.row_error,
+        "are chosen class by class": means.chosen_error,
+    }
     way = min(ways, key=lambda name: ways[name])
     if means.probability_error < IDENTITY:
         return finding.against(
@@ -64,18 +73,20 @@ def ensemble_averaging_wrong(means: EnsembleMeans, config: Manifest) -> Finding:
         )
     if ways[way] > IDENTITY:
         return finding
+    if means.least_accuracy is not None and means.least_accuracy < ABLE:
+        return finding  # parts of one model, of which none answers by itself
     return (
         finding.supported_by(
             PROBE,
-            f"{way}_error",
+            "logits_error",
             ways[way],
-            f"the teacher's logits are the {way} of its {means.members} members', on all {means.rows} rows; that is "
+            f"the teacher's logits {way} of its {means.members} members', on all {means.rows} rows; that is "
             f"{means.divergence:.2g} nats from the mean of their probabilities",
             threshold=IDENTITY,
             grade=Grade.PROOF,
         )
         .saying(
-            f"The teachers' logits were put together by their {way}.",
+            f"The teachers' logits were put together, and not their probabilities: they {way}.",
             where="how the teachers' answers are put together",
             severity="error" if means.divergence > DIFFERENT else "note",
         )

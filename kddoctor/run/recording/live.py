@@ -263,9 +263,11 @@ class LiveSteps:
 
     def _check_teacher(self, held: Held, step: Step) -> None:
         with self.watching.paused():
-            check = teacher_again(held, self.teachers.members, self.transform, self._on_error)
+            check, members = teacher_again(held, self.teachers.members, self.transform, self._on_error)
         if check is not None and check.shape == step["teacher_logits"].shape:
             step["teacher_logits_check"] = check.to(step["teacher_logits"].dtype)
+            if members is not None:
+                step["teacher_member_logits"] = members.to(step["teacher_logits"].dtype)
 
     def _walk(self, values: dict[str, Any]) -> None:
         if self._walked < WALKED_STEPS:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from kddoctor.run.recording.calling import Transform, bare
 from kddoctor.run.recording.held import Held
+from kddoctor.run.recording.members import members_of
 from kddoctor.run.recording.outputs import copied
 from kddoctor.run.recording.undisturbed import undisturbed
 from kddoctor.run.recording.watch import Seen
@@ -22,19 +23,20 @@ def teacher_again(
     teachers: Sequence[nn.Module],
     transform: Transform | None,
     on_error: Callable[[Exception], None],
-) -> Tensor | None:
-    """[B, C]: on the teacher's own inputs, or else the student's. None where there are none, or they do not suit.
+) -> tuple[Tensor | None, Tensor | None]:
+    """([B, C], [M, B, C]): its answer, on the teacher's own inputs, or else the student's, and those of its members.
 
-    Of several teachers the mean, where the loop's own targets are the mean of what they answered.
+    None where there are no inputs, or they do not suit; and no members of a teacher that is one model. Of several
+    teachers the answer is the mean, where the loop's own targets are the mean of what they answered.
     """
     if not teachers:
-        return None
+        return None, None
     if len(teachers) > 1 and not _is_mean(held):
-        return None
+        return None, None
     own = all(seen is not None for seen in held.teachers)
     calls = list(held.teachers) if own else [held.student] * len(teachers)
     if any(call is None or not call.intact for call in calls):
-        return None
+        return None, None
     try:
         found = [
             _answer(bare(model), call, None if own else transform)
@@ -44,13 +46,16 @@ def teacher_again(
     except Exception as error:
         if own:  # the student's inputs need not suit the teacher
             on_error(error)
-        return None
-    return torch.stack(found).mean(0) if len(found) > 1 else found[0]
+        return None, None
+    if len(found) > 1:
+        return torch.stack([answer for answer, _ in found]).mean(0), None  # whose own answers are recorded anyhow
+    return found[0]
 
 
-def _answer(teacher: nn.Module, call: Seen, transform: Transform | None) -> Tensor:
-    with undisturbed(teacher):
-        return copied(call.again(teacher, transform))
+def _answer(teacher: nn.Module, call: Seen, transform: Transform | None) -> tuple[Tensor, Tensor | None]:
+    with undisturbed(teacher), members_of(teacher) as members:
+        whole = call.again(teacher, transform)
+        return copied(whole), members.answers(whole)
 
 
 def _is_mean(held: Held) -> bool:
