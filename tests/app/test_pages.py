@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kddoctor.app import cards
+from kddoctor.app.summary import find_summary
 from tests.app.pages import FILES, text_of
 from tests.builders import recorded_run
 
@@ -177,34 +178,37 @@ def test_without_a_run_the_page_says_how_to_start_it(app):
     assert "kddoctor app RUN_DIR" in app()().info[0].value
 
 
-def test_a_pinned_example_stays_on_every_page(app, runs):
+def test_a_pinned_example_stays_beside_the_next_one(app, runs):
     shown = app(runs["full"])("examples", ex="7")
     next(button for button in shown.button if button.label == "Pin").click().run()
-    assert "Pinned: row 7" in text_of(shown)
+    assert "Pinned" not in text_of(shown)  # it is the one that is looked at
     shown.number_input(key="ex").set_value(9).run()
-    said = text_of(shown)
-    assert said.count("Pinned: row 7") == 2  # the strip, and the example beside the one that is looked at
-    shown.switch_page("pages/training.py").run()
     assert "Pinned: row 7" in text_of(shown)
-    next(button for button in shown.button if button.label == "Unpin").click().run()
-    assert "Pinned" not in text_of(shown)
 
 
 @pytest.mark.parametrize(("asked", "there"), [("7", True), ("100000", False), ("-1", False), ("x", False)])
 def test_a_link_may_name_a_pinned_example(app, runs, asked, there):
-    shown = app(runs["full"])("layers", pin=asked)
+    shown = app(runs["full"])(pin=asked)
     assert ("Pinned: row" in text_of(shown)) is there
     assert [error.value for error in shown.error] == []
 
 
+def test_a_pinned_example_can_be_let_go(app, runs):
+    shown = app(runs["full"])(pin="7")
+    next(button for button in shown.button if button.label == "Unpin").click().run()
+    assert "Pinned" not in text_of(shown)
+    assert "pin" not in shown.query_params
+
+
 def test_examples_can_be_found_by_region_and_by_words(app, runs):
     page = app(runs["full"])
-    whole = page("examples").dataframe[1].value
+    marks = find_summary(runs["full"]).view("gap_map").marks
     region = page("examples", region="teacher sure, student lost").dataframe[1].value
-    assert 0 < len(region) < len(whole)
-    assert not region["student_right"].any()
+    assert len(region) == marks["teacher sure, student lost"]
+    assert (region["teacher_confidence"] >= marks["sure"]).all()
+    assert (region["student_loss"] >= marks["lost"]).all()
     words = page("examples", find="class 2").dataframe[1].value
-    assert 0 < len(words) < len(whole)
+    assert len(words)
     assert words[["label", "teacher", "student"]].eq("class 2").any(axis=1).all()
 
 

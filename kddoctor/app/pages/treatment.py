@@ -41,7 +41,8 @@ def choose(opened: Opened, treatable: list[FindingReport]) -> None:
         key="only",
         bind="query-params",
     )
-    st.caption("Those that `kddoctor treat` takes by itself are chosen: every cause that was shown.")
+    # Streamlit's code in a caption is too faint to read.
+    st.caption("Chosen at first: those that kddoctor treat takes by itself, which is every cause that was shown.")
     if not picked:
         st.info("Choose at least one cause.", icon=":material/info:")
         return
@@ -84,7 +85,7 @@ def prescribed(offer: Offer, causes: dict[str, FindingReport]) -> None:
 def changes(offer: Offer) -> None:
     """The lines that differ, in the terms of whoever trains."""
     if offer.command is None:
-        st.caption("What changes in `kd_run.yaml` and in the training loop:")
+        st.caption("What changes in kd_run.yaml and in the training loop:")
         st.code("\n".join(offer.diff) or "nothing in kd_run.yaml changes; the training loop does", language=None)
         return
     st.caption("Your own script is run, in a copy of the run's code; what changes in its arguments and settings:")

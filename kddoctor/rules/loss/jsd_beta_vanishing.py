@@ -58,7 +58,9 @@ def jsd_beta_vanishing(
     finding = as_declared(Finding(), loss)
     if not distils(config):
         return finding
-    found = mistakes.of("KD210")
+    # Where a plain divergence was declared, a constant share and a factor have nearer names: T², a weight.
+    meant = config.distillation.loss in ("jsd", "custom", None)
+    found = mistakes.of("KD210") if meant else None
     at_an_end = _is_zero(mistakes, config, seen)
     near = mistakes.nearly_an_end if loss.term is None and not mistakes.found else None
     if found is None and not at_an_end and near is None:
