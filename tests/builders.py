@@ -132,6 +132,18 @@ def _curve(epochs: int, accuracy: Callable[[int], float], loss: Callable[[int], 
     return rows
 
 
+def ending_at(accuracy: float, metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same rows, with the held-out ones moved so that the last of them is what the student reaches."""
+    logged = [row["student_accuracy"] for row in metrics if row.get("split") == "val" and "student_accuracy" in row]
+    by = accuracy - logged[-1] if logged else 0.0
+    return [
+        {**row, "student_accuracy": row["student_accuracy"] + by}
+        if row.get("split") == "val" and "student_accuracy" in row
+        else dict(row)
+        for row in metrics
+    ]
+
+
 def recorded_run(
     path: Path,
     *,
@@ -171,23 +183,25 @@ def recorded_run(
     world = world or World(classes=classes, seed=seed)
     meant = {**DECLARED, **(declared or {})}
     term = kd or kl(meant["temperature"])
-    predictions = {}
+    predictions: dict[str, dict[str, Any]] = {}
     for split, draw, own, alone in (
         ("train", 1, train_student or student, train_baseline or baseline),
         ("val", 2, student, baseline),
     ):
         labels = world.labels(rows, draw)
         logits = world.teacher(labels, draw)
+        trained = own(world.student(logits, draw), labels)
         part = {
             "labels": labels,
             "teacher_logits": teacher(logits, labels),
-            "student_logits": evaluated(own(world.student(logits, draw), labels), labels),
+            "student_logits": evaluated(trained, labels),
         }
         if alone is not None:
             part["baseline_logits"] = alone(world.student(logits, draw + 50), labels)
         if targets:
             part["teacher_targets"] = in_loop(part["teacher_logits"], labels)
         predictions[split] = part
+    reached = float((trained.argmax(1) == labels).mean())  # of the held-out rows, which came last
     recorded = _steps(world, steps, batch, teacher, in_loop, check, train_student or student) if steps else None
     if recorded is not None:
         recorded |= losses_of(recorded, term, mix, ce, terms)
@@ -201,7 +215,7 @@ def recorded_run(
         },
         predictions=predictions,
         steps=recorded,
-        metrics=level_curve() if metrics is None else metrics,
+        metrics=ending_at(reached, level_curve() if metrics is None else metrics),
         observations={"teacher_training": False, "same_inputs": True, **(observations or {})},
     )
 
