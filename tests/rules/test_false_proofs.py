@@ -18,8 +18,13 @@ def test_a_temperature_between_the_grid_points_is_drift_and_nothing_else(tmp_pat
 
 
 def test_an_unknown_loss_is_given_no_name(tmp_path):
-    found = diagnosed(tmp_path, kd=lambda s, t, y: (s - t).abs().mean())
+    found = diagnosed(tmp_path, kd=lambda s, t, y: ((s - t).abs() ** 1.37).mean())
     assert (found.verdict, found.cause_codes) == ("inconclusive", [])
+
+
+@pytest.mark.parametrize("terms", [True, False], ids=["terms recorded", "total only"])
+def test_forms_that_are_known_are_named_with_the_total_alone(tmp_path, terms):
+    assert diagnosed(tmp_path, kd=losses.kl_over_the_batch(), terms=terms).cause_codes == ["KD206"]
 
 
 @pytest.mark.parametrize("seed", range(6))
