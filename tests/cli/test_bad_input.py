@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tests.builders import forgetting, recorded_run
+
 VAL = "predictions/val.safetensors"
 STEPS = "steps.safetensors"
 FEATURES = "features/val.safetensors"
@@ -254,11 +256,10 @@ def test_a_few_rows_are_too_few_to_call_a_run_healthy(kddoctor, runs, tmp_path):
     assert "record at least 30 rows in predictions/val.safetensors" in answer.out
 
 
-def test_names_in_a_record_cannot_steer_the_terminal(kddoctor, runs, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(runs["healthy"], run)
+def test_names_in_a_record_cannot_steer_the_terminal(kddoctor, tmp_path):
+    run = recorded_run(tmp_path / "run", student=forgetting(0.3))
     name = "\\u001b[31mlayer\\nanother line"
-    (run / "observations.json").write_text(f'{{"parameters_without_gradient": ["{name}"]}}')
+    (run / "observations.json").write_text(f'{{"parameters_not_in_optimizer": ["{name}"]}}')
     with (run / "kd_run.yaml").open("a") as manifest:
         manifest.write('"\\e[31mkey\\nanother line": 1\n')
     for how in ("-v", "-q"):

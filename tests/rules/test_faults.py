@@ -109,7 +109,6 @@ SICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "near 0": {"kd": losses.divergence("jsd", beta=0.02), "declared": {"loss": "jsd"}},
         "near 1": {"kd": losses.divergence("jsd", beta=0.98), "declared": {"loss": "jsd"}},
         "another weight for each row": {"kd": losses.shares_by_row, "declared": {"loss": "jsd"}},
-        "where a KL was declared": {"kd": losses.divergence("jsd", beta=0.02)},
     },
     "KD211": {
         "another temperature": {"kd": losses.kl(2.0)},

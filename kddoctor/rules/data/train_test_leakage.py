@@ -37,6 +37,8 @@ from kddoctor.rules.settings import Count, Factor, Share
 PROBE = "row-overlap"
 #: Share of the held-out rows that changes an accuracy by at most as much as is read off it. Convention.
 SHARE: Share = 0.01
+#: Share of the training rows that are as good as copies of each other, beyond which they crowd.
+CROWDED: Share = 0.01
 #: How much more frequent copies across the splits are than within the training rows, for them to be no accident.
 TIMES: Factor = 3.0
 #: Rows below which a share is an anecdote.
@@ -103,7 +105,8 @@ def _of_near(finding: Finding, near: NearOverlap) -> Finding:
             threshold=SHARE,
             origin="convention",
             group="overlap",
-            weight=9.0,
+            # Where rows crowd anyhow, as short ones of few values do, a random split cannot help sharing some.
+            weight=9.0 if near.expected <= CROWDED else 2.0,
         )
     if near.share <= SHARE:
         return finding.against(

@@ -30,7 +30,7 @@ Read more
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.loss.declared import as_declared, distils, excluded, mistaken
+from kddoctor.rules.loss.declared import MAY_VANISH, as_declared, distils, excluded, mistaken
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Nats, Share
 from kddoctor.run.manifest import Manifest
@@ -59,7 +59,7 @@ def jsd_beta_vanishing(
     if not distils(config):
         return finding
     # Where a plain divergence was declared, a constant share and a factor have nearer names: T², a weight.
-    meant = config.distillation.loss in ("jsd", "custom", None)
+    meant = config.distillation.loss in MAY_VANISH
     found = mistakes.of("KD210") if meant else None
     at_an_end = _is_zero(mistakes, config, seen)
     near = mistakes.nearly_an_end if loss.term is None and not mistakes.found else None

@@ -75,7 +75,7 @@ def loss_weight_imbalance(
     schedule: LossSchedule | None = None,
 ) -> Finding:
     finding = Finding()
-    if not distils(config) or named_elsewhere(mistakes):
+    if not distils(config) or named_elsewhere(mistakes, config):
         return finding
     if schedule is not None:
         return _by_schedule(finding, schedule)

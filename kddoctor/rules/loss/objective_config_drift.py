@@ -83,7 +83,7 @@ def objective_config_drift(loss: LossForensics, config: Manifest, mistakes: Loss
             )
             .prescribe("the declared loss", loss__form="declared")
         )
-    if loss.term is None or (other is None and named_elsewhere(mistakes)):
+    if loss.term is None or (other is None and named_elsewhere(mistakes, config)):
         return finding
     difference = _difference(loss.term.form, config)
     if difference is not None:

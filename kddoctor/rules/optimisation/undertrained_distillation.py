@@ -326,7 +326,8 @@ def _of_outputs(
     finding: Finding, signs: RateSigns, output: OutputFit
 ) -> tuple[Finding, Literal["certainly", "perhaps", "no"]]:
     """A last layer that has not arrived, beside a loss that had not levelled: a level one would be a constraint."""
-    if output.gain < UNFITTED or RIGHT_SIZE[0] < output.scale < RIGHT_SIZE[1] or not signs.pace_low >= FALLING:
+    falls = math.isfinite(signs.pace) and signs.pace_low >= FALLING  # of a loss that never moved the pace is no number
+    if output.gain < UNFITTED or RIGHT_SIZE[0] < output.scale < RIGHT_SIZE[1] or not falls:
         return finding, "no"
     finding = finding.supported_by(
         "output-fit",
