@@ -91,7 +91,7 @@ def loss_weight_imbalance(
             origin="convention",
             grade=Grade.PROOF,
         )
-    elif strength is not None:
+    elif strength is not None or loss.whole_as_declared:
         finding = excluded(as_declared(finding, loss), loss)
     finding = _by_gradient(finding, loss, held_out)
     finding = _by_feature_term(finding, loss)
