@@ -31,7 +31,7 @@ Read more
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
-from scipy.stats import binom, poisson
+from scipy.stats import binom
 
 from kddoctor.probes.data_measurements import ClassRecalls, ClassShares
 from kddoctor.rules.finding import Finding, Grade
@@ -39,10 +39,8 @@ from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, Share
 
 PROBE = "class-shares"
-#: A class is missing where it has less than this share of the rows that its share of the held-out rows lets expect, and
-#: hardly there below the second one, which does harm less often.
+#: A class is missing where it has less than this share of the rows that its share of the held-out rows lets expect.
 MISSING: Share = 0.1
-SCARCE: Share = 0.25
 #: Rows that have to be expected, for their absence to be no accident: e^−10 of all draws have none.
 EXPECTED: Factor = 10.0
 #: Held-out rows of the missing classes below which nothing is said about them.
@@ -90,17 +88,11 @@ def classes_missing_from_transfer_set(shares: ClassShares, recalls: ClassRecalls
         share,
         f"classes {names}: {share:.1%} of the held-out rows, {seen} of {int(shares.train.sum())} training rows"
         + ("" if shares.steps is None else ", and as rare in the batches of the loop"),
-        threshold=SCARCE,
+        threshold=MISSING,
         # A file of sorted rows of which only the first were recorded would look the same.
-        grade=Grade.STATISTICAL if not sampled else Grade.PROOF if _absent(shares, missing) else Grade.INTERVENTIONAL,
+        grade=Grade.PROOF if sampled else Grade.STATISTICAL,
     )
     return finding if recalls is None else _with_harm(finding, recalls, missing)
-
-
-def _absent(shares: ClassShares, missing: NDArray[np.bool_]) -> bool:
-    """Whether these classes have next to no training rows, and not just too few."""
-    wanted = shares.held_out[missing].sum() / max(1, shares.held_out.sum()) * shares.train.sum() * shares.different
-    return bool(shares.train[missing].sum() < MISSING * wanted)
 
 
 def _missing(shares: ClassShares) -> NDArray[np.bool_]:
@@ -110,9 +102,8 @@ def _missing(shares: ClassShares) -> NDArray[np.bool_]:
         if counts is not None:
             # Copies of a row are no further chances for a class to occur.
             wanted = expected * counts.sum() * shares.different
-            rare = missing & (counts < SCARCE * wanted)
-            alone = (wanted >= EXPECTED) & (poisson.logcdf(counts * shares.different, wanted) < -EXPECTED)
-            missing = rare & (alone | _together(rare, expected, counts, shares.different))
+            rare = missing & (counts < MISSING * wanted)
+            missing = rare & ((wanted >= EXPECTED) | _together(rare, expected, counts, shares.different))
     return np.asarray(missing)
 
 

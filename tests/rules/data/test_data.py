@@ -168,14 +168,3 @@ def test_rows_of_which_the_teacher_is_surest_are_chosen_rows(tmp_path):
     order = np.argsort(two[:, 0] - two[:, 1])
     surest = np.concatenate([order[every["labels"][order] == label][:30] for label in range(10)])
     assert diagnosed(tmp_path, {name: rows[surest] for name, rows in every.items()}, val).cause_codes == ["KD603"]
-
-
-def test_a_class_with_a_fifth_of_its_rows_that_pays_for_it_is_scarce(tmp_path):
-    labels = np.concatenate([np.full(10, 9), np.arange(450) % 9])
-
-    def forgetful(logits, labels):
-        return _worse_on([9], logits, labels)
-
-    found = diagnosed(tmp_path, part(len(labels), 1, labels=labels), part(500, 2, forgetful))
-    assert found.cause_codes[0] == "KD606"
-    assert found.causes[0].status == "probable"
