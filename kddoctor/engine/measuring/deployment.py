@@ -94,7 +94,8 @@ def _evaluated(run: Run, gaps: Gaps) -> EvaluatedStudent:
     shares = [value for value in logged if 0 <= value <= 1]
     last, changed = seen.last_step, seen.parameters_changed_after_training
     values = seen.student_distinct_values
-    answers = answers_of(run)
+    # Steps beside predictions are for records in which nobody looked at the student itself after training.
+    answers = answers_of(run) if last is None or changed is None else None
     accuracy = gaps.gaps.student_accuracy
     error = standard_error(accuracy, gaps.gaps.n)
     if shares:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 
 from kddoctor.engine.measuring.splits import Measured, held_out_split
 from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, finite_baseline, finite_rows
@@ -154,10 +155,10 @@ def _truncation(run: Run, loss: object) -> Truncation | None:
 def _cross_entropy(logits: Any, labels: Any) -> float:
     """Mean over rows that have a label, where the loop recorded its total alone."""
     kept = labels >= 0
-    z = np.asarray(logits[kept], np.float64)
-    z = z - z.max(axis=1, keepdims=True)
-    each = np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(z)), labels[kept]]
-    return float(each.mean()) if len(each) else 0.0
+    if not kept.any():
+        return 0.0
+    log_q = log_softmax(np.asarray(logits[kept], np.float64), axis=1)
+    return float(-log_q[np.arange(len(log_q)), labels[kept]].mean())
 
 
 def _ensemble(run: Run) -> EnsembleMeans | None:

@@ -40,7 +40,8 @@ STAYS: Share = 0.4
 COUNTS: Share = 0.3
 #: Share of its first value of a term that has not been fitted at all.
 STAYS_WHOLE: Share = 0.8
-#: Variance of the term's changes between epochs over that of its noise, where it is another term in each.
+#: Variance of the term's changes between epochs over that of its noise, where it is another term in each; of one that
+#: stays the same at most 3.1 on the digits.
 REDRAWN: Factor = 6.0
 #: Points of training accuracy below the teacher from which a student does not fit.
 UNFIT: Share = 0.05

@@ -30,11 +30,11 @@ import numpy as np
 
 from kddoctor.probes.feature_term import FeatureTerm
 from kddoctor.probes.measurements import Gaps, LogitSimilarity, TrainGaps
-from kddoctor.rules.capacity.feature_architecture_mismatch import STAYS, unfit, untrained_projector
+from kddoctor.rules.capacity.feature_architecture_mismatch import REDRAWN, STAYS, unfit, untrained_projector
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.optimisation.harm import severity
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Factor, Share
+from kddoctor.rules.settings import Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
@@ -42,9 +42,6 @@ PROBE = "layer-similarity"
 #: Difference in CKA that counts (taxonomy).
 MORE: Share = 0.05
 LOGITS = "logits"
-#: Variance of the term's changes between epochs over that of its noise, where it is another term in each; of one that
-#: stays the same at most 3.1 on the digits.
-REDRAWN: Factor = 6.0
 
 
 @rule(
