@@ -17,6 +17,8 @@ from tests.report.runs import KINDS, hostile, misaligned, subject, treated
 
 HERE = Path(__file__).parent
 MODULES = HERE / "node_modules"
+#: What reports show instead of the folder that their runs were written to.
+SHOWN_FOLDER = "/home/ada/runs"
 CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 
@@ -46,7 +48,8 @@ def _written(folder: Path, name: str, run: Path, before: Path | None = None) -> 
     of = subject(run)
     text = render_html(of.diagnosis, of.run, measured=of.measured, before=None if before is None else load(before))
     path = folder / f"{name.replace(' ', '-')}.html"
-    path.write_text(text, encoding="utf-8")
+    # Where a line breaks must not depend on how long the name of a temporary folder is.
+    path.write_text(text.replace(str(folder), SHOWN_FOLDER), encoding="utf-8")
     return path
 
 

@@ -37,7 +37,8 @@ def assert_looks_like(name: str, screenshot: bytes, kept: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         _small(screenshot).quantize(64).save(path, optimize=True)
         return
-    share = differing(screenshot, Image.open(path))
+    with Image.open(path) as baseline:
+        share = differing(screenshot, baseline)
     seen = kept / f"{name}.png"
     seen.write_bytes(screenshot)
     assert share <= SHARE, (

@@ -33,4 +33,5 @@ def test_the_report_on_a_phone(opened, reports, tmp_path):
 def test_a_page_that_is_broken_is_seen_to_be(opened, reports, change):
     page = opened(reports["sick"])
     page.evaluate(change)
-    assert differing(picture(page), Image.open(BASELINES / "report-light.png")) > SHARE
+    with Image.open(BASELINES / "report-light.png") as baseline:
+        assert differing(picture(page), baseline) > SHARE
