@@ -266,11 +266,12 @@ def _verdict(
         first = next(f for f in findings if f.role == "cause" and f.severity != "note")
         return "sick", first.summary, ()
     advice = _advice(found, outcome, measured)
+    noted = "".join(f" {f.code} is there, at no cost that shows." for f in findings if f.role == "cause")
     if found.unknown > found.healthy:
         reason = found.unexplained[0] if found.unexplained else "the record does not look like a healthy run's"
-        return "inconclusive", f"Something is wrong, but nothing recorded names the cause: {reason}.", advice
+        return "inconclusive", f"Something is wrong, but nothing recorded names the cause: {reason}.{noted}", advice
     if not _well(outcome, measured):
-        return "inconclusive", _cannot_tell(outcome, measured), advice
+        return "inconclusive", _cannot_tell(outcome, measured) + noted, advice
     return "healthy", _healthy_sentence(outcome), ()
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kddoctor.engine.measuring import measure
 from kddoctor.engine.reasoning import differential
+from kddoctor.engine.stating import stated
 from kddoctor.engine.types import Hypothesis
 from kddoctor.engine.weighing import PRIOR
 from kddoctor.policy import Policy
@@ -48,7 +49,7 @@ def question(run: Run, code: str, policy: Policy | None = None) -> Answer:
     for hypotheses, sentence in groups:
         for hypothesis in hypotheses:
             if hypothesis.rule.code == code:
-                said = sentence.format(confidence=hypothesis.confidence, by=hypothesis.explained_by)
+                said = sentence.format(confidence=stated(hypothesis), by=hypothesis.explained_by)
                 return Answer(rule, said, _ordered(hypothesis), (PRIOR, hypothesis.log_odds), None)
     return Answer(rule, "It was looked for; nothing recorded speaks for it or against it.", (), (PRIOR, PRIOR), None)
 

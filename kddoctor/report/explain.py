@@ -94,7 +94,10 @@ def sureness(rule: Rule) -> Iterator[str]:
                 f"On {what}: named first in {first} of {made} faulty runs with a measured effect; right {right} of the "
                 f"{named} times that it was named first."
             )
-    yield "From `kddoctor bench`. Weights of evidence are orders of magnitude; confidence is not fitted."
+    yield (
+        "From `kddoctor bench`. Weights of evidence are orders of magnitude; stated confidence is how often findings of "
+        "this code and this grade were right there."
+    )
 
 
 @cache

@@ -128,10 +128,10 @@ def test_a_code_that_was_named_in_a_run_is_explained_by_its_evidence(kddoctor, r
     from kddoctor.engine import diagnose
     from kddoctor.run import load
 
-    first = diagnose(load(runs["sick"])).cause_codes[0]
-    answer = kddoctor("explain", first, runs["sick"])
+    first = diagnose(load(runs["sick"])).causes[0]
+    answer = kddoctor("explain", first.code, runs["sick"])
     assert answer.code == 0
-    assert "It is named as a cause, with confidence" in answer.out
+    assert f"It is named as a cause, with confidence {first.confidence:.2f}." in answer.out
     assert "  for " in answer.out
     assert "before looking" in answer.out
 

@@ -55,6 +55,14 @@ def test_a_sound_run_of_which_only_totals_were_logged_is_healthy(tmp_path):
     assert diagnosed(tmp_path, terms=False).verdict == "healthy"
 
 
+def test_what_is_there_at_no_cost_is_named_where_the_cause_is_not(tmp_path):
+    idle = {"parameters_not_in_optimizer": ["head.bias"], "parameters_without_gradient": []}
+    told = diagnosed(tmp_path / "told", observations=idle)
+    assert (told.verdict, told.causes[0].severity) == ("inconclusive", "note")
+    assert told.summary.endswith(" KD506 is there, at no cost that shows.")
+    assert "at no cost" not in diagnosed(tmp_path / "silent", kd=losses.kl_over_the_batch()).summary
+
+
 def test_predictions_alone_are_too_little_to_tell(tmp_path):
     found = diagnosed(tmp_path, steps=0, metrics=[])
     assert (found.verdict, found.cause_codes) == ("inconclusive", [])
