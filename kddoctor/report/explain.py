@@ -95,8 +95,8 @@ def sureness(rule: Rule) -> Iterator[str]:
                 f"{named} times that it was named first."
             )
     yield (
-        "From `kddoctor bench`. Weights of evidence are orders of magnitude; stated confidence is how often findings of "
-        "this code and this grade were right there."
+        "From `kddoctor bench`. Weights of evidence are orders of magnitude; stated confidence is how often findings "
+        "of this code and this grade were right there."
     )
 
 

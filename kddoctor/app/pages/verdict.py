@@ -9,10 +9,11 @@ from kddoctor.app.words import plain
 
 opened = current()
 diagnosis = opened.diagnosis
+waterfall = opened.view("gap_waterfall")
 
 st.title({"sick": "Sick", "healthy": "Healthy", "inconclusive": "Cannot tell"}[diagnosis.verdict])
 st.markdown(f"**{plain(diagnosis.summary)}**")
-metrics(diagnosis)
+metrics(diagnosis, waterfall)
 
 if diagnosis.verdict == "sick":
     st.header("Cause" if len(diagnosis.causes) == 1 else "Causes, most likely first")
@@ -27,6 +28,6 @@ if diagnosis.advice:
     for number, text in enumerate(diagnosis.advice, start=1):
         st.markdown(f"{number}. {plain(text)}")
 other_findings(diagnosis)
-figure(opened.view("gap_waterfall"))
+figure(waterfall)
 worth_it(opened.view("tradeoff"))
 looked_at(diagnosis)
