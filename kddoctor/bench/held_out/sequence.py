@@ -79,7 +79,7 @@ def cut_after_the_softmax(recipe: Recipe, level: Level) -> Recipe:
 SORTED = {Level.MILD: 0.25, Level.MODERATE: 0.5, Level.SEVERE: 1.0}
 
 
-def numbered_by_frequency(recipe: Recipe, level: Level) -> Recipe:
+def rebuilt_from_the_texts(recipe: Recipe, level: Level) -> Recipe:
     """The teacher's tokenizer was rebuilt from the texts, and numbers its tokens by how often they are there."""
 
     def before(session: Session) -> None:
@@ -174,7 +174,7 @@ EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD801": (one_mask_for_rows_together,),
     "KD803": (fallback_shifts_what_is_flat,),
     "KD804": (cut_after_the_softmax,),
-    "KD805": (numbered_by_frequency,),
+    "KD805": (rebuilt_from_the_texts,),
     "KD806": (stored_in_a_narrow_column,),
     "KD810": (texts_of_a_beam_search,),
     "KD811": (randomised_answers_for_the_student,),
