@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationError, field_validator
 
 from kddoctor.errors import RunError, shown
 from kddoctor.run.paths import read_text
@@ -121,7 +121,7 @@ class Observations(_Facts):
 
     teacher_drift: largest ||change|| / ||value|| of a teacher parameter or buffer over the run, which may
     be NaN. nonfinite_steps: numbers of steps whose loss was not finite, the first ones where there were
-    many. grad_cosine_kd_ce: mean cosine between the gradients of the two loss terms. graph: what the loss depends on.
+    many; or how many there were. same_inputs: of every recorded step, or one fact for each of them. grad_cosine_kd_ce: mean cosine between the gradients of the two loss terms. graph: what the loss depends on.
     inputs: statistics by place, loop_student, loop_teacher and the splits. parameters_changed_after_training: names of
     student parameters written to after the last optimizer step. frozen_parameters: of the student. student_dropout:
     the largest dropout rate of the student's modules. processes: that trained together; the first one's rows alone are
@@ -137,7 +137,7 @@ class Observations(_Facts):
     same_inputs: StrictBool | None = None
     missing_keys: list[StrictStr] | None = None
     unexpected_keys: list[StrictStr] | None = None
-    nonfinite_steps: list[int] | None = None
+    nonfinite_steps: list[int] | int | None = None
     grad_cosine_kd_ce: float | None = None
     parameters: ParameterCounts | None = None
     latency_ms: Latency | None = None
@@ -154,6 +154,17 @@ class Observations(_Facts):
     augmented_views: AugmentedViews | None = None
     processes: int | None = None
     recording: Recording | None = None
+
+    @field_validator("same_inputs", mode="before")
+    @classmethod
+    def _of_every_step(cls, value: object) -> object:
+        """A list of facts, one a step, is as true as all of them."""
+        return all(value) if isinstance(value, list) and value and set(map(type, value)) == {bool} else value
+
+    @property
+    def nonfinite_count(self) -> int:
+        """How many steps were not finite, as far as is known."""
+        return self.nonfinite_steps if isinstance(self.nonfinite_steps, int) else len(self.nonfinite_steps or ())
 
 
 def read_observations(path: Path) -> Observations:

@@ -49,6 +49,17 @@ def test_infinite_metrics_and_nan_observations_are_legal(tmp_path: Path) -> None
     assert run.observations.model_extra == {"mine": None}
 
 
+@pytest.mark.parametrize(("written", "count"), [([12, 14], 2), (3, 3), (0, 0), ([], 0), (None, 0)])
+def test_steps_that_were_not_finite_may_be_listed_or_counted(tmp_path: Path, written: object, count: int) -> None:
+    run = load(full_run(tmp_path / "run", observations={"nonfinite_steps": written}))
+    assert run.observations.nonfinite_count == count
+
+
+@pytest.mark.parametrize(("written", "read"), [(True, True), ([True, True], True), ([True, False], False)])
+def test_same_inputs_may_be_said_of_each_step(tmp_path: Path, written: object, read: bool) -> None:
+    assert load(full_run(tmp_path / "run", observations={"same_inputs": written})).observations.same_inputs is read
+
+
 def test_a_transposed_view_is_written_as_it_reads(tmp_path: Path) -> None:
     logits = np.arange(N * C, dtype=np.float32).reshape(C, N).T
     run = load(full_run(tmp_path / "run", predictions={"val": predictions(teacher_logits=logits)}))

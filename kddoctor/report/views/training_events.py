@@ -54,7 +54,8 @@ def _broken(run: Run, train: Sequence[Row]) -> Iterator[Event]:
     """One event for each stretch of logged steps whose loss is not finite."""
     steps, losses = series(train, "loss")
     fine = dict(zip(steps, np.isfinite(losses), strict=True))
-    fine |= {float(step): False for step in run.observations.nonfinite_steps or ()}
+    broken = run.observations.nonfinite_steps
+    fine |= {float(step): False for step in (broken if isinstance(broken, list) else ())}
     ordered = sorted(fine.items())
     for finite, group in groupby(ordered, key=lambda item: bool(item[1])):
         stretch = [step for step, _ in group]

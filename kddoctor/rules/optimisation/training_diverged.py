@@ -87,8 +87,7 @@ def training_diverged(
         )
     if curve is not None:
         finding = _by_curve(finding, curve, proof)
-    steps = seen.nonfinite_steps if seen is not None else None
-    count = len(steps) if isinstance(steps, list) else int(steps or 0)
+    count = seen.nonfinite_count if seen is not None else 0
     if count:
         finding = finding.supported_by(
             "observations",

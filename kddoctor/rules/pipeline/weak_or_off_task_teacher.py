@@ -99,13 +99,16 @@ def _student(held_out: Gaps, rivals: Rivals | None) -> _Rival:
 
 
 def _at_random(teacher: TeacherViews) -> bool:
-    """Whether a teacher without any skill shows as much on so few rows: then KD101 has the word."""
+    """Whether a teacher without any skill shows as much on so few rows: then KD101 has the word.
+
+    First weights tell some classes apart by accident, so that they need not be at chance on any number of rows.
+    """
     view = teacher.own
     if view is None:
         return True
     found = view.validity
     accident = ACCIDENT * math.sqrt(found.chance / max(1, found.n) / max(1e-9, 1 - found.chance))
-    return view.skill <= accident and (teacher.own_train is None or teacher.own_train.skill <= NO_SKILL)
+    return view.skill <= max(accident, NO_SKILL) and (teacher.own_train is None or teacher.own_train.skill <= NO_SKILL)
 
 
 @rule(

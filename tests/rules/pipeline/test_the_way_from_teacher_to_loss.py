@@ -148,6 +148,19 @@ def test_a_single_number_outside_the_optimizer_is_no_projector() -> None:
     assert not found.supporting
 
 
+# KD101 ----------------------------------------------------------------------------------------------------------------
+
+
+def test_first_weights_that_tell_two_classes_apart_by_accident_are_no_weak_teacher(tmp_path) -> None:
+    def first_weights(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        unlike = b.untrained(logits, labels)
+        unlike[labels < 2, 0] += 0.5
+        return unlike
+
+    found = diagnosed(tmp_path, rows=2000, teacher=first_weights, baseline=b.unchanged)
+    assert found.cause_codes[0] == "KD101"
+
+
 # KD107, KD108, KD113 --------------------------------------------------------------------------------------------------
 
 
