@@ -3,7 +3,9 @@
 What it checks
     The teacher's metric on held-out rows (accuracy; for yes-or-no tasks the area under the ROC curve) against that of
     the same student trained without a teacher, and against that of its own student, row by row. A student that its
-    teacher holds back, and that is clearly better all the same, would be so without it.
+    teacher holds back, and that is clearly better all the same, would be so without it. Whether the teacher never
+    answers classes that make up a good part of the rows, of either split, and knows the others: it was trained where
+    these classes hardly occur.
 
 Why it hurts
     Where the teacher is worse than the labels, following it pulls the student down: the larger alpha, the further.
@@ -15,7 +17,8 @@ Told apart from
     KD101 (the teacher is at chance), KD105 (right after a permutation of classes), KD108 (right with its own
     preprocessing), KD401 (the teacher is clearly better than the student). A teacher that knows the training rows by
     heart, and no others, was trained on this task; self-distillation, whose student may beat its teacher by a point or
-    two. Without a twin, nothing in a record tells a weak teacher that its student follows from the limit of the task.
+    two. KD606, whose teacher knows the classes that the transfer set lacks. Without a twin, nothing in a record tells a
+    teacher that is weak on all classes, and that its student follows, from the limit of the task.
 
 Fix
     Fine-tune the teacher on this task first, lower alpha to 0.1, or distil only where the teacher is right.
@@ -36,7 +39,7 @@ from kddoctor.probes.measurements import Gaps, Rivals, TeacherViews
 from kddoctor.probes.paired_retention import PairedRetention
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
-from kddoctor.rules.pipeline.merged_classes import RIGHT, Merged, merged_classes
+from kddoctor.rules.pipeline.merged_classes import RIGHT, Merged, merged_classes, unanswered_classes
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Deviations, Share
@@ -60,6 +63,8 @@ SMALL_ALPHA: Share = 0.1
 GOOD: Share = 0.95
 #: A teacher that is right this often after a permutation of classes is not weak.
 MATCHED: Share = 0.8
+#: Share of the rows whose classes the teacher never answers, from which it was trained on others.
+UNANSWERED: Share = 0.1
 #: Skill that a teacher loses from training rows to held-out ones when it knows the first by heart.
 BY_HEART: Share = 0.5
 
@@ -120,6 +125,7 @@ def _at_random(teacher: TeacherViews) -> bool:
         "KD302",
         "KD402",
         "KD502",
+        "KD705",
     ),
 )
 def weak_or_off_task_teacher(
@@ -137,6 +143,8 @@ def weak_or_off_task_teacher(
         finding = _of_the_student(finding, student, twin)
     if twin is not None and (merged is None or twin.ahead > 0):
         finding = _of_the_twin(finding, twin, student)
+    if merged is None:
+        finding = _of_its_classes(finding, teacher)
     finding = _of_the_teacher(finding, teacher, hardly_behind=(twin or student).ahead > -(twin or student).error)
     alpha = config.distillation.alpha
     return finding.saying(
@@ -163,6 +171,23 @@ def _of_classes(finding: Finding, merged: Merged, accuracy: float) -> Finding:
         f"on {accuracy:.1%} as it is",
         threshold=RIGHT,
         grade=Grade.INTERVENTIONAL,
+    )
+
+
+def _of_its_classes(finding: Finding, teacher: TeacherViews) -> Finding:
+    parts = [view.validity for view in (teacher.own, teacher.own_train) if view is not None]
+    never, share = unanswered_classes(parts)
+    if share < UNANSWERED:
+        return finding
+    return finding.supported_by(
+        "teacher-validity",
+        "unanswered",
+        share,
+        f"the teacher never answers {len(never)} classes ({', '.join(map(str, never[:5]))}), which {share:.0%} of the "
+        "rows belong to, and knows others: it was trained where they hardly occur",
+        threshold=UNANSWERED,
+        origin="convention",
+        weight=5.0,
     )
 
 
