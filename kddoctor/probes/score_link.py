@@ -72,13 +72,18 @@ def link_of(used: NDArray[np.floating], own: NDArray[np.floating]) -> ScoreLink 
 
 
 def ordered_in_steps(used: Array, own: Array) -> bool:
-    """Whether in every step [K, B] whoever has the higher score of its own has the higher one in the loss."""
-    if used.shape[1] < FEWEST_IN_STEP:
+    """Whether in every step [K, B] whoever has the higher score of its own has the higher one in the loss.
+
+    Steps that are not finite were not scored a second time.
+    """
+    finite = np.isfinite(used).all(axis=1) & np.isfinite(own).all(axis=1)
+    used, own = used[finite], own[finite]
+    if not len(used) or used.shape[1] < FEWEST_IN_STEP:
         return False
     order = np.argsort(own, axis=1, kind="stable")
     own, used = (np.take_along_axis(a, order, axis=1) for a in (own, used))
     apart = np.diff(own, axis=1) > 1e-5 * np.abs(own).max()
-    return bool((np.diff(used, axis=1)[apart] > 0).all())
+    return bool(apart.any() and (np.diff(used, axis=1)[apart] > 0).all())
 
 
 def _replaced(own: Array, used: Array) -> tuple[float, float]:

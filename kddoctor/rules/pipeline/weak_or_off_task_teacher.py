@@ -35,7 +35,7 @@ import math
 from dataclasses import dataclass
 
 from kddoctor.probes.deployment_measurements import ThresholdShifts
-from kddoctor.probes.measurements import Gaps, Rivals, TeacherViews
+from kddoctor.probes.measurements import Gaps, Rivals, TeacherView, TeacherViews
 from kddoctor.probes.paired_retention import PairedRetention
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
@@ -105,12 +105,18 @@ def _student(held_out: Gaps, rivals: Rivals | None) -> _Rival:
 
 def _at_random(teacher: TeacherViews) -> bool:
     """Whether a teacher without any skill shows as much on so few rows: then KD101 has the word."""
-    view = teacher.own
-    if view is None:
+    if teacher.own is None:
         return True
+    train = teacher.own_train
+    return teacher.own.skill <= _accident(teacher.own) and (
+        train is None or train.skill <= max(NO_SKILL, _accident(train))
+    )
+
+
+def _accident(view: TeacherView) -> float:
+    """Skill that a teacher without any may show on so few rows."""
     found = view.validity
-    accident = ACCIDENT * math.sqrt(found.chance / max(1, found.n) / max(1e-9, 1 - found.chance))
-    return view.skill <= accident and (teacher.own_train is None or teacher.own_train.skill <= NO_SKILL)
+    return ACCIDENT * math.sqrt(found.chance / max(1, found.n) / max(1e-9, 1 - found.chance))
 
 
 @rule(

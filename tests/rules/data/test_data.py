@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from kddoctor.probes.data_measurements import SplitOverlap
+from kddoctor.probes.row_overlap import NearOverlap
+from kddoctor.rules.data.train_test_leakage import train_test_leakage
 from tests import builders as b
 from tests.rules.splits import diagnosed, part
 
@@ -33,6 +38,12 @@ def test_held_out_rows_that_are_noisy_copies_are_a_leak(tmp_path):
     train, val = part(500, 1), part(500, 2)
     val["inputs"][:60] = train["inputs"][:60] + np.float32(0.01)
     assert diagnosed(tmp_path, train, val).cause_codes == ["KD601"]
+
+
+def test_a_few_training_rows_do_not_show_that_rows_never_crowd():
+    few = NearOverlap(train=20, held_out=256, near=6, expected=0.0, radius=0.5)
+    assert not train_test_leakage(SplitOverlap(None, few)).supporting
+    assert train_test_leakage(SplitOverlap(None, replace(few, train=500))).supporting
 
 
 def test_classes_that_are_not_trained_on_are_missing(tmp_path):
