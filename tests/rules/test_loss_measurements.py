@@ -112,11 +112,10 @@ def test_an_exact_zero_is_a_softmax_over_one_number_and_a_rounded_one_compares_e
 def test_a_term_of_the_student_that_is_exactly_zero_had_no_row_that_counts():
     seen = observations_from({"graph": {"kd_loss": {"student": 4, "in_total": True}}})
     found = replace(NOTHING, zero="exact", largest=0.0, divergence=0.3)
-    declared = {"loss": "kl", "temperature": 4.0, "alpha": 0.9}
-    loss = _forensics()
+    forensics = _forensics()
 
-    def sure(code, mistakes, **distillation):
-        return sureness(code, mistakes, seen, loss, task="multiclass", distillation=declared | distillation)
+    def sure(code, mistakes, loss="kl"):
+        return sureness(code, mistakes, seen, forensics, loss=loss)
 
     assert (sure("KD110", found) > 0.9, sure("KD209", found) < 0.1) == (True, True)
     # Equals leave a rounding error in sums of logarithms, and none in squares of differences.

@@ -147,7 +147,9 @@ def filtered_out(mistakes: LossMistakes, config: Manifest, seen: Observations | 
     """Whether the term was made from the student and is exactly zero all the same: no row of it was let through."""
     term = seen.graph.kd_loss if seen is not None and seen.graph is not None else None
     made = term is not None and term.student > 0
-    return mistakes.zero == "exact" and made and not single_numbers(config) and config.distillation.loss in LEAVES_ROUNDING
+    return (
+        mistakes.zero == "exact" and made and not single_numbers(config) and config.distillation.loss in LEAVES_ROUNDING
+    )
 
 
 def named_elsewhere(mistakes: LossMistakes | None, config: Manifest) -> bool:

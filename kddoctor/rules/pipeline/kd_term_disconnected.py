@@ -119,7 +119,7 @@ def _of_no_rows(mistakes: LossMistakes) -> Finding:
         "loss-mistakes",
         "largest",
         mistakes.largest,
-        f"the recorded term is made from the student and exactly 0 on {mistakes.steps} steps, where teacher and student "
+        f"the recorded term is made from the student and exactly 0 on {mistakes.steps} steps, where both models "
         f"differ by {mistakes.divergence:.2g} nats: no row of it counts",
         threshold=0.0,
         grade=Grade.PROOF,

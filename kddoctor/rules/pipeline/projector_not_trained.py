@@ -89,7 +89,9 @@ def _said(
     return finding.saying(
         summary,
         where="the training loop: parameters of the optimizer",
-    ).prescribe("give the projector's parameters to the optimizer, with a learning rate", automatic=False, safety="manual")
+    ).prescribe(
+        "give the projector's parameters to the optimizer, with a learning rate", automatic=False, safety="manual"
+    )
 
 
 def _by_level(finding: Finding, levels: FeatureLevels, level: Level) -> Finding:

@@ -146,11 +146,10 @@ def weak_or_off_task_teacher(
     if merged is not None:
         finding = _of_classes(finding, merged, view.validity.accuracy)
     else:
+        finding = _of_its_classes(finding, teacher)
         finding = _of_the_student(finding, student, twin)
     if twin is not None and (merged is None or twin.ahead > 0):
         finding = _of_the_twin(finding, twin, student)
-    if merged is None:
-        finding = _of_its_classes(finding, teacher)
     finding = _of_the_teacher(finding, teacher, hardly_behind=(twin or student).ahead > -(twin or student).error)
     alpha = config.distillation.alpha
     return finding.saying(
@@ -216,7 +215,8 @@ def _of_the_student(finding: Finding, student: _Rival, twin: _Rival | None) -> F
             origin="paper",
             weight=5.0 if clearly else None,
         )
-    if twin is None and student.ahead < -student.error:
+    # What a student that follows it falls behind it does not make up for classes that it never answers.
+    if twin is None and student.ahead < -student.error and not finding.supporting:
         return finding.against(PROBE, "student_ahead", student.ahead, text, threshold=-student.error, grade=Grade.PROOF)
     return finding
 

@@ -2,8 +2,8 @@
 
 What it checks
     Whether the scores that the loss got are the teacher's own ones times a factor far from one, or another function of
-    them that no longer is a logit, points, grades and ranks within a batch included; and whether the recorded loss compares a raw score
-    with a probability.
+    them that no longer is a logit, points, grades and ranks within a batch included; and whether the recorded loss
+    compares a raw score with a probability.
 
 Why it hurts
     The student is to equal numbers of another unit: margins that it cannot reach, or a range so narrow that hardly

@@ -315,7 +315,9 @@ def test_a_trained_teacher_that_the_student_began_as_teaches_nothing() -> None:
 def outcome(teacher: float, student: float) -> Gaps:
     """A teacher and a student that are right so often, on the same rows first."""
     labels = np.arange(1000) % 10
-    said = [np.eye(10)[np.where(np.arange(1000) < 1000 * share, labels, (labels + 1) % 10)] for share in (teacher, student)]
+    said = [
+        np.eye(10)[np.where(np.arange(1000) < 1000 * share, labels, (labels + 1) % 10)] for share in (teacher, student)
+    ]
     probe = ExampleGapsProbe(10)
     probe.update(said[0], said[1], labels)
     return Gaps("val", probe.compute(), None)
