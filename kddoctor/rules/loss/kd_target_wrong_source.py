@@ -15,8 +15,8 @@ What it looks like
 Told apart from
     KD407, where teacher and student really agree: here their recomputed divergence is large. KD110, where the term is
     not part of the total, or has no row that counts and is exactly zero. KD111, where a term that is right carries no
-    gradient. KD214, where a softmax over a single number makes the term exactly zero. Teachers whose top class is used on purpose: where that class is the label on
-    every row, the two cannot be told apart from one record.
+    gradient. KD214, where a softmax over a single number makes the term exactly zero. Teachers whose top class is
+    used on purpose: where that class is the label on every row, the two cannot be told apart from one record.
 
 Fix
     - kd = kl(log_softmax(teacher_logits / T), softmax(teacher_logits / T))

@@ -15,9 +15,9 @@ What it looks like
     epoch alone.
 
 Told apart from
-    KD106, where the outputs are of other examples. KD103, where the same tensor gives other outputs. KD108, where
-    the student gets the data as they are and the teacher something else, which is the same in each epoch. KD811, where the
-    teacher is told more.
+    KD106, where the outputs are of other examples. KD103, where the same tensor gives other outputs. KD108, where the
+    student gets the data as they are and the teacher something else, which is the same in each epoch. KD811, where
+    the teacher is told more.
 
 Fix
     - t = cached_logits[index]; s = student(augment(x))
