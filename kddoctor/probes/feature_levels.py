@@ -18,6 +18,8 @@ Unit = Literal["plain", "relative"]
 
 #: Columns of a layer that the fit looks at, evenly spread, and examples and steps that it needs.
 MOST_COLUMNS, FEWEST_ROWS, FEWEST_STEPS = 512, 32, 8
+#: Variance of a median over that of a mean, of normal values.
+MEDIAN = np.pi / 2
 #: Ridge, as a share of the mean square of the student's features.
 RIDGE = 1e-2
 
@@ -43,7 +45,8 @@ class Level:
 class FeatureLevels:
     """first: the recorded term at the first step. early, last: its medians over the second and the last quarter of the
     steps. levels: of each layer of the teacher in each unit. rest: what is left of the other term that fell furthest,
-    its median over the last quarter over its first value; 1 where none was recorded.
+    its median over the last quarter over its first value; 1 where none was recorded. noise: standard error of the
+    difference of ``early`` and ``last``, from how much neighbouring steps differ.
     """
 
     first: float
@@ -52,6 +55,7 @@ class FeatureLevels:
     steps: int
     levels: tuple[Level, ...]
     rest: float = 1.0
+    noise: float = 0.0
 
 
 def feature_levels(
@@ -74,7 +78,14 @@ def feature_levels(
         steps=len(term),
         levels=levels,
         rest=min((float(np.median(other[-few:]) / other[0]) for other in others if other[0] > 0), default=1.0),
+        noise=_noise(term[few : 2 * few], term[-few:]),
     )
+
+
+def _noise(*windows: Array) -> float:
+    """Standard error of the difference of two medians; half the mean square successive difference knows no trend."""
+    variances = [float((np.diff(window) ** 2).mean()) / 2 / len(window) for window in windows]
+    return float(np.sqrt(MEDIAN * sum(variances)))
 
 
 def _levels(teacher: Mapping[str, Floats], student: Mapping[str, Array]) -> Iterator[Level]:

@@ -11,6 +11,8 @@ Array = NDArray[np.float64]
 
 #: Rows that a line or an order is read from.
 ENOUGH_ROWS = 30
+#: Rows of a step whose order is no accident.
+FEWEST_IN_STEP = 8
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class ScoreLink:
     score is the teacher's own; filled: share of the others that hold their most frequent value. low, high: range of
     the used scores; own_low, own_high: of the teacher's. mixed_units: mean squares of which both sides have units of
     their own and which equal the recorded distillation loss, up to a constant, with the largest relative error
-    ``mixed_error`` over the steps; None where none was found.
+    ``mixed_error`` over the steps; None where none was found. ordered: within every step, used scores are a strictly
+    rising function of own ones.
     """
 
     rows: int
@@ -40,6 +43,7 @@ class ScoreLink:
     stepped: bool = False
     kept: float = 0.0
     filled: float = 0.0
+    ordered: bool = False
 
 
 def link_of(used: NDArray[np.floating], own: NDArray[np.floating]) -> ScoreLink | None:
@@ -65,6 +69,21 @@ def link_of(used: NDArray[np.floating], own: NDArray[np.floating]) -> ScoreLink 
     kept, filled = _replaced(x, y)
     link = ScoreLink(len(x), slope, intercept, unexplained, monotone, *ends)
     return replace(link, stepped=stepped, kept=kept, filled=filled)
+
+
+def ordered_in_steps(used: Array, own: Array) -> bool:
+    """Whether in every step [K, B] whoever has the higher score of its own has the higher one in the loss.
+
+    Steps that are not finite were not scored a second time.
+    """
+    finite = np.isfinite(used).all(axis=1) & np.isfinite(own).all(axis=1)
+    used, own = used[finite], own[finite]
+    if not len(used) or used.shape[1] < FEWEST_IN_STEP:
+        return False
+    order = np.argsort(own, axis=1, kind="stable")
+    own, used = (np.take_along_axis(a, order, axis=1) for a in (own, used))
+    apart = np.diff(own, axis=1) > 1e-5 * np.abs(own).max()
+    return bool(apart.any() and (np.diff(used, axis=1)[apart] > 0).all())
 
 
 def _replaced(own: Array, used: Array) -> tuple[float, float]:

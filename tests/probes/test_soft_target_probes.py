@@ -10,7 +10,7 @@ from kddoctor.probes.logit_scale import LogitScaleProbe
 from kddoctor.probes.non_target_structure import ClassPatterns, NonTargetStructureProbe
 from kddoctor.probes.popularity import popularity_lean
 from kddoctor.probes.positives_kept import positives_kept
-from kddoctor.probes.score_link import link_of, mixed_units
+from kddoctor.probes.score_link import link_of, mixed_units, ordered_in_steps
 from kddoctor.probes.teacher_errors import TeacherErrorsProbe
 from kddoctor.probes.truncated_teacher import FORMS, TruncatedTeacherProbe
 
@@ -207,6 +207,16 @@ def test_logits_that_were_put_together_in_any_way_are_told_from_probabilities(to
     assert getattr(wrong, name) < 1e-9
     assert getattr(right, name) > 0.01
     assert wrong.probability_error > 0.01
+
+
+def test_ranks_of_a_batch_keep_the_order_of_each_step():
+    own = np.random.default_rng(0).normal(size=(4, 20))
+    ranks = own.argsort(axis=1).argsort(axis=1).astype(float)
+    unscored = np.vstack([own, np.full((1, 20), np.nan)])
+    assert ordered_in_steps(ranks, own)
+    assert ordered_in_steps(np.vstack([ranks, ranks[:1]]), unscored)
+    assert not ordered_in_steps(ranks[:, ::-1], own)
+    assert not ordered_in_steps(ranks, np.full_like(own, np.nan))
 
 
 def test_lines_and_curves_of_scores():

@@ -270,6 +270,18 @@ def test_a_teacher_of_coarser_classes_is_not_taken_for_wrong_labels(tmp_path):
     assert diagnosed(tmp_path, teacher=coarser, student=coarser).cause_codes[0] == "KD102"
 
 
+def long_tailed(logits, labels):
+    """The last three classes are never answered."""
+    changed = logits.copy()
+    changed[:, 7:] = logits.min(axis=1, keepdims=True) - 1
+    return changed
+
+
+def test_a_teacher_that_never_answers_classes_was_trained_where_they_hardly_occur(tmp_path):
+    found = diagnosed(tmp_path, teacher=long_tailed, student=long_tailed)
+    assert found.cause_codes[0] == "KD102"
+
+
 def test_a_student_that_is_clearly_better_than_its_teacher_needs_no_twin_to_say_so(tmp_path):
     found = diagnosed(tmp_path, teacher=b.forgetting(0.3), student=b.forgetting(0.1, 6))
     assert "KD102" in found.cause_codes

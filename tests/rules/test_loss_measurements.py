@@ -109,6 +109,21 @@ def test_an_exact_zero_is_a_softmax_over_one_number_and_a_rounded_one_compares_e
     assert (mismatch < 0.1, source > 0.9) == (True, True)
 
 
+def test_a_term_of_the_student_that_is_exactly_zero_had_no_row_that_counts():
+    seen = observations_from({"graph": {"kd_loss": {"student": 4, "in_total": True}}})
+    found = replace(NOTHING, zero="exact", largest=0.0, divergence=0.3)
+    forensics = _forensics()
+
+    def sure(code, mistakes, loss="kl"):
+        return sureness(code, mistakes, seen, forensics, loss=loss)
+
+    assert (sure("KD110", found) > 0.9, sure("KD209", found) < 0.1) == (True, True)
+    # Equals leave a rounding error in sums of logarithms, and none in squares of differences.
+    rounded = replace(found, zero="rounding", largest=1e-8)
+    assert (sure("KD110", rounded) < 0.1, sure("KD209", rounded) > 0.9) == (True, True)
+    assert (sure("KD110", found, loss="mse") < 0.1, sure("KD209", found, loss="mse") > 0.9) == (True, True)
+
+
 def test_models_that_agree_may_have_a_zero():
     assert max(zero("ranking", "exact", divergence=1e-5)) < 0.1
 

@@ -10,6 +10,7 @@ from kddoctor.engine.measuring.splits import Measured, both_passes, held_out_spl
 from kddoctor.engine.reading import class_rows, evenly
 from kddoctor.probes.feature_levels import FeatureLevels, feature_levels
 from kddoctor.probes.sameness import Sameness, sameness_of, skill_at_least
+from kddoctor.probes.targets_again import TargetsAgain, targets_again
 from kddoctor.probes.targets_in_loop import TargetsInLoop, TargetsInLoopProbe
 from kddoctor.probes.term_gradients import TermGradients, TermReach, term_gradients_of, term_reach_of
 from kddoctor.run.directory import Run
@@ -31,6 +32,9 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     targets = _targets_in_loop(run, run.steps)
     if targets is not None:
         yield targets
+    again = _targets_again(run, run.steps)
+    if again is not None:
+        yield again
     same = _sameness(run, run.steps)
     if same is not None:
         yield same
@@ -55,6 +59,16 @@ def _targets_in_loop(run: Run, steps: Steps) -> TargetsInLoop | None:
     for used, own, labels in both_passes(run.manifest, steps, _chosen(steps)):
         probe.update(used, own, labels)
     return probe.compute()
+
+
+def _targets_again(run: Run, steps: Steps) -> TargetsAgain | None:
+    train = run.predictions("train")
+    if train is None or train.teacher_targets is None or run.manifest.task != "multiclass":
+        return None
+    # In the first half of the steps are those of the first epoch, whose targets were kept.
+    late = steps.teacher_logits[steps.count // 2 :]
+    used, first = (np.asarray(a, np.float64).reshape(-1, a.shape[-1]) for a in (late, train.teacher_targets.read()))
+    return targets_again(used, first) if np.isfinite(used).all() and np.isfinite(first).all() else None
 
 
 def _sameness(run: Run, steps: Steps) -> Sameness | None:

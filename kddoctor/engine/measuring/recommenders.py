@@ -10,7 +10,7 @@ from kddoctor.engine.measuring.splits import Measured, held_out_split
 from kddoctor.engine.reading import evenly, finite_baseline
 from kddoctor.probes.popularity import PopularityLean, popularity_lean
 from kddoctor.probes.positives_kept import PositivesKept, positives_kept
-from kddoctor.probes.score_link import ScoreLink, link_of, mixed_units
+from kddoctor.probes.score_link import ScoreLink, link_of, mixed_units, ordered_in_steps
 from kddoctor.run.arrays import LazyArray
 from kddoctor.run.directory import Run
 
@@ -39,6 +39,9 @@ def _link(run: Run) -> ScoreLink | None:
     arrays = (steps.teacher_logits, steps.teacher_logits_check, steps.student_logits)
     used, own, student = (np.stack([a[k] for k in chosen]).astype(np.float64) for a in arrays)
     link = link_of(used.reshape(-1), own.reshape(-1))
+    if link is not None:
+        shape = (len(chosen), -1)
+        link = replace(link, ordered=ordered_in_steps(used.reshape(shape), own.reshape(shape)))
     if link is None or steps.kd_loss is None or len(chosen) < MIN_STEPS:
         return link
     loss = steps.kd_loss[chosen]

@@ -3,8 +3,8 @@
 What it checks
     Class by class, with a correction for their number: whether the student finds fewer held-out rows than the same
     student trained on the labels alone; whether it stays further behind its teacher than on the other classes; whether
-    it fails on training rows of these classes too; and whether the teacher inside the loop does not choose classes
-    that it chooses outside.
+    it fails on training rows of these classes too; whether the teacher inside the loop does not choose classes
+    that it chooses outside; and whether anything in the loop, targets or loss, could have treated classes differently.
 
 Why it hurts
     The average hides it. Whoever belongs to one of these classes is served worse than before.
@@ -34,7 +34,10 @@ from scipy.stats import binom
 
 from kddoctor.probes.class_recall import ClassRecall
 from kddoctor.probes.data_measurements import ClassRecalls, ClassShares
+from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, Share
 
@@ -69,10 +72,15 @@ SPARED: Share = 0.15
     only=("multiclass",),
     last=True,
     reads=(ClassRecalls,),
-    uses=(ClassShares,),
+    uses=(ClassShares, TeacherPasses, LossForensics),
     masks=("KD402",),
 )
-def class_level_regression(recalls: ClassRecalls, shares: ClassShares | None) -> Finding:
+def class_level_regression(
+    recalls: ClassRecalls,
+    shares: ClassShares | None,
+    passes: TeacherPasses | None = None,
+    loss: LossForensics | None = None,
+) -> Finding:
     held_out = recalls.held_out
     judged = held_out.rows >= ROWS
     if shares is not None:
@@ -98,7 +106,7 @@ def class_level_regression(recalls: ClassRecalls, shares: ClassShares | None) ->
     if held_out.baseline is not None and behind.any():
         # Where all classes lose, the hardest lose most, to a twin as well.
         finding = _against_the_twin(finding, held_out, behind)
-    return finding
+    return _of_the_loop(finding, passes, loss) if finding.supporting else finding
 
 
 def _behind_the_teacher(found: ClassRecall, judged: Flags) -> Flags:
@@ -189,6 +197,23 @@ def _in_loop(finding: Finding, recalls: ClassRecalls, behind: Flags) -> Finding:
             weight=3.0,
         )
     return finding
+
+
+def _of_the_loop(finding: Finding, passes: TeacherPasses | None, loss: LossForensics | None) -> Finding:
+    """Where the targets are the teacher's own and the loss is the declared one, no class was treated otherwise."""
+    if passes is None or loss is None or loss.declared_errors is None or loss.mix is None:
+        return finding
+    plain = float(loss.declared_errors.max()) <= loss.tolerance and passes.relative_difference <= REPEATABLE
+    if not plain:
+        return finding
+    return finding.against(
+        "loss-forensics",
+        "declared_form_error",
+        float(loss.declared_errors.max()),
+        "the targets are the teacher's own and the loss is the declared one: neither treats classes differently",
+        threshold=loss.tolerance,
+        weight=3.0,
+    )
 
 
 def _against_the_twin(finding: Finding, held_out: ClassRecall, behind: Flags) -> Finding:

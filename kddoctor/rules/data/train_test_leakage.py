@@ -28,6 +28,8 @@ Read more
     Barz and Denzler 2020, arXiv:1902.00423: "Do we train on test data? Purging CIFAR of near-duplicates".
 """
 
+from scipy.stats import hypergeom
+
 from kddoctor.probes.data_measurements import SplitOverlap
 from kddoctor.probes.row_overlap import NearOverlap, RowOverlap
 from kddoctor.rules.finding import Finding, Grade
@@ -41,6 +43,8 @@ SHARE: Share = 0.01
 CROWDED: Share = 0.01
 #: How much more frequent copies across the splits are than within the training rows, for them to be no accident.
 TIMES: Factor = 3.0
+#: Probability that a random split of so few training rows has copies in one part and not in the other.
+CHANCE: Share = 0.01
 #: Rows below which a share is an anecdote.
 FEWEST: Count = 5
 
@@ -94,7 +98,7 @@ def _of_equal(finding: Finding, equal: RowOverlap) -> Finding:
 
 
 def _of_near(finding: Finding, near: NearOverlap) -> Finding:
-    if near.near >= FEWEST and near.share > SHARE + TIMES * near.expected:
+    if near.near >= FEWEST and near.share > SHARE + TIMES * near.expected and _by_chance(near) < CHANCE:
         return finding.supported_by(
             PROBE,
             "near",
@@ -118,3 +122,9 @@ def _of_near(finding: Finding, near: NearOverlap) -> Finding:
             weight=2.0,
         )
     return finding
+
+
+def _by_chance(near: NearOverlap) -> float:
+    """Fisher's exact test: that held-out rows have copies at least so often, if no more often than training rows."""
+    within = round(near.expected * near.train)
+    return float(hypergeom.sf(near.near - 1, near.train + near.held_out, near.near + within, near.held_out))

@@ -5,12 +5,17 @@ from kddoctor.probes.loss_forms import declared_form
 from kddoctor.probes.loss_mistakes import LossMistakes, Mistake
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
 
 PROBE = "loss-forensics"
 #: Declared losses whose form the grammar knows; "custom" and "none" leave nothing to compare with.
 STANDARD_LOSSES = ("kl", "reverse-kl", "jsd", "mse")
 #: Declared losses that may be a divergence with a share of its own inside.
 MAY_VANISH = ("jsd", "custom", None)
+#: Declared losses that leave rounding errors where a model is compared with itself: two sums of logarithms.
+LEAVES_ROUNDING = ("kl", "reverse-kl")
+#: Tasks of one logit for each answer.
+SINGLE_NUMBERS = ("binary", "ranking", "multilabel")
 
 
 def distils(config: Manifest) -> bool:
@@ -130,6 +135,20 @@ def mistaken(finding: Finding, loss: LossMistakes, mistake: Mistake) -> Finding:
         threshold=loss.tolerance,
         grade=Grade.PROOF,
         group="loss-identity",
+    )
+
+
+def single_numbers(config: Manifest) -> bool:
+    """Whether a softmax over an answer's logits is 1, whatever they are."""
+    return config.task in SINGLE_NUMBERS
+
+
+def filtered_out(mistakes: LossMistakes, config: Manifest, seen: Observations | None) -> bool:
+    """Whether the term was made from the student and is exactly zero all the same: no row of it was let through."""
+    term = seen.graph.kd_loss if seen is not None and seen.graph is not None else None
+    made = term is not None and term.student > 0
+    return (
+        mistakes.zero == "exact" and made and not single_numbers(config) and config.distillation.loss in LEAVES_ROUNDING
     )
 
 

@@ -14,9 +14,9 @@ What it looks like
 
 Told apart from
     KD407, where teacher and student really agree: here their recomputed divergence is large. KD110, where the term is
-    not part of the total. KD111, where a term that is right carries no gradient. KD214, where a softmax over a single
-    number makes the term exactly zero. Teachers whose top class is used on purpose: where that class is the label on
-    every row, the two cannot be told apart from one record.
+    not part of the total, or has no row that counts and is exactly zero. KD111, where a term that is right carries no
+    gradient. KD214, where a softmax over a single number makes the term exactly zero. Teachers whose top class is
+    used on purpose: where that class is the label on every row, the two cannot be told apart from one record.
 
 Fix
     - kd = kl(log_softmax(teacher_logits / T), softmax(teacher_logits / T))
@@ -33,7 +33,7 @@ Read more
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.loss.declared import as_declared, distils, excluded, mistaken
+from kddoctor.rules.loss.declared import as_declared, distils, excluded, filtered_out, mistaken, single_numbers
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Nats
 from kddoctor.run.manifest import Manifest
@@ -115,12 +115,13 @@ def _of_zero(finding: Finding, mistakes: LossMistakes, config: Manifest, seen: O
         grade=Grade.PROOF,
         group="loss-identity",
     )
-    if mistakes.zero == "exact" and config.task in ("binary", "ranking", "multilabel"):
+    if mistakes.zero == "exact" and (single_numbers(config) or filtered_out(mistakes, config, seen)):
+        other = "a softmax over a single number is" if single_numbers(config) else "a sum over no rows is"
         finding = finding.against(
             "loss-mistakes",
             "largest",
             0.0,
-            "it is exactly 0, as a softmax over a single number is; equals leave rounding errors",
+            f"it is exactly 0, as {other}; equals leave rounding errors",
             weight=12.0,
             group="exact",
         )

@@ -1,11 +1,13 @@
 """What the place where a feature loss came to rest says of its target and of the map between the two models."""
 
 from kddoctor.probes.feature_levels import FeatureLevels, Level
-from kddoctor.rules.settings import Factor, Share
+from kddoctor.rules.settings import Deviations, Factor, Share
 from kddoctor.run.observations import Observations
 
 #: Change between the second and the last quarter of a term that has come to rest.
 AT_REST: Share = 0.15
+#: Standard errors within which such a change is noise: a target that is one example's, for all, differs by the step.
+STEADY: Deviations = 2.0
 #: Fall from the first step of a term whose map learns, at the least.
 FELL: Factor = 1.5
 #: Distance of a level at which a term lies on it: held-out examples stand in for a batch of training rows.
@@ -71,7 +73,7 @@ def _units_beside_units(found: FeatureLevels) -> bool:
 
 
 def _at_rest(found: FeatureLevels) -> bool:
-    return _near(found.early, found.last, AT_REST)
+    return abs(found.early - found.last) <= max(AT_REST * found.last, STEADY * found.noise)
 
 
 def _starts(found: FeatureLevels, level: Level) -> bool:

@@ -1,7 +1,8 @@
 """The distillation term never reaches the total loss.
 
 What it checks
-    Whether the recorded total is the hard-label term alone at every step, although distillation was declared.
+    Whether the recorded total is the hard-label term alone at every step, although distillation was declared; or the
+    term has the student in its graph and is exactly zero at every step, as when a filter lets no row through.
 
 Why it hurts
     The run is ordinary supervised training. The teacher costs time and teaches nothing.
@@ -10,13 +11,15 @@ What it looks like
     Changing alpha or the temperature changes nothing; the distillation column of the log is missing or zero.
 
 Told apart from
-    KD111, where the term is in the total but carries no gradient. KD209, where it compares the teacher with itself.
+    KD111, where the term is in the total but carries no gradient. KD209, where it compares a model with itself, which
+    leaves rounding errors. KD214, where a softmax over a single number makes it exactly zero.
     KD201, where the term is small and not absent.
 
 Fix
     - loss = ce
     + loss = alpha * kd + (1 - alpha) * ce
-    Where hooks deliver the term: fail when none fired, and strip a "module." prefix from layer names.
+    Where hooks deliver the term: fail when none fired, and strip a "module." prefix from layer names. Where rows are
+    filtered by the teacher's confidence: log how many are left, and compare like units.
 
 Treat automatically
     Yes: the student is retrained with the declared loss.
@@ -28,7 +31,7 @@ Read more
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.loss.declared import PROBE, distils
+from kddoctor.rules.loss.declared import PROBE, distils, filtered_out
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Nats
 from kddoctor.run.manifest import Manifest
@@ -61,6 +64,8 @@ def kd_term_disconnected(
     mix = loss.mix
     if mix is None or not distils(config):
         return Finding()
+    if mistakes is not None and filtered_out(mistakes, config, seen) and mistakes.divergence > VISIBLE_DIVERGENCE:
+        return _of_no_rows(mistakes)
     if _adds_nothing(mistakes, seen):
         return Finding().against(
             PROBE,
@@ -107,6 +112,22 @@ def kd_term_disconnected(
         "The distillation term is not part of the loss that was minimised.",
         where="the training loop: the sum of the loss terms",
     ).prescribe("add the distillation term to the total", loss__weights="declared")
+
+
+def _of_no_rows(mistakes: LossMistakes) -> Finding:
+    finding = Finding().supported_by(
+        "loss-mistakes",
+        "largest",
+        mistakes.largest,
+        f"the recorded term is made from the student and exactly 0 on {mistakes.steps} steps, where both models "
+        f"differ by {mistakes.divergence:.2g} nats: no row of it counts",
+        threshold=0.0,
+        grade=Grade.PROOF,
+    )
+    return finding.saying(
+        "No row of the distillation term reaches the loss that was minimised.",
+        where="the distillation term: its mask, its filter or its factor",
+    ).prescribe("let the rows through, and log how many are left", loss__form="declared")
 
 
 def _adds_nothing(mistakes: LossMistakes | None, seen: Observations | None) -> bool:

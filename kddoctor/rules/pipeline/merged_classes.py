@@ -1,5 +1,6 @@
-"""Classes that the teacher does not tell from another: it was trained where the two are one."""
+"""Classes that the teacher does not know: it was trained where two are one, or where some hardly occur."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ RIGHT: Share = 0.8
 ADDED: Share = 0.03
 #: Wrong labels teach this only where most of a class bears the other's name: then that has three times as many rows.
 ALIKE: Share = 0.5
+#: Share of its rows that a teacher finds of a class that it was trained on.
+KNOWN: Share = 0.8
 
 
 @dataclass(frozen=True)
@@ -43,3 +46,21 @@ def merged_classes(found: TeacherValidity) -> Merged | None:
     added = sum(int(table[other, number]) for number, other in pairs) / found.n
     accuracy = found.accuracy + added
     return Merged(tuple(pairs), accuracy) if added >= ADDED and accuracy >= RIGHT else None
+
+
+def unanswered_classes(splits: Sequence[TeacherValidity]) -> tuple[list[int], float]:
+    """Classes with rows enough that the teacher answers next to never in any split, and their share of all rows.
+
+    None of them unless it finds nearly all rows of another class: a teacher that is poor at all of them is another one.
+    """
+    tables = [found.confusion for found in splits if found.confusion is not None]
+    if not tables:
+        return [], 0.0
+    table = np.sum(tables, axis=0)
+    rows = table.sum(axis=0)
+    enough = rows >= FEWEST
+    never = enough & (table.sum(axis=1) <= NEVER * rows)
+    knows = enough & (np.diag(table) >= KNOWN * rows)
+    if not never.any() or knows.sum() < 2:
+        return [], 0.0
+    return [int(number) for number in np.flatnonzero(never)], float(rows[never].sum() / rows.sum())

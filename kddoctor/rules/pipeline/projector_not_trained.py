@@ -2,7 +2,8 @@
 
 What it checks
     Whether the loss depends on learnable tensors of neither model that no optimizer holds and that nothing else
-    changes either; and where a projector leaves no trace in the graph, whether the feature loss rests above what even
+    changes either; and where a projector leaves no trace in the graph, or is
+    held by an optimizer whose rate for it may be zero, whether the feature loss rests above what even
     the mean of its target would leave, which every projector with an offset learns first.
 
 Why it hurts
@@ -64,6 +65,9 @@ def projector_not_trained(seen: Observations, levels: FeatureLevels | None = Non
         # One without gradients leaves no trace in the graph.
         return _said(_by_level(Finding(), levels, level)) if levels is not None and level is not None else Finding()
     if not shapes or graph.trained_elsewhere:
+        stands = level is not None and graph.feature_loss is not None and graph.feature_loss.other > 0
+        if levels is not None and level is not None and stands and not graph.trained_elsewhere:
+            return _said(_by_level(Finding(), levels, level), "A projector that an optimizer holds never changed.")
         return _sound(Finding(), graph)
     listed = ", ".join("x".join(map(str, shape)) for shape in shapes[:3])
     feature = graph.feature_loss is not None and graph.feature_loss.other > 0
@@ -79,11 +83,15 @@ def projector_not_trained(seen: Observations, levels: FeatureLevels | None = Non
     )
 
 
-def _said(finding: Finding) -> Finding:
+def _said(
+    finding: Finding, summary: str = "A learnable layer of the loss is in no optimizer and never changed."
+) -> Finding:
     return finding.saying(
-        "A learnable layer of the loss is in no optimizer and never changed.",
+        summary,
         where="the training loop: parameters of the optimizer",
-    ).prescribe("give the projector's parameters to the optimizer", automatic=False, safety="manual")
+    ).prescribe(
+        "give the projector's parameters to the optimizer, with a learning rate", automatic=False, safety="manual"
+    )
 
 
 def _by_level(finding: Finding, levels: FeatureLevels, level: Level) -> Finding:

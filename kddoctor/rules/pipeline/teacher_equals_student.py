@@ -2,7 +2,8 @@
 
 What it checks
     Whether the two sets of logits are equal at every recorded step; or at the first one, by a teacher that knows no
-    more of the task than a student that has learnt nothing yet, whether or not it learns along later.
+    more of the task than a student that has learnt nothing yet, whether or not it learns along later; or that was
+    trained, where the student, which began as that very model, gained nothing on it.
 
 Why it hurts
     There is nothing to learn from oneself: the distillation term and its gradient are zero, whatever its weight.
@@ -14,7 +15,7 @@ What it looks like
 Told apart from
     KD209, where the teacher is another model and the loss compares one of the two with itself. KD104, where the
     teacher drifts towards the student, and starts elsewhere. KD101, whose teacher is at chance too, with weights of its
-    own. A student that starts as a copy of a good teacher is equal to it at the first step only.
+    own. A student that starts as a copy of a teacher, and is better than both it and labels alone in the end.
 
 Fix
     - teacher = student if teacher is None else teacher
@@ -28,7 +29,8 @@ Read more
     Hinton et al. 2015, arXiv:1503.02531, section 2.
 """
 
-from kddoctor.probes.measurements import TeacherViews
+from kddoctor.probes.measurements import Gaps, TeacherViews
+from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.sameness import Sameness
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_not_frozen import FROZEN
@@ -49,7 +51,7 @@ EQUAL: Share = 1e-3
     title="Teacher and student are the same model",
     stage=9,
     reads=(Sameness,),
-    uses=(TeacherViews, Observations),
+    uses=(TeacherViews, Observations, Gaps),
     masks=(
         "KD102",
         "KD208",
@@ -64,11 +66,15 @@ EQUAL: Share = 1e-3
     implies=("KD101", "KD103", "KD104", "KD106", "KD110", "KD111", "KD209", "KD211"),
 )
 def teacher_equals_student(
-    same: Sameness, teacher: TeacherViews | None = None, seen: Observations | None = None
+    same: Sameness,
+    teacher: TeacherViews | None = None,
+    seen: Observations | None = None,
+    held_out: Gaps | None = None,
 ) -> Finding:
     copied = same.first <= EQUAL and _knows_nothing(teacher)
     followed = same.first <= EQUAL and _follows(same, seen)
-    if same.largest > EQUAL and not copied and not followed:
+    began = same.first <= EQUAL and held_out is not None and _no_better(held_out)
+    if same.largest > EQUAL and not copied and not followed and not began:
         return Finding().against(
             PROBE,
             "largest",
@@ -89,6 +95,8 @@ def teacher_equals_student(
             "the student began with the very logits of a teacher that was no better than chance then, and that changed "
             "during the run",
         )
+        if followed
+        else ("first", same.first, "the student began with the very logits of its teacher, and is no better in the end")
     )
     summary = (
         "The student is its own teacher."
@@ -96,6 +104,8 @@ def teacher_equals_student(
         else "The teacher is a copy of the untrained student."
         if copied
         else "The teacher is a copy of the student, and is copied again as it learns."
+        if followed
+        else "Teacher and student began as the same model: there was nothing to learn."
     )
     return (
         Finding()
@@ -116,3 +126,10 @@ def _follows(same: Sameness, seen: Observations | None) -> bool:
     drift = None if seen is None else seen.teacher_drift
     unknowing = same.first_skill is not None and same.first_skill <= NO_SKILL
     return unknowing and drift is not None and drift > FROZEN
+
+
+def _no_better(held_out: Gaps) -> bool:
+    """Whether the student is no better than its teacher and, where there is a twin, than labels alone made it."""
+    gaps, twin = held_out.gaps, held_out.baseline_accuracy
+    best = gaps.teacher_accuracy if twin is None else max(gaps.teacher_accuracy, twin)
+    return gaps.student_accuracy - best <= noise_of_difference(standard_error(best, gaps.n))

@@ -1,9 +1,15 @@
 """Are the inputs of teacher and student prepared in the same way?"""
 
+from kddoctor.probes.targets_again import TargetsAgain
+from kddoctor.rules.settings import Share
 from kddoctor.run.observations import InputFacts, Observations
 
 #: Differences of mean and standard deviation, in standard deviations, that random views of one pipeline leave.
 ALIKE = 0.05
+#: Share of the targets of late steps that are found among the first ones where each view of a row is drawn anew.
+RARELY: Share = 0.1
+#: A frozen teacher does not move at all; float32 round trips stay below this.
+MOVED: Share = 1e-5
 
 
 def inputs_alike(seen: Observations | None) -> bool | None:
@@ -27,6 +33,15 @@ def changed_in_loop(seen: Observations | None, role: str) -> bool | None:
 def not_random(seen: Observations | None) -> bool:
     """Whether the same training example, drawn several times, was the same each time."""
     return seen is not None and seen.augmented_views is not None and seen.augmented_views.random is False
+
+
+def drawn_anew(again: TargetsAgain | None, seen: Observations | None) -> bool:
+    """Whether the teacher, which did not change, answered otherwise each time that a row came by.
+
+    Targets are kept by what the student got, so that this is known only where a row was the same to it each time.
+    """
+    still = seen is not None and seen.teacher_drift is not None and seen.teacher_drift <= MOVED
+    return again is not None and again.found <= RARELY and still
 
 
 def _close(one: InputFacts, other: InputFacts) -> bool:

@@ -32,10 +32,11 @@ Read more
 
 from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
 from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.probes.targets_again import TargetsAgain
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
-from kddoctor.rules.pipeline.teacher_inputs import changed_in_loop, described, inputs_alike, not_random
+from kddoctor.rules.pipeline.teacher_inputs import changed_in_loop, described, drawn_anew, inputs_alike, not_random
 from kddoctor.rules.pipeline.teacher_rows_misaligned import HISTOGRAM, STRAYS
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
@@ -57,7 +58,7 @@ AUGMENTATION: Share = 0.25
     title="The teacher is given inputs that are prepared for another model",
     stage=12,
     reads=(TeacherViews, Observations),
-    uses=(Gaps, RowPairing, TeacherPasses),
+    uses=(Gaps, RowPairing, TeacherPasses, TargetsAgain),
     masks=("KD101", "KD102", "KD107", "KD208", "KD302", "KD304", "KD307", "KD401", "KD402", "KD501", "KD502", "KD603"),
 )
 def teacher_preprocessing_mismatch(
@@ -66,8 +67,17 @@ def teacher_preprocessing_mismatch(
     held_out: Gaps | None,
     pairing: RowPairing | None = None,
     passes: TeacherPasses | None = None,
+    again: TargetsAgain | None = None,
 ) -> Finding:
     alike = inputs_alike(seen)
+    if seen.same_inputs is False and drawn_anew(again, seen):
+        return Finding().against(
+            "targets-again",
+            "found",
+            None if again is None else again.found,
+            "a row's target is another one each time: the teacher gets random views, and no fixed preparation",
+            weight=8.0,
+        )
     if views.in_loop is None:
         return Finding()
     if alike is None:

@@ -1,7 +1,8 @@
 """The teacher scored another view of the example than the one that the student saw.
 
 What it checks
-    Whether both models saw the same tensors in the loop, and which of the two got other ones than the data hold; and
+    Whether both models saw the same tensors in the loop, and which of the two got other ones than the data hold;
+    whether the targets of one row differ from epoch to epoch although the student always sees the same; and
     where the teacher's outputs were cached, before the loop or from the first epoch on, whether they are what the
     teacher says of the inputs that the student saw.
 
@@ -14,8 +15,9 @@ What it looks like
     epoch alone.
 
 Told apart from
-    KD106, where the outputs are of other examples. KD103, where the same tensor gives other outputs. KD108, where
-    the student gets the data as they are and the teacher something else. KD811, where the teacher is told more.
+    KD106, where the outputs are of other examples. KD103, where the same tensor gives other outputs. KD108, where the
+    student gets the data as they are and the teacher something else, which is the same in each epoch. KD811, where
+    the teacher is told more.
 
 Fix
     - t = cached_logits[index]; s = student(augment(x))
@@ -30,11 +32,12 @@ Read more
 """
 
 from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.probes.targets_again import TargetsAgain
 from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
-from kddoctor.rules.pipeline.teacher_inputs import changed_in_loop, inputs_alike, not_random
+from kddoctor.rules.pipeline.teacher_inputs import MOVED, changed_in_loop, drawn_anew, inputs_alike, not_random
 from kddoctor.rules.pipeline.teacher_rows_misaligned import STRAYS
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Correlation, Share
@@ -47,8 +50,6 @@ SAME_EXAMPLE: Correlation = 0.3
 SAME_VIEW: Correlation = 0.999
 #: Share of rows that random views change at the least; a few outputs that are out of place change fewer.
 MANY: Share = 0.1
-#: A frozen teacher does not move at all; float32 round trips stay below this.
-MOVED = 1e-5
 #: Gain in correlation by moving columns that no change of view brings.
 PERMUTED: Correlation = 0.2
 #: What random views add to the labelled class on average, in standard deviations; outputs of other examples take away.
@@ -64,11 +65,15 @@ OTHER_EXAMPLES = -0.05
     # A row of a ranking is a user and an item: there is no other view of it.
     only=("multiclass", "binary", "multilabel", "tokens"),
     reads=(TargetsInLoop, TeacherPasses),
-    uses=(RowPairing, Observations),
+    uses=(RowPairing, Observations, TargetsAgain),
     masks=("KD208", "KD302", "KD401", "KD402", "KD501", "KD502", "KD504"),
 )
 def teacher_view_mismatch(
-    targets: TargetsInLoop, passes: TeacherPasses, pairing: RowPairing | None, seen: Observations | None
+    targets: TargetsInLoop,
+    passes: TeacherPasses,
+    pairing: RowPairing | None,
+    seen: Observations | None,
+    again: TargetsAgain | None = None,
 ) -> Finding:
     finding, repeats = Finding(), passes.relative_difference <= REPEATABLE
     if passes.same_inputs == 1 and not repeats and passes.first_difference <= REPEATABLE:
@@ -83,7 +88,7 @@ def teacher_view_mismatch(
             grade=Grade.PROOF,
         )
     elif passes.same_inputs is not None and repeats:
-        finding = _by_inputs(finding, passes.same_inputs, seen)
+        finding = _by_inputs(finding, passes.same_inputs, seen, again)
     elif passes.same_inputs is None:
         finding = _by_outputs(finding, targets, passes, pairing)
     return finding.saying(
@@ -93,8 +98,10 @@ def teacher_view_mismatch(
     ).prescribe("run the teacher on the very tensor that the student sees", treatment__pairing="online")
 
 
-def _by_inputs(finding: Finding, same: float, seen: Observations | None) -> Finding:
-    if inputs_alike(seen):
+def _by_inputs(finding: Finding, same: float, seen: Observations | None, again: TargetsAgain | None) -> Finding:
+    if drawn_anew(again, seen):
+        text = "a row's target is another one each time, of a teacher that says the same again: it gets random views"
+    elif inputs_alike(seen):
         if not_random(seen) and changed_in_loop(seen, "student") is False:
             # The student gets the rows as they are, so what the teacher gets is no random view of its own (KD108).
             text = "teacher and student saw different tensors of like statistics"

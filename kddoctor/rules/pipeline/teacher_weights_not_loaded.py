@@ -197,3 +197,8 @@ def _at_random(finding: Finding, view: TeacherView, *, own: bool) -> Finding:
             weight=8.0,
         )
     return finding
+
+
+def blank(found: TeacherValidity) -> bool:
+    """Whether a teacher is as unsure of every row, and as lopsided, as first weights are."""
+    return found.entropy_ratio_median > UNSURE and found.histogram_l1 > SKEWED

@@ -3,7 +3,9 @@
 What it checks
     The teacher's metric on held-out rows (accuracy; for yes-or-no tasks the area under the ROC curve) against that of
     the same student trained without a teacher, and against that of its own student, row by row. A student that its
-    teacher holds back, and that is clearly better all the same, would be so without it.
+    teacher holds back, and that is clearly better all the same, would be so without it. Whether the teacher never
+    answers classes that make up a good part of the rows, of either split, and knows the others: it was trained where
+    these classes hardly occur.
 
 Why it hurts
     Where the teacher is worse than the labels, following it pulls the student down: the larger alpha, the further.
@@ -15,7 +17,8 @@ Told apart from
     KD101 (the teacher is at chance), KD105 (right after a permutation of classes), KD108 (right with its own
     preprocessing), KD401 (the teacher is clearly better than the student). A teacher that knows the training rows by
     heart, and no others, was trained on this task; self-distillation, whose student may beat its teacher by a point or
-    two. Without a twin, nothing in a record tells a weak teacher that its student follows from the limit of the task.
+    two. KD606, whose teacher knows the classes that the transfer set lacks. Without a twin, nothing in a record tells a
+    teacher that is weak on all classes, and that its student follows, from the limit of the task.
 
 Fix
     Fine-tune the teacher on this task first, lower alpha to 0.1, or distil only where the teacher is right.
@@ -32,12 +35,12 @@ import math
 from dataclasses import dataclass
 
 from kddoctor.probes.deployment_measurements import ThresholdShifts
-from kddoctor.probes.measurements import Gaps, Rivals, TeacherViews
+from kddoctor.probes.measurements import Gaps, Rivals, TeacherView, TeacherViews
 from kddoctor.probes.paired_retention import PairedRetention
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
-from kddoctor.rules.pipeline.merged_classes import RIGHT, Merged, merged_classes
-from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
+from kddoctor.rules.pipeline.merged_classes import RIGHT, Merged, merged_classes, unanswered_classes
+from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL, blank
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Deviations, Share
 from kddoctor.run.manifest import Manifest
@@ -60,6 +63,8 @@ SMALL_ALPHA: Share = 0.1
 GOOD: Share = 0.95
 #: A teacher that is right this often after a permutation of classes is not weak.
 MATCHED: Share = 0.8
+#: Share of the rows whose classes the teacher never answers, from which it was trained on others.
+UNANSWERED: Share = 0.1
 #: Skill that a teacher loses from training rows to held-out ones when it knows the first by heart.
 BY_HEART: Share = 0.5
 
@@ -101,14 +106,21 @@ def _student(held_out: Gaps, rivals: Rivals | None) -> _Rival:
 def _at_random(teacher: TeacherViews) -> bool:
     """Whether a teacher without any skill shows as much on so few rows: then KD101 has the word.
 
-    First weights tell some classes apart by accident, so that they need not be at chance on any number of rows.
+    First weights tell some classes apart by accident, however many the rows are; but they are as unsure of every row,
+    and lopsided.
     """
-    view = teacher.own
-    if view is None:
+    own, train = teacher.own, teacher.own_train
+    if own is None:
         return True
+    return own.skill <= max(NO_SKILL if blank(own.validity) else 0.0, _accident(own)) and (
+        train is None or train.skill <= max(NO_SKILL, _accident(train))
+    )
+
+
+def _accident(view: TeacherView) -> float:
+    """Skill that a teacher without any may show on so few rows."""
     found = view.validity
-    accident = ACCIDENT * math.sqrt(found.chance / max(1, found.n) / max(1e-9, 1 - found.chance))
-    return view.skill <= max(accident, NO_SKILL) and (teacher.own_train is None or teacher.own_train.skill <= NO_SKILL)
+    return ACCIDENT * math.sqrt(found.chance / max(1, found.n) / max(1e-9, 1 - found.chance))
 
 
 @rule(
@@ -123,6 +135,7 @@ def _at_random(teacher: TeacherViews) -> bool:
         "KD302",
         "KD402",
         "KD502",
+        "KD705",
     ),
 )
 def weak_or_off_task_teacher(
@@ -137,6 +150,7 @@ def weak_or_off_task_teacher(
     if merged is not None:
         finding = _of_classes(finding, merged, view.validity.accuracy)
     else:
+        finding = _of_its_classes(finding, teacher)
         finding = _of_the_student(finding, student, twin)
     if twin is not None and (merged is None or twin.ahead > 0):
         finding = _of_the_twin(finding, twin, student)
@@ -169,6 +183,23 @@ def _of_classes(finding: Finding, merged: Merged, accuracy: float) -> Finding:
     )
 
 
+def _of_its_classes(finding: Finding, teacher: TeacherViews) -> Finding:
+    parts = [view.validity for view in (teacher.own, teacher.own_train) if view is not None]
+    never, share = unanswered_classes(parts)
+    if share < UNANSWERED:
+        return finding
+    return finding.supported_by(
+        "teacher-validity",
+        "unanswered",
+        share,
+        f"the teacher never answers {len(never)} classes ({', '.join(map(str, never[:5]))}), which {share:.0%} of the "
+        "rows belong to, and knows others: it was trained where they hardly occur",
+        threshold=UNANSWERED,
+        origin="convention",
+        weight=5.0,
+    )
+
+
 def _of_the_student(finding: Finding, student: _Rival, twin: _Rival | None) -> Finding:
     own = student.value - student.ahead
     text = (
@@ -188,7 +219,8 @@ def _of_the_student(finding: Finding, student: _Rival, twin: _Rival | None) -> F
             origin="paper",
             weight=5.0 if clearly else None,
         )
-    if twin is None and student.ahead < -student.error:
+    # What a student that follows it falls behind it does not make up for classes that it never answers.
+    if twin is None and student.ahead < -student.error and not finding.supporting:
         return finding.against(PROBE, "student_ahead", student.ahead, text, threshold=-student.error, grade=Grade.PROOF)
     return finding
 

@@ -30,6 +30,8 @@ Read more
     PyTorch documentation of Module.register_forward_hook.
 """
 
+import math
+
 from kddoctor.probes.feature_levels import FeatureLevels, Level
 from kddoctor.probes.row_pairing import RowPairing
 from kddoctor.probes.targets_against_own import TargetsAgainstOwn
@@ -93,12 +95,12 @@ def wrong_tensor_distilled(
             threshold=REPEATABLE,
             grade=Grade.PROOF,
         )
-    elif targets.correlation > UNRELATED:
+    elif _related(targets) > UNRELATED:
         finding = finding.against(
             PROBE,
             "correlation",
-            targets.correlation,
-            f"what the loss used rises and falls with the teacher's logits (correlation {targets.correlation:.2f})",
+            _related(targets),
+            f"what the loss used rises and falls with the teacher's logits (correlation {_related(targets):.2f})",
             threshold=UNRELATED,
             origin="convention",
             weight=8.0,
@@ -150,6 +152,12 @@ def _of_features(finding: Finding, levels: FeatureLevels, level: Level) -> Findi
         )
         .prescribe("keep the features of this very pass, of the layer that was meant", treatment__feature_term="off")
     )
+
+
+def _related(targets: TargetsInLoop) -> float:
+    """Correlation, the larger of all values and of those about the mean of each class, which an offset leaves alone."""
+    about = targets.changed_correlation
+    return max(targets.correlation, about) if math.isfinite(about) else targets.correlation
 
 
 def _unrelated(targets: TargetsInLoop, passes: TeacherPasses, pairing: RowPairing | None) -> bool:

@@ -2,8 +2,8 @@
 
 What it checks
     Whether the scores that the loss got are the teacher's own ones times a factor far from one, or another function of
-    them that no longer is a logit, points and grades included; and whether the recorded loss compares a raw score
-    with a probability.
+    them that no longer is a logit, points, grades and ranks within a batch included; and whether the recorded loss
+    compares a raw score with a probability.
 
 Why it hurts
     The student is to equal numbers of another unit: margins that it cannot reach, or a range so narrow that hardly
@@ -88,6 +88,17 @@ def score_scale_mismatch(link: ScoreLink, config: Manifest) -> Finding:
             threshold=NO_LINE,
             grade=Grade.PROOF,
         )
+    elif link.ordered and link.unexplained > NO_LINE and not probabilities:
+        finding = finding.supported_by(
+            PROBE,
+            "ordered",
+            link.unexplained,
+            "within every step the loss got a rising function of the teacher's own scores, and another one in each: "
+            f"{link.low:.3g} to {link.high:.3g} for {link.own_low:.3g} to {link.own_high:.3g}, on {link.rows} rows",
+            threshold=NO_LINE,
+            grade=Grade.PROOF,
+        )
+        said = "The teacher's scores reach the loss as ranks, or in units that each batch sets."
     elif link.mixed_error is not None and link.mixed_error < IDENTITY:
         finding = finding.supported_by(
             PROBE,

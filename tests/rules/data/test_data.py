@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 
+from kddoctor.engine.weighing import weigh
+from kddoctor.probes.class_recall import ClassRecall
+from kddoctor.probes.data_measurements import ClassRecalls, SplitOverlap
+from kddoctor.probes.row_overlap import NearOverlap
+from kddoctor.probes.teacher_passes import TeacherPasses
+from kddoctor.rules.data.class_level_regression import class_level_regression
+from kddoctor.rules.data.train_test_leakage import train_test_leakage
+from kddoctor.rules.registry import all_rules
 from tests import builders as b
 from tests.rules.splits import diagnosed, part
 
@@ -33,6 +44,12 @@ def test_held_out_rows_that_are_noisy_copies_are_a_leak(tmp_path):
     train, val = part(500, 1), part(500, 2)
     val["inputs"][:60] = train["inputs"][:60] + np.float32(0.01)
     assert diagnosed(tmp_path, train, val).cause_codes == ["KD601"]
+
+
+def test_a_few_training_rows_do_not_show_that_rows_never_crowd():
+    few = NearOverlap(train=20, held_out=256, near=6, expected=0.0, radius=0.5)
+    assert not train_test_leakage(SplitOverlap(None, few)).supporting
+    assert train_test_leakage(SplitOverlap(None, replace(few, train=500))).supporting
 
 
 def test_classes_that_are_not_trained_on_are_missing(tmp_path):
@@ -168,3 +185,15 @@ def test_rows_of_which_the_teacher_is_surest_are_chosen_rows(tmp_path):
     order = np.argsort(two[:, 0] - two[:, 1])
     surest = np.concatenate([order[every["labels"][order] == label][:30] for label in range(10)])
     assert diagnosed(tmp_path, {name: rows[surest] for name, rows in every.items()}, val).cause_codes == ["KD603"]
+
+
+def test_classes_that_pay_where_targets_and_loss_treat_all_alike_are_no_regression_by_distilling():
+    rows = np.full(10, 60)
+    student = rows - np.array([40, 35, 1, 1, 1, 1, 1, 1, 1, 1])
+    found = ClassRecall(rows=rows, teacher=rows, student=student, baseline=None, student_only=None, baseline_only=None)
+    recalls = ClassRecalls(found, found, None, None)
+    loss = SimpleNamespace(declared_errors=np.zeros(8), tolerance=1e-4, mix=object())
+    again = TeacherPasses(160, 0.0, 1.0, 1.0, False, 1.0, first_difference=0.0)
+    rule = all_rules()["KD604"]
+    assert weigh(rule, class_level_regression(recalls, None)).confidence > 0.5
+    assert weigh(rule, class_level_regression(recalls, None, again, loss)).confidence < 0.5

@@ -75,10 +75,27 @@ def test_a_term_that_stays_above_the_mean_has_no_projector_that_learns() -> None
     frozen = {"loss": {"student": 4}, "feature_loss": {"student": 2, "other": 0}, "not_in_optimizer": []}
     by_graph = projector_not_trained(observations_from({"graph": frozen, "parameters_not_in_optimizer": []}), resting)
     assert strongest(by_graph) is Grade.INTERVENTIONAL
-    trained = {**frozen, "feature_loss": {"student": 2, "other": 2}}
-    sound = projector_not_trained(observations_from({"graph": trained, "parameters_not_in_optimizer": []}), resting)
+
+
+def test_a_projector_that_an_optimizer_holds_may_stand_still_all_the_same() -> None:
+    held = {"loss": {"student": 4}, "feature_loss": {"student": 2, "other": 2}, "not_in_optimizer": []}
+    facts = observations_from({"graph": held, "parameters_not_in_optimizer": []})
+    resting = levels(NOTHING, 0.95 * NOTHING, 0.95 * NOTHING, 0.95 * NOTHING)
+    assert strongest(projector_not_trained(facts, resting)) is Grade.INTERVENTIONAL
+    sound = projector_not_trained(facts, levels(NOTHING, 0.4, 0.2, 0.2))
     assert isinstance(sound, Finding)
     assert not sound.supporting
+
+
+def test_a_target_of_one_example_rests_at_the_mean_however_restless_it_is() -> None:
+    # Early and late medians differ by more than a term at rest allows, and by less than its own noise.
+    swings = 0.3 * np.array([1, -1, 1, -1, 1, -1])
+    term = np.concatenate([[2 * NOTHING] + [MEAN] * 5, 1.2 * MEAN + swings, np.full(6, MEAN), MEAN + swings])
+    found = feature_levels(term, [], {"last": TEACHER}, {"hidden": STUDENT})
+    assert found is not None
+    assert found.noise > 0
+    assert without_the_example(found) is not None
+    assert without_the_example(replace(found, noise=0.0)) is None
 
 
 def test_a_run_that_learnt_nothing_at_all_does_not_blame_its_projector() -> None:

@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kddoctor.probes.measurements import TeacherView, TeacherViews
+from kddoctor.probes.example_gaps import ExampleGapsProbe
+from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
 from kddoctor.probes.row_pairing import pair_outputs
 from kddoctor.probes.sameness import Sameness, sameness_of
+from kddoctor.probes.targets_again import TargetsAgain, targets_again
 from kddoctor.probes.targets_in_loop import TargetsInLoop, TargetsInLoopProbe
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.probes.teacher_validity import TeacherValidityProbe
@@ -21,7 +23,9 @@ from kddoctor.rules.pipeline.student_branch_detached import student_branch_detac
 from kddoctor.rules.pipeline.teacher_equals_student import teacher_equals_student
 from kddoctor.rules.pipeline.teacher_inputs import inputs_alike
 from kddoctor.rules.pipeline.teacher_not_frozen import teacher_not_frozen
+from kddoctor.rules.pipeline.teacher_preprocessing_mismatch import teacher_preprocessing_mismatch
 from kddoctor.rules.pipeline.teacher_view_mismatch import teacher_view_mismatch
+from kddoctor.rules.pipeline.wrong_tensor_distilled import wrong_tensor_distilled
 from kddoctor.run.manifest import Manifest, manifest_from
 from kddoctor.run.observations import Observations, observations_from
 from tests import builders as b
@@ -268,6 +272,33 @@ def test_tensors_of_its_own_that_a_teacher_does_well_with_are_sound(tmp_path) ->
     assert diagnosed(tmp_path, observations={"same_inputs": False, "teacher_training": False}).verdict != "sick"
 
 
+def test_a_teacher_whose_views_are_drawn_anew_has_no_fixed_preparation(tmp_path) -> None:
+    facts = seen(same_inputs=False, teacher_drift=0.0, teacher_training=False, inputs=places((0.3, 0.37), (0.3, 0.9)))
+    passes = TeacherPasses(300, 0.0, 1.0, 1.0, False, 0.0, first_difference=0.0)
+    targets = TargetsInLoop(300, 0.0, 1.0, float("nan"), 1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
+    anew, same = TargetsAgain(300, 0.0), TargetsAgain(300, 1.0)
+    assert strongest(teacher_view_mismatch(targets, passes, None, facts, anew)) is Grade.INTERVENTIONAL
+    assert not teacher_view_mismatch(targets, passes, None, facts, same).supporting
+    assert not teacher_preprocessing_mismatch(views(0.4, 0.9), facts, None, None, passes, anew).supporting
+    assert strongest(teacher_preprocessing_mismatch(views(0.4, 0.9), facts, None, None, passes, same))
+
+
+def test_targets_come_again_or_do_not() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(200, 10))
+    late = first[rng.integers(0, 200, 500)]
+    assert targets_again(late, first) == TargetsAgain(500, 1.0)
+    assert targets_again(late + 0.1 * rng.normal(size=late.shape), first) == TargetsAgain(500, 0.0)
+    assert targets_again(late[:8], first) is None
+
+
+def test_an_offset_on_one_score_leaves_it_the_right_tensor(tmp_path) -> None:
+    passes = TeacherPasses(300, 0.4, 0.5, 0.2, False, 1.0, first_difference=0.4)
+    targets = TargetsInLoop(300, 1.0, -0.2, 0.5, 0.5, 0.5, 0.5, 0.6, 0.9, 0.0)
+    assert not wrong_tensor_distilled(declared(), targets, passes, None, None).supporting
+    assert wrong_tensor_distilled(declared(), replace(targets, changed_correlation=0.1), passes, None, None).supporting
+
+
 def test_outputs_kept_from_the_first_epoch_are_of_another_view() -> None:
     passes = TeacherPasses(300, 0.4, 0.8, 0.7, False, 1.0, first_difference=0.0)
     targets = TargetsInLoop(300, 0.8, 0.7, 0.65, 0.7, 0.7, 0.7, 0.2, 0.5, 0.0)
@@ -285,8 +316,31 @@ def test_a_teacher_at_chance_that_the_student_began_as_is_a_copy(tmp_path) -> No
     assert strongest(teacher_equals_student(same, views(0.1))) is Grade.PROOF
 
 
-def views(accuracy: float) -> TeacherViews:
-    return TeacherViews(view(accuracy), None, None, False)
+def test_a_trained_teacher_that_the_student_began_as_teaches_nothing() -> None:
+    z = np.random.default_rng(0).normal(size=(8, 5))
+    same = sameness_of([(z, z), (z, z + 1)])
+    assert same is not None
+    assert strongest(teacher_equals_student(same, views(0.9), None, outcome(0.9, 0.9))) is Grade.PROOF
+    # Who became better than both its start and labels alone had a use for it.
+    assert not teacher_equals_student(same, views(0.7), None, outcome(0.7, 0.9)).supporting
+
+
+def outcome(teacher: float, student: float) -> Gaps:
+    """A teacher and a student that are right so often, on the same rows first."""
+    labels = np.arange(1000) % 10
+    said = [
+        np.eye(10)[np.where(np.arange(1000) < 1000 * share, labels, (labels + 1) % 10)] for share in (teacher, student)
+    ]
+    probe = ExampleGapsProbe(10)
+    probe.update(said[0], said[1], labels)
+    return Gaps("val", probe.compute(), None)
+
+
+def views(accuracy: float, own: float | None = None) -> TeacherViews:
+    """A teacher that is right so often; own: on rows of its own, and that often in the loop."""
+    if own is None:
+        return TeacherViews(view(accuracy), None, None, False)
+    return TeacherViews(view(own), view(own), view(accuracy), False)
 
 
 def view(accuracy: float, columns: list[int] | None = None) -> TeacherView:
