@@ -1,9 +1,9 @@
 """Part of the student never learns, although it is meant to.
 
 What it checks
-    Whether parameters that ask for gradients are in no optimizer; whether parameters are frozen in a student that fits
-    its training rows worse than its teacher, or worse than its labels-only twin; and whether parameters never had a
-    gradient.
+    Whether parameters that ask for gradients are in no optimizer; and whether parameters are frozen, or never had a
+    gradient although they are not, in a student that fits its training rows worse than its teacher, or worse than its
+    labels-only twin.
 
 Why it hurts
     Layers that keep their first, random weights pass noise to those that learn. A student of ten layers that trains
@@ -91,8 +91,9 @@ def student_partly_frozen(seen: Observations, held_out: Gaps | None, train: Trai
             threshold=0,
             weight=2.5,
         )
-        # Where nobody noted what is frozen, that is what a parameter without any gradient is in a student that lags.
-        finding = finding if seen.frozen_parameters is not None else _of_fit(finding, held_out, train)
+        # Frozen or cut off from the graph: in a student that lags either is what holds it, in one that does not, the
+        # loss has no use for them.
+        finding = finding if frozen else _of_fit(finding, held_out, train)
     if missing == [] and frozen == [] and still == []:
         finding = finding.against(
             PROBE,
