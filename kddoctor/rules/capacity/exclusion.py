@@ -22,6 +22,8 @@ HALF: Share = 0.5
 FAR_FROM_IT = 5.0
 #: Share of the dimensions of the teacher's answers that a narrow student's answers lie in; convention.
 FEW: Share = 2 / 3
+#: Accuracy by which a read-out of a layer must exceed the answers for the layer to know what they lost.
+READ_OUT: Share = 0.05
 #: Nats for a student of too few dimensions that has arrived where it can.
 AS_FAR_AS_IT_CAN = 3.0
 
@@ -53,15 +55,16 @@ def narrow(
 ) -> Finding | None:
     """A student that lacks much of its teacher's function, arrived where its own dimensions let it; None otherwise.
 
-    Its answers lie in fewer dimensions than its teacher's, and no layer has more: that is its size, and no fault of its
-    training, which would leave the last layer short of where the objective is lowest.
+    Its answers lie in fewer dimensions than its teacher's, and no layer has more, or knows more of the labels: that is
+    its size, and no fault of its training, which would leave the last layer short of where the objective is lowest.
     """
     found = outputs(output, path, fit)
     if found is None or ranks is None or not ranks.student or found.left < LEFT or found.gain > ARRIVED:
         return None
     widest = max(rank.rank for rank in ranks.student.values())
     answers = ranks.student_logits
-    if not answers.exact or not 0 < widest <= answers.rank or answers.rank > FEW * ranks.teacher_logits.rank:
+    everywhere = widest <= answers.rank or able_layer(ranks) is False
+    if not answers.exact or not (widest and everywhere) or answers.rank > FEW * ranks.teacher_logits.rank:
         return None
     if not RIGHT**-0.5 < found.scale < RIGHT or max(rank.copies for rank in ranks.student.values()) > 0:
         return None
@@ -78,6 +81,16 @@ def narrow(
         origin="calibrated on digits",
         weight=AS_FAR_AS_IT_CAN,
     )
+
+
+def able_layer(ranks: LayerRanks) -> bool | None:
+    """Whether a layer of the student knows more of the labels than its answers say, both as a linear map reads them.
+
+    Where none does, no single layer loses what those before it had. None where there was nothing to read off.
+    """
+    found = [rank.accuracy for rank in ranks.student.values() if rank.accuracy is not None]
+    own = ranks.student_logits.accuracy
+    return None if own is None or not found else max(found) >= own + READ_OUT
 
 
 def against_unfitted(
