@@ -22,8 +22,9 @@ class EnsembleMeans:
     None where there are too few classes to tell. chosen_error: of one member's logit for each class, such as the
     largest or the median. exponential_error: of the mean of their exponentials, none of which was divided by its own
     sum. between: share of the teacher's logits that lie between the members' own. mixed_error: of the members'
-    probabilities with one weight for each, which is sound. probability_error: of the mean of the members' probabilities. divergence: mean KL(mean of
-    probabilities ‖ teacher) in nats. least_accuracy: of the members, over that of the whole; None without labels.
+    probabilities with one weight for each, which is sound. probability_error: of the mean of the members'
+    probabilities. divergence: mean KL(mean of probabilities ‖ teacher) in nats. least_accuracy: of the members, over
+    that of the whole; None without labels.
     """
 
     members: int

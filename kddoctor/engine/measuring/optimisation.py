@@ -80,7 +80,8 @@ def _logit_gradient(run: Run, steps: Steps) -> LogitGradient | None:
     meant, norms = run.manifest.distillation, steps.expected_grad_norm
     if norms is None or meant.loss != "kl" or not _declared(run) or binary_like(run.manifest):
         return None
-    assert meant.alpha is not None and meant.temperature is not None
+    assert meant.alpha is not None
+    assert meant.temperature is not None
     probe = LogitGradientProbe(meant.temperature, meant.alpha, squared=meant.temperature_squared)
     per_step = max(1, steps.student_logits.size // max(1, steps.count))
     for k in map(int, evenly(steps.count, max(2, min(MOST_STEPS, MOST_ELEMENTS // per_step)))):
