@@ -24,6 +24,8 @@ FAR_FROM_IT = 5.0
 FEW: Share = 2 / 3
 #: Accuracy by which a read-out of a layer must exceed the answers for the layer to know what they lost.
 READ_OUT: Share = 0.05
+#: Accuracy of a read-out of the teacher's answers, below which read-outs of these rows say nothing.
+READABLE: Share = 0.5
 #: Nats for a student of too few dimensions that has arrived where it can.
 AS_FAR_AS_IT_CAN = 3.0
 
@@ -86,8 +88,11 @@ def narrow(
 def able_layer(ranks: LayerRanks) -> bool | None:
     """Whether a layer of the student knows more of the labels than its answers say, both as a linear map reads them.
 
-    Where none does, no single layer loses what those before it had. None where there was nothing to read off.
+    Where none does, no single layer loses what those before it had. None where there was nothing to read off, or
+    where not even the teacher's answers could be read so.
     """
+    if (ranks.teacher_logits.accuracy or 0.0) < READABLE:
+        return None
     found = [rank.accuracy for rank in ranks.student.values() if rank.accuracy is not None]
     own = ranks.student_logits.accuracy
     return None if own is None or not found else max(found) >= own + READ_OUT

@@ -15,8 +15,9 @@ What it looks like
 
 Told apart from
     KD402, whose student is narrow everywhere: there no layer below is wider, or knows more. KD506, whose layers keep
-    their first weights. KD504 and KD501: dead units lower the rank of a layer as well, and are not counted as its units; only where
-    first answers and steps were sane is a layer said to have been cut. KD503, whose units are copies of each other.
+    their first weights. KD504 and KD501: dead units lower the rank of a layer as well, and are not counted as its
+    units; only where first answers and steps were sane is a layer said to have been cut. KD503, whose units are copies
+    of each other.
 
 Fix
     - head = Sequential(Linear(256, 4), Linear(4, 100))

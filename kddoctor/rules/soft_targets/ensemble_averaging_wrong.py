@@ -4,8 +4,8 @@ What it checks
     Where the members' own logits were recorded: whether the teacher's logits are their mean, their sum, another sum of
     them with one weight for each member or for each row, one member's for each class, or the mean of their exponentials
     as they are; or lie between theirs, on every row and in every class, without being a mixture of their probabilities;
-    and how far its probabilities are from the mean of theirs. Without the members nothing in a record tells an ensemble from one over-confident
-    model, so that this is not examined then.
+    and how far its probabilities are from the mean of theirs. Without the members nothing in a record tells an ensemble
+    from one over-confident model, so that this is not examined then.
 
 Why it hurts
     A mean of logits is a geometric mean of probabilities: whoever is most certain decides, and a sum grows more certain

@@ -4,8 +4,8 @@ What it checks
     Whether most of the student's logits, or its margins on most rows, stand at a bound that is far below the teacher's
     range; whether, with a verified loss, the gradient that arrives at all of the student's parameters is far shorter
     than that in its logits, which a bias behind them gets whole unless something small multiplies them, while the
-    logits stay far below the teacher's; or whether the teacher's logits are larger than a cross-entropy can make them, so that a temperature that
-    softens others does nothing.
+    logits stay far below the teacher's; or whether the teacher's logits are larger than a cross-entropy can make them,
+    so that a temperature that softens others does nothing.
 
 Why it hurts
     The divergence compares absolute differences of logits. A bounded student can be right in every order and still not
@@ -17,8 +17,7 @@ What it looks like
 Told apart from
     KD301, whose temperature is too low for its teacher. KD402 and KD502, whose students are free to grow further: few
     of their logits stand at the largest value. KD501, whose short steps come of the rate and not of the logits' scale.
-    A divergence lets a free student match any scale, so that a difference
-    alone is no fault.
+    A divergence lets a free student match any scale, so that a difference alone is no fault.
 
 Fix
     - loss = kl(student / T, teacher / T)
@@ -164,7 +163,7 @@ def _multiplied(
         "arrives",
         gradient.arrives,
         f"all of the student's parameters together get {gradient.arrives:.2g} times the gradient of its logits, of "
-        f"which a bias alone would get the whole, and the spread of its logits is {scale.ratio:.2g} times the teacher's",
+        f"which a bias alone gets the whole, and the spread of its logits is {scale.ratio:.2g} times the teacher's",
         threshold=ARRIVES,
         origin="identity of a last layer with a bias",
         grade=Grade.INTERVENTIONAL,
