@@ -213,7 +213,7 @@ def test_logits_that_were_put_together_in_any_way_are_told_from_probabilities(to
 
 def test_any_mean_of_logits_lies_between_them_and_mixtures_of_probabilities_are_known():
     members = np.random.default_rng(0).normal(scale=3.0, size=(3, 50, 9))
-    inner, mixed = np.tanh(members / 5).mean(axis=0), np.tensordot([0.2, 0.3, 0.5], softmax(members, axis=2), 1)
+    inner, mixed = np.tanh(members / 5).mean(axis=0), np.tensordot([0.2, 0.3, 0.5], [softmax(z) for z in members], 1)
     mean, mixture = ensemble_means(members, 5 * np.arctanh(inner)), ensemble_means(members, np.log(mixed))
     assert mean is not None
     assert mixture is not None

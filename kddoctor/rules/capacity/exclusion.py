@@ -1,6 +1,7 @@
 """What speaks for a limit of the student itself: its objective is level, and nothing that was looked for holds it."""
 
 from kddoctor.probes.layer_ranks import LayerRanks
+from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.output_fit import OutputFit
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
@@ -54,6 +55,7 @@ def narrow(
     ranks: LayerRanks | None,
     path: StudentPath | None,
     fit: ScaleFit | None,
+    held_out: Gaps | None,
 ) -> Finding | None:
     """A student that lacks much of its teacher's function, arrived where its own dimensions let it; None otherwise.
 
@@ -65,7 +67,7 @@ def narrow(
         return None
     widest = max(rank.rank for rank in ranks.student.values())
     answers = ranks.student_logits
-    everywhere = widest <= answers.rank or able_layer(ranks) is False
+    everywhere = widest <= answers.rank or able_layer(ranks, held_out) is False
     if not answers.exact or not (widest and everywhere) or answers.rank > FEW * ranks.teacher_logits.rank:
         return None
     if not RIGHT**-0.5 < found.scale < RIGHT or max(rank.copies for rank in ranks.student.values()) > 0:
@@ -85,8 +87,8 @@ def narrow(
     )
 
 
-def able_layer(ranks: LayerRanks) -> bool | None:
-    """Whether a layer of the student knows more of the labels than its answers say, both as a linear map reads them.
+def able_layer(ranks: LayerRanks, held_out: Gaps | None) -> bool | None:
+    """Whether a layer of the student knows more of the labels, as a linear map reads them, than its answers say.
 
     Where none does, no single layer loses what those before it had. None where there was nothing to read off, or
     where not even the teacher's answers could be read so.
@@ -94,8 +96,8 @@ def able_layer(ranks: LayerRanks) -> bool | None:
     if (ranks.teacher_logits.accuracy or 0.0) < READABLE:
         return None
     found = [rank.accuracy for rank in ranks.student.values() if rank.accuracy is not None]
-    own = ranks.student_logits.accuracy
-    return None if own is None or not found else max(found) >= own + READ_OUT
+    own = [0.0 if held_out is None else held_out.gaps.student_accuracy, ranks.student_logits.accuracy or 0.0]
+    return max(found) >= max(own) + READ_OUT if found else None
 
 
 def against_unfitted(

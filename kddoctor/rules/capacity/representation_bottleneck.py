@@ -4,8 +4,8 @@ What it checks
     The exact rank of every recorded student layer and of the logits: a layer whose outputs lie in fewer dimensions than
     half of its own units and half of the teacher's narrowest layer; or logits of a lower rank than the layer below them
     and than the number of classes allows, together with how many of the teacher's answers survive an approximation of
-    that rank; or far fewer different answers than the layer below has different rows. Either of the logits counts only
-    where a linear read-out of a layer knows more of the labels than the answers say.
+    that rank, where a linear read-out of a layer knows more of the labels than the answers say; or far fewer different
+    answers than the layer below has different rows.
 
 Why it hurts
     What one layer loses no later layer brings back. A head of rank r can order classes in r dimensions only.
@@ -112,8 +112,8 @@ def representation_bottleneck(
             )
     logits, below = ranks.student_logits, max((rank.rank for rank in ranks.student.values()), default=0)
     possible = min(below, ranks.teacher_logits.rank)
-    lost = alive and able_layer(ranks) is not False
-    if lost and logits.exact and 0 < logits.rank <= NARROWER * possible:
+    lost = able_layer(ranks, held_out) is not False
+    if alive and lost and logits.exact and 0 < logits.rank <= NARROWER * possible:
         kept = float(ranks.kept[min(logits.rank, len(ranks.kept) - 1)])
         where = where or "the student's head"
         finding = finding.supported_by(
@@ -128,7 +128,7 @@ def representation_bottleneck(
             weight=6.0 if kept < KEPT else 5.0,
         )
     different = max((rank.distinct for rank in ranks.student.values() if rank.units), default=0)
-    if lost and 1 < logits.distinct <= FEW * min(different, ranks.teacher_logits.distinct):
+    if alive and 1 < logits.distinct <= FEW * min(different, ranks.teacher_logits.distinct):
         where = where or "the student's head"
         finding = finding.supported_by(
             PROBE,

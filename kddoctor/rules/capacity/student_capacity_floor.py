@@ -96,7 +96,7 @@ def student_capacity_floor(
     labelled = config is None or config.distillation.alpha != 1
     # Answers over a vocabulary always lie in fewer dimensions than it has words, in sound students as well.
     classes = config is not None and config.task == "multiclass"
-    arrived = narrow(finding, output, ranks, path, fit) if labelled and classes else None
+    arrived = narrow(finding, output, ranks, path, fit, held_out) if labelled and classes else None
     if below < CLOSE and (arrived is None or below <= 0):
         return finding.against(
             PROBE,

@@ -38,6 +38,7 @@ from kddoctor.probes.measurements import Gaps, TargetSoftness
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.harm import harm_of
 from kddoctor.rules.loss.declared import distils
+from kddoctor.rules.optimisation.harm import behind
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Correlation, Factor, Nats, Share, Temperature
 from kddoctor.rules.soft_targets.soft_targets_collapsed import COLLAPSED_ENTROPY, WANTED
@@ -94,7 +95,9 @@ def logit_scale_mismatch(
         finding, better = _scaled(finding, scale, softness)
     if not any(e.supports for e in finding.evidence):
         return finding
-    harmless = held_out is not None and harm_of(held_out).none
+    # A twin on labels alone has the same multiplier behind its logits: that it is no better excuses nothing.
+    multiplied = any(e.measure == "arrives" for e in finding.supporting)
+    harmless = behind(held_out) is False if multiplied else held_out is not None and harm_of(held_out).none
     if harmless:
         finding = finding.against(
             "example-gaps",

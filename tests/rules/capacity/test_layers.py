@@ -186,7 +186,7 @@ def test_a_student_of_few_dimensions_is_at_its_limit_unless_a_layer_knows_more()
     way = replace(begun(), teacher_loss=np.zeros(2))
     for accuracy, narrow_everywhere in ((0.5, True), (0.9, False)):
         hidden = {"hidden": replace(few.student["hidden"], accuracy=accuracy)}
-        found = narrow(Finding(), arrived, replace(few, student=hidden), way, scaled())
+        found = narrow(Finding(), arrived, replace(few, student=hidden), way, scaled(), None)
         assert (found is not None) is narrow_everywhere
 
 
