@@ -90,14 +90,15 @@ def narrow(
 def able_layer(ranks: LayerRanks, held_out: Gaps | None) -> bool | None:
     """Whether a layer of the student knows more of the labels, as a linear map reads them, than its answers say.
 
-    Where none does, no single layer loses what those before it had. None where there was nothing to read off, or
-    where not even the teacher's answers could be read so.
+    Or uses its units evenly, as one between thin factors does not. Where none does, no single layer loses what those
+    before it had. None where there was nothing to read off, or where not even the teacher's answers could be read so.
     """
     if (ranks.teacher_logits.accuracy or 0.0) < READABLE:
         return None
     found = [rank.accuracy for rank in ranks.student.values() if rank.accuracy is not None]
     own = [0.0 if held_out is None else held_out.gaps.student_accuracy, ranks.student_logits.accuracy or 0.0]
-    return max(found) >= max(own) + READ_OUT if found else None
+    spread = any(rank.effective >= FEW * rank.units > 0 for rank in ranks.student.values())
+    return spread or max(found) >= max(own) + READ_OUT if found else None
 
 
 def against_unfitted(

@@ -4,8 +4,8 @@ What it checks
     The exact rank of every recorded student layer and of the logits: a layer whose outputs lie in fewer dimensions than
     half of its own units and half of the teacher's narrowest layer; or logits of a lower rank than the layer below them
     and than the number of classes allows, together with how many of the teacher's answers survive an approximation of
-    that rank, where a linear read-out of a layer knows more of the labels than the answers say; or far fewer different
-    answers than the layer below has different rows.
+    that rank, where a layer uses its units evenly or a linear read-out of it knows more of the labels than the answers
+    say; or far fewer different answers than the layer below has different rows.
 
 Why it hurts
     What one layer loses no later layer brings back. A head of rank r can order classes in r dimensions only.

@@ -93,7 +93,7 @@ def test_a_head_of_low_rank_below_a_wide_layer_is_a_bottleneck():
 def test_a_head_of_low_rank_below_a_layer_that_knows_no_more_is_a_narrow_student():
     found = readable(ranks(logits=3), 0.5)
     for layer, bottleneck in ((0.9, True), (0.52, False)):
-        hidden = {"hidden": replace(found.student["hidden"], accuracy=layer)}
+        hidden = {"hidden": replace(found.student["hidden"], accuracy=layer, effective=5.0)}
         assert (confidence("KD405", replace(found, student=hidden)) > 0.5) is bottleneck
 
 
@@ -185,7 +185,7 @@ def test_a_student_of_few_dimensions_is_at_its_limit_unless_a_layer_knows_more()
     arrived = OutputFit(gain=0.0, scale=1.0, left=0.4, n=250)
     way = replace(begun(), teacher_loss=np.zeros(2))
     for accuracy, narrow_everywhere in ((0.5, True), (0.9, False)):
-        hidden = {"hidden": replace(few.student["hidden"], accuracy=accuracy)}
+        hidden = {"hidden": replace(few.student["hidden"], accuracy=accuracy, effective=5.0)}
         found = narrow(Finding(), arrived, replace(few, student=hidden), way, scaled(), None)
         assert (found is not None) is narrow_everywhere
 
