@@ -1,12 +1,13 @@
 """One task after another as rows of class logits, so that the same probes serve them all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kddoctor.run.arrays import LazyArray, first_nonfinite
+from kddoctor.run.directory import Run
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.predictions import Predictions
 
@@ -17,6 +18,18 @@ Ints = NDArray[np.int64]
 CHUNK = 4096
 #: Elements held at a time: a step or row of a large vocabulary is read in smaller pieces.
 CHUNK_ELEMENTS = 8_388_608
+
+
+def curve_rows(run: Run) -> Sequence[Mapping[str, object]]:
+    """Rows of metrics.jsonl; where nobody logged any, what the recorded steps say of the loss."""
+    steps = run.steps
+    if run.metrics or steps is None:
+        return run.metrics
+    # Steps kept for their jump are not what the way was like where they stand.
+    kept = range(steps.count) if steps.jumped is None else np.flatnonzero(steps.jumped != 1).tolist()
+    terms = {"loss": steps.loss, "kd_loss": steps.kd_loss}
+    columns = {name: values for name, values in terms.items() if values is not None}
+    return [{"step": int(steps.step[k]), **{name: float(values[k]) for name, values in columns.items()}} for k in kept]
 
 
 def binary_like(manifest: Manifest) -> bool:

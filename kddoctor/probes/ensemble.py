@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+#: Relative error of an identity in float32.
+IDENTITY = 1e-5
 #: Numbers for each weight that is fitted over all rows; numbers that a row must have beyond its weights.
 ENOUGH, SPARE = 10, 2
 
@@ -18,8 +20,11 @@ class EnsembleMeans:
     mean_error, sum_error: of the logits' mean and sum, up to a constant in each row. weighted_error: of a sum with one
     weight for each member, which covers members that are scaled first; row_error: with weights of its own for each row,
     None where there are too few classes to tell. chosen_error: of one member's logit for each class, such as the
-    largest or the median. probability_error: of the mean of the members' probabilities. divergence: mean KL(mean of
-    probabilities ‖ teacher) in nats. least_accuracy: of the members, over that of the whole; None without labels.
+    largest or the median. exponential_error: of the mean of their exponentials, none of which was divided by its own
+    sum. between: share of the teacher's logits that lie between the members' own. mixed_error: of the members'
+    probabilities with one weight for each, which is sound. probability_error: of the mean of the members'
+    probabilities. divergence: mean KL(mean of probabilities ‖ teacher) in nats. least_accuracy: of the members, over
+    that of the whole; None without labels.
     """
 
     members: int
@@ -31,6 +36,9 @@ class EnsembleMeans:
     weighted_error: float = float("inf")
     row_error: float | None = None
     chosen_error: float = float("inf")
+    exponential_error: float = float("inf")
+    between: float = 0.0
+    mixed_error: float = float("inf")
     least_accuracy: float | None = None
 
 
@@ -54,6 +62,9 @@ def ensemble_means(
         row_error=_weighted_by_row(z, t),
         # A median of an even number lies between two.
         chosen_error=min(_chosen(z, t), _apart(np.median(z, axis=0), t)),
+        exponential_error=_apart(np.logaddexp.reduce(z, axis=0), t),
+        between=_between(z, t),
+        mixed_error=_weighted(np.exp(_log_p(z)), np.exp(whole)),
         least_accuracy=None if labels is None else _least(z, t, labels),
     )
 
@@ -84,6 +95,11 @@ def _weighted_by_row(z: Array, t: Array) -> float | None:
 
 def _chosen(z: Array, t: Array) -> float:
     return float(np.abs(z - t).min(axis=0).max() / max(float(np.abs(t).max()), 1e-12))
+
+
+def _between(z: Array, t: Array) -> float:
+    slack = IDENTITY * max(float(np.abs(t).max()), 1e-12)
+    return float(((t >= z.min(axis=0) - slack) & (t <= z.max(axis=0) + slack)).mean())
 
 
 def _least(z: Array, t: Array, labels: NDArray[np.integer]) -> float:

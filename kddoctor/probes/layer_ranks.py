@@ -25,10 +25,10 @@ class Rank:
     """One layer. units: that vary at all. rank: singular values above rounding.
 
     exact: the smallest of these is a hundred times larger, so that the others are zero and not merely small. effective:
-    exp of the entropy of the singular values (Roy & Vetterli 2007). distinct: different rows. accuracy: of a ridge
-    regression onto the labels, fitted on every other row and judged on the rest; None where there is nothing to fit.
-    width: all units, silent ones included. copies: share of the units that vary whose values on every row are those of
-    another unit, up to rounding.
+    exp of the entropy of the singular values (Roy & Vetterli 2007). distinct: different rows, up to rounding.
+    accuracy: of a ridge regression onto the labels, fitted on every other row and judged on the rest; None where there
+    is nothing to fit. width: all units, silent ones included. copies: share of the units that vary whose values on
+    every row are those of another unit, up to rounding.
     """
 
     units: int
@@ -78,17 +78,20 @@ def rank_of(features: Floats, labels: NDArray[np.int64] | None = None) -> Rank:
         rank=len(counted),
         exact=bool(counted[-1] > CLEAR * ZERO * singular[0]),
         effective=float(np.exp(-(share * np.log(share)).sum())),
-        distinct=len(np.unique(x, axis=0)),
+        distinct=len(np.unique(_rounded(x), axis=0)),
         accuracy=None if y is None else read_out(x, y),
         width=features.shape[1],
         copies=_copies(x),
     )
 
 
+def _rounded(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.round(x / np.abs(x).max(), 5))
+
+
 def _copies(x: NDArray[np.float64]) -> float:
     """Share of the columns [n, d] that equal another one."""
-    rounded = np.round(x / np.abs(x).max(), 5)
-    _, number, counts = np.unique(rounded, axis=1, return_inverse=True, return_counts=True)
+    _, number, counts = np.unique(_rounded(x), axis=1, return_inverse=True, return_counts=True)
     return float((counts[number.reshape(-1)] > 1).mean())
 
 

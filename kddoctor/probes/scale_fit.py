@@ -22,9 +22,9 @@ class ScaleFit:
     """On training rows, in evaluation mode. factor: the one that makes the declared objective smallest.
 
     gain: share of the objective that it removes. labels_factor, labels_gain: the same of the labels' term alone.
-    objective: as it is, at factor 1. agreement: share of rows with the teacher's top class. kl: KL(teacher ‖ student) at
-    the run's temperature, nats. teacher_loss: cross-entropy of the teacher with the labels; hard_loss: of the student.
-    n: rows.
+    objective: as it is, at factor 1. agreement: share of rows with the teacher's top class. kl: KL(teacher ‖ student)
+    at the run's temperature, nats. teacher_loss: cross-entropy of the teacher with the labels; hard_loss: of the
+    student. n: rows.
     """
 
     factor: float

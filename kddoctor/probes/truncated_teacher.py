@@ -1,4 +1,4 @@
-"""Does the recorded loss come from the teacher's k most probable classes alone?
+"""Does the recorded loss come from a few classes of each row alone, such as the teacher's k most probable ones?
 
 Each way to shorten a teacher has a closed form. With the classes sorted by the teacher's logits, p and q the two
 softmaxes at temperature T over all classes, P and Q their sums over the first k:
@@ -11,7 +11,8 @@ softmaxes at temperature T over all classes, P and Q their sums over the first k
     least-filled   the same with the k-th logit in the place of 0
     tail bucket    KL of (p_1 … p_k, 1 − P) and (q_1 … q_k, 1 − Q), which is a sound bound of the whole
 
-so cumulative sums give every k at once. k is the same for all rows, or hangs on the row: as many classes as hold a
+so cumulative sums give every k at once. The same holds of classes in any other order: by the student's logits, or as
+they stand in the list. k is the same for all rows, or hangs on the row: as many classes as hold a
 share of its probability, or as are likely enough.
 
 Source of the tail bucket: log-sum inequality, Cover and Thomas, theorem 2.7.1.
@@ -39,6 +40,9 @@ FORMS = (
     "least-filled",
     "tail bucket",
 )
+#: Who puts the classes in order: either model by its logits, or their places in the list.
+Chooser = Literal["teacher", "student", "list"]
+OWNERS: dict[Chooser, str] = {"teacher": "the teacher's", "student": "the student's", "list": "the list's"}
 #: Forms that are no bias: what is left out is counted in one sum.
 SOUND_FORMS = ("tail bucket",)
 #: Longest list of classes that is searched; every k up to so many, then the powers of two and their halves.
@@ -64,8 +68,8 @@ class Truncation:
     form: of ``FORMS``. k: classes kept of ``classes`` (their mean where it differs by row). kept: the same in words.
     temperature: T. factor: what multiplies its mean over rows. error: largest relative error over ``steps`` steps.
     whole_error: that of the whole teacher (k = classes) in the same form and at any temperature searched. kept_mass:
-    mean probability of the k classes at that temperature.
-    negative_rows: share of rows whose sum over the k classes is below zero.
+    mean probability that the teacher gives the k classes at that temperature. negative_rows: share of rows whose sum
+    over the k classes is below zero. chooser: whose order they are the first in.
     """
 
     form: str
@@ -79,17 +83,18 @@ class Truncation:
     negative_rows: float
     steps: int
     kept: str
+    chooser: Chooser = "teacher"
 
 
 class TruncatedTeacherProbe:
     """Accumulates steps; ``compute`` searches forms, k and temperatures for an identity."""
 
-    def __init__(self, num_classes: int, temperatures: Sequence[float]) -> None:
-        self.classes = num_classes
+    def __init__(self, num_classes: int, temperatures: Sequence[float], chooser: Chooser = "teacher") -> None:
+        self.classes, self.chooser = num_classes, chooser
         self.temperatures = tuple(temperatures)
         self.counts = tuple(k for k in _counts(num_classes) if k < num_classes)
         # Rows of different lengths are read from sums over every k.
-        every = self.counts == tuple(range(1, num_classes))
+        every = self.counts == tuple(range(1, num_classes)) and chooser == "teacher"
         self.cuts: tuple[_Cut, ...] = _cuts() if every else ()
         self._values: list[Array] = []
         self._mass: list[Array] = []
@@ -117,7 +122,7 @@ class TruncatedTeacherProbe:
             block = slice(start, start + size)
             student = np.asarray(student_logits[block], np.float64)
             teacher = np.asarray(teacher_logits[block], np.float64)
-            order = _best(teacher, max(self.counts, default=1))
+            order = self._order(student, teacher)
             for i, temperature in enumerate(self.temperatures):
                 found = _sums(student / temperature, teacher / temperature, temperature, order, self.counts, self.cuts)
                 values[i] += found[0]
@@ -129,6 +134,12 @@ class TruncatedTeacherProbe:
         self._negative.append(negative / rows)
         self._lengths.append(lengths / rows)
         self._losses.append((loss, kd_loss, ce_loss))
+
+    def _order(self, student: Array, teacher: Array) -> NDArray[np.int64]:
+        longest = max(self.counts, default=1)
+        if self.chooser == "list":
+            return np.broadcast_to(np.arange(longest), (len(teacher), longest))
+        return _best(teacher if self.chooser == "teacher" else student, longest)
 
     def merge(self, other: "TruncatedTeacherProbe") -> None:
         """Add another worker's steps."""
@@ -188,6 +199,7 @@ class TruncatedTeacherProbe:
             kept_mass=float(np.mean([mass[i, k] for mass in self._mass])),
             negative_rows=float(np.mean([share[i, k] for share in self._negative])),
             steps=len(self._losses),
+            chooser=self.chooser,
             kept=f"first {number} of {self.classes} classes" if k < fixed else self.cuts[k - fixed].text,
         )
 
@@ -241,13 +253,13 @@ def _counts(classes: int) -> list[int]:
     return sorted({*every, *(k for p in powers for k in (p, p + p // 2, 25 * p // 32) if k <= min(classes, LONGEST))})
 
 
-def _best(teacher: Array, longest: int) -> NDArray[np.int64]:
-    """[n, longest] classes by falling logit."""
-    if longest < teacher.shape[1] - 1:
-        some = np.argpartition(-teacher, longest - 1, axis=1)[:, :longest]
-        within = np.argsort(-np.take_along_axis(teacher, some, 1), axis=1, kind="stable")
+def _best(logits: Array, longest: int) -> NDArray[np.int64]:
+    """[n, longest] classes by falling logit, of one model [n, C]."""
+    if longest < logits.shape[1] - 1:
+        some = np.argpartition(-logits, longest - 1, axis=1)[:, :longest]
+        within = np.argsort(-np.take_along_axis(logits, some, 1), axis=1, kind="stable")
         return np.take_along_axis(some, within, 1)
-    return np.argsort(-teacher, axis=1, kind="stable")[:, :longest]
+    return np.argsort(-logits, axis=1, kind="stable")[:, :longest]
 
 
 def _log_sum(z: Array) -> Array:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kddoctor.probes.ensemble import ensemble_means
+from kddoctor.probes.logit_gradient import LogitGradientProbe
 from kddoctor.probes.logit_scale import LogitScaleProbe
 from kddoctor.probes.non_target_structure import ClassPatterns, NonTargetStructureProbe
 from kddoctor.probes.popularity import popularity_lean
@@ -194,9 +195,10 @@ def test_ensembles_are_told_apart():
         (lambda z: z[0] + 4 * z[1] + 4 * z[2], "weighted_error"),
         (lambda z: z.max(0), "chosen_error"),
         (lambda z: np.median(z, axis=0), "chosen_error"),
+        (lambda z: np.logaddexp.reduce(z, axis=0), "exponential_error"),
         (lambda z: (np.abs(z).max(2, keepdims=True) * z).sum(0), "row_error"),
     ],
-    ids=["scaled members", "the largest", "the median", "the loudest counts twice"],
+    ids=["scaled members", "the largest", "the median", "exponentials", "the loudest counts twice"],
 )
 def test_logits_that_were_put_together_in_any_way_are_told_from_probabilities(together, name):
     members = np.random.default_rng(0).normal(scale=3.0, size=(3, 50, 9))
@@ -217,6 +219,38 @@ def test_ranks_of_a_batch_keep_the_order_of_each_step():
     assert ordered_in_steps(np.vstack([ranks, ranks[:1]]), unscored)
     assert not ordered_in_steps(ranks[:, ::-1], own)
     assert not ordered_in_steps(ranks, np.full_like(own, np.nan))
+
+
+def test_any_mean_of_logits_lies_between_them_and_mixtures_of_probabilities_are_known():
+    members = np.random.default_rng(0).normal(scale=3.0, size=(3, 50, 9))
+    inner, mixed = np.tanh(members / 5).mean(axis=0), np.tensordot([0.2, 0.3, 0.5], [softmax(z) for z in members], 1)
+    mean, mixture = ensemble_means(members, 5 * np.arctanh(inner)), ensemble_means(members, np.log(mixed))
+    assert mean is not None
+    assert mixture is not None
+    assert mean.between == 1
+    assert mean.mixed_error > 0.01
+    assert mixture.mixed_error < 1e-9
+
+
+def test_a_bias_gets_the_whole_gradient_of_its_logits():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    inputs, labels = torch.tensor(rng.normal(size=(64, 6))), torch.tensor(np.arange(64) % 5)
+    teacher = torch.tensor(rng.normal(scale=3.0, size=(64, 5)))
+    found = {}
+    for multiplier in (1.0, 0.01):
+        head = torch.nn.Linear(6, 5).double()
+        student = multiplier * head(inputs)
+        soft = torch.nn.functional.kl_div((student / 4).log_softmax(1), (teacher / 4).softmax(1), reduction="batchmean")
+        (0.9 * 16 * soft + 0.1 * torch.nn.functional.cross_entropy(student, labels)).backward()
+        norm = float(torch.sqrt(sum((p.grad**2).sum() for p in head.parameters())))
+        probe = LogitGradientProbe(4.0, 0.9, squared=True)
+        probe.update(student.detach().numpy(), teacher.numpy(), labels.numpy(), norm)
+        measured = probe.compute()
+        assert measured is not None
+        found[multiplier] = measured.arrives
+    assert found[1.0] >= 1
+    assert found[0.01] < 0.1
 
 
 def test_lines_and_curves_of_scores():

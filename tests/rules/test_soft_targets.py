@@ -10,6 +10,10 @@ import torch
 from torch.nn import functional as F
 
 from kddoctor.engine import Diagnosis, diagnose
+from kddoctor.engine.measuring import measure
+from kddoctor.engine.weighing import weigh
+from kddoctor.probes.logit_gradient import LogitGradient
+from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
 from tests import builders as b
 from tests.builders import recorded_run
@@ -71,7 +75,20 @@ def least_in_place_of_others(student, teacher, labels):
     return losses.kl()(student, filled, labels)
 
 
-@pytest.mark.parametrize("kd", [nucleus, least_in_place_of_others])
+def best_of_the_student(student, teacher, labels):
+    """What the student overlooks it never hears of."""
+    classes = student.topk(3, dim=1).indices
+    log_q, log_p = (F.log_softmax(z / 4, -1).gather(1, classes) for z in (student, teacher))
+    return 16 * (log_p.exp() * (log_p - log_q)).sum(1).mean()
+
+
+def first_of_the_list(student, teacher, labels):
+    return 16 * F.kl_div(
+        F.log_softmax(student[:, :6] / 4, -1), F.softmax(teacher[:, :6] / 4, -1), reduction="batchmean"
+    )
+
+
+@pytest.mark.parametrize("kd", [nucleus, least_in_place_of_others, best_of_the_student, first_of_the_list])
 def test_a_list_is_found_whatever_ends_it_and_fills_it_up(tmp_path, kd):
     assert diagnosed(tmp_path, kd=kd).cause_codes == ["KD306"]
 
@@ -211,6 +228,19 @@ def test_a_student_that_has_hardly_grown_is_not_bounded(tmp_path):
         return (0.1 * POOR(logits, labels)).astype(np.float32)
 
     assert "KD305" not in diagnosed(tmp_path, student=small).cause_codes
+
+
+def test_a_small_student_whose_parameters_get_a_fraction_of_its_logits_gradient_is_multiplied(tmp_path):
+    def small(logits, labels):
+        return (0.1 * POOR(logits, labels)).astype(np.float32)
+
+    measured = dict(measure(load(recorded_run(tmp_path / "run", student=small))))
+    rule = all_rules()["KD305"]
+    sure = {}
+    for arrives in (0.05, 3.0):
+        measured[LogitGradient] = LogitGradient(arrives, 8)
+        sure[arrives] = weigh(rule, rule(measured)).confidence
+    assert sure[0.05] > 0.5 > sure[3.0]
 
 
 def test_a_teacher_beyond_every_temperature_is_named_before_its_hard_targets(tmp_path):

@@ -19,7 +19,7 @@ from kddoctor.engine.measuring import (
 )
 from kddoctor.engine.measuring.splits import Chunk, Measured, held_out_split, pairs
 from kddoctor.engine.outcome import measure_outcome
-from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, finite_baseline, finite_rows
+from kddoctor.engine.reading import binary_like, class_rows, classes, curve_rows, evenly, finite_baseline, finite_rows
 from kddoctor.engine.types import Outcome
 from kddoctor.errors import RunError
 from kddoctor.probes.example_gaps import ExampleGapsProbe
@@ -77,9 +77,9 @@ def _measured(run: Run, forensics: bool) -> Measured:
     _refuse_broken_teachers(run)
     health = _output_health(run)
     measured[OutputHealth] = health
-    if run.metrics:
+    if rows := curve_rows(run):
         probe = LearningCurveProbe()
-        probe.update(run.metrics)
+        probe.update(rows)
         measured[LearningCurve] = probe.compute()
     if run.steps is not None:
         if forensics:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kddoctor.engine.measuring.splits import Measured
-from kddoctor.engine.reading import class_rows, classes, evenly, finite_rows
+from kddoctor.engine.reading import binary_like, class_rows, classes, curve_rows, evenly, finite_rows
 from kddoctor.probes.feature_term import FeatureTerm, feature_term, redrawn
+from kddoctor.probes.logit_gradient import LogitGradient, LogitGradientProbe
 from kddoctor.probes.output_fit import MOST_CLASSES, MOST_ROWS, OutputFit, output_fit
 from kddoctor.probes.rate_signs import RateSignsProbe
 from kddoctor.probes.scale_fit import Family, ScaleFit, ScaleFitProbe
@@ -27,13 +28,14 @@ FAMILIES = ("kl", "reverse-kl", "mse")
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
     """Whichever of StudentPath, ScaleFit, OutputFit, RateSigns and FeatureTerm the record allows."""
     signs = None
-    if run.metrics:
+    if rows := curve_rows(run):
         probe = RateSignsProbe()
-        probe.update(run.metrics)
+        probe.update(rows)
         signs = probe.compute()
     found = (
         signs,
         None if run.steps is None else _student_path(run, run.steps),
+        None if run.steps is None else _logit_gradient(run, run.steps),
         _scale_fit(run),
         _output_fit(run),
         None if run.steps is None else _feature_term(run, run.steps),
@@ -71,6 +73,23 @@ def _gradient_ratio(steps: Steps) -> float | None:
         return None
     good = np.isfinite(steps.grad_norm) & (steps.expected_grad_norm > 0)
     return float(np.median(steps.grad_norm[good] / steps.expected_grad_norm[good])) if good.any() else None
+
+
+def _logit_gradient(run: Run, steps: Steps) -> LogitGradient | None:
+    """From the norm of the gradient before anything was done to it."""
+    meant, norms = run.manifest.distillation, steps.expected_grad_norm
+    if norms is None or meant.loss != "kl" or not _declared(run) or binary_like(run.manifest):
+        return None
+    assert meant.alpha is not None
+    assert meant.temperature is not None
+    probe = LogitGradientProbe(meant.temperature, meant.alpha, squared=meant.temperature_squared)
+    per_step = max(1, steps.student_logits.size // max(1, steps.count))
+    for k in map(int, evenly(steps.count, max(2, min(MOST_STEPS, MOST_ELEMENTS // per_step)))):
+        student, labels = class_rows(run.manifest, steps.student_logits[k], steps.labels[k])
+        teacher, _ = class_rows(run.manifest, steps.teacher_logits[k], steps.labels[k])
+        if len(student) and np.isfinite(student).all() and np.isfinite(teacher).all():
+            probe.update(student, teacher, labels, float(norms[k]))
+    return probe.compute()
 
 
 def _scale_fit(run: Run) -> ScaleFit | None:

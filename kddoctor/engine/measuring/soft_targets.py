@@ -20,8 +20,15 @@ from kddoctor.probes.non_target_structure import (
     NonTargetStructureProbe,
 )
 from kddoctor.probes.teacher_errors import TeacherErrors, TeacherErrorsBySplit, TeacherErrorsProbe
-from kddoctor.probes.truncated_teacher import MIN_STEPS_TOTAL_ONLY, TruncatedTeacherProbe, Truncation
+from kddoctor.probes.truncated_teacher import (
+    MIN_STEPS_TOTAL_ONLY,
+    OWNERS,
+    Chooser,
+    TruncatedTeacherProbe,
+    Truncation,
+)
 from kddoctor.run.directory import Run
+from kddoctor.run.steps import Steps
 
 #: Elements of recorded logits that are searched for a shortened teacher; longer samples are thinned evenly.
 SEARCHED_ELEMENTS = 20_000_000
@@ -116,7 +123,7 @@ def _scale(run: Run, split: str) -> LogitScale | None:
 
 
 def _truncation(run: Run, loss: object) -> Truncation | None:
-    """Searched only where no form over all classes reproduces the recorded loss."""
+    """Searched only where no form over all classes reproduces the recorded loss; in the teacher's order first."""
     steps, manifest = run.steps, run.manifest
     if steps is None or binary_like(manifest) or not isinstance(loss, LossForensics):
         return None
@@ -132,7 +139,20 @@ def _truncation(run: Run, loss: object) -> Truncation | None:
     wanted = {1.0, *([declared] if declared else [])}
     if number <= FEW_CLASSES:
         wanted |= set(TEMPERATURES)
-    probe = TruncatedTeacherProbe(number, sorted(wanted))
+    best: Truncation | None = None
+    for chooser in OWNERS:
+        found = _truncation_by(chooser, steps, number, sorted(wanted), per_step)
+        if found is not None and (best is None or found.error < best.error):
+            best = found
+        if best is not None and best.error <= loss.tolerance:
+            break
+    return best
+
+
+def _truncation_by(
+    chooser: Chooser, steps: Steps, number: int, temperatures: list[float], per_step: int
+) -> Truncation | None:
+    probe = TruncatedTeacherProbe(number, temperatures, chooser)
     for k in map(int, evenly(steps.count, max(MIN_STEPS_TOTAL_ONLY, SEARCHED_ELEMENTS // per_step))):
         student, teacher = (a[k].reshape(-1, number) for a in (steps.student_logits, steps.teacher_logits))
         counts = np.rint(np.asarray(steps.labels[k])).reshape(-1) != -100

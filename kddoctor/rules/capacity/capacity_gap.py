@@ -91,7 +91,7 @@ def capacity_gap(
     unlabelled = (config.distillation.alpha or 0.0) >= 1 - LABELS / 10
     # Answers over a vocabulary always lie in fewer dimensions than it has words, in sound students as well.
     classes = config.task == "multiclass"
-    arrived = narrow(finding, output, ranks, path, fit) if unlabelled and classes else None
+    arrived = narrow(finding, output, ranks, path, fit, held_out) if unlabelled and classes else None
     text = f"on training rows the student agrees with its teacher in {gaps.agreement:.1%}"
     if gaps.agreement > 1 - ALIKE and arrived is None:
         return finding.against(

@@ -1,6 +1,7 @@
 """What speaks for a limit of the student itself: its objective is level, and nothing that was looked for holds it."""
 
 from kddoctor.probes.layer_ranks import LayerRanks
+from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.output_fit import OutputFit
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
@@ -22,6 +23,10 @@ HALF: Share = 0.5
 FAR_FROM_IT = 5.0
 #: Share of the dimensions of the teacher's answers that a narrow student's answers lie in; convention.
 FEW: Share = 2 / 3
+#: Accuracy by which a read-out of a layer must exceed the answers for the layer to know what they lost.
+READ_OUT: Share = 0.05
+#: Accuracy of a read-out of the teacher's answers, below which read-outs of these rows say nothing.
+READABLE: Share = 0.5
 #: Nats for a student of too few dimensions that has arrived where it can.
 AS_FAR_AS_IT_CAN = 3.0
 
@@ -50,18 +55,20 @@ def narrow(
     ranks: LayerRanks | None,
     path: StudentPath | None,
     fit: ScaleFit | None,
+    held_out: Gaps | None,
 ) -> Finding | None:
     """A student that lacks much of its teacher's function, arrived where its own dimensions let it; None otherwise.
 
-    Its answers lie in fewer dimensions than its teacher's, and no layer has more: that is its size, and no fault of its
-    training, which would leave the last layer short of where the objective is lowest.
+    Its answers lie in fewer dimensions than its teacher's, and no layer has more, or knows more of the labels: that is
+    its size, and no fault of its training, which would leave the last layer short of where the objective is lowest.
     """
     found = outputs(output, path, fit)
     if found is None or ranks is None or not ranks.student or found.left < LEFT or found.gain > ARRIVED:
         return None
     widest = max(rank.rank for rank in ranks.student.values())
     answers = ranks.student_logits
-    if not answers.exact or not 0 < widest <= answers.rank or answers.rank > FEW * ranks.teacher_logits.rank:
+    everywhere = widest <= answers.rank or able_layer(ranks, held_out) is False
+    if not answers.exact or not (widest and everywhere) or answers.rank > FEW * ranks.teacher_logits.rank:
         return None
     if not RIGHT**-0.5 < found.scale < RIGHT or max(rank.copies for rank in ranks.student.values()) > 0:
         return None
@@ -78,6 +85,20 @@ def narrow(
         origin="calibrated on digits",
         weight=AS_FAR_AS_IT_CAN,
     )
+
+
+def able_layer(ranks: LayerRanks, held_out: Gaps | None) -> bool | None:
+    """Whether a layer of the student knows more of the labels, as a linear map reads them, than its answers say.
+
+    Or uses its units evenly, as one between thin factors does not. Where none does, no single layer loses what those
+    before it had. None where there was nothing to read off, or where not even the teacher's answers could be read so.
+    """
+    if (ranks.teacher_logits.accuracy or 0.0) < READABLE:
+        return None
+    found = [rank.accuracy for rank in ranks.student.values() if rank.accuracy is not None]
+    own = [0.0 if held_out is None else held_out.gaps.student_accuracy, ranks.student_logits.accuracy or 0.0]
+    spread = any(rank.effective >= FEW * rank.units > 0 for rank in ranks.student.values())
+    return spread or max(found) >= max(own) + READ_OUT if found else None
 
 
 def against_unfitted(

@@ -4,7 +4,8 @@ What it checks
     The exact rank of every recorded student layer and of the logits: a layer whose outputs lie in fewer dimensions than
     half of its own units and half of the teacher's narrowest layer; or logits of a lower rank than the layer below them
     and than the number of classes allows, together with how many of the teacher's answers survive an approximation of
-    that rank.
+    that rank, where a layer uses its units evenly or a linear read-out of it knows more of the labels than the answers
+    say; or far fewer different answers than the layer below has different rows.
 
 Why it hurts
     What one layer loses no later layer brings back. A head of rank r can order classes in r dimensions only.
@@ -13,9 +14,10 @@ What it looks like
     An able student, by its size, that levels off too high; a wider one does not help, as long as that layer stays.
 
 Told apart from
-    KD402, whose student is narrow everywhere: there no layer below is wider. KD506, whose layers keep their first
-    weights. KD504 and KD501: dead units lower the rank of a layer as well, and are not counted as its units; only where
-    first answers and steps were sane is a layer said to have been cut. KD503, whose units are copies of each other.
+    KD402, whose student is narrow everywhere: there no layer below is wider, or knows more. KD506, whose layers keep
+    their first weights. KD504 and KD501: dead units lower the rank of a layer as well, and are not counted as its
+    units; only where first answers and steps were sane is a layer said to have been cut. KD503, whose units are copies
+    of each other.
 
 Fix
     - head = Sequential(Linear(256, 4), Linear(4, 100))
@@ -32,6 +34,7 @@ from kddoctor.probes.layer_ranks import LayerRanks, Rank
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.student_path import StudentPath
+from kddoctor.rules.capacity.exclusion import able_layer
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import behind, severity
 from kddoctor.rules.optimisation.way import began_well, efficiency
@@ -50,6 +53,8 @@ LONG: Share = 0.05
 HALF: Share = 0.5
 #: Share of the rank below the head that the logits' rank does not exceed.
 NARROWER: Share = 0.6
+#: Share of the layer's different rows that the answers are, where something in between has few values of its own.
+FEW: Share = 0.25
 #: Share of the teacher's answers that a rank has to keep, or the student is bound to lose some.
 KEPT: Share = 0.9
 #: Rows per unit that an exact rank needs.
@@ -107,7 +112,8 @@ def representation_bottleneck(
             )
     logits, below = ranks.student_logits, max((rank.rank for rank in ranks.student.values()), default=0)
     possible = min(below, ranks.teacher_logits.rank)
-    if alive and logits.exact and 0 < logits.rank <= NARROWER * possible:
+    lost = able_layer(ranks, held_out) is not False
+    if alive and lost and logits.exact and 0 < logits.rank <= NARROWER * possible:
         kept = float(ranks.kept[min(logits.rank, len(ranks.kept) - 1)])
         where = where or "the student's head"
         finding = finding.supported_by(
@@ -120,6 +126,19 @@ def representation_bottleneck(
             origin="convention",
             grade=Grade.INTERVENTIONAL,
             weight=6.0 if kept < KEPT else 5.0,
+        )
+    different = max((rank.distinct for rank in ranks.student.values() if rank.units), default=0)
+    if alive and 1 < logits.distinct <= FEW * min(different, ranks.teacher_logits.distinct):
+        where = where or "the student's head"
+        finding = finding.supported_by(
+            PROBE,
+            "distinct",
+            float(logits.distinct),
+            f"the student has {logits.distinct} different answers, where the layer below has {different} different "
+            f"rows and the teacher {ranks.teacher_logits.distinct} answers",
+            threshold=FEW * different,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
         )
     if not finding.evidence:
         finding = finding.against(

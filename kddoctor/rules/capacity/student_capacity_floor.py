@@ -30,9 +30,10 @@ Read more
 
 import math
 
+from kddoctor.probes.example_gaps import ExampleGaps
 from kddoctor.probes.layer_ranks import LayerRanks
 from kddoctor.probes.learning_curve import LearningCurve
-from kddoctor.probes.measurements import TrainGaps
+from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.output_fit import OutputFit
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
@@ -75,7 +76,7 @@ KEPT: Share = 0.9
     title="The student is too small to fit even the labels",
     stage=60,
     reads=(TrainGaps,),
-    uses=(LearningCurve, Observations, Manifest, LayerRanks, ScaleFit, StudentPath, RateSigns, OutputFit),
+    uses=(LearningCurve, Observations, Manifest, LayerRanks, ScaleFit, StudentPath, RateSigns, OutputFit, Gaps),
 )
 def student_capacity_floor(
     train: TrainGaps,
@@ -87,6 +88,7 @@ def student_capacity_floor(
     path: StudentPath | None,
     signs: RateSigns | None,
     output: OutputFit | None,
+    held_out: Gaps | None,
 ) -> Finding | NotExamined:
     gaps = train.gaps
     below = gaps.teacher_accuracy - gaps.student_accuracy
@@ -94,7 +96,7 @@ def student_capacity_floor(
     labelled = config is None or config.distillation.alpha != 1
     # Answers over a vocabulary always lie in fewer dimensions than it has words, in sound students as well.
     classes = config is not None and config.task == "multiclass"
-    arrived = narrow(finding, output, ranks, path, fit) if labelled and classes else None
+    arrived = narrow(finding, output, ranks, path, fit, held_out) if labelled and classes else None
     if below < CLOSE and (arrived is None or below <= 0):
         return finding.against(
             PROBE,
@@ -123,7 +125,7 @@ def student_capacity_floor(
             origin="paper",
             weight=2.0 if below >= FAR_BELOW else 1.0,
         )
-    finding = _against_baseline(finding, train)
+    finding = _against_baseline(finding, train, held_out)
     if width is not None and _fell_silent(path):
         finding = finding.supported_by(
             "student-path",
@@ -244,14 +246,14 @@ def _level(finding: Finding, curve: LearningCurve, pace: float, below: float) ->
     return add("learning-curve", "rise", rise, text, threshold=2 * ALIKE, origin="convention", weight=weight)
 
 
-def _against_baseline(finding: Finding, train: TrainGaps) -> Finding:
+def _against_baseline(finding: Finding, train: TrainGaps, held_out: Gaps | None) -> Finding:
     gaps, baseline = train.gaps, train.gaps.baseline_accuracy
     if baseline is None:
         return finding
     text = f"trained on labels alone, the same student reaches {baseline:.1%} on training rows"
-    gap = gaps.teacher_accuracy - gaps.student_accuracy
-    # A twin that is worse still cannot fit the labels either: the teacher then helped, and capacity limits both.
-    alike = baseline - gaps.student_accuracy <= max(ALIKE, SHARE_OF_GAP * gap)
+    # A twin that is worse still cannot fit the labels either: the teacher then helped, and capacity limits both. One
+    # that has learnt its few training rows by heart holds no more where it is no better on others.
+    alike = _no_better(gaps) or (held_out is not None and _no_better(held_out.gaps))
     if alike and gaps.teacher_accuracy - baseline >= FAR_BELOW:
         return finding.supported_by(
             PROBE,
@@ -266,3 +268,11 @@ def _against_baseline(finding: Finding, train: TrainGaps) -> Finding:
     return finding.against(
         PROBE, "baseline_train_accuracy", baseline, text, threshold=ALIKE, origin="paper", weight=6.0
     )
+
+
+def _no_better(gaps: ExampleGaps) -> bool:
+    """Whether the labels-only twin closes next to nothing of the student's gap to the teacher."""
+    if gaps.baseline_accuracy is None:
+        return False
+    gap = gaps.teacher_accuracy - gaps.student_accuracy
+    return gaps.baseline_accuracy - gaps.student_accuracy <= max(ALIKE, SHARE_OF_GAP * gap)

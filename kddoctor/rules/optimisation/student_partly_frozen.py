@@ -1,9 +1,9 @@
 """Part of the student never learns, although it is meant to.
 
 What it checks
-    Whether parameters that ask for gradients are in no optimizer; whether parameters are frozen in a student that fits
-    its training rows worse than its teacher, or worse than its labels-only twin; and whether parameters never had a
-    gradient.
+    Whether parameters that ask for gradients are in no optimizer; and whether parameters are frozen, or never had a
+    gradient although they are not, in a student that fits its training rows worse than its teacher, or worse than its
+    labels-only twin.
 
 Why it hurts
     Layers that keep their first, random weights pass noise to those that learn. A student of ten layers that trains
@@ -39,6 +39,8 @@ from kddoctor.run.observations import Observations
 PROBE = "observations"
 #: Points of training accuracy below the teacher from which a student does not fit.
 UNFIT: Share = 0.03
+#: The same of a student none of whose parameters is frozen: a loss may leave some of them out on purpose.
+LAGS: Share = 0.1
 #: Nats for a student that does not fit its training rows, and for one that does.
 FALLS_SHORT, KEEPS_UP = 3.0, 4.0
 #: What the learning parameters of a student are called that is frozen on purpose.
@@ -91,8 +93,9 @@ def student_partly_frozen(seen: Observations, held_out: Gaps | None, train: Trai
             threshold=0,
             weight=2.5,
         )
-        # Where nobody noted what is frozen, that is what a parameter without any gradient is in a student that lags.
-        finding = finding if seen.frozen_parameters is not None else _of_fit(finding, held_out, train)
+        # Frozen or cut off from the graph: in a student that lags either is what holds it, in one that does not, the
+        # loss has no use for them.
+        finding = finding if frozen else _of_fit(finding, held_out, train, UNFIT if frozen is None else LAGS)
     if missing == [] and frozen == [] and still == []:
         finding = finding.against(
             PROBE,
@@ -129,17 +132,18 @@ def _of_frozen(finding: Finding, frozen: list[str], held_out: Gaps | None, train
     return _of_fit(finding, held_out, train)
 
 
-def _of_fit(finding: Finding, held_out: Gaps | None, train: TrainGaps | None) -> Finding:
-    """Whether a student with parameters that do not learn pays for it."""
+def _of_fit(finding: Finding, held_out: Gaps | None, train: TrainGaps | None, unfit: float = UNFIT) -> Finding:
+    """Whether a student with parameters that do not learn pays for it. unfit: points from which it does for certain."""
     gaps = None if train is None else train.gaps
     if gaps is not None:
         below = gaps.teacher_accuracy - gaps.student_accuracy
         text = f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}"
-        add, weight = (finding.supported_by, FALLS_SHORT) if below > UNFIT else (finding.against, KEEPS_UP)
-        finding = add(
-            "example-gaps", "train_accuracy", gaps.student_accuracy, text, threshold=UNFIT, origin="convention",
-            weight=weight,
-        )  # fmt: skip
+        add, weight = (finding.supported_by, FALLS_SHORT) if below > unfit else (finding.against, KEEPS_UP)
+        if not UNFIT < below <= unfit:
+            finding = add(
+                "example-gaps", "train_accuracy", gaps.student_accuracy, text, threshold=unfit, origin="convention",
+                weight=weight,
+            )  # fmt: skip
     if held_out is None or held_out.gaps.baseline_accuracy is None:
         return finding
     ahead = held_out.gaps.baseline_accuracy - held_out.gaps.student_accuracy

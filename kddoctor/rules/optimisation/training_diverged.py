@@ -1,8 +1,9 @@
 """Loss, gradients or logits became non-finite or exploded, and stayed so.
 
 What it checks
-    Non-finite values in the recorded losses, in the student's outputs and among the recorder's observations; and a
-    final loss far above the first.
+    Non-finite values in the recorded losses, in the student's outputs and among the recorder's observations; a final
+    loss far above the first; and a weight decay that, times the rate, exceeds two, in a student whose answers no longer
+    depend on its input.
 
 Why it hurts
     From that step on nothing is learned; what is evaluated is debris.
@@ -30,6 +31,7 @@ from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_numerics import LossNumerics
 from kddoctor.probes.output_health import OutputHealth
+from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.loss_numerics_unstable import loss_broke_first
 from kddoctor.rules.registry import rule
@@ -40,6 +42,12 @@ from kddoctor.run.observations import Observations
 #: Share of the last losses that must be non-finite, and growth of the loss over the run.
 LATE: Share = 0.5
 EXPLODED: Factor = 10.0
+#: Rate times weight decay above which a step throws a weight further past zero than it was away from it.
+THROWN: Factor = 2.0
+#: Optimizers whose steps take off rate times decay times the weight.
+BY_THE_RATE = ("sgd", "adamw")
+#: Share of the variance between rows of answers that do not depend on the input.
+CONSTANT: Share = 1e-6
 #: Share of rows without a finite output.
 DEAD_ROWS: Share = 0.5
 
@@ -51,7 +59,7 @@ DEAD_ROWS: Share = 0.5
     title="Training diverged",
     stage=50,
     reads=(OutputHealth, Manifest),
-    uses=(LearningCurve, Observations, LossForensics, LossNumerics),
+    uses=(LearningCurve, Observations, LossForensics, LossNumerics, StudentPath),
     masks=(
         "KD102",
         "KD208",
@@ -72,8 +80,9 @@ def training_diverged(
     seen: Observations | None,
     loss: LossForensics | None,
     numerics: LossNumerics | None,
+    path: StudentPath | None,
 ) -> Finding:
-    finding = Finding()
+    finding = _of_decay(Finding(), config, path)
     # That everything is NaN in the end proves nothing where the loss broke first, at ordinary values: it follows.
     proof = Grade.STATISTICAL if loss_broke_first(numerics) else Grade.PROOF
     if outputs.student_nonfinite_rows > DEAD_ROWS:
@@ -127,6 +136,25 @@ def training_diverged(
     )
 
 
+def _of_decay(finding: Finding, config: Manifest, path: StudentPath | None) -> Finding:
+    """A decay that overshoots zero at every step; with a momentum the weights may end there, and not beyond bounds."""
+    set_up = config.training
+    rate, decay = set_up.learning_rate or 0.0, set_up.weight_decay or 0.0
+    named = (set_up.optimizer or "").lower().startswith(BY_THE_RATE)
+    if not named or rate * decay <= THROWN or path is None or path.late("dependence") > CONSTANT:
+        return finding
+    return finding.supported_by(
+        "manifest",
+        "weight_decay",
+        rate * decay,
+        f"rate {rate:g} times weight decay {decay:g} is {rate * decay:.2g}: each step throws every weight past zero, "
+        "further than it was away, and the student's answers no longer depend on its input",
+        threshold=THROWN,
+        origin="identity of gradient descent",
+        grade=Grade.INTERVENTIONAL,
+    )
+
+
 def _by_curve(finding: Finding, curve: LearningCurve, proof: Grade) -> Finding:
     if curve.nonfinite_late > LATE:
         return finding.supported_by(
@@ -148,7 +176,7 @@ def _by_curve(finding: Finding, curve: LearningCurve, proof: Grade) -> Finding:
             origin="convention",
             grade=Grade.INTERVENTIONAL,
         )
-    if curve.logged and not curve.nonfinite:
+    if curve.logged and not curve.nonfinite and not finding.supporting:
         return finding.against(
             "learning-curve",
             "nonfinite",

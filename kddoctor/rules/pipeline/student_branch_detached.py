@@ -56,7 +56,8 @@ FOLLOWED: Share = 0.1
 #: Share of its own objective that a student at its minimum along the scale of its logits could still save: sound runs
 #: of the same tasks 0.00.
 AT_MINIMUM: Share = 0.05
-#: Declared weight from which a term leads a student, and accuracy by which one that learnt the labels is behind its twin.
+#: Declared weight from which a term leads a student, and accuracy by which one that learnt the labels may be behind its
+#: twin.
 LEADS: Share = 0.3
 LEARNT: Share = 0.02
 

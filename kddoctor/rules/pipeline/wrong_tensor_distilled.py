@@ -3,7 +3,8 @@
 What it checks
     Whether what the loss took for the teacher's logits bears any relation to the teacher's logits for the very same
     inputs; and whether a feature loss came to rest where a map lies that has learnt everything of its target but what
-    depends on the example, although the student's features say far more about the teacher's.
+    depends on the example, although the student's features say far more about the teacher's. Where autograd's graph
+    holds no map that learns, nothing learnt that.
 
 Why it hurts
     Features, an auxiliary head or the output of the batch before have the right shape often enough; what the student
@@ -38,7 +39,7 @@ from kddoctor.probes.targets_against_own import TargetsAgainstOwn
 from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.pipeline.feature_level import WITHIN_REACH, without_the_example
+from kddoctor.rules.pipeline.feature_level import WITHIN_REACH, no_projector_learns, without_the_example
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.pipeline.teacher_rows_misaligned import STRAYS
 from kddoctor.rules.record import RECORD
@@ -46,6 +47,7 @@ from kddoctor.rules.registry import rule
 from kddoctor.rules.sequence.teacher_hacking import drawn_answers
 from kddoctor.rules.settings import Correlation, Count
 from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
 
 PROBE = "targets-in-loop"
 #: Correlation below which two sets of outputs for the same inputs have nothing to do with each other.
@@ -63,7 +65,7 @@ FEWEST_ROWS: Count = 64
     title="Another tensor than the teacher's logits is distilled",
     stage=13,
     reads=(Manifest,),
-    uses=(TargetsInLoop, TeacherPasses, RowPairing, TargetsAgainstOwn, FeatureLevels),
+    uses=(TargetsInLoop, TeacherPasses, RowPairing, TargetsAgainstOwn, FeatureLevels, Observations),
     masks=(
         *("KD102", "KD208", "KD301", "KD302", "KD304", "KD307", "KD401", "KD402", "KD403", "KD404", "KD405"),
         *("KD501", "KD502", "KD604", "KD902"),
@@ -76,8 +78,9 @@ def wrong_tensor_distilled(
     pairing: RowPairing | None,
     own: TargetsAgainstOwn | None,
     levels: FeatureLevels | None = None,
+    seen: Observations | None = None,
 ) -> Finding | NotExamined:
-    level = None if levels is None else without_the_example(levels)
+    level = None if levels is None or no_projector_learns(seen) else without_the_example(levels)
     if levels is not None and level is not None:
         return _of_features(Finding(), levels, level)
     if targets is None or passes is None:

@@ -13,8 +13,9 @@ What it looks like
     The loss is better every epoch, and the student worse. The checkpoint of an early epoch beats the last one.
 
 Told apart from
-    KD602, where few rows are learnt by heart along with their labels. KD502, the opposite. KD301, where
-    targets are sharp and the teacher's first choice: drawn ones often are another class than that.
+    KD401, which has not even fitted what the teacher said on training rows. KD602, where few rows are learnt by heart
+    along with their labels. KD502, the opposite. KD301, where targets are sharp and the teacher's first choice: drawn
+    ones often are another class than that.
 
 Fix
     - answers = teacher.generate(prompts)  # once, before 80 epochs
@@ -28,7 +29,7 @@ Read more
     Tiapkin et al. 2025, arXiv:2502.02671: On teacher hacking in language model distillation.
 """
 
-from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.past_its_best import PastItsBest
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.targets_against_own import TargetsAgainstOwn
@@ -49,6 +50,8 @@ TEACHER_ALONE: Share = 0.95
 #: that answer may be from the teacher's entropy, which is its expectation where it was drawn (identity).
 SINGLE: Share = 0.1
 DRAWN: Share = 0.15
+#: Agreement on training rows of a student that fits what its teacher said there; KD401 starts below it.
+FITTED: Share = 0.9
 #: A first choice that is taken as it is agrees with the teacher always.
 ALWAYS: Share = 0.99
 
@@ -60,7 +63,7 @@ ALWAYS: Share = 0.99
     title="The student fits what the teacher once said, at the expense of the truth",
     stage=37,
     reads=(PastItsBest, Manifest),
-    uses=(TargetsAgainstOwn, Gaps),
+    uses=(TargetsAgainstOwn, Gaps, TrainGaps),
     masks=(
         "KD106",
         "KD107",
@@ -74,7 +77,11 @@ ALWAYS: Share = 0.99
     ),
 )
 def teacher_hacking(
-    curve: PastItsBest, config: Manifest, targets: TargetsAgainstOwn | None, held_out: Gaps | None
+    curve: PastItsBest,
+    config: Manifest,
+    targets: TargetsAgainstOwn | None,
+    held_out: Gaps | None,
+    train: TrainGaps | None,
 ) -> Finding:
     finding = Finding()
     rows = held_out.gaps.n if held_out is not None else None
@@ -118,6 +125,17 @@ def teacher_hacking(
         )
     if not finding.evidence:
         return _said(finding, config, curve)
+    if not drawn and train is not None and train.gaps.agreement < FITTED:
+        finding = finding.against(
+            "example-gaps",
+            "agreement",
+            train.gaps.agreement,
+            f"even on training rows it has its teacher's answer in {train.gaps.agreement:.1%} only: it has not fitted "
+            "what the teacher said",
+            threshold=FITTED,
+            origin="taxonomy",
+            weight=4.0,
+        )
     if alpha is not None and alpha >= TEACHER_ALONE:
         finding = finding.supported_by(
             "manifest", "alpha", alpha, "nothing but the teacher is followed", threshold=TEACHER_ALONE, weight=1.5

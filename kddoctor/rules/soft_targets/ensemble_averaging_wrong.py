@@ -2,9 +2,10 @@
 
 What it checks
     Where the members' own logits were recorded: whether the teacher's logits are their mean, their sum, another sum of
-    them with one weight for each member or for each row, or one member's for each class; and how far its probabilities
-    are from the mean of theirs. Without the members nothing in a record tells an ensemble from one over-confident
-    model, so that this is not examined then.
+    them with one weight for each member or for each row, one member's for each class, or the mean of their exponentials
+    as they are; or lie between theirs, on every row and in every class, without being a mixture of their probabilities;
+    and how far its probabilities are from the mean of theirs. Without the members nothing in a record tells an ensemble
+    from one over-confident model, so that this is not examined then.
 
 Why it hurts
     A mean of logits is a geometric mean of probabilities: whoever is most certain decides, and a sum grows more certain
@@ -39,6 +40,9 @@ PROBE = "ensemble-means"
 IDENTITY = 1e-4
 #: Nats between the two means from which it matters which one is taken.
 DIFFERENT: Nats = 0.02
+#: Ways that nobody puts the parts of one model together in.
+EXPONENTIALS, BETWEEN = "are the mean of the exponentials", "are another mean"
+MEANS = (EXPONENTIALS, BETWEEN)
 #: Accuracy of the weakest member over that of the whole from which members are models of their own.
 ABLE: Share = 0.8
 
@@ -60,6 +64,9 @@ def ensemble_averaging_wrong(means: EnsembleMeans, config: Manifest) -> Finding:
         "are a weighted sum": means.weighted_error,
         "are, row by row, a weighted sum": float("inf") if means.row_error is None else means.row_error,
         "are chosen class by class": means.chosen_error,
+        EXPONENTIALS: means.exponential_error,
+        # Whatever mean of the logits it is that lies between them everywhere.
+        BETWEEN: 0.0 if means.between == 1 and means.mixed_error > IDENTITY else float("inf"),
     }
     way = min(ways, key=lambda name: ways[name])
     if means.probability_error < IDENTITY:
@@ -73,8 +80,8 @@ def ensemble_averaging_wrong(means: EnsembleMeans, config: Manifest) -> Finding:
         )
     if ways[way] > IDENTITY:
         return finding
-    if means.least_accuracy is not None and means.least_accuracy < ABLE:
-        return finding  # parts of one model, of which none answers by itself
+    if way not in MEANS and means.least_accuracy is not None and means.least_accuracy < ABLE:
+        return finding  # parts of one model, of which none answers by itself, are added up
     return (
         finding.supported_by(
             PROBE,

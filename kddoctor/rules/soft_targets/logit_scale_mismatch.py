@@ -2,8 +2,10 @@
 
 What it checks
     Whether most of the student's logits, or its margins on most rows, stand at a bound that is far below the teacher's
-    range; or whether the teacher's logits are larger than a cross-entropy can make them, so that a temperature that
-    softens others does nothing.
+    range; whether, with a verified loss, the gradient that arrives at all of the student's parameters is far shorter
+    than that in its logits, which a bias behind them gets whole unless something small multiplies them, while the
+    logits stay far below the teacher's; or whether the teacher's logits are larger than a cross-entropy can make them,
+    so that a temperature that softens others does nothing.
 
 Why it hurts
     The divergence compares absolute differences of logits. A bounded student can be right in every order and still not
@@ -14,8 +16,8 @@ What it looks like
 
 Told apart from
     KD301, whose temperature is too low for its teacher. KD402 and KD502, whose students are free to grow further: few
-    of their logits stand at the largest value. A divergence lets a free student match any scale, so that a difference
-    alone is no fault.
+    of their logits stand at the largest value. KD501, whose short steps come of the rate and not of the logits' scale.
+    A divergence lets a free student match any scale, so that a difference alone is no fault.
 
 Fix
     - loss = kl(student / T, teacher / T)
@@ -29,11 +31,14 @@ Read more
     Sun et al. 2024, arXiv:2403.01427: logit standardisation.
 """
 
+from kddoctor.probes.logit_gradient import LogitGradient
 from kddoctor.probes.logit_scale import LogitScale
+from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TargetSoftness
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.harm import harm_of
 from kddoctor.rules.loss.declared import distils
+from kddoctor.rules.optimisation.harm import behind
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Correlation, Factor, Nats, Share, Temperature
 from kddoctor.rules.soft_targets.soft_targets_collapsed import COLLAPSED_ENTROPY, WANTED
@@ -45,6 +50,8 @@ AT_BOUND: Share = 0.3
 #: Median margin of the student over its 99th percentile; free students were at 0.5 to 0.72, bounded ones above 0.88
 #: (calibrated on digits).
 AT_EDGE: Share = 0.85
+#: Gradient in the parameters over that in the logits; 1 and more, where nothing lies between a bias and the logits.
+ARRIVES: Factor = 0.5
 #: Accuracy from which a student answers by its input: one that says the same to everything is at its own edge.
 ANSWERS: Share = 0.5
 #: Student over teacher, below and above which scales differ (taxonomy).
@@ -67,22 +74,30 @@ MEANT_TO_SOFTEN: Temperature = 1.5
     title="The scales of the logits cannot meet",
     stage=39,
     reads=(LogitScale, Manifest),
-    uses=(Gaps, TargetSoftness),
-    masks=("KD102", "KD301", "KD401", "KD402", "KD502", "KD503", "KD504", "KD604"),
+    uses=(Gaps, TargetSoftness, LogitGradient, LossForensics),
+    masks=("KD102", "KD301", "KD401", "KD402", "KD501", "KD502", "KD503", "KD504", "KD604"),
 )
 def logit_scale_mismatch(
-    scale: LogitScale, config: Manifest, held_out: Gaps | None, softness: TargetSoftness | None
+    scale: LogitScale,
+    config: Manifest,
+    held_out: Gaps | None,
+    softness: TargetSoftness | None,
+    gradient: LogitGradient | None,
+    loss: LossForensics | None,
 ) -> Finding:
     finding = Finding()
     if not distils(config):
         return finding
     finding = _bounded(finding, scale, held_out)
+    finding = _multiplied(finding, scale, gradient, loss)
     better = None
     if softness is not None:
         finding, better = _scaled(finding, scale, softness)
     if not any(e.supports for e in finding.evidence):
         return finding
-    harmless = held_out is not None and harm_of(held_out).none
+    # A twin on labels alone has the same multiplier behind its logits: that it is no better excuses nothing.
+    multiplied = any(e.measure == "arrives" for e in finding.supporting)
+    harmless = behind(held_out) is False if multiplied else held_out is not None and harm_of(held_out).none
     if harmless:
         finding = finding.against(
             "example-gaps",
@@ -136,6 +151,27 @@ def _bounded(finding: Finding, scale: LogitScale, held_out: Gaps | None) -> Find
             PROBE, "ratio", scale.ratio, text, threshold=SMALLER, origin="paper", group="ratio", weight=6.0
         )
     return finding
+
+
+def _multiplied(
+    finding: Finding, scale: LogitScale, gradient: LogitGradient | None, loss: LossForensics | None
+) -> Finding:
+    """Logits that something small multiplies: their gradient reaches no parameter as long as it is."""
+    errors = None if loss is None else loss.declared_errors
+    verified = loss is not None and errors is not None and float(errors.max()) <= loss.tolerance
+    if gradient is None or not verified or gradient.arrives >= ARRIVES or scale.ratio >= SMALLER:
+        return finding
+    return finding.supported_by(
+        "logit-gradient",
+        "arrives",
+        gradient.arrives,
+        f"all of the student's parameters together get {gradient.arrives:.2g} times the gradient of its logits, of "
+        f"which a bias alone gets the whole, and the spread of its logits is {scale.ratio:.2g} times the teacher's",
+        threshold=ARRIVES,
+        origin="identity of a last layer with a bias",
+        grade=Grade.INTERVENTIONAL,
+        weight=6.5,
+    )
 
 
 def _scaled(finding: Finding, scale: LogitScale, softness: TargetSoftness) -> tuple[Finding, float | None]:

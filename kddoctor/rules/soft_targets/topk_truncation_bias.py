@@ -1,13 +1,15 @@
-"""Only the teacher's most probable classes are kept, and what is left is no distribution of the teacher's.
+"""Only some of the classes are kept in a row, and what is left is no distribution of the teacher's.
 
 What it checks
-    Whether the recorded loss is, on every step, the divergence from the teacher's k largest classes alone:
-    renormalised, with the rest ignored (and perhaps clamped at zero), or with zeros, or the least logit kept, in place
-    of those left out. k may be the same for all rows or follow from a share of the probability.
+    Whether the recorded loss is, on every step, the divergence over k classes alone, the teacher's largest, the
+    student's, or the first of the list: renormalised, with the rest ignored (and perhaps clamped at zero), or with
+    zeros, or the least logit kept, in place of those left out. k may be the same for all rows or follow from a share of
+    the probability.
 
 Why it hurts
     Renormalised targets are more certain than the teacher. A sum that stops early falls below zero, where clamping it
-    takes the gradient away. Zeros in place of logits can beat the classes that were kept.
+    takes the gradient away. Of classes that the student itself does not name it never hears. Zeros in place of logits
+    can beat the classes that were kept.
 
 What it looks like
     The loss dips below zero or sits at zero, the student is over-confident and badly calibrated, and a larger k helps.
@@ -30,7 +32,7 @@ Read more
 """
 
 from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.probes.truncated_teacher import ROUNDING, SOUND_FORMS, Truncation
+from kddoctor.probes.truncated_teacher import OWNERS, ROUNDING, SOUND_FORMS, Truncation
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import as_declared, distils, excluded
 from kddoctor.rules.registry import rule
@@ -60,7 +62,7 @@ def topk_truncation_bias(loss: LossForensics, config: Manifest, cut: Truncation 
         return finding
     if cut is None or cut.error > loss.tolerance or cut.whole_error < WORSE * max(cut.error, ROUNDING):
         return excluded(finding, loss)
-    text = f"recorded = {cut.form} over the teacher's {cut.kept} at T = {cut.temperature:g}"
+    text = f"recorded = {cut.form} over {OWNERS[cut.chooser]} {cut.kept} at T = {cut.temperature:g}"
     if cut.form in SOUND_FORMS:
         return finding.against(
             PROBE,
@@ -89,7 +91,7 @@ def topk_truncation_bias(loss: LossForensics, config: Manifest, cut: Truncation 
     )
     harmless = cut.kept_mass >= ENOUGH_MASS and not cut.form.endswith("-filled")
     return finding.saying(
-        f"The loss sees the teacher's {cut.kept} alone: {cut.form}.",
+        f"The loss sees {OWNERS[cut.chooser]} {cut.kept} alone: {cut.form}.",
         where="the training loop: how the teacher's outputs are shortened",
         severity="note" if harmless else "error",
     ).prescribe("all of the teacher's classes, or one more class for the rest", loss__form="declared")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from kddoctor.probes.layer_similarity import exact_cka
 from kddoctor.probes.measurements import Gaps, LogitSimilarity, TrainGaps
 from kddoctor.probes.output_fit import OutputFit, output_fit
 from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
-from kddoctor.rules.finding import NotExamined
+from kddoctor.rules.capacity.exclusion import narrow
+from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
 from kddoctor.run.manifest import Manifest
@@ -48,6 +51,23 @@ def ranks(units: int = 20, logits: int = 10, layer: int | None = None) -> LayerR
     return layer_ranks({"last": rng.normal(size=(ROWS, 32))}, {"hidden": features}, teacher, own, LABELS)
 
 
+def readable(found: LayerRanks, own: float) -> LayerRanks:
+    """The same, with the labels read off the teacher's answers in nine rows of ten, off the student's in ``own``."""
+    teacher, student = replace(found.teacher_logits, accuracy=0.9), replace(found.student_logits, accuracy=own)
+    return replace(found, teacher_logits=teacher, student_logits=student)
+
+
+def begun() -> StudentPath:
+    columns = ("excess", "dependence", "scale", "agreement", "kl", "teacher_loss")
+    way = {name: np.array([0.0, 0.5]) for name in columns}
+    return StudentPath(step=np.array([0, 10]), rows=np.array([32, 32]), classes=CLASSES, **way)
+
+
+def scaled() -> ScaleFit:
+    sound = {"factor": 1.0, "gain": 0.0, "objective": 1.0, "agreement": 0.5, "kl": 0.5, "teacher_loss": 0.01}
+    return ScaleFit(**sound, hard_loss=1.0, n=250)
+
+
 def term(**changes: Any) -> FeatureTerm:
     return FeatureTerm(
         **{"weight": 1.0, "error": 0.0, "share_first": 0.5, "share_last": 0.5, "left": 0.8, **changes, "steps": 20}
@@ -68,6 +88,24 @@ def gaps_of(tmp_path, **changes: Any) -> TrainGaps:
 
 def test_a_head_of_low_rank_below_a_wide_layer_is_a_bottleneck():
     assert confidence("KD405", ranks(logits=3)) > 0.8
+
+
+def test_a_head_of_low_rank_below_a_layer_that_knows_no_more_is_a_narrow_student():
+    found = readable(ranks(logits=3), 0.5)
+    for layer, bottleneck in ((0.9, True), (0.52, False)):
+        hidden = {"hidden": replace(found.student["hidden"], accuracy=layer, effective=5.0)}
+        assert (confidence("KD405", replace(found, student=hidden)) > 0.5) is bottleneck
+
+
+def test_few_different_answers_above_a_layer_of_many_rows_are_a_bottleneck():
+    rng = np.random.default_rng(0)
+    teacher = 6 * np.eye(CLASSES)[LABELS] + rng.normal(size=(ROWS, CLASSES))
+    hidden = teacher @ rng.normal(size=(CLASSES, 20))
+    codes = rng.normal(size=(16, CLASSES))
+    answers = codes[(teacher @ codes.T).argmax(axis=1)]
+    layers = {"last": rng.normal(size=(ROWS, 32))}, {"hidden": hidden}
+    assert confidence("KD405", layer_ranks(*layers, teacher, answers, LABELS)) > 0.5
+    assert confidence("KD405", layer_ranks(*layers, teacher, teacher, LABELS)) < 0.01
 
 
 def test_a_layer_in_two_dimensions_is_a_bottleneck():
@@ -139,6 +177,27 @@ def test_a_student_of_fewer_units_than_the_answers_need_is_too_small(tmp_path):
     wide = weigh(rule, rule(measured)).confidence
     measured[LayerRanks] = ranks(units=2, logits=2)
     assert weigh(rule, rule(measured)).confidence > wide
+
+
+def test_a_student_of_few_dimensions_is_at_its_limit_unless_a_layer_knows_more():
+    few = ranks(logits=3)
+    few = readable(few, 0.5)
+    arrived = OutputFit(gain=0.0, scale=1.0, left=0.4, n=250)
+    way = replace(begun(), teacher_loss=np.zeros(2))
+    for accuracy, narrow_everywhere in ((0.5, True), (0.9, False)):
+        hidden = {"hidden": replace(few.student["hidden"], accuracy=accuracy, effective=5.0)}
+        found = narrow(Finding(), arrived, replace(few, student=hidden), way, scaled(), None)
+        assert (found is not None) is narrow_everywhere
+
+
+def test_a_twin_that_learnt_few_rows_by_heart_and_is_no_better_on_others_has_no_more_room(tmp_path):
+    train = gaps_of(tmp_path, student=b.forgetting(0.4), baseline=b.forgetting(0.2, 6))
+    run = recorded_run(tmp_path / "alike", student=b.forgetting(0.4), baseline=b.forgetting(0.4, 6))
+    measured = {**measure(load(run)), TrainGaps: train}
+    rule = all_rules()["KD402"]
+    with_others = weigh(rule, rule(measured)).confidence
+    del measured[Gaps]
+    assert with_others > weigh(rule, rule(measured)).confidence
 
 
 def test_a_projector_without_an_optimizer_explains_a_term_that_stays(tmp_path):

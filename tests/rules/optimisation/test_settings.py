@@ -9,12 +9,14 @@ import numpy as np
 
 from kddoctor.engine import diagnose
 from kddoctor.engine.measuring import measure
+from kddoctor.engine.reading import curve_rows
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.layer_ranks import LayerRanks, layer_ranks
 from kddoctor.probes.learning_curve import LearningCurve, Pace, Trend
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import TrainGaps
 from kddoctor.probes.output_fit import OutputFit
+from kddoctor.probes.output_health import OutputHealth
 from kddoctor.probes.rate_signs import RateSigns, RateSignsProbe
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
@@ -365,8 +367,31 @@ def test_short_steps_do_what_their_gradients_promise():
     assert 5 < with_momentum < 11
 
 
-def test_parameters_without_a_gradient_are_frozen_ones_where_nobody_noted_these(tmp_path):
+def test_parameters_without_a_gradient_are_named_in_a_student_that_lags_and_in_no_other(tmp_path):
     still: dict[str, Any] = {"parameters_not_in_optimizer": [], "parameters_without_gradient": ["body.0.weight"]}
     behind = measure(load(recorded_run(tmp_path / "behind", student=b.forgetting(0.3))))[TrainGaps]
     assert confidence("KD506", Observations(**still), behind) > 0.5
-    assert confidence("KD506", Observations(**still, frozen_parameters=[]), behind) < 0.5
+    assert confidence("KD506", Observations(**still, frozen_parameters=[]), behind) > 0.5
+    well = measure(load(recorded_run(tmp_path / "well")))[TrainGaps]
+    assert confidence("KD506", Observations(**still, frozen_parameters=[]), well) < 0.5
+
+
+def test_a_decay_that_throws_weights_past_zero_is_a_divergence_however_small_they_end():
+    constant = path(dependence=np.geomspace(0.5, 1e-12, 8))
+    sound = {"student_nonfinite_rows": 0.0, "teacher_nonfinite_rows": 0.0, "rows": 100}
+    set_up = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9}
+    assert confidence("KD505", OutputHealth(**sound), manifest(**set_up, weight_decay=50.0), constant) > 0.5
+    assert confidence("KD505", OutputHealth(**sound), manifest(**set_up, weight_decay=5e-4), constant) < 0.5
+    assert confidence("KD505", OutputHealth(**sound), manifest(**set_up, weight_decay=50.0), path()) < 0.5
+
+
+def test_recorded_steps_stand_in_for_a_log_that_nobody_wrote(tmp_path):
+    folder = recorded_run(tmp_path / "run")
+    (folder / "metrics.jsonl").unlink()
+    run = load(folder)
+    assert run.steps is not None
+    rows = curve_rows(run)
+    assert [row["loss"] for row in rows] == run.steps.loss.tolist()
+    curve = measure(run)[LearningCurve]
+    assert isinstance(curve, LearningCurve)
+    assert curve.logged == run.steps.count

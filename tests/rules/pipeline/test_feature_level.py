@@ -50,6 +50,12 @@ def test_a_term_that_rests_at_the_mean_of_its_target_has_the_wrong_examples() ->
     assert strongest(found) is Grade.INTERVENTIONAL
 
 
+def test_where_no_map_learns_none_has_learnt_the_mean() -> None:
+    none_learns = observations_from({"graph": {"feature_loss": {"student": 2, "teacher": 0, "other": 0}}})
+    found = wrong_tensor_distilled(PLAIN, None, None, None, None, levels(NOTHING, MEAN, MEAN, MEAN), none_learns)
+    assert isinstance(found, NotExamined)
+
+
 def test_a_projector_that_learns_is_sound() -> None:
     fitted = levels(NOTHING, 0.4, 0.2, 0.2)
     assert without_the_example(fitted) is None

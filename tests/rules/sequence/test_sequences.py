@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kddoctor.engine import diagnose
+from kddoctor.engine.measuring import measure
+from kddoctor.engine.weighing import weigh
+from kddoctor.probes.measurements import TrainGaps
+from kddoctor.rules.registry import all_rules
 from kddoctor.run import load, write_run
 from tests.builders import level_curve, losses_of
 from tests.forensics.losses import kl
@@ -192,6 +198,17 @@ def test_drawn_answers_learnt_by_heart(tmp_path):
 
 def test_drawn_answers_from_which_a_student_learns_are_a_choice(tmp_path):
     assert "KD810" not in found(tmp_path, targets=drawn, alpha=1.0, metrics=hacked(0.0)).cause_codes
+
+
+def test_a_student_that_has_not_fitted_what_the_teacher_said_does_not_hack_it(tmp_path):
+    measured = dict(measure(load(recorded(tmp_path / "run", alpha=1.0, metrics=hacked()))))
+    rule = all_rules()["KD810"]
+    gaps = measured[TrainGaps]
+    sure = {}
+    for agreement in (0.99, 0.6):
+        measured[TrainGaps] = TrainGaps(replace(gaps.gaps, agreement=agreement))
+        sure[agreement] = weigh(rule, rule(measured)).confidence
+    assert sure[0.99] > 0.5 > sure[0.6]
 
 
 def test_a_fall_while_labels_are_followed_is_not_the_teachers_doing(tmp_path):
