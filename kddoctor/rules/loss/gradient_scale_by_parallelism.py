@@ -1,11 +1,12 @@
 """The logged loss is right, and its gradient is a multiple that depends on how the work was split.
 
 What it checks
-    The norm of the gradient that the optimizer got against the norm that the recorded loss has, the norm of the
-    distillation term's own gradient against its closed form, and its share in the total's gradient against its share
-    in the total's value: whether one of these ratios is a constant other than 1. Where the term's gradient is no
-    multiple of its closed form: whether it is that of the first, the last or every k-th rows of the batch alone. And
-    whether the gradient that the optimizer got grows over so many steps and then starts anew, as sums do.
+    The norm of the gradient that the optimizer got against the norm that the recorded loss has, the norms of the
+    distillation term's and of the hard-label term's own gradients against their closed forms, and the former's share in
+    the total's gradient against its share in the total's value: whether one of these ratios is a constant other than 1.
+    Where the distillation term's gradient is no multiple of its closed form: whether it is that of the first, the last
+    or every k-th rows of the batch alone. And whether the gradient that the optimizer got grows over so many steps and
+    then starts anew, as sums do.
 
 Why it hurts
     With micro-batches that are summed the step is as many times too long; divided twice, it is that much too short.
@@ -92,6 +93,7 @@ def gradient_scale_by_parallelism(
         (scale.parameters, "parameters", "the gradient that the optimizer got is"),
         (scale.term, "term", "the distillation term's gradient is"),
         (scale.weight, "weight", "the distillation term's share in the total's gradient is"),
+        (scale.labels, "labels", "the hard-label term's gradient is"),
     ):
         finding = _weighed(finding, found, measure, of)
     concerned = [e.value for e in finding.supporting if e.value is not None]

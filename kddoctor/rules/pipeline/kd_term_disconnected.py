@@ -1,7 +1,8 @@
 """The distillation term never reaches the total loss.
 
 What it checks
-    Whether the recorded total is the hard-label term alone at every step, although distillation was declared.
+    Whether the recorded total is the hard-label term alone at every step, although distillation was declared. A term
+    that is in the total and of which both value and gradient are exactly zero, as a sum over no rows, counts as none.
 
 Why it hurts
     The run is ordinary supervised training. The teacher costs time and teaches nothing.
@@ -61,7 +62,8 @@ def kd_term_disconnected(
     mix = loss.mix
     if mix is None or not distils(config):
         return Finding()
-    if _adds_nothing(mistakes, seen):
+    no_rows = mistakes is not None and bool(mistakes.still) and config.task in ("multiclass", "tokens")
+    if not no_rows and _adds_nothing(mistakes, seen):
         return Finding().against(
             PROBE,
             "kd_loss",
@@ -95,7 +97,7 @@ def kd_term_disconnected(
             threshold=VISIBLE_DIVERGENCE,
             origin="convention",
         )
-    if loss.kd_always_zero:
+    if loss.kd_always_zero and not no_rows:
         finding = finding.against(
             PROBE,
             "kd_loss",

@@ -11,7 +11,8 @@ What it looks like
     The distillation loss is logged and not zero, and the result does not depend on alpha or the temperature.
 
 Told apart from
-    KD110, where the term is missing from the total's value too. KD208, where its gradient is small and not absent.
+    KD110, where the term is missing from the total's value too. KD208, where its gradient is small and not absent, or
+    where a weight that moves has taken value and gradient to nothing alike.
     KD209, where the term compares the wrong things.
 
 Fix
@@ -28,6 +29,7 @@ Read more
 
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
+from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.probes.term_gradients import TermGradients, TermReach
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.loss.declared import distils
@@ -53,7 +55,7 @@ FEWEST_STEPS: Count = 3
     title="The distillation term carries no gradient to the student",
     stage=26,
     reads=(Manifest,),
-    uses=(TermGradients, LossForensics, Observations, LossMistakes, TermReach),
+    uses=(TermGradients, LossForensics, Observations, LossMistakes, TermReach, LossSchedule),
     masks=("KD102", "KD208", "KD302", "KD401", "KD402", "KD501", "KD502"),
     implies=("KD212",),
 )
@@ -64,6 +66,7 @@ def student_branch_detached(
     seen: Observations | None,
     mistakes: LossMistakes | None = None,
     reach: TermReach | None = None,
+    schedule: LossSchedule | None = None,
 ) -> Finding | NotExamined:
     if gradients is None and reach is None:
         return NotExamined(*RECORD["TermGradients"])
@@ -77,7 +80,8 @@ def student_branch_detached(
         return Finding()
     if gradients.kd_weight is None or abs(gradients.kd_weight) > NO_WEIGHT:
         return _connected(Finding(), gradients)
-    if _nothing_promised(loss, mistakes):
+    if _nothing_promised(loss, mistakes) or schedule is not None:
+        # Where a weight moves, it takes gradient and value to nothing alike: KD208.
         return Finding()
     finding = Finding().supported_by(
         PROBE,
