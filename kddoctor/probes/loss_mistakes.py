@@ -162,6 +162,8 @@ FORMS: dict[str, tuple[str, str, bool]] = {
     "before token": ("KD801", "the mean over the positions whose token has a number below {}", True),
     "from token": ("KD801", "the mean over the positions whose token has the number {} or a higher one", True),
     "all but token": ("KD801", "the mean over the positions whose token is any but number {}", True),
+    "rows with little padding": ("KD801", "the mean over the rows with at most {} positions of padding", True),
+    "rows with much padding": ("KD801", "the mean over the rows with more than {} positions of padding", True),
     "mask late by": ("KD801", "the mean over the positions that count, each taken {} places too late", True),
     "mask early by": ("KD801", "the mean over the positions that count, each taken {} places too early", True),
     "teacher one position ahead": ("KD803", "the divergence from the teacher's next position", False),
@@ -173,6 +175,8 @@ FORMS: dict[str, tuple[str, str, bool]] = {
         False,
     ),
     "cropped": ("KD804", "the divergence over the first {} tokens alone", True),
+    "first tokens, unnormalised": ("KD804", "the divergence summed over the first {} tokens alone", True),
+    "rest on the last token": ("KD804", "the divergence from the first {} tokens, the last with all the rest", True),
     "padded": ("KD804", "the divergence with {} further logits of zero on both sides", True),
     "top-k renormalised": ("KD306", "the divergence from the teacher's {} likeliest classes, renormalised", True),
     "top-k, tail ignored": ("KD306", "the divergence summed over the teacher's {} likeliest classes alone", True),
@@ -182,6 +186,15 @@ FORMS: dict[str, tuple[str, str, bool]] = {
         True,
     ),
     "top-k scattered into zeros": ("KD306", "the divergence from the teacher's {} top logits among zeros", True),
+}
+#: Smallest parameter of the forms that do not start at 1.
+FIRST_PARAMETER = {
+    "cropped": 2,
+    "first tokens, unnormalised": 2,
+    "rest on the last token": 2,
+    "all but token": 0,
+    "rows with little padding": 0,
+    "rows with much padding": 0,
 }
 #: Steps from which a constant is identified, and a constant and a parameter.
 MIN_STEPS, MIN_STEPS_SCANNED = 5, 6
@@ -195,6 +208,8 @@ DISTINGUISHABLE, ROUNDING = 20.0, 2e-6
 ENDS = 0.0501
 #: Smallest of those weights, steps that a search looks at, and an error from which no finer search helps.
 SMALLEST, SEARCH_STEPS, HOPELESS = 1e-7, 5, 2.0
+#: Share of its largest value that a Jensen-Shannon divergence may gain between two weights that are looked at.
+BETWEEN = 1e-3
 #: Size of a divergence of equals in float32, relative to the entropies whose difference it is.
 ROUNDED = 3e-6
 #: A zero is told from a small term when the divergence that was meant is this many times larger.
@@ -205,7 +220,7 @@ VISIBLE = 100.0
 class Mistake:
     """recorded = factor × formula at this temperature on every step, up to the relative error.
 
-    factor: None where the formula holds several constants of its own. wrong: in how many ways it is, 0 where that is not
+    factor: None where the formula holds several constants of its own. wrong: in how many ways it is, 0 where nobody
     counted.
     """
 
@@ -301,23 +316,23 @@ def search_mistakes(
 def _astray(recorded: Array, meant: Array) -> Astray | None:
     if len(recorded) < MIN_STEPS_SIGNS or not (meant > 0).all() or not np.ptp(recorded):
         return None
-    ranks = (np.argsort(np.argsort(x)) for x in (recorded, meant))
-    return Astray(float(np.corrcoef(*ranks)[0, 1]), float(np.abs(recorded / meant).max()))
+    ranks = np.stack([np.argsort(np.argsort(x)) for x in (recorded, meant)])
+    return Astray(float(np.corrcoef(ranks)[0, 1]), float(np.abs(recorded / meant).max()))
 
 
 def _nearly_an_end(steps: Sequence[StepRows], recorded: Array, t: float) -> float | None:
     """The median over the steps of the smallest beta, or 1 − beta, that gives the recorded value there."""
-    distances = np.geomspace(SMALLEST, 0.5, 50)
+    distances = np.concatenate([np.geomspace(SMALLEST, ENDS, 40), np.linspace(ENDS, 0.5, 20)[1:]])
     needed = []
     for rows, value in zip(steps, recorded, strict=True):
         if value <= 0:
             return None
         below, above = (jensen_shannon(rows, t, betas) for betas in (distances, 1 - distances))
         # The larger of both ends needs the smaller distance.
-        reached = np.flatnonzero(np.maximum(below, above) >= value)
-        if not len(reached):
+        largest = np.maximum(below, above)
+        if value > (1 + BETWEEN) * largest.max():
             return None
-        needed.append(float(distances[reached[0]]))
+        needed.append(float(distances[np.argmax(largest >= min(value, largest.max()))]))
     return float(np.median(needed))
 
 
@@ -404,7 +419,7 @@ def _of_pairs(steps: Sequence[StepRows], recorded: Array, t: float, tolerance: f
     few = np.unique(np.linspace(0, len(steps) - 1, MIN_STEPS_SCANNED).round().astype(int))
     found: list[Mistake] = []
     for chosen in (few, np.arange(len(steps))):
-        columns = [list(pairs(steps[i], t)) for i in chosen]
+        columns = [list(pairs(steps[int(i)], t)) for i in chosen]
         if not columns[0] or len({len(column) for column in columns}) > 1:
             return []
         values = np.array([[pair.value for pair in column] for column in columns]).T
@@ -469,7 +484,7 @@ def _parameter(name: str, index: int) -> float | None:
         return float(PADS[index])
     if name == "over chunks of rows":
         return float(CHUNKS[index])
-    return float(index + {"cropped": 2, "all but token": 0}.get(name, 1))
+    return float(index + FIRST_PARAMETER.get(name, 1))
 
 
 def _finer_padding(

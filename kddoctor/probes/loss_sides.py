@@ -1,7 +1,7 @@
 """What a divergence returns where one of its sides, or each, is something else than a softmax over classes.
 
-kl_div(f, P) is Σ P (log P − f) whatever P and f are, and a cross-entropy −Σ P f. So each thing that may be taken for the
-targets is paired with each that may be taken for the student's log-probabilities, in both directions.
+kl_div(f, P) is Σ P (log P − f) whatever P and f are, and a cross-entropy −Σ P f. So each thing that may be taken for
+the targets is paired with each that may be taken for the student's log-probabilities, in both directions.
 """
 
 from collections.abc import Iterator
@@ -133,7 +133,11 @@ def _no_distributions(kept: Array, t: float) -> Iterator[Side]:
         chance = _sigmoid(z)
         yield Side(f"sigmoid{where}", "KD211", chance, np.log(np.maximum(chance, 1e-300)))
         # With log_target the targets are taken for logarithms, and their exponentials for the targets.
-        for name, given in (("softmax", np.exp(_log_softmax(z, 1))), ("logits", np.minimum(z, 300)), ("sigmoid", chance)):
+        for name, given in (
+            ("softmax", np.exp(_log_softmax(z, 1))),
+            ("logits", np.minimum(z, 300)),
+            ("sigmoid", chance),
+        ):
             yield Side(f"exponentials of {name}{where}", "KD203", np.exp(given), given)
 
 

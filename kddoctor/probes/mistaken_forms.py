@@ -101,6 +101,7 @@ def _of_block(s: Array, z: Array, y: NDArray[np.int64], t: float, kind: Kind) ->
         yield from _scores_for_probabilities(s[:, 1], z[:, 1], t)
     if kind == "tokens":
         yield "cropped", _cropped(s, z)
+        yield from _piled_up(p, log_p, log_q)
         shared = (p * (z - s)).sum(axis=1, keepdims=True)
         yield "padded", padded(log_z_s, log_z_t, shared, PADS)
     if kind in ("classes", "tokens"):
@@ -288,6 +289,15 @@ def _cropped(s: Array, z: Array) -> Array:
     floor = 1e-300
     each = shared - np.log(np.maximum(mass, floor)) - top_z + np.log(np.maximum(own, floor)) + top_s
     return np.asarray(each.sum(axis=0)[1:-1])
+
+
+def _piled_up(p: Array, log_p: Array, log_q: Array) -> Iterator[tuple[str, Array]]:
+    """[C − 2] Σ over the first k tokens, k from 2 to C − 1, of which the last has the mass of all that follow, or not."""
+    part = np.cumsum(p * (log_p - log_q), axis=1)
+    yield "first tokens, unnormalised", part.sum(axis=0)[1:-1]
+    rest = 1 - np.cumsum(p, axis=1)[:, :-2]
+    tail = np.maximum(rest, 1e-300)
+    yield "rest on the last token", (part[:, :-2] + tail * (np.log(tail) - log_q[:, 1:-1])).sum(axis=0)
 
 
 def padded(log_z_s: Array, log_z_t: Array, shared: Array, pads: Array) -> Array:

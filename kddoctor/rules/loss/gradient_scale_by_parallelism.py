@@ -89,13 +89,15 @@ def gradient_scale_by_parallelism(
     if scale.part is not None:
         return _of_a_part(scale.part)
     finding = Finding()
+    # A loss scale multiplies every gradient: where one term's is right, another's power of two is none.
+    scaled = not any(_as_recorded(found) for found in (scale.term, scale.labels))
     for found, measure, of in (
         (scale.parameters, "parameters", "the gradient that the optimizer got is"),
         (scale.term, "term", "the distillation term's gradient is"),
         (scale.weight, "weight", "the distillation term's share in the total's gradient is"),
         (scale.labels, "labels", "the hard-label term's gradient is"),
     ):
-        finding = _weighed(finding, found, measure, of)
+        finding = _weighed(finding, found, measure, of, scaled=scaled)
     concerned = [e.value for e in finding.supporting if e.value is not None]
     times = concerned[0] if concerned else 1.0
     words = f"{times:.4g} times as long as" if times > 1 else f"{1 / max(times, 1e-9):.4g} times shorter than"
@@ -162,7 +164,11 @@ def _of_a_part(part: Part) -> Finding:
     )
 
 
-def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str) -> Finding:
+def _as_recorded(found: Ratio | None) -> bool:
+    return found is not None and abs(found.value - 1) < SAME and found.spread <= SAME
+
+
+def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str, *, scaled: bool) -> Finding:
     if found is None or found.value <= 0:
         return finding
     size = max(found.value, 1 / found.value)
@@ -178,7 +184,9 @@ def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str) -> Fi
             grade=Grade.PROOF,
             group=measure,
         )
-    if found.spread > CONSTANT or found.varied < VARIED or size < SMALL or _loss_scale(found.value):
+    if found.spread > CONSTANT or found.varied < VARIED or size < SMALL:
+        return finding
+    if scaled and _loss_scale(found.value):
         return finding
     return finding.supported_by(
         PROBE,

@@ -16,9 +16,10 @@ What it looks like
 
 Told apart from
     KD407, where teacher and student really agree: here their recomputed divergence is large. KD110, where the term is
-    not part of the total, or no row is part of the term: then its gradient is exactly zero too. KD111, where a term that is right carries no gradient. KD214, where a softmax over a single
-    number makes the term exactly zero. Teachers whose top class is used on purpose: where that class is the label on
-    every row, the two cannot be told apart from one record.
+    not part of the total, or no row is part of the term: then its gradient is exactly zero too. KD111, where a term
+    that is right carries no gradient. KD214, where a softmax over a single number makes the term exactly zero. Teachers
+    whose top class is used on purpose: where that class is the label on every row, the two cannot be told apart from
+    one record.
 
 Fix
     - kd = kl(log_softmax(teacher_logits / T), softmax(teacher_logits / T))
@@ -103,9 +104,8 @@ def _astray(finding: Finding, mistakes: LossMistakes, loss: LossForensics, confi
         "loss-mistakes",
         "follows",
         astray.follows,
-        f"on each of {mistakes.steps} steps the term is at most {astray.most:.2g} times the declared one, and it grows as "
-        f"the declared one falls (rank correlation {astray.follows:+.2f}): what it measures is no distance from the "
-        "teacher",
+        f"on each of {mistakes.steps} steps the term is at most {astray.most:.2g} times the declared one, and it grows "
+        f"as the declared one falls (rank correlation {astray.follows:+.2f}): it measures no distance from the teacher",
         threshold=AGAINST,
         origin="convention",
         grade=Grade.INTERVENTIONAL,
