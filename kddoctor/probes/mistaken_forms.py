@@ -292,7 +292,7 @@ def _cropped(s: Array, z: Array) -> Array:
 
 
 def _piled_up(p: Array, log_p: Array, log_q: Array) -> Iterator[tuple[str, Array]]:
-    """[C − 2] Σ over the first k tokens, k from 2 to C − 1, of which the last has the mass of all that follow, or not."""
+    """[C − 2] Over the first k tokens, k from 2 to C − 1, of which the last has the mass of all that follow or not."""
     part = np.cumsum(p * (log_p - log_q), axis=1)
     yield "first tokens, unnormalised", part.sum(axis=0)[1:-1]
     rest = 1 - np.cumsum(p, axis=1)[:, :-2]

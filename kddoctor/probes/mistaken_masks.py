@@ -19,8 +19,8 @@ def values_by_mask(rows: StepRows, t: float) -> Iterator[tuple[str, Array]]:
 
     "from token" and "before token" n from 1 to C − 1: positions whose label is at least, or less than n. "all but
     token" n from 0: those whose label is any other. "mask late by" and "mask early by" k from 1 to L − 1: every row's
-    mask shifted, with nothing coming in from outside. "rows with little padding" k from 0 to L − 1: rows of which at most
-    k positions do not count, or all of them where there is none; "rows with much padding": the others.
+    mask shifted, with nothing coming in from outside. "rows with little padding" k from 0 to L − 1: rows of which
+    at most k positions do not count, or all of them where there is none; "rows with much padding": the others.
     """
     each = np.concatenate(
         [divergences(rows.teacher[b] / t, rows.student[b] / t) for b in row_blocks(*rows.student.shape)]
@@ -47,6 +47,6 @@ def _by_row(cube: Array, mask: NDArray[np.bool_]) -> Iterator[tuple[str, Array]]
     padding = (~mask).sum(axis=1)
     little = padding[None, :] <= np.arange(mask.shape[1])[:, None]
     total, number = (cube * mask).sum(axis=1), mask.sum(axis=1)
-    for name, chosen in (("rows with little padding", little), ("rows with much padding", ~little)):
-        chosen = chosen | ~(chosen @ number > 0)[:, None]
+    for name, rows in (("rows with little padding", little), ("rows with much padding", ~little)):
+        chosen = rows | ~(rows @ number > 0)[:, None]
         yield name, (chosen @ total) / np.maximum(chosen @ number, 1)
