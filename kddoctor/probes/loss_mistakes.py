@@ -316,8 +316,8 @@ def search_mistakes(
 def _astray(recorded: Array, meant: Array) -> Astray | None:
     if len(recorded) < MIN_STEPS_SIGNS or not (meant > 0).all() or not np.ptp(recorded):
         return None
-    ranks = np.stack([np.argsort(np.argsort(x)) for x in (recorded, meant)])
-    return Astray(float(np.corrcoef(ranks)[0, 1]), float(np.abs(recorded / meant).max()))
+    ours, theirs = (np.argsort(np.argsort(x)) - (len(x) - 1) / 2 for x in (recorded, meant))
+    return Astray(float((ours * theirs).sum() / (ours**2).sum()), float(np.abs(recorded / meant).max()))
 
 
 def _nearly_an_end(steps: Sequence[StepRows], recorded: Array, t: float) -> float | None:
