@@ -36,13 +36,15 @@ class GradientScale:
     """parameters: of the gradient in the student's parameters, as the optimizer got it. term: of the distillation
     term's gradient in the student's logits, by the closed form of the loss that was fitted. weight: of the term's share
     in the total's gradient, by its weight in the total's value. None where it was not recorded. part: the rows of each
-    batch to which alone the term's gradient belongs, None where these are all or unknown.
+    batch to which alone the term's gradient belongs, None where these are all or unknown. labels: of the hard-label
+    term's gradient in the student's logits, by the closed form of a cross-entropy.
     """
 
     parameters: Ratio | None
     term: Ratio | None
     weight: Ratio | None
     part: "Part | None" = None
+    labels: Ratio | None = None
 
 
 @dataclass(frozen=True)

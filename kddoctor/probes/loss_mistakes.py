@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kddoctor.probes.loss_fit import CANCELLATION, fit_constants
+from kddoctor.probes.loss_sides import pairs
 from kddoctor.probes.loss_sums import row_blocks
 from kddoctor.probes.mistaken_forms import (
     CHUNKS,
     PADS,
+    ROW_WEIGHTS,
     StepRows,
     divergences,
     jensen_shannon,
@@ -24,6 +26,7 @@ from kddoctor.probes.mistaken_forms import (
     values_by_chunk,
     values_by_position,
     values_by_row,
+    values_by_weight,
 )
 from kddoctor.probes.mistaken_masks import values_by_mask
 from kddoctor.probes.one_sided_losses import one_sided, text_of
@@ -129,10 +132,21 @@ FORMS: dict[str, tuple[str, str, bool]] = {
                 "answers divided after the logarithm",
                 "the divergence with a temperature that divides the student's log-probabilities",
             ),
-            ("weighted by certainty", "the divergence weighted by the teacher's largest probability"),
-            ("weighted by certainty at 1", "the divergence weighted by the teacher's largest probability at T = 1"),
-            ("weighted by entropy", "the divergence weighted by the entropy of the targets"),
-            ("weighted by one minus entropy", "the divergence weighted by how certain the targets are"),
+            *(
+                (f"weighted by {one_minus}{weight}{over}", f"the divergence weighted by {one_minus}{weight}{over}")
+                for weight in ROW_WEIGHTS
+                for one_minus in ("", "one minus ")
+                for over in ("", ", over the weights")
+            ),
+            *(
+                (
+                    f"yes or no, {theirs} and {ours}{form}",
+                    f"{what} of a yes or no for each class, from {theirs} of the teacher and {ours} of the student",
+                )
+                for theirs in ("sigmoids", "sigmoids at 1", "softmax", "softmax at 1")
+                for ours in ("sigmoids", "sigmoids at 1", "softmax")
+                for form, what in (("", "the divergence"), (", cross-entropy", "the cross-entropy"))
+            ),
             ("rows that the teacher has right", "the divergence over the rows that the teacher has right"),
             (
                 "rows that the teacher has right, over all",
@@ -148,6 +162,8 @@ FORMS: dict[str, tuple[str, str, bool]] = {
     "before token": ("KD801", "the mean over the positions whose token has a number below {}", True),
     "from token": ("KD801", "the mean over the positions whose token has the number {} or a higher one", True),
     "all but token": ("KD801", "the mean over the positions whose token is any but number {}", True),
+    "rows with little padding": ("KD801", "the mean over the rows with at most {} positions of padding", True),
+    "rows with much padding": ("KD801", "the mean over the rows with more than {} positions of padding", True),
     "mask late by": ("KD801", "the mean over the positions that count, each taken {} places too late", True),
     "mask early by": ("KD801", "the mean over the positions that count, each taken {} places too early", True),
     "teacher one position ahead": ("KD803", "the divergence from the teacher's next position", False),
@@ -159,6 +175,8 @@ FORMS: dict[str, tuple[str, str, bool]] = {
         False,
     ),
     "cropped": ("KD804", "the divergence over the first {} tokens alone", True),
+    "first tokens, unnormalised": ("KD804", "the divergence summed over the first {} tokens alone", True),
+    "rest on the last token": ("KD804", "the divergence from the first {} tokens, the last with all the rest", True),
     "padded": ("KD804", "the divergence with {} further logits of zero on both sides", True),
     "top-k renormalised": ("KD306", "the divergence from the teacher's {} likeliest classes, renormalised", True),
     "top-k, tail ignored": ("KD306", "the divergence summed over the teacher's {} likeliest classes alone", True),
@@ -168,6 +186,15 @@ FORMS: dict[str, tuple[str, str, bool]] = {
         True,
     ),
     "top-k scattered into zeros": ("KD306", "the divergence from the teacher's {} top logits among zeros", True),
+}
+#: Smallest parameter of the forms that do not start at 1.
+FIRST_PARAMETER = {
+    "cropped": 2,
+    "first tokens, unnormalised": 2,
+    "rest on the last token": 2,
+    "all but token": 0,
+    "rows with little padding": 0,
+    "rows with much padding": 0,
 }
 #: Steps from which a constant is identified, and a constant and a parameter.
 MIN_STEPS, MIN_STEPS_SCANNED = 5, 6
@@ -181,6 +208,8 @@ DISTINGUISHABLE, ROUNDING = 20.0, 2e-6
 ENDS = 0.0501
 #: Smallest of those weights, steps that a search looks at, and an error from which no finer search helps.
 SMALLEST, SEARCH_STEPS, HOPELESS = 1e-7, 5, 2.0
+#: Share of its largest value that a Jensen-Shannon divergence may gain between two weights that are looked at.
+BETWEEN = 1e-3
 #: Size of a divergence of equals in float32, relative to the entropies whose difference it is.
 ROUNDED = 3e-6
 #: A zero is told from a small term when the divergence that was meant is this many times larger.
@@ -191,7 +220,8 @@ VISIBLE = 100.0
 class Mistake:
     """recorded = factor × formula at this temperature on every step, up to the relative error.
 
-    factor: None where the formula holds several constants of its own.
+    factor: None where the formula holds several constants of its own. wrong: in how many ways it is, 0 where nobody
+    counted.
     """
 
     code: str
@@ -201,6 +231,18 @@ class Mistake:
     factor: float | None
     temperature: float
     parameter: float | None = None
+    wrong: int = 0
+
+
+@dataclass(frozen=True)
+class Astray:
+    """An unexplained term beside T² times the divergence between teacher and student.
+
+    follows: their rank correlation over the steps. most: the term's largest share of it on any step.
+    """
+
+    follows: float
+    most: float
 
 
 @dataclass(frozen=True)
@@ -210,8 +252,10 @@ class LossMistakes:
     searched: whether there was anything to explain. found: the simplest one first, one a code. zero: the recorded term
     is 0 on every step, exactly or up to rounding, although the divergence that was declared is not. divergence:
     the mean of the one that was meant, nats. labels_are_tops: the teacher's top class is the label on every row.
-    nearly_an_end: where no weight of a Jensen-Shannon divergence explains all steps, the largest distance from an end
-    that explains a single one; None where some step needs more than ``ENDS``, or none was meant.
+    nearly_an_end: where no weight of a Jensen-Shannon divergence explains all steps, the median over steps of the
+    distance from an end that explains a single one; None where no weight explains some step, or none was meant. astray:
+    how an unexplained term goes with the divergence that was meant; None where it is explained. still: whether a term
+    that is exactly 0 has a gradient of exactly 0 wherever that was seen; None where it was not.
     """
 
     steps: int
@@ -223,6 +267,8 @@ class LossMistakes:
     divergence: float
     labels_are_tops: bool
     nearly_an_end: float | None = None
+    astray: "Astray | None" = None
+    still: bool | None = None
 
     def of(self, code: str) -> Mistake | None:
         """What was found of a code, None where another one explains the record."""
@@ -256,27 +302,38 @@ def search_mistakes(
         found += _of_signs(steps, recorded, tolerance)
         for t in temperatures:
             found += _of_temperature(steps, recorded, t, tolerance) if not found else []
+        for t in temperatures:
+            found += _of_pairs(steps, recorded, t, tolerance) if not found else []
         found += _one_sided(steps, recorded, temperatures, tolerance) if not found else []
     near = None
     if zero is None and jsd_meant and jsd_factors and not found:
         near = _nearly_an_end(steps, recorded / jsd_factors[0], first)
-    return LossMistakes(len(steps), tolerance, True, _sorted(found), zero, largest, float(meant.mean()), tops, near)
+    astray = _astray(recorded, meant * max(1.0, first**2)) if zero is None and not found else None
+    divergence = float(meant.mean())
+    return LossMistakes(len(steps), tolerance, True, _sorted(found), zero, largest, divergence, tops, near, astray)
+
+
+def _astray(recorded: Array, meant: Array) -> Astray | None:
+    if len(recorded) < MIN_STEPS_SIGNS or not (meant > 0).all() or not np.ptp(recorded):
+        return None
+    ours, theirs = (np.argsort(np.argsort(x)) - (len(x) - 1) / 2 for x in (recorded, meant))
+    return Astray(float((ours * theirs).sum() / (ours**2).sum()), float(np.abs(recorded / meant).max()))
 
 
 def _nearly_an_end(steps: Sequence[StepRows], recorded: Array, t: float) -> float | None:
-    """The largest over the steps of the smallest beta, or 1 − beta, that gives the recorded value there."""
-    distances = np.geomspace(SMALLEST, ENDS, 40)
-    largest = 0.0
+    """The median over the steps of the smallest beta, or 1 − beta, that gives the recorded value there."""
+    distances = np.concatenate([np.geomspace(SMALLEST, ENDS, 40), np.linspace(ENDS, 0.5, 20)[1:]])
+    needed = []
     for rows, value in zip(steps, recorded, strict=True):
         if value <= 0:
             return None
         below, above = (jensen_shannon(rows, t, betas) for betas in (distances, 1 - distances))
         # The larger of both ends needs the smaller distance.
-        reached = np.flatnonzero(np.maximum(below, above) >= value)
-        if not len(reached):
+        largest = np.maximum(below, above)
+        if value > (1 + BETWEEN) * largest.max():
             return None
-        largest = max(largest, float(distances[reached[0]]))
-    return largest
+        needed.append(float(distances[np.argmax(largest >= min(value, largest.max()))]))
+    return float(np.median(needed))
 
 
 def _sorted(found: Sequence[Mistake]) -> tuple[Mistake, ...]:
@@ -294,7 +351,7 @@ def _cost(mistake: Mistake) -> int:
     # What is right by itself gives way to what never is.
     if mistake.code == "KD211":
         return 3
-    return int(FORMS[mistake.name][2]) if mistake.name in FORMS else 0
+    return int(FORMS[mistake.name][2]) if mistake.name in FORMS else mistake.wrong
 
 
 def _mean_divergence(rows: StepRows, t: float) -> float:
@@ -327,6 +384,7 @@ def _of_temperature(steps: Sequence[StepRows], recorded: Array, t: float, tolera
     for rows in steps:
         by_name = dict(values_by_row(rows, t)) | {k: np.array([v]) for k, v in values_by_batch(rows, t)}
         by_name["over chunks of rows"] = values_by_chunk(rows, t)
+        by_name |= dict(values_by_weight(rows, t))
         if rows.kind == "tokens":
             by_name |= dict(values_by_position(rows, t)) | dict(values_by_mask(rows, t))
         for name, value in by_name.items():
@@ -351,6 +409,31 @@ def _of_temperature(steps: Sequence[StepRows], recorded: Array, t: float, tolera
             continue
         shown = text.format("" if parameter is None else f"{parameter:.6g}")
         found.append(Mistake(code, name, shown, error, factor, t, parameter))
+    return found
+
+
+def _of_pairs(steps: Sequence[StepRows], recorded: Array, t: float, tolerance: float) -> list[Mistake]:
+    """Divergences between things of which one is wrong at least. So many are tried that only an exact fit counts."""
+    if tolerance > STRICT or len(steps) < MIN_STEPS_SCANNED:
+        return []
+    few = np.unique(np.linspace(0, len(steps) - 1, MIN_STEPS_SCANNED).round().astype(int))
+    found: list[Mistake] = []
+    for chosen in (few, np.arange(len(steps))):
+        columns = [list(pairs(steps[int(i)], t)) for i in chosen]
+        if not columns[0] or len({len(column) for column in columns}) > 1:
+            return []
+        values = np.array([[pair.value for pair in column] for column in columns]).T
+        finite = np.isfinite(values).all(axis=1)
+        values[~finite] = 0.0
+        fits = fit_constants(recorded[chosen], values, _protection(values, steps[0].classes, tolerance))
+        fitting = np.flatnonzero(finite & (fits.worst <= tolerance) & (fits.factors > 0))
+        found = [
+            Mistake(pair.code, pair.name, pair.text, float(fits.worst[i]), float(fits.factors[i]), t, wrong=pair.wrong)
+            for i in fitting
+            for pair in columns[0][i : i + 1]
+        ]
+        if not found:
+            return []
     return found
 
 
@@ -401,7 +484,7 @@ def _parameter(name: str, index: int) -> float | None:
         return float(PADS[index])
     if name == "over chunks of rows":
         return float(CHUNKS[index])
-    return float(index + {"cropped": 2, "all but token": 0}.get(name, 1))
+    return float(index + FIRST_PARAMETER.get(name, 1))
 
 
 def _finer_padding(

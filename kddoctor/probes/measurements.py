@@ -14,7 +14,8 @@ class TeacherView:
     """The teacher's logits from one source, held against the labels.
 
     source: for people, such as "predictions/val" or "steps". in_loop: these are the values that the loss used.
-    probabilities: every value lies in [0, 1] and every row sums to one. auc: for yes-or-no tasks.
+    probabilities: every value lies in [0, 1] and every row sums to one. auc: for yes-or-no tasks. chances: every value
+    lies in [0, 1], rows do not sum to one, and the median row goes from near 0 to near 1: one probability a class.
     """
 
     source: str
@@ -22,6 +23,7 @@ class TeacherView:
     validity: TeacherValidity
     probabilities: bool
     auc: float | None = None
+    chances: bool = False
 
     @property
     def skill(self) -> float:

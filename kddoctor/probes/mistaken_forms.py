@@ -101,9 +101,11 @@ def _of_block(s: Array, z: Array, y: NDArray[np.int64], t: float, kind: Kind) ->
         yield from _scores_for_probabilities(s[:, 1], z[:, 1], t)
     if kind == "tokens":
         yield "cropped", _cropped(s, z)
+        yield from _piled_up(p, log_p, log_q)
         shared = (p * (z - s)).sum(axis=1, keepdims=True)
         yield "padded", padded(log_z_s, log_z_t, shared, PADS)
     if kind in ("classes", "tokens"):
+        yield from _yes_or_no_for_each_class(s, z, p, log_q, t)
         yield from _top(s, z, log_z_s, log_z_t)
 
 
@@ -150,7 +152,7 @@ def _softened_again(p: Array, q: Array, log_p: Array, log_q: Array, t: float) ->
 
 def _sigmoids(s: Array, z: Array, log_p: Array, log_q: Array, t: float) -> Iterator[tuple[str, Array]]:
     """Divergences of softmaxes that were taken of sigmoids."""
-    sides = [1 / (1 + np.exp(-np.clip(x * t, -500, 500))) / t for x in (s, z)]
+    sides = [_sigmoid(x * t) / t for x in (s, z)]
     yield "targets from sigmoids", np.array([divergences(sides[1], log_q).sum()])
     yield "answers from sigmoids", np.array([divergences(log_p, sides[0]).sum()])
     yield "both from sigmoids", np.array([divergences(sides[1], sides[0]).sum()])
@@ -178,13 +180,74 @@ def _other_distances(
     if t != 1:
         cooled_q = (s * t - log_partition(s * t)) / t
         yield "answers divided after the logarithm", np.array([(p * (log_p - cooled_q)).sum()])
-    each, confidence = (p * (log_p - log_q)).sum(axis=1), p.max(axis=1)
-    yield "weighted by certainty", np.array([(confidence * each).sum()])
-    undivided = np.exp(z * t - log_partition(z * t)).max(axis=1)
-    yield "weighted by certainty at 1", np.array([(undivided * each).sum()])
-    entropy = -(p * log_p).sum(axis=1) / np.log(p.shape[1])
-    yield "weighted by entropy", np.array([(entropy * each).sum()])
-    yield "weighted by one minus entropy", np.array([((1 - entropy) * each).sum()])
+
+
+def _yes_or_no_for_each_class(s: Array, z: Array, p: Array, log_q: Array, t: float) -> Iterator[tuple[str, Array]]:
+    """Classes that exclude one another, compared as if each were a question of its own."""
+    at_1 = np.exp(z * t - log_partition(z * t))
+    answers = {"sigmoids": s, "sigmoids at 1": s * t, "softmax": log_q - np.log(-np.expm1(np.minimum(log_q, -1e-12)))}
+    targets = {"sigmoids": _sigmoid(z), "sigmoids at 1": _sigmoid(z * t), "softmax": p, "softmax at 1": at_1}
+    for theirs, yes in targets.items():
+        entropy = -(_times_log(yes) + _times_log(1 - yes)).sum()
+        for ours, x in answers.items():
+            # −y log σ(x) − (1 − y) log σ(−x) = softplus(x) − y x
+            crossed = (np.logaddexp(0, x) - yes * x).sum()
+            yield f"yes or no, {theirs} and {ours}", np.array([crossed - entropy])
+            yield f"yes or no, {theirs} and {ours}, cross-entropy", np.array([crossed])
+
+
+def _times_log(x: Array) -> Array:
+    return np.asarray(x * np.log(np.maximum(x, 1e-300)))
+
+
+def _sigmoid(z: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-np.clip(z, -500, 500))))
+
+
+#: What a row may be weighted by; the complement 1 − w of each is tried too.
+ROW_WEIGHTS = (
+    "the teacher's largest probability",
+    "the teacher's largest probability at T = 1",
+    "the student's largest probability",
+    "the student's largest probability at T = 1",
+    "the entropy of the targets",
+    "the entropy of the targets at T = 1",
+    "the entropy of the student's answers",
+    "the teacher's probability of the label",
+    "the teacher's probability of the label at T = 1",
+    "the student's probability of the label",
+    "the student's probability of the label at T = 1",
+    "whether the student has the row right",
+    "whether both models agree",
+)
+
+
+def values_by_weight(rows: StepRows, t: float) -> Iterator[tuple[str, Array]]:
+    """Divergences weighted by row, over the number of rows and over the sum of the weights."""
+    if not rows.small:
+        return
+    s, z, y = rows.student[rows.counts], rows.teacher[rows.counts], rows.labels[rows.counts]
+    each = divergences(z / t, s / t)
+    for name, weight in zip(ROW_WEIGHTS, _row_weights(s, z, y, t), strict=False):
+        for which, w in ((name, weight), (f"one minus {name}", 1 - weight)):
+            total = float(w.sum())
+            yield f"weighted by {which}", np.array([float((w * each).mean())])
+            yield f"weighted by {which}, over the weights", np.array([float((w * each).sum()) / max(total, 1e-300)])
+
+
+def _row_weights(s: Array, z: Array, y: NDArray[np.int64], t: float) -> Iterator[Array]:
+    p, p_1, q, q_1 = (np.exp(x - log_partition(x)) for x in (z / t, z, s / t, s))
+    for values in (p, p_1, q, q_1):
+        yield values.max(axis=1)
+    for values in (p, p_1, q):
+        yield -_times_log(values).sum(axis=1) / np.log(values.shape[1])
+    at = np.arange(len(y))
+    # A row without a label has no probability of it.
+    labelled = np.maximum(y, 0)
+    for values in (p, p_1, q, q_1):
+        yield np.where(y >= 0, values[at, labelled], 0.0)
+    yield (s.argmax(axis=1) == y).astype(np.float64)
+    yield (s.argmax(axis=1) == z.argmax(axis=1)).astype(np.float64)
 
 
 def _cosines(a: Array, b: Array) -> Array:
@@ -226,6 +289,15 @@ def _cropped(s: Array, z: Array) -> Array:
     floor = 1e-300
     each = shared - np.log(np.maximum(mass, floor)) - top_z + np.log(np.maximum(own, floor)) + top_s
     return np.asarray(each.sum(axis=0)[1:-1])
+
+
+def _piled_up(p: Array, log_p: Array, log_q: Array) -> Iterator[tuple[str, Array]]:
+    """[C − 2] Over the first k tokens, k from 2 to C − 1, of which the last has the mass of all that follow or not."""
+    part = np.cumsum(p * (log_p - log_q), axis=1)
+    yield "first tokens, unnormalised", part.sum(axis=0)[1:-1]
+    rest = 1 - np.cumsum(p, axis=1)[:, :-2]
+    tail = np.maximum(rest, 1e-300)
+    yield "rest on the last token", (part[:, :-2] + tail * (np.log(tail) - log_q[:, 1:-1])).sum(axis=0)
 
 
 def padded(log_z_s: Array, log_z_t: Array, shared: Array, pads: Array) -> Array:

@@ -19,7 +19,8 @@ def values_by_mask(rows: StepRows, t: float) -> Iterator[tuple[str, Array]]:
 
     "from token" and "before token" n from 1 to C − 1: positions whose label is at least, or less than n. "all but
     token" n from 0: those whose label is any other. "mask late by" and "mask early by" k from 1 to L − 1: every row's
-    mask shifted, with nothing coming in from outside.
+    mask shifted, with nothing coming in from outside. "rows with little padding" k from 0 to L − 1: rows of which
+    at most k positions do not count, or all of them where there is none; "rows with much padding": the others.
     """
     each = np.concatenate(
         [divergences(rows.teacher[b] / t, rows.student[b] / t) for b in row_blocks(*rows.student.shape)]
@@ -34,8 +35,18 @@ def values_by_mask(rows: StepRows, t: float) -> Iterator[tuple[str, Array]]:
         yield "all but token", (summed.sum() - summed) / np.maximum(counted.sum() - counted, 1)
     cube, mask = each.reshape(rows.shape), rows.counts.reshape(rows.shape)
     length = rows.shape[1]
+    yield from _by_row(cube, mask)
     late = [(cube[:, k:], mask[:, : length - k]) for k in range(1, length)]
     early = [(cube[:, : length - k], mask[:, k:]) for k in range(1, length)]
     for name, shifted in (("mask late by", late), ("mask early by", early)):
         if shifted:
             yield name, np.array([(values * kept).sum() / max(1, kept.sum()) for values, kept in shifted])
+
+
+def _by_row(cube: Array, mask: NDArray[np.bool_]) -> Iterator[tuple[str, Array]]:
+    padding = (~mask).sum(axis=1)
+    little = padding[None, :] <= np.arange(mask.shape[1])[:, None]
+    total, number = (cube * mask).sum(axis=1), mask.sum(axis=1)
+    for name, rows in (("rows with little padding", little), ("rows with much padding", ~little)):
+        chosen = rows | ~(rows @ number > 0)[:, None]
+        yield name, (chosen @ total) / np.maximum(chosen @ number, 1)

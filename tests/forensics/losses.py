@@ -187,6 +187,31 @@ def softened_again(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     return 16 * F.kl_div(F.log_softmax(s / 4, -1), targets, reduction="batchmean")
 
 
+def of_no_rows(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """A threshold that no row passes."""
+    return 0.0 * kl()(s, t, y)
+
+
+def sigmoid_not_logged(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """A sigmoid of each logit in the place of log-probabilities."""
+    return 16 * F.kl_div(torch.sigmoid(s / 4), F.softmax(t / 4, -1), reduction="batchmean")
+
+
+def targets_reshaped(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """Classes are brought first, and back, by reshape."""
+    targets = (t / 4).reshape(t.shape[1], -1).softmax(0).reshape(t.shape)
+    return 16 * F.kl_div(F.log_softmax(s / 4, -1), targets, reduction="batchmean")
+
+
+def shares_drawn(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """A Jensen-Shannon divergence whose share is another one for each batch, and mostly at an end."""
+    drawn = torch.Generator().manual_seed(int(1e6 * s.abs().mean()))
+    share = torch.rand((), generator=drawn) ** 12
+    p, q = F.softmax(t / 4, -1), F.softmax(s / 4, -1)
+    m = (share * p + (1 - share) * q).log()
+    return 16 * (share * (p * (p.log() - m)).sum(1) + (1 - share) * (q * (q.log() - m)).sum(1)).mean()
+
+
 def over_chunks_of_rows(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     """Five rows at a time, and the softmax over these."""
     pairs = zip(s.split(5), t.split(5), strict=True)

@@ -126,7 +126,55 @@ def mask_two_places_late(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     return kl(s[kept], t[kept])
 
 
+def rest_piled_on_the_last_token(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t = counted(s, t, y)
+    p = F.softmax(t / T, -1)
+    piled = torch.cat([p[:, :4], p[:, 4:].sum(1, keepdim=True), torch.zeros_like(p[:, 5:])], 1)
+    return F.kl_div(F.log_softmax(s / T, -1), piled, reduction="batchmean")
+
+
+def whole_rows_alone(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    whole = (y == -100).sum(1) <= 1
+    kept = (y != -100) & whole[:, None] if whole.any() else y != -100
+    return kl(s[kept], t[kept])
+
+
+def sigmoid_for_log_softmax(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t = counted(s, t, y)
+    return F.kl_div((s / T).sigmoid(), F.softmax(t / T, -1), reduction="batchmean")
+
+
+def targets_reshaped_and_back(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t = counted(s, t, y)
+    targets = (t / T).reshape(V, -1).softmax(0).reshape(t.shape)
+    return F.kl_div(F.log_softmax(s / T, -1), targets, reduction="batchmean")
+
+
+def sigmoids_beside_probabilities_softened_again(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t = counted(s, t, y)
+    return F.kl_div(F.log_softmax(F.softmax(s, -1) / T, -1), F.softmax(t.sigmoid() / T, -1), reduction="batchmean")
+
+
+def a_question_for_each_class(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t = counted(s, t, y)
+    return F.binary_cross_entropy_with_logits(s / T, F.softmax(t / T, -1))
+
+
+def weighted_by_what_the_student_lacks(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t, y = s[y != -100], t[y != -100], y[y != -100]
+    each = F.kl_div(F.log_softmax(s / T, -1), F.softmax(t / T, -1), reduction="none").sum(1)
+    weight = 1 - F.softmax(s, -1).gather(1, y[:, None])[:, 0]
+    return (weight * each).sum() / weight.sum()
+
+
 EXPECTED = {
+    rest_piled_on_the_last_token: ("KD804", 5),
+    whole_rows_alone: ("KD801", 1),
+    sigmoid_for_log_softmax: ("KD203", None),
+    targets_reshaped_and_back: ("KD206", None),
+    sigmoids_beside_probabilities_softened_again: ("KD205", None),
+    a_question_for_each_class: ("KD211", None),
+    weighted_by_what_the_student_lacks: ("KD211", None),
     common_tokens_taken_for_special: ("KD801", 5),
     the_end_taken_for_padding: ("KD801", 2),
     mask_two_places_late: ("KD801", 2),

@@ -64,6 +64,8 @@ SICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "KD203": {
         "terms recorded": {"kd": losses.divergence("kl-input-not-log")},
         "total only": {"kd": losses.divergence("kl-input-not-log"), "terms": False},
+        "a sigmoid, not logged": {"kd": losses.sigmoid_not_logged},
+        "a sigmoid, total only": {"kd": losses.sigmoid_not_logged, "terms": False},
     },
     "KD204": {
         "the reverse ran": {"kd": losses.divergence("reverse-kl")},
@@ -71,6 +73,7 @@ SICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "KD205": {
         "the teacher returns probabilities": {"teacher": b.probabilities},
+        "a probability for each class": {"teacher": lambda z, y: (1 / (1 + np.exp(-z))).astype(np.float32)},
         "softmax before the loss": {"kd": losses.kl(teacher=losses.softmax)},
         "on the student's side": {"kd": losses.kl(student=losses.softmax)},
         "on both": {"kd": losses.kl(teacher=losses.softmax, student=losses.softmax)},
@@ -83,6 +86,7 @@ SICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "rows cut across classes": {"kd": losses.rows_cut_across_classes()},
         "a few rows at a time": {"kd": losses.over_chunks_of_rows},
         "over everything": {"kd": losses.over_everything},
+        "reshaped and back": {"kd": losses.targets_reshaped},
     },
     "KD207": {
         "terms recorded": {"mix": (0.9, 0.1)},
@@ -108,6 +112,7 @@ SICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "KD210": {
         "near 0": {"kd": losses.divergence("jsd", beta=0.02), "declared": {"loss": "jsd"}},
         "near 1": {"kd": losses.divergence("jsd", beta=0.98), "declared": {"loss": "jsd"}},
+        "another weight for each batch": {"kd": losses.shares_drawn, "declared": {"loss": "jsd"}},
         "another weight for each row": {"kd": losses.shares_by_row, "declared": {"loss": "jsd"}},
     },
     "KD211": {

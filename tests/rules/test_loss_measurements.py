@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.gradient_scale import GradientScale, Ratio
-from kddoctor.probes.loss_mistakes import LossMistakes, Mistake
+from kddoctor.probes.loss_mistakes import Astray, LossMistakes, Mistake
 from kddoctor.probes.loss_numerics import BrokenStep, LossNumerics
+from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.probes.output_health import OutputHealth
+from kddoctor.probes.term_gradients import TermGradients
 from kddoctor.probes.token_shift import TokenShift
 from kddoctor.probes.vocabulary import VocabularyTail
 from kddoctor.rules.finding import NotExamined
 from kddoctor.rules.registry import all_rules
 from kddoctor.run.manifest import manifest_from
 from kddoctor.run.observations import observations_from
+from tests.forensics import losses
+from tests.forensics.asking import fed
+from tests.forensics.test_forms import recorded
 
 CALM = LossNumerics(20, 0, 0, None, None, True, 1e-7, 1e-6, 0.0, 0.5, False)
 BROKEN = replace(CALM, broken=10, first=BrokenStep(7, True, 12.0, 0.8, 1.0, True), declared=False)
@@ -52,6 +58,29 @@ def test_a_constant_factor_on_the_gradient_is_a_fault(factor):
 )
 def test_gradients_of_honest_loops_are_no_fault(honest):
     assert sureness("KD212", GradientScale(honest, None, None)) < 0.1
+
+
+SAME = Ratio(1.0, 1e-6, 20, 3.0, 0)
+
+
+def test_a_factor_on_the_labels_gradient_is_no_loss_scale_where_the_other_terms_is_right():
+    many = Ratio(128.0, 1e-6, 20, 3.0, 0)
+    assert sureness("KD212", GradientScale(None, SAME, None, labels=many)) > 0.9
+    assert sureness("KD212", GradientScale(None, many, None, labels=many)) < 0.1
+    assert sureness("KD212", GradientScale(None, SAME, None, labels=SAME)) < 0.1
+
+
+def test_a_term_that_grows_as_the_student_nears_its_teacher_is_no_distance_from_it():
+    found = replace(NOTHING, astray=Astray(-0.9, 0.01))
+    assert sureness("KD209", found, _forensics()) > 0.8
+    assert sureness("KD209", replace(found, astray=Astray(0.4, 0.01)), _forensics()) < 0.1
+    assert sureness("KD209", replace(found, astray=Astray(-0.9, 0.5)), _forensics()) < 0.1
+
+
+@pytest.mark.parametrize(("near", "sick"), [(0.01, True), (0.2, False), (None, False)])
+def test_shares_that_are_mostly_at_an_end_make_the_divergence_vanish(near, sick):
+    found = replace(NOTHING, nearly_an_end=near)
+    assert (sureness("KD210", found, _forensics(), loss="jsd") > 0.8) == sick
 
 
 def test_a_loss_that_breaks_at_ordinary_logits_is_a_fault_of_its_own():
@@ -94,12 +123,8 @@ def zero(task: str, kind: str, divergence: float = 0.3, student: int = 4) -> tup
     return tuple(sureness(code, found, seen, loss, task=task) for code in ("KD214", "KD209"))
 
 
-def _forensics():
-    from tests.forensics import losses
-    from tests.forensics.asking import fed
-    from tests.forensics.test_forms import recorded
-
-    return fed(recorded(losses.unlike_any)).compute()
+def _forensics(kd=losses.unlike_any):
+    return fed(recorded(kd)).compute()
 
 
 def test_an_exact_zero_is_a_softmax_over_one_number_and_a_rounded_one_compares_equals():
@@ -122,6 +147,31 @@ def test_a_term_of_the_student_that_is_exactly_zero_had_no_row_that_counts():
     rounded = replace(found, zero="rounding", largest=1e-8)
     assert (sure("KD110", rounded) < 0.1, sure("KD209", rounded) > 0.9) == (True, True)
     assert (sure("KD110", found, loss="mse") < 0.1, sure("KD209", found, loss="mse") > 0.9) == (True, True)
+
+
+def test_a_term_of_no_rows_is_missing_and_compares_nothing():
+    seen = observations_from({"graph": {"kd_loss": {"student": 4, "in_total": True}}})
+    found = replace(NOTHING, zero="exact", largest=0.0, divergence=0.3)
+    loss = _forensics(losses.of_no_rows)
+    for still, code in ((True, "KD110"), (False, "KD209")):
+        measured = (replace(found, still=still), seen, loss)
+        sure = {code: sureness(code, *measured) for code in ("KD110", "KD209")}
+        assert max(sure, key=sure.get) == code
+
+
+def test_weights_that_jump_are_read_from_the_gradients():
+    loss = replace(_forensics(losses.kl()), mix=None)
+    assert sureness("KD208", loss, TermGradients(12, 0.001, 0.1, 1e-7, True)) > 0.9
+    assert sureness("KD208", loss, TermGradients(12, 0.6, 0.1, 1e-7, True)) < 0.1
+    assert sureness("KD208", loss, TermGradients(12, 1.0, 1.0, 1e-7, True)) < 0.1
+
+
+def test_a_weight_that_moves_to_nothing_is_no_detached_branch():
+    step = np.arange(12)
+    gone = LossSchedule("weight", step, 0.5**step)
+    silent = TermGradients(12, 1e-9, 0.1, 1e-7, True)
+    assert sureness("KD111", silent, _forensics()) > 0.9
+    assert sureness("KD111", silent, _forensics(), gone) < 0.1
 
 
 def test_models_that_agree_may_have_a_zero():

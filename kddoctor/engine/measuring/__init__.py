@@ -58,6 +58,8 @@ PAIRED_ROWS = 20_000
 ROW_SUM = {"F16": 5e-3, "BF16": 3e-2}
 #: Decimals to which services round probabilities, and the most by which that may move the sum of a row.
 DECIMALS, LARGEST_ROUNDING = (2, 3, 4, 5), 0.2
+#: Distance from 0 and from 1 within which probabilities of yes and no lie for some rows; small logits lie between.
+NEAR_AN_END = 0.2
 #: Beyond these, the squares and sums that probes take leave the range of float32.
 LARGEST_LOGIT, LARGEST_ACTIVATION = 1e18, 1e12
 
@@ -327,7 +329,9 @@ def _view_of(
             from sklearn.metrics import roc_auc_score
 
             auc = float(roc_auc_score(y, np.concatenate(scores)))
-    return TeacherView(source, in_loop, probe.compute(), _probabilities(manifest, array), auc)
+    probabilities = _probabilities(manifest, array)
+    chances = not probabilities and not binary_like(manifest) and _chances(array)
+    return TeacherView(source, in_loop, probe.compute(), probabilities, auc, chances)
 
 
 def _probabilities(manifest: Manifest, array: LazyArray) -> bool:
@@ -345,8 +349,30 @@ def _probabilities(manifest: Manifest, array: LazyArray) -> bool:
         if off > exact and off > min(LARGEST_ROUNDING, width * _rounding(values)):
             return False
         # A binary model whose logits all happen to be small is no sigmoid: both ends must be in use.
-        varied = varied or not binary_like(manifest) or bool(values.min() < 0.2 and values.max() > 0.8)
+        both_ends = bool(values.min() < NEAR_AN_END and values.max() > 1 - NEAR_AN_END)
+        varied = varied or not binary_like(manifest) or both_ends
     return varied
+
+
+def _chances(array: LazyArray) -> bool:
+    """Whether every value lies in [0, 1] and the median row uses both ends, as a sigmoid of each logit does.
+
+    Rows that were scaled to [0, 1] by their own smallest and largest value hold exactly these.
+    """
+    lowest, highest = [], []
+    for chunk in array.chunks():
+        values = chunk[np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)]
+        if not len(values):
+            continue
+        if values.min() < 0 or values.max() > 1:
+            return False
+        lowest.append(values.min(axis=-1).ravel())
+        highest.append(values.max(axis=-1).ravel())
+    if not lowest:
+        return False
+    low, high = np.concatenate(lowest), np.concatenate(highest)
+    scaled = bool((low == 0).all() and (high == 1).all())
+    return not scaled and float(np.median(low)) < NEAR_AN_END and float(np.median(high)) > 1 - NEAR_AN_END
 
 
 def _rounding(values: NDArray[np.floating]) -> float:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from kddoctor.engine.measuring.splits import Measured
 from kddoctor.engine.reading import binary_like, evenly
 from kddoctor.probes.gradient_rhythm import GradientRhythm, gradient_rhythm
-from kddoctor.probes.gradient_scale import CONSTANT, GradientScale, part_of_rows, ratio
+from kddoctor.probes.gradient_scale import CONSTANT, GradientScale, Ratio, part_of_rows, ratio
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import LossForm, declared_form
 from kddoctor.probes.loss_mistakes import LossMistakes, search_mistakes
@@ -35,6 +35,8 @@ SEARCHED_STEPS, SEARCHED_ELEMENTS, FEWEST_STEPS = 24, 20_000_000, 8
 EXACT = ("F32", "F64")
 #: Part of the total's gradient that its terms may leave unexplained where a weight is read from it.
 RESIDUAL = 1e-3
+#: Mean cross-entropy, in nats, below which float32 has lost more digits than an identity needs.
+LOST_DIGITS = 1e-2
 
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
@@ -81,7 +83,7 @@ def _mistakes(manifest: Manifest, steps: Steps, loss: LossForensics) -> LossMist
         recorded = (recorded - (1 - meant.alpha) * np.asarray(ce)) / meant.alpha
     t = meant.temperature or 1.0
     weight = (meant.alpha or 1.0) if steps.weighted_terms and steps.kd_loss is not None else 1.0
-    return search_mistakes(
+    mistakes = search_mistakes(
         rows,
         recorded,
         temperatures=tuple(dict.fromkeys((t, 1.0))),
@@ -89,6 +91,10 @@ def _mistakes(manifest: Manifest, steps: Steps, loss: LossForensics) -> LossMist
         jsd_factors=tuple(dict.fromkeys((weight * t * t, weight))),
         jsd_meant=meant.loss == "jsd",
     )
+    norms = steps.kd_grad_norm
+    if mistakes.zero != "exact" or norms is None or not np.isfinite(norms).any():
+        return mistakes
+    return replace(mistakes, still=bool((norms[np.isfinite(norms)] == 0).all()))
 
 
 def _column_of_term(manifest: Manifest, steps: Steps) -> NDArray[np.float64] | None:
@@ -334,9 +340,47 @@ def _gradient_scale(manifest: Manifest, steps: Steps, loss: LossForensics) -> Gr
         if weight is not None:
             # A weight does not vary by itself; what it is fitted to does.
             weight = replace(weight, varied=1.0)
-    if parameters is None and term is None and weight is None:
+    labels = _labels_gradient(manifest, steps, loss.tolerance)
+    if parameters is None and term is None and weight is None and labels is None:
         return None
-    return GradientScale(parameters, term, weight, part)
+    return GradientScale(parameters, term, weight, part, labels)
+
+
+def _labels_gradient(manifest: Manifest, steps: Steps, tolerance: float) -> Ratio | None:
+    """Of the hard-label term, where its value is a constant times a plain cross-entropy; None where it is not."""
+    if steps.ce_loss is None or steps.ce_grad_norm is None:
+        return None
+    usable = np.flatnonzero(np.isfinite(steps.ce_grad_norm) & np.isfinite(steps.ce_loss) & np.isfinite(steps.loss))
+    per_step = max(1, steps.student_logits.size // max(1, steps.count))
+    most = max(FEWEST_STEPS, SEARCHED_ELEMENTS // per_step)
+    chosen = usable[evenly(len(usable), most)] if len(usable) else usable
+    values, norms = np.full(steps.count, np.nan), np.full(steps.count, np.nan)
+    for k in chosen:
+        rows = rows_of_step(manifest, steps, int(k))
+        if (rows.counts & (rows.labels >= 0)).any():
+            values[k], norms[k] = _cross_entropy(rows), _cross_entropy_gradient(rows)
+    recorded = steps.ce_loss / np.maximum(values, 1e-12)
+    factor = float(np.nanmedian(recorded)) if np.isfinite(recorded).any() else float("nan")
+    # A loss near zero has lost its digits.
+    told = values > LOST_DIGITS
+    if not (np.abs(recorded[told] - factor) <= tolerance * abs(factor)).all():
+        return None
+    return ratio(steps.ce_grad_norm, np.where(told, factor * norms, np.nan))
+
+
+def _cross_entropy_gradient(rows: StepRows) -> float:
+    """Norm of the gradient of ``_cross_entropy`` in the student's logits."""
+    square = count = 0.0
+    for block in row_blocks(*rows.student.shape):
+        keep = rows.counts[block] & (rows.labels[block] >= 0)
+        s, y = rows.student[block][keep], rows.labels[block][keep]
+        gradient = np.exp(s - log_partition(s)) if len(s) else s
+        gradient[np.arange(len(y)), y] -= 1
+        # Of [0, z], only the second is the student's own.
+        own = gradient if rows.kind in ("classes", "tokens") else gradient[:, 1:]
+        square += float((own**2).sum())
+        count += len(s)
+    return float(np.sqrt(square)) / max(1.0, count)
 
 
 def _closed_squares(manifest: Manifest, steps: Steps, loss: LossForensics) -> NDArray[np.float64] | None:

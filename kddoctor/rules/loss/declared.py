@@ -144,9 +144,12 @@ def single_numbers(config: Manifest) -> bool:
 
 
 def filtered_out(mistakes: LossMistakes, config: Manifest, seen: Observations | None) -> bool:
-    """Whether the term was made from the student and is exactly zero all the same: no row of it was let through."""
+    """Whether the term was made from the student and is exactly zero all the same: no row of it was let through.
+
+    Its gradient is zero as well then, where that was looked at; a model beside itself still pulls.
+    """
     term = seen.graph.kd_loss if seen is not None and seen.graph is not None else None
-    made = term is not None and term.student > 0
+    made = mistakes.still if mistakes.still is not None else term is not None and term.student > 0
     return (
         mistakes.zero == "exact" and made and not single_numbers(config) and config.distillation.loss in LEAVES_ROUNDING
     )

@@ -1,11 +1,12 @@
 """The logged loss is right, and its gradient is a multiple that depends on how the work was split.
 
 What it checks
-    The norm of the gradient that the optimizer got against the norm that the recorded loss has, the norm of the
-    distillation term's own gradient against its closed form, and its share in the total's gradient against its share
-    in the total's value: whether one of these ratios is a constant other than 1. Where the term's gradient is no
-    multiple of its closed form: whether it is that of the first, the last or every k-th rows of the batch alone. And
-    whether the gradient that the optimizer got grows over so many steps and then starts anew, as sums do.
+    The norm of the gradient that the optimizer got against the norm that the recorded loss has, the norms of the
+    distillation term's and of the hard-label term's own gradients against their closed forms, and the former's share in
+    the total's gradient against its share in the total's value: whether one of these ratios is a constant other than 1.
+    Where the distillation term's gradient is no multiple of its closed form: whether it is that of the first, the last
+    or every k-th rows of the batch alone. And whether the gradient that the optimizer got grows over so many steps and
+    then starts anew, as sums do.
 
 Why it hurts
     With micro-batches that are summed the step is as many times too long; divided twice, it is that much too short.
@@ -88,12 +89,15 @@ def gradient_scale_by_parallelism(
     if scale.part is not None:
         return _of_a_part(scale.part)
     finding = Finding()
+    # A loss scale multiplies every gradient: where one term's is right, another's power of two is none.
+    scaled = not any(_as_recorded(found) for found in (scale.term, scale.labels))
     for found, measure, of in (
         (scale.parameters, "parameters", "the gradient that the optimizer got is"),
         (scale.term, "term", "the distillation term's gradient is"),
         (scale.weight, "weight", "the distillation term's share in the total's gradient is"),
+        (scale.labels, "labels", "the hard-label term's gradient is"),
     ):
-        finding = _weighed(finding, found, measure, of)
+        finding = _weighed(finding, found, measure, of, scaled=scaled)
     concerned = [e.value for e in finding.supporting if e.value is not None]
     times = concerned[0] if concerned else 1.0
     words = f"{times:.4g} times as long as" if times > 1 else f"{1 / max(times, 1e-9):.4g} times shorter than"
@@ -160,7 +164,11 @@ def _of_a_part(part: Part) -> Finding:
     )
 
 
-def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str) -> Finding:
+def _as_recorded(found: Ratio | None) -> bool:
+    return found is not None and abs(found.value - 1) < SAME and found.spread <= SAME
+
+
+def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str, *, scaled: bool) -> Finding:
     if found is None or found.value <= 0:
         return finding
     size = max(found.value, 1 / found.value)
@@ -176,7 +184,9 @@ def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str) -> Fi
             grade=Grade.PROOF,
             group=measure,
         )
-    if found.spread > CONSTANT or found.varied < VARIED or size < SMALL or _loss_scale(found.value):
+    if found.spread > CONSTANT or found.varied < VARIED or size < SMALL:
+        return finding
+    if scaled and _loss_scale(found.value):
         return finding
     return finding.supported_by(
         PROBE,

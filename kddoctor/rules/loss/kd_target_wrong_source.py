@@ -4,7 +4,9 @@ What it checks
     Whether the recorded distillation loss is zero, up to rounding, although teacher and student differ; or is the
     cross-entropy with the labels or with the student's own top class, the entropy of one model alone, or the divergence
     from targets that are the same for every class, as a buffer that was never filled gives them. And whether any
-    function of one model and the labels alone reproduces it, as where targets are made up from the labels.
+    function of one model and the labels alone reproduces it, as where targets are made up from the labels. And whether
+    a term that no formula reproduces is next to nothing beside the declared one, and the larger the nearer the student
+    comes to its teacher: as a distance from the student's own answers of before is.
 
 Why it hurts
     The teacher is never asked. The run is ordinary training that looks like distillation in the log.
@@ -14,9 +16,10 @@ What it looks like
 
 Told apart from
     KD407, where teacher and student really agree: here their recomputed divergence is large. KD110, where the term is
-    not part of the total, or has no row that counts and is exactly zero. KD111, where a term that is right carries no
-    gradient. KD214, where a softmax over a single number makes the term exactly zero. Teachers whose top class is
-    used on purpose: where that class is the label on every row, the two cannot be told apart from one record.
+    not part of the total, or no row is part of the term: then its gradient is exactly zero too. KD111, where a term
+    that is right carries no gradient. KD214, where a softmax over a single number makes the term exactly zero. Teachers
+    whose top class is used on purpose: where that class is the label on every row, the two cannot be told apart from
+    one record.
 
 Fix
     - kd = kl(log_softmax(teacher_logits / T), softmax(teacher_logits / T))
@@ -35,12 +38,16 @@ from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import as_declared, distils, excluded, filtered_out, mistaken, single_numbers
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Nats
+from kddoctor.rules.settings import Nats, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 #: Divergence, in nats, from which two models are not the same (catalogue).
 VISIBLE_DIVERGENCE: Nats = 1e-3
+#: Rank correlation with the declared divergence below which a term goes against it: half of what it could be.
+AGAINST = -0.5
+#: Share of the declared term below which an unexplained one is next to nothing (as KD208's inert terms, taxonomy).
+NEXT_TO_NOTHING: Share = 0.05
 
 
 @rule(
@@ -73,7 +80,7 @@ def kd_target_wrong_source(
         return _of_zero(finding, mistakes, config, seen)
     found = mistakes.of("KD209")
     if found is None:
-        return finding if mistakes.found else excluded(finding, loss)
+        return finding if mistakes.found else _astray(excluded(finding, loss), mistakes, loss, config)
     finding = mistaken(finding, mistakes, found)
     if found.name == "labels" and mistakes.labels_are_tops:
         finding = finding.against(
@@ -85,6 +92,26 @@ def kd_target_wrong_source(
             weight=4.0,
         )
     return _said(finding, f"The distillation loss is {found.text}: the other model is not in it.")
+
+
+def _astray(finding: Finding, mistakes: LossMistakes, loss: LossForensics, config: Manifest) -> Finding:
+    astray = mistakes.astray
+    if astray is None or loss.term is not None or config.distillation.loss not in ("kl", "reverse-kl"):
+        return finding
+    if astray.follows > AGAINST or astray.most > NEXT_TO_NOTHING:
+        return finding
+    finding = finding.supported_by(
+        "loss-mistakes",
+        "follows",
+        astray.follows,
+        f"on each of {mistakes.steps} steps the term is at most {astray.most:.2g} times the declared one, and it grows "
+        f"as the declared one falls (rank correlation {astray.follows:+.2f}): it measures no distance from the teacher",
+        threshold=AGAINST,
+        origin="convention",
+        grade=Grade.INTERVENTIONAL,
+        weight=6.0,
+    )
+    return _said(finding, "The distillation loss does not measure how far the student is from its teacher.")
 
 
 def _of_zero(finding: Finding, mistakes: LossMistakes, config: Manifest, seen: Observations | None) -> Finding:
@@ -103,6 +130,16 @@ def _of_zero(finding: Finding, mistakes: LossMistakes, config: Manifest, seen: O
     if mistakes.zero == "exact" and not from_student:
         # A constant 0 is what a term that was never computed is logged as.
         return finding
+    if mistakes.still and config.task in ("multiclass", "tokens"):
+        # Two equals leave rounding in the gradient; a term of no rows leaves nothing.
+        return finding.against(
+            "loss-mistakes",
+            "largest",
+            0.0,
+            "the term and its gradient are exactly 0: no row is in it, whatever it compares",
+            grade=Grade.INTERVENTIONAL,
+            weight=8.0,
+        )
     if config.distillation.loss == "jsd":
         return finding  # which is zero, or a rounding error, where its own weight makes it vanish: KD210
     finding = finding.supported_by(

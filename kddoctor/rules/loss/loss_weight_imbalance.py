@@ -2,7 +2,8 @@
 
 What it checks
     The effective strength of the distillation term relative to the hard-label term, against the declared one, also
-    where it moves along the run; and its share of the gradient at the student's logits.
+    where it moves along the run, and where it jumps from step to step: there each term's share in the total's gradient
+    has it. And the term's share of the gradient at the student's logits.
 
 Why it hurts
     A term a hundred times too strong wipes out the task; one a hundred times too weak does nothing. Typical origins:
@@ -32,6 +33,7 @@ from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.term_gradients import TermGradients
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.alpha_inverted import weights_are
 from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES, as_declared, distils, excluded, named_elsewhere
@@ -46,6 +48,8 @@ IMBALANCE: Factor = 5.0
 #: gradient ratios of 0.05 and of 10).
 INERT: Share = 0.05
 DOMINANT: Share = 10 / 11
+#: Relative rest that both terms' gradients may leave of the total's where weights are read from it: float32.
+RESIDUAL: Share = 1e-3
 #: Share of recorded steps at which that must hold.
 MOST_STEPS: Share = 0.8
 
@@ -57,7 +61,7 @@ MOST_STEPS: Share = 0.8
     title="One loss term drowns the other",
     stage=34,
     reads=(LossForensics, Manifest),
-    uses=(Gaps, LossMistakes, LossSchedule),
+    uses=(Gaps, LossMistakes, LossSchedule, TermGradients),
     masks=(
         "KD102",
         "KD402",
@@ -73,12 +77,15 @@ def loss_weight_imbalance(
     held_out: Gaps | None,
     mistakes: LossMistakes | None,
     schedule: LossSchedule | None = None,
+    gradients: TermGradients | None = None,
 ) -> Finding:
     finding = Finding()
     if not distils(config) or named_elsewhere(mistakes, config):
         return finding
     if schedule is not None:
         return _by_schedule(finding, schedule)
+    if loss.mix is None and gradients is not None:
+        return _by_weights(finding, loss, config, gradients)
     strength = strength_against_declared(loss, config)
     if strength is not None and not 1 / IMBALANCE < strength < IMBALANCE:
         times = f"{strength:.3g} times too strong" if strength > 1 else f"{1 / strength:.3g} times too weak"
@@ -137,6 +144,37 @@ def _by_schedule(finding: Finding, schedule: LossSchedule) -> Finding:
             severity="error",
         )
         .prescribe("declared weights from the start, or a ramp that ends early in the run", loss__weights="declared")
+    )
+
+
+def _by_weights(finding: Finding, loss: LossForensics, config: Manifest, gradients: TermGradients) -> Finding:
+    """Of the declared term in a total that no fixed weights explain: the weights that each step's gradients have."""
+    alpha, errors = config.distillation.alpha, loss.declared_errors
+    declared = loss.kd_recorded and errors is not None and float(errors.max()) <= loss.tolerance
+    kd, ce = gradients.kd_weight, gradients.ce_weight
+    if not declared or not alpha or alpha == 1 or not kd or not ce or gradients.residual > RESIDUAL:
+        return finding
+    strength = kd / ce * (1 - alpha) / alpha
+    if 1 / IMBALANCE < strength < IMBALANCE or max(abs(kd - 1), abs(ce - 1)) < RESIDUAL:
+        return finding  # as declared, or weights that stand in the terms
+    return (
+        finding.supported_by(
+            "term-gradients",
+            "relative_strength",
+            strength,
+            f"at the median of {gradients.steps} steps the total's gradient holds {kd:.3g} x that of the distillation "
+            f"term and {ce:.3g} x that of the labels: {strength:.3g} times the declared balance",
+            threshold=IMBALANCE,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+            weight=8.0,
+        )
+        .saying(
+            "The weights of the loss terms change from step to step, and are far from what was declared.",
+            where="the training loop: weights of the loss terms",
+            severity="error",
+        )
+        .prescribe("declared weights", loss__weights="declared")
     )
 
 

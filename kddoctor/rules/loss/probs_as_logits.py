@@ -1,8 +1,9 @@
 """A softmax is taken of values that are probabilities already.
 
 What it checks
-    Whether recorded "logits" lie in [0, 1] with rows that sum to one, but for their last decimal, and whether the
-    recorded loss is reproduced only with a second softmax on one side.
+    Whether recorded "logits" lie in [0, 1] with rows that sum to one, but for their last decimal, or that go from near
+    0 to near 1 as a sigmoid of each logit does; and whether the recorded loss is reproduced only with a second softmax
+    on one side.
 
 Why it hurts
     Softmax of probabilities is almost uniform: with 10 classes no target exceeds e / (e + 9) = 0.23, with 1,000 none
@@ -88,6 +89,17 @@ def _by_the_values(finding: Finding, teacher: TeacherViews) -> Finding:
                 1.0,
                 f"{view.source}: every teacher value lies in [0, 1] and every row sums to one",
                 threshold=1e-3,
+                grade=Grade.INTERVENTIONAL,
+                group="values",
+            )
+        if view.chances:
+            finding = finding.supported_by(
+                "teacher-validity",
+                "chances",
+                1.0,
+                f"{view.source}: every teacher value lies in [0, 1], and rows go from near 0 to near 1 without summing "
+                "to one, as probabilities of one yes or no a class do",
+                threshold=1.0,
                 grade=Grade.INTERVENTIONAL,
                 group="values",
             )

@@ -64,9 +64,10 @@ def kd_term_disconnected(
     mix = loss.mix
     if mix is None or not distils(config):
         return Finding()
-    if mistakes is not None and filtered_out(mistakes, config, seen) and mistakes.divergence > VISIBLE_DIVERGENCE:
+    no_rows = mistakes is not None and filtered_out(mistakes, config, seen)
+    if mistakes is not None and no_rows and mistakes.divergence > VISIBLE_DIVERGENCE:
         return _of_no_rows(mistakes)
-    if _adds_nothing(mistakes, seen):
+    if not no_rows and _adds_nothing(mistakes, seen):
         return Finding().against(
             PROBE,
             "kd_loss",
@@ -100,7 +101,7 @@ def kd_term_disconnected(
             threshold=VISIBLE_DIVERGENCE,
             origin="convention",
         )
-    if loss.kd_always_zero:
+    if loss.kd_always_zero and not no_rows:
         finding = finding.against(
             PROBE,
             "kd_loss",

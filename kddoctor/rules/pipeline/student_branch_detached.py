@@ -13,9 +13,9 @@ What it looks like
     The distillation loss is logged and not zero, and the result does not depend on alpha or the temperature.
 
 Told apart from
-    KD110, where the term is missing from the total's value too. KD208, where its gradient is small and not absent.
-    KD209, where the term compares the wrong things. KD501, KD502 and KD504, where the student learns less of the labels
-    than its twin, too.
+    KD110, where the term is missing from the total's value too. KD208, where its gradient is small and not absent, or
+    where a weight that moves has taken value and gradient to nothing alike. KD209, where the term compares the wrong
+    things. KD501, KD502 and KD504, where the student learns less of the labels than its twin, too.
 
 Fix
     - kd = kl(student_logits.detach() / T, teacher_logits / T)   # or torch.tensor(...), .item(), numpy
@@ -32,6 +32,7 @@ Read more
 from kddoctor.probes.example_gaps import ExampleGaps
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
+from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.term_gradients import TermGradients, TermReach
@@ -69,7 +70,17 @@ LEARNT: Share = 0.02
     title="The distillation term carries no gradient to the student",
     stage=26,
     reads=(Manifest,),
-    uses=(TermGradients, LossForensics, Observations, LossMistakes, TermReach, ScaleFit, TrainGaps, Gaps),
+    uses=(
+        TermGradients,
+        LossForensics,
+        Observations,
+        LossMistakes,
+        TermReach,
+        LossSchedule,
+        ScaleFit,
+        TrainGaps,
+        Gaps,
+    ),
     masks=("KD102", "KD208", "KD302", "KD401", "KD402", "KD501", "KD502", "KD504"),
     implies=("KD212",),
 )
@@ -80,6 +91,7 @@ def student_branch_detached(
     seen: Observations | None,
     mistakes: LossMistakes | None = None,
     reach: TermReach | None = None,
+    schedule: LossSchedule | None = None,
     fit: ScaleFit | None = None,
     train: TrainGaps | None = None,
     held_out: Gaps | None = None,
@@ -99,7 +111,8 @@ def student_branch_detached(
         return Finding()
     if gradients.kd_weight is None or abs(gradients.kd_weight) > NO_WEIGHT:
         return _connected(Finding(), gradients)
-    if _nothing_promised(loss, mistakes):
+    if _nothing_promised(loss, mistakes) or schedule is not None:
+        # Where a weight moves, it takes gradient and value to nothing alike: KD208.
         return Finding()
     finding = Finding().supported_by(
         PROBE,
