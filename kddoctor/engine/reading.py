@@ -19,17 +19,22 @@ CHUNK = 4096
 #: Elements held at a time: a step or row of a large vocabulary is read in smaller pieces.
 CHUNK_ELEMENTS = 8_388_608
 
+#: Logged losses below which a curve shows nothing.
+FEWEST_LOGGED = 10
+
 
 def curve_rows(run: Run) -> Sequence[Mapping[str, object]]:
-    """Rows of metrics.jsonl; where nobody logged any, what the recorded steps say of the loss."""
+    """Rows of metrics.jsonl; where hardly any loss was logged, what the recorded steps say of it stands in."""
     steps = run.steps
-    if run.metrics or steps is None:
+    logged = [row for row in run.metrics if "loss" in row and row.get("split") == "train"]
+    if steps is None or len(logged) >= min(FEWEST_LOGGED, steps.count):
         return run.metrics
     # Steps kept for their jump are not what the way was like where they stand.
     kept = range(steps.count) if steps.jumped is None else np.flatnonzero(steps.jumped != 1).tolist()
     terms = {"loss": steps.loss, "kd_loss": steps.kd_loss}
     columns = {name: values for name, values in terms.items() if values is not None}
-    return [{"step": int(steps.step[k]), **{name: float(values[k]) for name, values in columns.items()}} for k in kept]
+    told = [{"step": int(steps.step[k]), **{name: float(values[k]) for name, values in columns.items()}} for k in kept]
+    return [*(row for row in run.metrics if row not in logged), *told]
 
 
 def binary_like(manifest: Manifest) -> bool:

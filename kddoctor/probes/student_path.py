@@ -39,6 +39,11 @@ class StudentPath:
     gradient_ratio: float | None = None
     taught: bool | None = None
 
+    @property
+    def begins_late(self) -> bool:
+        """Whether the first recorded answers come after more than one update, so that they are not the first weights'."""
+        return int(self.step[0]) > 1
+
     def late(self, name: str) -> float:
         """Mean of a column over the last tenth of the way."""
         return float(getattr(self, name)[self._late].mean())

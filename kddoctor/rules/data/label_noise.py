@@ -29,6 +29,7 @@ Read more
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -77,6 +78,8 @@ def label_noise(doubts: LabelDoubts, teacher: TeacherViews | None, scores: Thres
     parts = {name: part for name, part in splits.items() if part is not None}
     excess = {name: part.sure_doubted - part.sure_stated for name, part in parts.items()}
     least = min(excess, key=lambda name: excess[name])
+    if _in_training_alone(parts, excess):
+        least = "training"
     part = parts[least]
     finding = Finding().saying("A sizeable share of the labels is wrong.", where="the labels of both splits")
     finding = finding.prescribe(
@@ -106,6 +109,18 @@ def label_noise(doubts: LabelDoubts, teacher: TeacherViews | None, scores: Thres
             PROBE, "excess", excess[least], text, threshold=CLEAN, origin="convention", weight=5.0
         )
     return finding
+
+
+def _in_training_alone(parts: Mapping[str, LabelDoubt], excess: Mapping[str, float]) -> bool:
+    """Whether held-out labels are clean, and in training both models know better than the labels.
+
+    The student, too, gives the teacher's answer to most rows whose label was changed: it saw the same inputs, so that
+    neither of the two was fed otherwise there.
+    """
+    train = parts.get("training")
+    if train is None or excess.get("held-out", 1.0) >= NOISE:
+        return False
+    return train.sure_agreed > AGREED * train.sure_doubted
 
 
 def _error(part: LabelDoubt) -> float:

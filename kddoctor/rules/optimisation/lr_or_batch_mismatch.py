@@ -123,7 +123,7 @@ def lr_or_batch_mismatch(
 ) -> Finding:
     finding = _of_others(Finding(), path, curve)
     idle = seen is not None and bool(seen.parameters_not_in_optimizer or seen.frozen_parameters)
-    sane = path is None or path.excess[0] < SANE
+    sane = path is None or path.begins_late or path.excess[0] < SANE
     if sane and not idle and feature is None:
         finding = _too_high(finding, signs, config, path)
         finding = _too_low(finding, signs, config)
@@ -280,7 +280,7 @@ def _too_short(finding: Finding, signs: RateSigns, config: Manifest, path: Stude
     if not adam or path is None or signs.rate is None or signs.rate >= DEFAULT or signs.updates < SOME:
         return finding
     share = learnt(path)
-    if share >= LEARNT or signs.end > 1 or path.late("dependence") < ALIVE:
+    if share >= LEARNT or signs.end > LOST or path.late("dependence") < ALIVE:
         return finding
     return finding.supported_by(
         PROBE,

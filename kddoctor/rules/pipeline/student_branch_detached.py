@@ -177,7 +177,8 @@ def _by_twin(fit: ScaleFit, gaps: ExampleGaps) -> Finding:
     text = f"distilling removed {followed:.0%} of the labels-only student's divergence from the teacher"
     if followed > FOLLOWED:
         return Finding().against("example-gaps", "followed", followed, text, threshold=FOLLOWED, weight=3.0)
-    if fit.gain <= AT_MINIMUM or gaps.student_accuracy < gaps.baseline_accuracy - LEARNT:
+    weak = gaps.teacher_accuracy <= gaps.baseline_accuracy
+    if weak or fit.gain <= AT_MINIMUM or gaps.student_accuracy < gaps.baseline_accuracy - LEARNT:
         return Finding()
     finding = Finding().supported_by(
         "example-gaps", "followed", followed, text, threshold=FOLLOWED, origin="calibrated", weight=3.5,
