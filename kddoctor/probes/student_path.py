@@ -41,7 +41,7 @@ class StudentPath:
 
     @property
     def begins_late(self) -> bool:
-        """Whether the first recorded answers come after more than one update, so that they are not the first weights'."""
+        """Whether the first recorded answers come after more than one update: not those of the first weights."""
         return int(self.step[0]) > 1
 
     def late(self, name: str) -> float:
