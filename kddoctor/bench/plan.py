@@ -108,11 +108,10 @@ def _faulty(task: Task) -> Iterator[Case]:
 
 
 def _in_sight(task: Task, fault: Fault) -> Iterable[Edit]:
-    """The implementations that rules were developed with; on unseen tasks the first ones stand for all of these."""
-    if not task.seen:
-        return fault.seen
-    quick = task.name in QUICK_TASKS or fault.kinds == ("tokens",)
-    return (*fault.seen, *fault.unseen, *(LOOKED_AT.get(fault.code, ()) if quick else ()))
+    """The implementations that rules were developed with; on unseen and on slow tasks the first ones stand for all."""
+    if task.name in QUICK_TASKS or fault.kinds == ("tokens",):
+        return (*fault.seen, *fault.unseen, *LOOKED_AT.get(fault.code, ()))
+    return fault.seen
 
 
 def _of_fault(task: Task, fault: Fault, edits: Iterable[Edit], *, held_out: bool) -> Iterator[Case]:
