@@ -155,10 +155,17 @@ def filtered_out(mistakes: LossMistakes, config: Manifest, seen: Observations | 
     )
 
 
-def named_elsewhere(mistakes: LossMistakes | None, config: Manifest) -> bool:
+def named_elsewhere(mistakes: LossMistakes | None, config: Manifest, loss: LossForensics | None = None) -> bool:
     """Whether a formula with a code of its own reproduces the recorded loss: what else fits it is a coincidence.
 
     A vanishing divergence equals a small weight of the plain one, and has its own code only where one was meant.
+    Weights by row (KD211) are the coincidence where the plain form fits as well: a student that answers all rows alike
+    weighs them alike.
     """
-    vanishing_meant = config.distillation.loss in MAY_VANISH
-    return mistakes is not None and any(m.code != "KD210" or vanishing_meant for m in mistakes.found[:1])
+    if mistakes is None or not mistakes.found:
+        return False
+    first, vanishing_meant = mistakes.found[0], config.distillation.loss in MAY_VANISH
+    plain = loss.term if loss is not None else None
+    if first.code == "KD211" and plain is not None and float(plain.errors.max()) <= first.error:
+        return False
+    return first.code != "KD210" or vanishing_meant

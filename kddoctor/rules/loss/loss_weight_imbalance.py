@@ -80,7 +80,7 @@ def loss_weight_imbalance(
     gradients: TermGradients | None = None,
 ) -> Finding:
     finding = Finding()
-    if not distils(config) or named_elsewhere(mistakes, config):
+    if not distils(config) or named_elsewhere(mistakes, config, loss):
         return finding
     if schedule is not None:
         return _by_schedule(finding, schedule)

@@ -38,6 +38,7 @@ from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.term_gradients import TermGradients, TermReach
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.loss.declared import distils
+from kddoctor.rules.optimisation.harm import behind
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Share
@@ -100,7 +101,7 @@ def student_branch_detached(
         alone = next((part.gaps for part in (train, held_out) if part and part.gaps.kl_teacher_baseline), None)
         if fit is None or alone is None or not _leads(config, loss):
             return NotExamined(*RECORD["TermGradients"])
-        return _by_twin(fit, alone)
+        return _by_twin(fit, alone) if behind(held_out) else Finding()
     if not distils(config):
         return Finding()
     if gradients is None:
