@@ -20,6 +20,7 @@ from kddoctor.bench.tier import Tier
 Progress = Callable[[str, int, int], object]
 #: Tasks whose records are thinned.
 THINNED_TASKS = ("digits", "sentiment")
+THINNED_GROUPS: tuple[Group, ...] = ("fault", "healthy", "lookalike")
 Item = TypeVar("Item")
 
 #: Cases a process takes at a time: starting one costs an import of torch.
@@ -71,18 +72,13 @@ def tiers(case: Case) -> tuple[Tier, ...]:
     """Thinned records of the severe faults, as they are made first and as they are held out, and of one seed of what is
     sound; the others in full only. Of one seen and one unseen task, which is enough to compare tiers.
     """
-    everything: dict[Group, bool] = {
-        "fault": case.seed == Level.SEVERE and (case.unseen_implementation or _first(case)),
-        "healthy": case.seed == 1,
-        "lookalike": case.seed == 1,
-    }
-    thin = everything.get(case.group) and case.task in THINNED_TASKS
+    chosen = case.seed == Level.SEVERE and _first_or_held_out(case) if case.group == "fault" else case.seed == 1
+    thin = chosen and case.group in THINNED_GROUPS and case.task in THINNED_TASKS
     return tuple(Tier) if thin else (Tier.FULL,)
 
 
-def _first(case: Case) -> bool:
-    """Whether a fault is made as it is made first."""
-    return case.name == all_faults()[case.truth[0]].seen[0].__name__
+def _first_or_held_out(case: Case) -> bool:
+    return case.unseen_implementation or case.name == all_faults()[case.truth[0]].seen[0].__name__
 
 
 def _judged(cases: Iterable[Case], cache: Cache, thin: bool) -> Iterable[Result]:
