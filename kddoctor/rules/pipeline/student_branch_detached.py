@@ -83,7 +83,7 @@ MODERATE: Share = 0.03
         TrainGaps,
         Gaps,
     ),
-    masks=("KD102", "KD208", "KD302", "KD401", "KD402", "KD501", "KD502", "KD504"),
+    masks=("KD102", "KD208", "KD302", "KD305", "KD401", "KD402", "KD501", "KD502", "KD504"),
     implies=("KD212",),
 )
 def student_branch_detached(
