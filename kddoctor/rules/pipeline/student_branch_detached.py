@@ -55,8 +55,8 @@ FEWEST_STEPS: Count = 3
 #: sentiment and language lost from 0.3 on.
 FOLLOWED: Share = 0.1
 #: Share of its own objective that a student at its minimum along the scale of its logits could still save: sound runs
-#: of the same tasks 0.00.
-AT_MINIMUM: Share = 0.05
+#: of the same tasks 0.00, students without the term's gradient 0.30 and more.
+AT_MINIMUM: Share = 0.15
 #: Declared weight from which a term leads a student, and accuracy by which one that learnt the labels may be behind its
 #: twin.
 LEADS: Share = 0.3

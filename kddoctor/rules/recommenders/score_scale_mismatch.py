@@ -51,13 +51,15 @@ IDENTITY = 1e-4
     name="score-scale-mismatch",
     family="recsys",
     title="The scores of teacher and student live on different scales",
-    stage=37,
+    stage=24,
     only=(
         "ranking",
         "binary",
     ),
     reads=(ScoreLink, Manifest),
     masks=("KD208", "KD301", "KD302", "KD402", "KD502", "KD705"),
+    # A score that is compared with a probability is a loss of another task, too, by a cause that is known.
+    implies=("KD214",),
 )
 def score_scale_mismatch(link: ScoreLink, config: Manifest) -> Finding:
     finding = Finding()
