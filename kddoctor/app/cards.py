@@ -26,8 +26,8 @@ SEEN_ON = {
 }
 
 
-def metrics(diagnosis: Diagnosis, waterfall: View | Missing) -> None:
-    """Teacher, student, the same student on labels alone, and what became of the gap, by its picture's numbers."""
+def metrics(diagnosis: Diagnosis) -> None:
+    """Teacher, student, the same student on labels alone, and what became of the gap."""
     gap = diagnosis.gap
     with st.container(horizontal=True):
         st.metric(f"Teacher, {gap.metric}", percent(gap.teacher), border=True)
@@ -51,13 +51,6 @@ def metrics(diagnosis: Diagnosis, waterfall: View | Missing) -> None:
         )
         st.metric("Teacher's metric kept", percent(gap.retention), border=True)
         st.metric("Agreement with the teacher", percent(gap.agreement), border=True)
-        if isinstance(waterfall, View) and waterfall.marks["gap"] > 0:
-            st.metric(
-                "Gap explained",
-                f"{waterfall.marks['explained']:.1f} of {waterfall.marks['gap']:.1f} pt",
-                border=True,
-                help="What the causes are believed to cost, of what the student lacks to its teacher.",
-            )
     st.caption(f"On {gap.rows:,} examples of {plain(gap.split)}.")
 
 

@@ -9,9 +9,6 @@ import pytest
 
 from kddoctor.app import cards
 from kddoctor.app.summary import find_summary
-from kddoctor.engine import diagnose
-from kddoctor.report.views.gap_waterfall import gap_waterfall
-from kddoctor.run import load
 from tests.app.pages import FILES, text_of
 from tests.builders import recorded_run
 
@@ -49,12 +46,6 @@ def test_the_verdict_page_says_what_the_diagnosis_says(app, runs):
     shown = app(runs["sick"])()
     assert "KD201" in text_of(shown)
     assert [metric.label for metric in shown.metric][:2] == ["Teacher, accuracy", "Student"]
-
-
-def test_the_verdict_page_says_how_much_of_the_gap_its_causes_explain(app, runs):
-    explained = gap_waterfall(diagnose(load(runs["sick"]))).marks
-    shown = {metric.label: metric.value for metric in app(runs["sick"])().metric}
-    assert shown["Gap explained"] == f"{explained['explained']:.1f} of {explained['gap']:.1f} pt"
 
 
 def test_explain_opens_the_page_of_the_code(app, runs):
@@ -169,7 +160,7 @@ def test_a_run_that_became_unreadable_is_one_sentence_with_the_file(app, tmp_pat
 
 
 def test_a_bug_is_one_sentence_with_a_log_file(app, runs, monkeypatch):
-    def broken(*_arguments: object) -> None:
+    def broken(_diagnosis: object) -> None:
         raise ZeroDivisionError("the page is broken")
 
     shown = app(runs["sick"])

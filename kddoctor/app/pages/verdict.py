@@ -9,11 +9,10 @@ from kddoctor.app.words import plain
 
 opened = current()
 diagnosis = opened.diagnosis
-waterfall = opened.view("gap_waterfall")
 
 st.title({"sick": "Sick", "healthy": "Healthy", "inconclusive": "Cannot tell"}[diagnosis.verdict])
 st.markdown(f"**{plain(diagnosis.summary)}**")
-metrics(diagnosis, waterfall)
+metrics(diagnosis)
 
 if diagnosis.verdict == "sick":
     st.header("Cause" if len(diagnosis.causes) == 1 else "Causes, most likely first")
@@ -28,6 +27,6 @@ if diagnosis.advice:
     for number, text in enumerate(diagnosis.advice, start=1):
         st.markdown(f"{number}. {plain(text)}")
 other_findings(diagnosis)
-figure(waterfall)
+figure(opened.view("gap_waterfall"))
 worth_it(opened.view("tradeoff"))
 looked_at(diagnosis)
