@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,17 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import kddoctor
-from kddoctor.app.launching import PAGES, free_port
+from kddoctor.app.launching import PAGES
 
 PATHS = tuple(PAGES)
 ROOT = Path(kddoctor.__file__).parents[1]
+
+
+def _free_port() -> int:
+    """One that the system gives: several processes of tests start servers at a time, and would all find the same."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 class Server:
     """``kddoctor app`` on these runs. url, socket_url: what its own requests begin with."""
 
     def __init__(self, folder: Path, *runs: Path) -> None:
-        self.folder, self.runs, self.port = folder, runs, free_port(None)
+        self.folder, self.runs, self.port = folder, runs, _free_port()
         self.url, self.socket_url = f"http://127.0.0.1:{self.port}", f"ws://127.0.0.1:{self.port}"
         self.start()
 
