@@ -347,7 +347,7 @@ def _loss_checked(measured: Mapping[type, object]) -> bool:
     if not isinstance(loss, LossForensics):
         return False
     if loss.declared_errors is not None:
-        held = float(loss.declared_errors.max()) <= loss.tolerance or same_objective(loss, manifest)
+        held = loss.declared_holds or same_objective(loss, manifest)
         return held and (loss.mix is not None or not loss.kd_recorded)
     if loss.term is not None and loss.mix is not None:
         return True

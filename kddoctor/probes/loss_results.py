@@ -94,3 +94,8 @@ class LossForensics:
     nonfinite_losses: int
     finite_logits_at_nonfinite_loss: bool
     whole_as_declared: bool = False
+
+    @property
+    def declared_holds(self) -> bool:
+        """Whether the declared form reproduces the recorded term on every step."""
+        return self.declared_errors is not None and float(self.declared_errors.max()) <= self.tolerance

@@ -21,16 +21,13 @@ FACTORS = 2.0 ** (np.arange(-8, 13) / 4)
 class ScaleFit:
     """On training rows, in evaluation mode. factor: the one that makes the declared objective smallest.
 
-    gain: share of the objective that it removes. labels_factor, labels_gain: the same of the labels' term alone.
-    objective: as it is, at factor 1. agreement: share of rows with the teacher's top class. kl: KL(teacher ‖ student)
-    at the run's temperature, nats. teacher_loss: cross-entropy of the teacher with the labels; hard_loss: of the
-    student. n: rows.
+    gain: share of the objective that it removes. objective: as it is, at factor 1. agreement: share of rows with the
+    teacher's top class. kl: KL(teacher ‖ student) at the run's temperature, nats. teacher_loss: cross-entropy of the
+    teacher with the labels; hard_loss: of the student. n: rows.
     """
 
     factor: float
     gain: float
-    labels_factor: float
-    labels_gain: float
     objective: float
     agreement: float
     kl: float
@@ -44,8 +41,8 @@ class ScaleFitProbe:
 
     def __init__(self, family: Family, temperature: float, alpha: float, *, squared: bool) -> None:
         self.family, self.temperature, self.alpha, self.squared = family, temperature, alpha, squared
-        self._sums, self._hard = np.zeros((2, len(FACTORS)))
-        self._kl = self._agreement = self._teacher_loss = 0.0
+        self._sums = np.zeros(len(FACTORS))
+        self._kl = self._agreement = self._teacher_loss = self._hard = 0.0
         self._n = 0
 
     def update(self, student: NDArray[np.floating], teacher: NDArray[np.floating], labels: NDArray[np.int64]) -> None:
@@ -57,11 +54,11 @@ class ScaleFitProbe:
             z = factor * s
             hard = -log_softmax(z, axis=1)[rows, labels]
             self._sums[number] += float((self.alpha * self._soft(z, t, log_p) + (1 - self.alpha) * hard).sum())
-            self._hard[number] += float(hard.sum())
         log_q = log_softmax(s / self.temperature, axis=1)
         self._kl += float((np.exp(log_p) * (log_p - log_q)).sum())
         self._agreement += float((s.argmax(1) == t.argmax(1)).sum())
         self._teacher_loss += float(-log_softmax(t, axis=1)[rows, labels].sum())
+        self._hard += float(-log_softmax(s, axis=1)[rows, labels].sum())
         self._n += len(labels)
 
     def merge(self, other: "ScaleFitProbe") -> None:
@@ -77,20 +74,18 @@ class ScaleFitProbe:
         """None without rows, or where the objective is zero already."""
         if not self._n:
             return None
-        now, hard = (float(sums[FACTORS == 1.0][0]) / self._n for sums in (self._sums, self._hard))
+        means = self._sums / self._n
+        now, best = float(means[FACTORS == 1.0][0]), int(means.argmin())
         if now <= 0:
             return None
-        (factor, gain), (labels_factor, labels_gain) = map(_best, (self._sums, self._hard))
         return ScaleFit(
-            factor=factor,
-            gain=gain,
-            labels_factor=labels_factor,
-            labels_gain=labels_gain,
+            factor=float(FACTORS[best]),
+            gain=1 - float(means[best]) / now,
             objective=now,
             agreement=self._agreement / self._n,
             kl=self._kl / self._n,
             teacher_loss=self._teacher_loss / self._n,
-            hard_loss=hard,
+            hard_loss=self._hard / self._n,
             n=self._n,
         )
 
@@ -103,9 +98,3 @@ class ScaleFitProbe:
             log_p, log_q = log_q, log_p
         divergence: NDArray[np.float64] = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)
         return divergence * (self.temperature**2 if self.squared else 1.0)
-
-
-def _best(sums: NDArray[np.float64]) -> tuple[float, float]:
-    """The factor with the smallest sum, and the share of that at factor 1 that it removes."""
-    now, best = float(sums[FACTORS == 1.0][0]), int(sums.argmin())
-    return float(FACTORS[best]), 1 - float(sums[best]) / now if now > 0 else 0.0

@@ -203,7 +203,7 @@ def _of_the_loop(finding: Finding, passes: TeacherPasses | None, loss: LossForen
     """Where the targets are the teacher's own and the loss is the declared one, no class was treated otherwise."""
     if passes is None or loss is None or loss.declared_errors is None or loss.mix is None:
         return finding
-    plain = float(loss.declared_errors.max()) <= loss.tolerance and passes.relative_difference <= REPEATABLE
+    plain = loss.declared_holds and passes.relative_difference <= REPEATABLE
     if not plain:
         return finding
     return finding.against(

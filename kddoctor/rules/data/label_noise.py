@@ -2,7 +2,8 @@
 
 What it checks
     How often labels contradict the teacher where it is surest, beyond the errors that its own probabilities concede,
-    on training and on held-out rows; whether that is nearly as often as where it is unsure; and whether the student,
+    on training and on held-out rows, or on training rows alone where held-out labels are clean and the student sides
+    with the teacher; whether that is nearly as often as where it is unsure; and whether the student,
     or one that never saw the teacher, knows the labels better than the teacher does.
 
 Why it hurts

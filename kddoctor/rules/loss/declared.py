@@ -53,7 +53,7 @@ def reproduced(finding: Finding, loss: LossForensics, text: str) -> Finding:
 def as_declared(finding: Finding, loss: LossForensics) -> Finding:
     """Refuted where the declared form with its declared factor reproduces the recorded loss at every step."""
     errors = loss.declared_errors
-    if errors is not None and float(errors.max()) <= loss.tolerance:
+    if errors is not None and loss.declared_holds:
         return finding.against(
             PROBE,
             "declared_form_error",

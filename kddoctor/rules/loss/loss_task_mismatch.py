@@ -33,7 +33,7 @@ Read more
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.loss.declared import as_declared, distils, excluded, mistaken
+from kddoctor.rules.loss.declared import as_declared, distils, excluded, mistaken, single_numbers
 from kddoctor.rules.registry import Verdict, rule
 from kddoctor.rules.settings import Nats
 from kddoctor.run.manifest import Manifest
@@ -41,7 +41,6 @@ from kddoctor.run.observations import Observations
 
 #: Divergence, in nats, from which two models are not the same.
 VISIBLE_DIVERGENCE: Nats = 1e-3
-YES_OR_NO = ("binary", "ranking", "multilabel")
 
 
 @rule(
@@ -74,7 +73,7 @@ def loss_task_mismatch(
     mistakes: LossMistakes, loss: LossForensics, config: Manifest, seen: Observations | None
 ) -> Verdict:
     finding = as_declared(Finding(), loss)
-    if config.task not in YES_OR_NO:
+    if not single_numbers(config):
         return NotExamined(("task binary, ranking or multilabel",), "only tasks of yes-or-no answers are examined")
     if not distils(config):
         return finding

@@ -149,8 +149,7 @@ def _by_schedule(finding: Finding, schedule: LossSchedule) -> Finding:
 
 def _by_weights(finding: Finding, loss: LossForensics, config: Manifest, gradients: TermGradients) -> Finding:
     """Of the declared term in a total that no fixed weights explain: the weights that each step's gradients have."""
-    alpha, errors = config.distillation.alpha, loss.declared_errors
-    declared = loss.kd_recorded and errors is not None and float(errors.max()) <= loss.tolerance
+    alpha, declared = config.distillation.alpha, loss.kd_recorded and loss.declared_holds
     kd, ce = gradients.kd_weight, gradients.ce_weight
     if not declared or not alpha or alpha == 1 or not kd or not ce or gradients.residual > RESIDUAL:
         return finding

@@ -89,9 +89,7 @@ def student_over_regularised(
     curve: LearningCurve | None,
 ) -> Finding:
     finding = _of_targets(Finding(), teacher)
-    verified = (
-        loss is not None and loss.declared_errors is not None and float(loss.declared_errors.max()) <= (loss.tolerance)
-    )
+    verified = loss is not None and loss.declared_holds
     level = signs is not None and (signs.pace_high < LEVEL or _stands(signs, curve))
     text = (
         f"with logits {fit.factor:.2g} times as large its own objective on training rows would be {fit.gain:.0%} lower"

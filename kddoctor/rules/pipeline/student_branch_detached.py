@@ -83,8 +83,8 @@ MODERATE: Share = 0.03
         TrainGaps,
         Gaps,
     ),
-    masks=("KD102", "KD208", "KD302", "KD305", "KD401", "KD402", "KD501", "KD502", "KD504"),
-    implies=("KD212",),
+    masks=("KD102", "KD208", "KD302", "KD401", "KD402", "KD501", "KD502", "KD504"),
+    implies=("KD212", "KD305"),
 )
 def student_branch_detached(
     config: Manifest,
@@ -166,8 +166,8 @@ def _by_norms(
 
 def _leads(config: Manifest, loss: LossForensics | None) -> bool:
     """Whether the recorded total is the declared one, with a term of some weight in it."""
-    alpha, errors = config.distillation.alpha, None if loss is None else loss.declared_errors
-    verified = loss is not None and errors is not None and float(errors.max()) <= loss.tolerance
+    alpha = config.distillation.alpha
+    verified = loss is not None and loss.declared_holds
     return distils(config) and verified and alpha is not None and alpha >= LEADS and not _nothing_promised(loss, None)
 
 

@@ -157,8 +157,7 @@ def _multiplied(
     finding: Finding, scale: LogitScale, gradient: LogitGradient | None, loss: LossForensics | None
 ) -> Finding:
     """Logits that something small multiplies: their gradient reaches no parameter as long as it is."""
-    errors = None if loss is None else loss.declared_errors
-    verified = loss is not None and errors is not None and float(errors.max()) <= loss.tolerance
+    verified = loss is not None and loss.declared_holds
     if gradient is None or not verified or gradient.arrives >= ARRIVES or scale.ratio >= SMALLER:
         return finding
     return finding.supported_by(

@@ -65,7 +65,7 @@ def begun() -> StudentPath:
 
 def scaled() -> ScaleFit:
     sound = {"factor": 1.0, "gain": 0.0, "objective": 1.0, "agreement": 0.5, "kl": 0.5, "teacher_loss": 0.01}
-    return ScaleFit(**sound, labels_factor=1.0, labels_gain=0.0, hard_loss=1.0, n=250)
+    return ScaleFit(**sound, hard_loss=1.0, n=250)
 
 
 def term(**changes: Any) -> FeatureTerm:

@@ -54,8 +54,7 @@ def signs(**changes: Any) -> RateSigns:
 
 def fit(**changes: Any) -> ScaleFit:
     sound = {"factor": 1.0, "gain": 0.0, "objective": 0.3, "agreement": 0.9, "kl": 0.1, "teacher_loss": 0.01}
-    labels = {"labels_factor": 1.0, "labels_gain": 0.0}
-    return ScaleFit(**{**sound, **labels, "hard_loss": math.log(10) - 1.0, "n": 500, **changes})
+    return ScaleFit(**{**sound, "hard_loss": math.log(10) - 1.0, "n": 500, **changes})
 
 
 def manifest(**training: Any) -> Manifest:
