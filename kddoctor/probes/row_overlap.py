@@ -16,8 +16,9 @@ MAX_ROWS = 2000
 #: and up to the second one, as long as hardly any training row is so close to another one.
 NEAR, NEARBY = 0.25, 0.5
 HARDLY_ANY = 0.005
-#: Share of the held-out rows that are as close to each other as a copy is to its original; rows to read it from.
-CHANCE, FEWEST = 0.05, 40
+#: A copy is closer to its original than this share of the distance to the nearest row held out, and than all but that
+#: share of the held-out rows are to each other; rows to read it from.
+CLOSER, CHANCE, FEWEST = 0.5, 0.05, 40
 #: Share of copies from which a set was made of fewer rows than it has.
 MOST = 0.5
 
@@ -70,9 +71,10 @@ class NearOverlap:
 class NearCopies:
     """Training rows that were made from each other.
 
-    rows: compared. copied: share that lie closer to another training row than nearly every held-out row does to another
-    held-out one, where both are measured in their split's usual distance between two rows. distinct: groups of such
-    rows, those without a copy included. Of rows from one pool, ``CHANCE`` would be copied.
+    rows: compared. copied: share that lie closer to another training row than ``CLOSER`` of the way to the nearest row
+    held out, of which there are as many, and closer than nearly every held-out row does to another one, where both are
+    measured in their split's usual distance between two rows. Of rows from one pool hardly any does the first, and of
+    rows from elsewhere the second. distinct: groups of such rows, those without a copy included.
     """
 
     rows: int
@@ -116,21 +118,22 @@ def near_rows(train: NDArray[np.generic], held_out: NDArray[np.generic]) -> Near
 def near_copies(train: NDArray[np.generic], held_out: NDArray[np.generic]) -> NearCopies | None:
     """Compare the first rows of both, as many of one as of the other: [n, …] inputs each.
 
-    None for fewer than ``FEWEST`` rows, and where rows of a split do not differ.
+    None for fewer than ``FEWEST`` rows, and where those held out do not differ.
     """
     rows = min(len(train), len(held_out), MAX_ROWS)
     if rows < FEWEST:
         return None
     own, others = projected(train[:rows]), projected(held_out[:rows])
-    scales = [_usual(part) for part in (own, others)]
-    if min(scales) <= 0:
+    usual = _usual(others)
+    if usual <= 0:
         return None
-    limit = float(np.quantile(nearest(others, others, but_itself=True), CHANCE)) / scales[1] * scales[0]
-    tree = cKDTree(own)
-    pairs = tree.query_pairs(limit, output_type="ndarray")
+    limit = float(np.quantile(nearest(others, others, but_itself=True), CHANCE)) / usual * _usual(own)
+    radius = np.minimum(CLOSER * nearest(own, others), limit)
+    groups = [[i, *near] for i, near in enumerate(cKDTree(own).query_ball_point(own, radius)) if len(near) > 1]
+    pairs = np.array([(group[0], other) for group in groups for other in group[1:]], dtype=np.int64).reshape(-1, 2)
     linked = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(rows, rows))
-    groups, _ = connected_components(linked, directed=False)
-    return NearCopies(rows, float(len(np.unique(pairs)) / rows), int(groups))
+    count, _ = connected_components(linked, directed=False)
+    return NearCopies(rows, len(groups) / rows, int(count))
 
 
 def _usual(rows: NDArray[np.float64]) -> float:

@@ -9,7 +9,7 @@ from sklearn.datasets import load_sample_images
 
 from kddoctor.probes.class_recall import ClassRecallProbe
 from kddoctor.probes.label_doubt import LabelDoubtProbe
-from kddoctor.probes.row_overlap import equal_rows, near_rows
+from kddoctor.probes.row_overlap import equal_rows, near_copies, near_rows
 from kddoctor.probes.threshold_shift import threshold_shift
 from kddoctor.probes.two_samples import area_error, two_samples
 from kddoctor.probes.value_grid import value_grid
@@ -102,6 +102,28 @@ def test_altered_copies_of_texts_are_near_their_originals(changed):
     found = near_rows(train, held_out)
     assert found is not None
     assert found.near == 30
+
+
+def test_counts_of_words_that_differ_in_their_length_are_no_copies_of_each_other():
+    rng = np.random.default_rng(0)
+    rates = 4 / np.arange(1, 1201)
+    train, held_out = (rng.poisson(rates * rng.gamma(2, 0.5, (150, 1))).astype(np.float32) for _ in range(2))
+    # Rows of one split that are a little longer crowd no more than those of the other.
+    found = near_copies(train * 1.1, held_out)
+    assert found is not None
+    assert found.copied < 0.05
+    assert found.different == 1
+
+
+def test_altered_copies_of_a_few_rows_are_counted_as_these_and_rows_from_elsewhere_are_not():
+    rng = np.random.default_rng(0)
+    rows, held_out = (rng.normal(size=(count, 20)) for count in (20, 200))
+    found = near_copies(np.repeat(rows, 10, axis=0) + 0.05 * rng.normal(size=(200, 20)), held_out)
+    assert found is not None
+    assert (found.copied, found.distinct) == (1, 20)
+    elsewhere = near_copies(rng.normal(size=(200, 20)) + 20, held_out)
+    assert elsewhere is not None
+    assert elsewhere.different == 1
 
 
 def test_a_template_that_all_texts_share_makes_them_no_copies():

@@ -2,7 +2,8 @@
 
 What it checks
     Class by class, with a correction for their number: whether the student finds fewer held-out rows than the same
-    student trained on the labels alone; whether it stays further behind its teacher than on the other classes; whether
+    student trained on the labels alone; whether it stays further behind its teacher than on the other classes, or
+    follows a teacher that calls training rows of these classes something else; whether
     it fails on training rows of these classes too; whether the teacher inside the loop does not choose classes
     that it chooses outside; and whether anything in the loop, targets or loss, could have treated classes differently.
 
@@ -86,13 +87,15 @@ def class_level_regression(
     if shares is not None:
         wanted = shares.held_out / max(1, shares.held_out.sum()) * shares.train.sum()
         judged &= shares.train >= PRESENT * wanted
-    behind = _behind_the_teacher(held_out, judged)
+    behind = _outlying(np.maximum(held_out.teacher - held_out.student, 0), held_out.rows, judged)
     finding = Finding().saying("Some classes are worse after the distillation, and only those.", where="a few classes")
     finding = finding.prescribe(
         "the teacher's own logits, and no weights of classes", safety="careful", treatment__class_weights="none"
     )
     if behind.any() and behind.sum() <= SOME * max(1, judged.sum()):
         finding = _support(finding, recalls, behind)
+    elif (inherited := _inherited(recalls, judged)).any():
+        return _of_the_teacher(finding, recalls, inherited)
     elif judged.any() and not behind.any():
         finding = finding.against(
             PROBE,
@@ -105,26 +108,65 @@ def class_level_regression(
         )
     if held_out.baseline is not None and behind.any():
         # Where all classes lose, the hardest lose most, to a twin as well.
-        finding = _against_the_twin(finding, held_out, behind)
+        spared = any(item.measure == "spared" for item in finding.supporting)
+        finding = _against_the_twin(finding, held_out, behind, spared=spared)
     return _of_the_loop(finding, passes, loss) if finding.supporting else finding
 
 
-def _behind_the_teacher(found: ClassRecall, judged: Flags) -> Flags:
-    """Classes with more rows lost to the teacher than the other classes' share explains (binomial, Bonferroni)."""
-    lost = np.maximum(found.teacher - found.student, 0)
-    behind = np.zeros(len(lost), bool)
-    order = np.argsort(-lost / np.maximum(found.rows, 1))
+def _outlying(lost: NDArray[np.int64], rows: NDArray[np.int64], judged: Flags) -> Flags:
+    """Classes with more of their rows lost than the other classes' share explains (binomial, Bonferroni)."""
+    found = np.zeros(len(lost), bool)
+    order = np.argsort(-lost / np.maximum(rows, 1))
     for c in order:  # the worst first; those already found do not set the standard for the rest
-        if not judged[c]:
+        if not judged[c] or not rows[c]:
             continue
-        others = judged & ~behind
+        others = judged & ~found
         others[c] = False
-        usual = (lost[others].sum() + 1) / (found.rows[others].sum() + 2)
-        by_chance = binom.sf(lost[c] - 1, found.rows[c], usual) * judged.sum()
-        if by_chance > CERTAIN or lost[c] / found.rows[c] - usual <= FURTHER:
+        usual = (lost[others].sum() + 1) / (rows[others].sum() + 2)
+        by_chance = binom.sf(lost[c] - 1, rows[c], usual) * judged.sum()
+        if by_chance > CERTAIN or lost[c] / rows[c] - usual <= FURTHER:
             break
-        behind[c] = True
-    return behind
+        found[c] = True
+    return found
+
+
+def _inherited(recalls: ClassRecalls, judged: Flags) -> Flags:
+    """Classes, few enough, on which the teacher errs in training rows and on hardly any others; else none."""
+    train = recalls.train
+    none = np.zeros(len(judged), bool)
+    if train is None:
+        return none
+    lost = train.rows - train.teacher
+    found = _outlying(lost, train.rows, judged)
+    if not found.any() or found.sum() > SOME * judged.sum():
+        return none
+    of_others, of_these = (_share(lost, train.rows, part) for part in (~found, found))
+    return found if of_others < SPARED * of_these else none
+
+
+def _of_the_teacher(finding: Finding, recalls: ClassRecalls, classes: Flags) -> Finding:
+    """What the teacher calls by another name, the student does too; a twin that knows it shows what that costs."""
+    train, held_out = recalls.train, recalls.held_out
+    assert train is not None
+    names = ", ".join(map(str, np.flatnonzero(classes)[:5]))
+    taught, student = (_share(model, train.rows, classes) for model in (train.teacher, train.student))
+    others, followed = (_share(model, train.rows, ~classes) for model in (train.teacher, train.student))
+    text = (
+        f"classes {names}: of their training rows the teacher finds {taught:.1%} and the student {student:.1%}; of the "
+        f"other classes {others:.1%} and {followed:.1%}"
+    )
+    if followed - student <= FURTHER:
+        return finding.against(PROBE, "taught", taught, f"{text}: it learnt them nevertheless", weight=3.0)
+    finding = finding.supported_by(
+        PROBE,
+        "taught",
+        taught,
+        text,
+        threshold=others - FURTHER,
+        origin="calibrated on digits",
+        weight=5.0,
+    ).saying(finding.summary, where=f"classes {names}")
+    return finding if held_out.baseline is None else _against_the_twin(finding, held_out, classes, spared=True)
 
 
 def _support(finding: Finding, recalls: ClassRecalls, behind: Flags) -> Finding:
@@ -216,7 +258,7 @@ def _of_the_loop(finding: Finding, passes: TeacherPasses | None, loss: LossForen
     )
 
 
-def _against_the_twin(finding: Finding, held_out: ClassRecall, behind: Flags) -> Finding:
+def _against_the_twin(finding: Finding, held_out: ClassRecall, behind: Flags, *, spared: bool) -> Finding:
     """McNemar's exact test on the rows of these classes."""
     assert held_out.baseline is not None
     assert held_out.student_only is not None
@@ -226,7 +268,6 @@ def _against_the_twin(finding: Finding, held_out: ClassRecall, behind: Flags) ->
     text = (
         f"of {n} rows of these classes, the labels alone teach {lost} that the student misses, and miss {gained} others"
     )
-    spared = any(item.measure == "spared" for item in finding.supporting)
     if spared and (lost - gained) / n > POINTS and binom.sf(lost - 1, lost + gained, 0.5) < CHANCE:
         return finding.supported_by(
             PROBE, "lost_to_twin", (lost - gained) / n, text, threshold=POINTS, origin="taxonomy", weight=5.0

@@ -42,25 +42,15 @@ PROBE = "outcome"
     reads=(TargetOutcome,),
 )
 def target_missed(outcome: TargetOutcome) -> Finding:
-    finding = Finding()
-    if outcome.wanted is not None and outcome.reached is not None:
-        missing = outcome.wanted - outcome.reached
-        text = (
-            f"the student reaches {outcome.reached:.1%} of its teacher's {outcome.metric}, {outcome.wanted:.1%} is "
-            "wanted"
-        )
-        if missing > 0:
-            sure = missing > SURE * outcome.error
-            finding = finding.supported_by(
-                PROBE, "retention", outcome.reached, text, threshold=outcome.wanted, weight=6.0 if sure else 4.0
-            )
-        else:
-            finding = finding.against(PROBE, "retention", outcome.reached, text, threshold=outcome.wanted, weight=6.0)
-    finding = _within(finding, "latency_ms", "a batch takes", "ms", outcome.reached_ms, outcome.wanted_ms)
     takes = "the checkpoint takes"
     if outcome.parameters is not None:
         takes = f"{outcome.parameters:,} parameters in the number format of the logits take"
-    finding = _within(finding, "size_mb", takes, "MB", outcome.reached_mb, outcome.wanted_mb)
+    judged = Finding()
+    judged = _of_retention(judged, outcome)
+    judged = _within(judged, "latency_ms", "a batch takes", "ms", outcome.reached_ms, outcome.wanted_ms)
+    judged = _within(judged, "size_mb", takes, "MB", outcome.reached_mb, outcome.wanted_mb)
+    # Every target has to be met: one that is does not make up for another.
+    finding = Finding(evidence=judged.supporting or judged.opposing)
     if outcome.behind_twin:
         finding = finding.against(
             PROBE,
@@ -72,6 +62,19 @@ def target_missed(outcome: TargetOutcome) -> Finding:
     return finding.saying(
         "The run's own target is not met.", where="kd_run.yaml: targets", severity="warning"
     ).prescribe("a wider student, more transfer rows, or another target", automatic=False, safety="manual")
+
+
+def _of_retention(finding: Finding, outcome: TargetOutcome) -> Finding:
+    if outcome.wanted is None or outcome.reached is None:
+        return finding
+    missing = outcome.wanted - outcome.reached
+    text = (
+        f"the student reaches {outcome.reached:.1%} of its teacher's {outcome.metric}, {outcome.wanted:.1%} is wanted"
+    )
+    if missing <= 0:
+        return finding.against(PROBE, "retention", outcome.reached, text, threshold=outcome.wanted, weight=6.0)
+    weight = 6.0 if missing > SURE * outcome.error else 4.0
+    return finding.supported_by(PROBE, "retention", outcome.reached, text, threshold=outcome.wanted, weight=weight)
 
 
 def _within(

@@ -4,7 +4,8 @@ What it checks
     On training rows, once the loss is level at a rate that was not yet wound down (or does not fall for certain, while
     held-out quality stands): whether the student's own objective
     would fall if all its logits were larger, which an objective without a penalty cannot do where it is level; and
-    whether the student is much closer to its teacher in evaluation mode than it was in training.
+    whether the student is much closer to its teacher in evaluation mode than it was in training, or chooses as its
+    teacher does far more often.
 
 Why it hurts
     Soft targets are a regulariser themselves. What dropout or weight decay takes away on top of them is fit.
@@ -30,9 +31,11 @@ Read more
 
 import math
 
+from kddoctor.probes.deployment_measurements import EvaluatedStudent
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TeacherViews
+from kddoctor.probes.proportions import SURE, standard_error
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
@@ -57,6 +60,8 @@ OF_FIRST: Share = 0.01
 HARDER: Nats = 0.03
 #: Divergence in training over that in evaluation mode (taxonomy: evaluation below 70 %).
 IN_TRAINING: Factor = 1 / 0.7
+#: Share of the answers that are right, or the teacher's, in training, over that in evaluation mode (likewise).
+LOST_IN_TRAINING: Share = 0.7
 #: Rows of late steps for that ratio, and nats by which augmentation may make rows harder for the teacher.
 ROWS: Count = 50
 AUGMENTED: Nats = 0.1
@@ -74,7 +79,7 @@ DECAY: Share = 0.01
     title="Regularisation keeps the student from its targets",
     stage=51,
     reads=(ScaleFit, Manifest),
-    uses=(StudentPath, RateSigns, LossForensics, Observations, Gaps, TeacherViews, LearningCurve),
+    uses=(StudentPath, RateSigns, LossForensics, Observations, Gaps, TeacherViews, LearningCurve, EvaluatedStudent),
     masks=("KD402", "KD502", "KD401"),
 )
 def student_over_regularised(
@@ -87,6 +92,7 @@ def student_over_regularised(
     held_out: Gaps | None,
     teacher: TeacherViews | None,
     curve: LearningCurve | None,
+    student: EvaluatedStudent | None,
 ) -> Finding:
     finding = _of_targets(Finding(), teacher)
     verified = loss is not None and loss.declared_holds
@@ -101,8 +107,7 @@ def student_over_regularised(
         )  # fmt: skip
     elif fit.factor < RIGHT and verified:
         finding = finding.against(PROBE, "factor", fit.factor, text, threshold=RIGHT, weight=3.0, group="factor")
-    if path is not None:
-        finding = _of_modes(finding, fit, path)
+    finding, certain = _of_modes(finding, fit, path, student)
     if not level:
         finding = finding.against(
             "rate-signs",
@@ -110,7 +115,9 @@ def student_over_regularised(
             None if signs is None else signs.pace_high,
             "the training loss had not levelled before the rate was wound down",
             threshold=LEVEL,
-            weight=10.0,
+            # Logits are small early on, too, and late steps are not the end; but a student that gets better steadily
+            # had 7/8 of its way behind it in the last quarter.
+            weight=2.0 if certain else 10.0,
         )
     finding = against_come_back(against_another(finding, path, fit), signs)
     finding = _of_settings(finding, config, seen)
@@ -147,20 +154,49 @@ def _of_targets(finding: Finding, teacher: TeacherViews | None) -> Finding:
     )
 
 
-def _of_modes(finding: Finding, fit: ScaleFit, path: StudentPath) -> Finding:
-    rows, ratio = path.late_rows, path.late("kl") / max(fit.kl, 1e-9)
-    if rows < ROWS or path.late("teacher_loss") > fit.teacher_loss + AUGMENTED:
-        return finding
+def _of_modes(
+    finding: Finding, fit: ScaleFit, path: StudentPath | None, student: EvaluatedStudent | None
+) -> tuple[Finding, bool]:
+    """What training mode costs, on rows that are no harder for the teacher, and whether progress cannot explain it."""
+    rows = 0 if path is None else path.late_rows
+    if path is None or rows < ROWS or path.late("teacher_loss") > fit.teacher_loss + AUGMENTED:
+        return finding, False
+    harder = path.late("excess") + math.log(path.classes) - fit.hard_loss
+    if harder <= HARDER:
+        return finding, False
+    by_answers = _of_answers(finding, student)
+    if by_answers is not None:
+        return by_answers, True
+    ratio = path.late("kl") / max(fit.kl, 1e-9)
+    if ratio <= IN_TRAINING:
+        return finding, False
     text = (
         f"KL to the teacher: {path.late('kl'):.3f} nats in training, {fit.kl:.3f} on training rows in evaluation mode"
     )
-    harder = path.late("excess") + math.log(path.classes) - fit.hard_loss
-    if ratio > IN_TRAINING and harder > HARDER:
-        return finding.supported_by(
-            "student-path", "kl_ratio", ratio, text, threshold=IN_TRAINING, origin="taxonomy",
-            grade=Grade.INTERVENTIONAL, weight=5.0,
-        )  # fmt: skip
-    return finding
+    return finding.supported_by(
+        "student-path", "kl_ratio", ratio, text, threshold=IN_TRAINING, origin="taxonomy",
+        grade=Grade.INTERVENTIONAL, weight=5.0,
+    ), False  # fmt: skip
+
+
+def _of_answers(finding: Finding, student: EvaluatedStudent | None) -> Finding | None:
+    """The same rows in both modes: what dropout takes away from the answers shows where logits are small, too."""
+    if student is None or student.then is None or not student.after or not student.batch:
+        return None
+    noise = SURE * math.hypot(*(standard_error(share, student.batch) for share in (student.then, student.after)))
+    if student.then >= LOST_IN_TRAINING * student.after or student.after - student.then <= noise:
+        return None
+    return finding.supported_by(
+        "student-after-training",
+        "then_over_after",
+        student.then / student.after,
+        f"on the same training rows {student.then:.1%} of its answers are {student.opinion} in training, and "
+        f"{student.after:.1%} afterwards",
+        threshold=LOST_IN_TRAINING,
+        origin="taxonomy",
+        grade=Grade.INTERVENTIONAL,
+        weight=5.0,
+    )
 
 
 def _of_settings(finding: Finding, config: Manifest, seen: Observations | None) -> Finding:

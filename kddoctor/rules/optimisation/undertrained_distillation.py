@@ -67,6 +67,8 @@ STILL_RISING: Share = 0.06
 BELOW_TEACHER: Share = 0.02
 #: Share of the gap to the teacher that another schedule has to promise, for the schedule to be the cause.
 SHARE_OF_GAP: Share = 0.25
+#: Of the points that are missing on held-out rows, those that are missing on training rows where steps are too few.
+SMALL_PART: Share = 0.25
 LONGER = 4
 #: Share of its largest value at which a learning rate has been wound down. What still rises then rises because of it,
 #: as after every step of a step-wise decay, and would not go on.
@@ -140,7 +142,7 @@ def undertrained_distillation(
     if signs is not None:
         finding = _of_promise(against_shortened(finding, signs, config), signs, config)
     if train is not None:
-        finding = _of_training_rows(finding, train, falling)
+        finding = _of_training_rows(finding, train, held_out, falling)
     if loss is not None and _unexplained(loss):
         finding = finding.against(
             "loss-forensics",
@@ -217,8 +219,20 @@ def _of_gaps(finding: Finding, curve: LearningCurve, held_out: Gaps) -> Finding:
     return finding
 
 
-def _of_training_rows(finding: Finding, train: TrainGaps, falling: str) -> Finding:
+def _of_training_rows(finding: Finding, train: TrainGaps, held_out: Gaps | None, falling: str) -> Finding:
     own, teacher = train.gaps.student_accuracy, train.gaps.teacher_accuracy
+    left = 0.0 if held_out is None else held_out.gaps.teacher_accuracy - held_out.gaps.student_accuracy
+    if teacher - own < SMALL_PART * left:
+        return finding.against(
+            "example-gaps",
+            "train_accuracy",
+            own,
+            f"of training rows {own:.1%} are right, of the teacher's {teacher:.1%}: the {100 * left:.0f} points that "
+            "are missing on others are not missing for want of steps",
+            threshold=teacher - SMALL_PART * left,
+            origin="convention",
+            weight=5.0,
+        )
     if falling != "no" and own < teacher - max(BELOW_TEACHER, noise_of_difference(standard_error(own, train.gaps.n))):
         return finding.supported_by(
             "example-gaps",

@@ -86,6 +86,28 @@ def test_two_classes_that_pay_are_named(tmp_path):
     assert "4, 9" in str(found.causes[0])
 
 
+def _called_by_a_siblings_name(split, share=0.9):
+    """Teacher and student that call most rows of class 4 a 9."""
+    hit = (split["labels"] == 4) & (np.random.default_rng(5).random(len(split["labels"])) < share)
+    for name in ("teacher_logits", "student_logits"):
+        split[name] = split[name].copy()
+        split[name][hit, 9] = split[name][hit].max(axis=1) + 1
+    return split
+
+
+def test_a_class_that_its_teacher_calls_by_another_name_is_named(tmp_path):
+    found = diagnosed(tmp_path, *(_called_by_a_siblings_name(part(800, draw)) for draw in (1, 2)))
+    assert found.cause_codes == ["KD604"]
+    assert "classes 4" in str(found.causes[0])
+
+
+def test_a_class_that_the_student_learnt_in_spite_of_its_teacher_is_not(tmp_path):
+    splits = [_called_by_a_siblings_name(part(800, draw)) for draw in (1, 2)]
+    for split, draw in zip(splits, (1, 2), strict=True):
+        split["student_logits"] = part(800, draw)["student_logits"]
+    assert "KD604" not in diagnosed(tmp_path, *splits).cause_codes
+
+
 def test_a_student_that_is_poor_on_all_classes_has_no_regression_of_some(tmp_path):
     found = diagnosed(tmp_path, part(500, 1, b.forgetting(0.3)), part(500, 2, b.forgetting(0.3)))
     assert "KD604" not in found.cause_codes
@@ -123,6 +145,11 @@ def test_permuted_classes_are_not_taken_for_wrong_labels(tmp_path):
 
 def test_few_rows_that_are_learnt_by_heart_are_too_few(tmp_path):
     found = diagnosed(tmp_path, part(60, 1), part(600, 2, b.forgetting(0.35)))
+    assert found.cause_codes == ["KD602"]
+
+
+def test_a_few_rows_that_are_nearly_learnt_by_heart_are_too_few_and_not_undertrained(tmp_path):
+    found = diagnosed(tmp_path, part(150, 1, b.forgetting(0.06)), part(600, 2, b.forgetting(0.5)))
     assert found.cause_codes == ["KD602"]
 
 

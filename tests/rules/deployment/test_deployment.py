@@ -92,6 +92,14 @@ def test_a_target_that_is_met_is_none_missed(tmp_path):
     assert deployment(found) == []
 
 
+def test_a_target_that_is_met_does_not_make_up_for_one_that_is_missed(tmp_path):
+    wanted = {"retention": 0.5, "latency_ms": 1.0}
+    for reached, missed in ((0.5, False), (4.0, True)):
+        seen = {"latency_ms": {"teacher": 9.0, "student": reached}}
+        found = diagnosed(tmp_path / str(reached), part(500, 1), part(500, 2), targets=wanted, observations=seen)
+        assert ("KD704" in found.cause_codes) == missed
+
+
 def _scores(rows: int, draw: int, moved: float, noise: float = 0.5) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(draw)
     teacher = rng.normal(scale=2, size=rows)
