@@ -236,7 +236,7 @@ def judge(
         findings=findings,
         reassuring=_reassuring(found),
         ruled_out=tuple(h.rule.code for h in found.refuted),
-        undecided=found.open,
+        undecided=tuple(h.rule.code for h in found.open),
         not_examined=tuple(
             NotExaminedReport(code=rule.code, needs=missing.needs, how=missing.how)
             for rule, missing in found.not_examined

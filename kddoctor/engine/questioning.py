@@ -45,10 +45,11 @@ def question(run: Run, code: str, policy: Policy | None = None) -> Answer:
         (found.explained, "It is a symptom: {by} explains it."),
         (found.suspects, "It is suspected, with confidence {confidence:.2f}: too little to be named as a cause."),
         (found.refuted, "It was looked for, and ruled out."),
+        (found.open, "It was looked for; what speaks for it and against it leaves it undecided."),
     )
     for hypotheses, sentence in groups:
         for hypothesis in hypotheses:
-            if hypothesis.rule.code == code:
+            if hypothesis.rule.code == code and hypothesis.finding.evidence:
                 said = sentence.format(confidence=stated(hypothesis), by=hypothesis.explained_by)
                 return Answer(rule, said, _ordered(hypothesis), (PRIOR, hypothesis.log_odds), None)
     return Answer(rule, "It was looked for; nothing recorded speaks for it or against it.", (), (PRIOR, PRIOR), None)

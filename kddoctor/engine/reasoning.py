@@ -60,7 +60,7 @@ def differential(
         explained=tuple(symptoms),
         suspects=tuple(order(suspects)),
         refuted=tuple(sorted(refuted, key=lambda h: h.rule.code)),
-        open=tuple(h.rule.code for h in rest if h not in suspects and h not in refuted),
+        open=tuple(h for h in rest if h not in suspects and h not in refuted),
         not_examined=tuple(not_examined),
         healthy=weights[0] / sum(weights),
         unknown=weights[1] / sum(weights),

@@ -46,14 +46,14 @@ class Differential:
     """All explanations of the run, weighed: named causes, "healthy" and "sick, cause unknown" (sum of shares is 1).
 
     established: causes believed. suspects: hypotheses with some support that are not. refuted: codes that were
-    looked for and not found. open: examined, but neither supported nor refuted. not_examined: what was not recorded.
+    looked for and not found. open: examined, and neither suspected nor refuted. not_examined: what was not recorded.
     """
 
     established: tuple[Hypothesis, ...]
     explained: tuple[Hypothesis, ...]
     suspects: tuple[Hypothesis, ...]
     refuted: tuple[Hypothesis, ...]
-    open: tuple[str, ...]
+    open: tuple[Hypothesis, ...]
     not_examined: tuple[tuple[Rule, NotExamined], ...]
     healthy: float
     unknown: float

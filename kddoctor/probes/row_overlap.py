@@ -51,8 +51,8 @@ class NearOverlap:
 
     train, held_out: rows compared, of the training rows different ones. radius: of the median distance from a training
     row to its nearest other one, a share. near: held-out rows that are closer than that to a training row which has no
-    other so close. expected: share of the training rows of which the same is true, or
-    of those that are nearest to held-out rows, where it is larger.
+    other so close. expected: share of the training rows of which the same is true, or of those that are nearest to
+    held-out rows, where it is larger; and of those that are there more than once, where that is larger still.
     """
 
     train: int
@@ -111,8 +111,15 @@ def near_rows(train: NDArray[np.generic], held_out: NDArray[np.generic]) -> Near
         return None
     closest = float(np.quantile(found.train, HARDLY_ANY, method="lower"))
     radius = min(max(closest, NEAR), NEARBY)
-    expected = max(float((part < radius).mean()) for part in (found.train, found.originals))
+    among_others = [float((part < radius).mean()) for part in (found.train, found.originals)]
+    expected = max(*among_others, _repeated(train[:MAX_ROWS]))
     return NearOverlap(len(found.train), len(found.across), int((found.across < radius).sum()), expected, radius)
+
+
+def _repeated(rows: NDArray[np.generic]) -> float:
+    """Share of the rows that are equal to another one: what a row held out is, where all are drawn from one pool."""
+    _, counts = np.unique(np.ascontiguousarray(rows.reshape(len(rows), -1)), axis=0, return_counts=True)
+    return float(counts[counts > 1].sum() / len(rows))
 
 
 def near_copies(train: NDArray[np.generic], held_out: NDArray[np.generic]) -> NearCopies | None:

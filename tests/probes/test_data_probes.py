@@ -126,6 +126,15 @@ def test_altered_copies_of_a_few_rows_are_counted_as_these_and_rows_from_elsewhe
     assert elsewhere.different == 1
 
 
+def test_pairs_that_come_up_again_and_again_are_expected_among_rows_held_out():
+    rng = np.random.default_rng(0)
+    train, held_out = (rng.integers([[0, 100]], [[30, 130]], (400, 2)) for _ in range(2))
+    found = near_rows(train, held_out)
+    assert found is not None
+    assert found.share > 0.2
+    assert found.share < 1.5 * found.expected
+
+
 def test_a_template_that_all_texts_share_makes_them_no_copies():
     words = np.random.default_rng(0).integers(1, 3000, size=(300, 40))
     words[:, :30] = np.arange(30)

@@ -60,10 +60,9 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
 
 def _mistakes(manifest: Manifest, steps: Steps, loss: LossForensics) -> LossMistakes:
     nothing = LossMistakes(loss.steps, loss.tolerance, False, (), None, float("nan"), float("nan"), False)
-    declared = loss.declared_errors is not None and float(loss.declared_errors.max()) <= loss.tolerance
     meant = manifest.distillation
     column = _column_of_term(manifest, steps)
-    if declared or column is None or meant.loss == "none" or not loss.steps:
+    if loss.declared_holds or column is None or meant.loss == "none" or not loss.steps:
         return nothing
     usable = np.flatnonzero(np.isfinite(column) & np.isfinite(steps.loss))
     per_step = max(1, steps.student_logits.size // max(1, steps.count))

@@ -97,7 +97,7 @@ def capacity_gap(
         return finding.against(
             "example-gaps", "agreement", gaps.agreement, text, threshold=1 - ALIKE, origin="taxonomy", weight=8.0
         )
-    if loss is None or loss.declared_errors is None or float(loss.declared_errors.max()) > loss.tolerance:
+    if loss is None or not loss.declared_holds:
         return NotExamined(*RECORD["LossForensics"])
     if signs is None or not signs.pace_high < LEVEL:
         return finding.against(

@@ -243,7 +243,7 @@ def _in_loop(finding: Finding, recalls: ClassRecalls, behind: Flags) -> Finding:
 
 def _of_the_loop(finding: Finding, passes: TeacherPasses | None, loss: LossForensics | None) -> Finding:
     """Where the targets are the teacher's own and the loss is the declared one, no class was treated otherwise."""
-    if passes is None or loss is None or loss.declared_errors is None or loss.mix is None:
+    if passes is None or loss is None or loss.declared_error is None or loss.mix is None:
         return finding
     plain = loss.declared_holds and passes.relative_difference <= REPEATABLE
     if not plain:
@@ -251,7 +251,7 @@ def _of_the_loop(finding: Finding, passes: TeacherPasses | None, loss: LossForen
     return finding.against(
         "loss-forensics",
         "declared_form_error",
-        float(loss.declared_errors.max()),
+        loss.declared_error,
         "the targets are the teacher's own and the loss is the declared one: neither treats classes differently",
         threshold=loss.tolerance,
         weight=3.0,

@@ -51,14 +51,16 @@ def reproduced(finding: Finding, loss: LossForensics, text: str) -> Finding:
 
 
 def as_declared(finding: Finding, loss: LossForensics) -> Finding:
-    """Refuted where the declared form with its declared factor reproduces the recorded loss at every step."""
+    """Refuted where the declared form with its declared factor reproduces the recorded loss, stray steps left out."""
     errors = loss.declared_errors
     if errors is not None and loss.declared_holds:
+        held = int((errors <= loss.tolerance).sum())
+        share = f"all {held}" if held == len(errors) else f"{held} of {len(errors)}"
         return finding.against(
             PROBE,
             "declared_form_error",
-            float(errors.max()),
-            f"the declared loss reproduces the recorded one on all {loss.steps} steps",
+            loss.declared_error,
+            f"the declared loss reproduces the recorded one on {share} steps",
             threshold=loss.tolerance,
             grade=Grade.PROOF,
             group="loss-identity",

@@ -31,7 +31,6 @@ Read more
 
 import math
 
-from kddoctor.probes.deployment_measurements import EvaluatedStudent
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TeacherViews
@@ -60,7 +59,7 @@ OF_FIRST: Share = 0.01
 HARDER: Nats = 0.03
 #: Divergence in training over that in evaluation mode (taxonomy: evaluation below 70 %).
 IN_TRAINING: Factor = 1 / 0.7
-#: Share of the answers that are right, or the teacher's, in training, over that in evaluation mode (likewise).
+#: Agreement with the teacher above chance in training, over that in evaluation mode (likewise).
 LOST_IN_TRAINING: Share = 0.7
 #: Rows of late steps for that ratio, and nats by which augmentation may make rows harder for the teacher.
 ROWS: Count = 50
@@ -79,7 +78,7 @@ DECAY: Share = 0.01
     title="Regularisation keeps the student from its targets",
     stage=51,
     reads=(ScaleFit, Manifest),
-    uses=(StudentPath, RateSigns, LossForensics, Observations, Gaps, TeacherViews, LearningCurve, EvaluatedStudent),
+    uses=(StudentPath, RateSigns, LossForensics, Observations, Gaps, TeacherViews, LearningCurve),
     masks=("KD402", "KD502", "KD401"),
 )
 def student_over_regularised(
@@ -92,7 +91,6 @@ def student_over_regularised(
     held_out: Gaps | None,
     teacher: TeacherViews | None,
     curve: LearningCurve | None,
-    student: EvaluatedStudent | None,
 ) -> Finding:
     finding = _of_targets(Finding(), teacher)
     verified = loss is not None and loss.declared_holds
@@ -107,7 +105,7 @@ def student_over_regularised(
         )  # fmt: skip
     elif fit.factor < RIGHT and verified:
         finding = finding.against(PROBE, "factor", fit.factor, text, threshold=RIGHT, weight=3.0, group="factor")
-    finding, certain = _of_modes(finding, fit, path, student)
+    finding, certain = _of_modes(finding, fit, path)
     if not level:
         finding = finding.against(
             "rate-signs",
@@ -154,9 +152,7 @@ def _of_targets(finding: Finding, teacher: TeacherViews | None) -> Finding:
     )
 
 
-def _of_modes(
-    finding: Finding, fit: ScaleFit, path: StudentPath | None, student: EvaluatedStudent | None
-) -> tuple[Finding, bool]:
+def _of_modes(finding: Finding, fit: ScaleFit, path: StudentPath | None) -> tuple[Finding, bool]:
     """What training mode costs, on rows that are no harder for the teacher, and whether progress cannot explain it."""
     rows = 0 if path is None else path.late_rows
     if path is None or rows < ROWS or path.late("teacher_loss") > fit.teacher_loss + AUGMENTED:
@@ -164,7 +160,7 @@ def _of_modes(
     harder = path.late("excess") + math.log(path.classes) - fit.hard_loss
     if harder <= HARDER:
         return finding, False
-    by_answers = _of_answers(finding, student)
+    by_answers = _of_answers(finding, fit, path)
     if by_answers is not None:
         return by_answers, True
     ratio = path.late("kl") / max(fit.kl, 1e-9)
@@ -179,19 +175,19 @@ def _of_modes(
     ), False  # fmt: skip
 
 
-def _of_answers(finding: Finding, student: EvaluatedStudent | None) -> Finding | None:
-    """The same rows in both modes: what dropout takes away from the answers shows where logits are small, too."""
-    if student is None or student.then is None or not student.after or not student.batch:
-        return None
-    noise = SURE * math.hypot(*(standard_error(share, student.batch) for share in (student.then, student.after)))
-    if student.then >= LOST_IN_TRAINING * student.after or student.after - student.then <= noise:
+def _of_answers(finding: Finding, fit: ScaleFit, path: StudentPath) -> Finding | None:
+    """What dropout takes away from the student's choices shows where its logits are small, too."""
+    chance = 1 / path.classes
+    then, after = path.late("agreement"), fit.agreement
+    noise = SURE * math.hypot(standard_error(then, path.late_rows), standard_error(after, fit.n))
+    if then - chance >= LOST_IN_TRAINING * (after - chance) or after - then <= noise:
         return None
     return finding.supported_by(
-        "student-after-training",
-        "then_over_after",
-        student.then / student.after,
-        f"on the same training rows {student.then:.1%} of its answers are {student.opinion} in training, and "
-        f"{student.after:.1%} afterwards",
+        "student-path",
+        "agreement_over_after",
+        max(0.0, then - chance) / (after - chance),
+        f"in training {then:.1%} of the student's choices are its teacher's, of training rows in evaluation mode "
+        f"{after:.1%}",
         threshold=LOST_IN_TRAINING,
         origin="taxonomy",
         grade=Grade.INTERVENTIONAL,

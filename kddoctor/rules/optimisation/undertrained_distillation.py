@@ -164,8 +164,7 @@ def undertrained_distillation(
 
 
 def _unexplained(loss: LossForensics) -> bool:
-    errors = loss.declared_errors
-    differs = errors is not None and float(errors.max()) > loss.tolerance
+    differs = loss.declared_error is not None and not loss.declared_holds
     return loss.kd_always_zero or (differs and loss.term is None)
 
 

@@ -141,9 +141,9 @@ def temperature_too_high(
 
 
 def _not_as_declared(loss: LossForensics | None, config: Manifest) -> bool:
-    if loss is None or loss.declared_errors is None:
+    if loss is None or loss.declared_error is None:
         return False
-    return float(loss.declared_errors.max()) > loss.tolerance and not same_objective(loss, config)
+    return not loss.declared_holds and not same_objective(loss, config)
 
 
 def _gained(held_out: Gaps | None) -> bool:

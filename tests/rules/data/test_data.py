@@ -219,7 +219,7 @@ def test_classes_that_pay_where_targets_and_loss_treat_all_alike_are_no_regressi
     student = rows - np.array([40, 35, 1, 1, 1, 1, 1, 1, 1, 1])
     found = ClassRecall(rows=rows, teacher=rows, student=student, baseline=None, student_only=None, baseline_only=None)
     recalls = ClassRecalls(found, found, None, None)
-    loss = SimpleNamespace(declared_errors=np.zeros(8), tolerance=1e-4, declared_holds=True, mix=object())
+    loss = SimpleNamespace(declared_error=0.0, tolerance=1e-4, declared_holds=True, mix=object())
     again = TeacherPasses(160, 0.0, 1.0, 1.0, False, 1.0, first_difference=0.0)
     rule = all_rules()["KD604"]
     assert weigh(rule, class_level_regression(recalls, None)).confidence > 0.5

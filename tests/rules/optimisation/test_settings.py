@@ -11,7 +11,6 @@ from kddoctor.engine import diagnose
 from kddoctor.engine.measuring import measure
 from kddoctor.engine.reading import curve_rows
 from kddoctor.engine.weighing import weigh
-from kddoctor.probes.deployment_measurements import EvaluatedStudent
 from kddoctor.probes.layer_ranks import LayerRanks, layer_ranks
 from kddoctor.probes.learning_curve import LearningCurve, Pace, Trend
 from kddoctor.probes.loss_forensics import LossForensics
@@ -180,19 +179,12 @@ def test_a_loss_that_still_falls_says_nothing_of_regularisation():
     assert confidence("KD504", fit(), harder, signs(pace_high=1.5), manifest()) < 0.01
 
 
-def test_answers_that_training_mode_takes_away_are_dropout_though_the_loss_still_falls():
-    harder = path(kl=0.11, excess=0.0)
-
-    def student(then: float) -> EvaluatedStudent:
-        return EvaluatedStudent(
-            written=None, logged=None, logged_best=None, evaluated=0.6, error=0.02, same_rows=True, then=then,
-            after=0.6, agreement=None, moved=1.0, batch=200, weights=None, weight_elements=None, outputs=(),
-        )  # fmt: skip
-
-    small = fit(factor=2.0, gain=0.3)
-    assert confidence("KD504", small, harder, signs(pace_high=1.5), manifest(), student(0.2)) > 0.2
+def test_choices_that_training_mode_takes_away_are_dropout_though_the_loss_still_falls():
+    small = fit(factor=2.0, gain=0.3, agreement=0.6)
+    dropped, steady = (path(kl=0.11, excess=0.0, agreement=share) for share in (0.2, 0.53))
+    assert confidence("KD504", small, dropped, signs(pace_high=1.5), manifest()) > 0.2
     # Steady progress leaves the last quarter of a run at 7/8 of what it ends with, and more.
-    assert confidence("KD504", small, harder, signs(pace_high=1.5), manifest(), student(0.5)) < 0.01
+    assert confidence("KD504", small, steady, signs(pace_high=1.5), manifest()) < 0.01
 
 
 def test_rows_that_augmentation_makes_harder_for_the_teacher_too_are_no_dropout():
