@@ -112,7 +112,7 @@ class StandardisedLogits(nn.Module):
 
 
 def batch_normalisation_behind_the_head(recipe: Recipe, level: Level) -> Recipe:
-    """The student's last block is built like all the others, with a normalisation: of its logits, and of no teacher's."""
+    """The student's last block is built like all the others, and its logits are normalised, the teacher's not."""
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
