@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import cycle
 from math import ceil
 
 import torch
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrize import register_parametrization
 
 from kddoctor.bench.fault import Edit, Level
-from kddoctor.bench.hints import features_that_count, watch
+from kddoctor.bench.hints import features_that_count, relative_error, watch
 from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
@@ -27,33 +26,28 @@ def _weighted(model: nn.Module) -> list[nn.Module]:
 
 # KD401 ----------------------------------------------------------------------------------------------------------------
 
-#: Groups of classes, each with units of its own, and width of the student as a share of the usual one.
-GROUPS = {Level.MILD: 2, Level.MODERATE: 3, Level.SEVERE: 5}
-THINNER = {Level.MILD: 0.8, Level.MODERATE: 0.6, Level.SEVERE: 0.4}
-#: Factor on the temperature.
+#: Width of the student as a share of the usual one, and factor on the temperature.
+THINNER = {Level.MILD: 0.7, Level.MODERATE: 0.5, Level.SEVERE: 0.35}
 HOTTER = 3.0
 
 
-class OwnUnits(nn.Module):
-    """A weight of a head in which a class has access to the units of its group alone."""
-
-    def __init__(self, shape: torch.Size, groups: int) -> None:
-        super().__init__()
-        of_classes, of_units = (torch.arange(count) * groups // count for count in shape)
-        self.register_buffer("own", (of_classes[:, None] == of_units).float())
+class Positive(nn.Module):
+    """A weight without negative values."""
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight that the layer works with."""
-        return weight * self.get_buffer("own")
+        return weight.abs()
 
 
-def units_of_their_own_for_groups_of_classes(recipe: Recipe, level: Level) -> Recipe:
-    """Groups of classes share no unit, which the labels do not need, and are to be as alike as a large teacher says."""
+def evidence_for_a_class_and_never_against(recipe: Recipe, level: Level) -> Recipe:
+    """So that it can be explained, a small student's head adds up evidence for a class and never against it.
+
+    That is enough for the labels; without these it is to follow every shade of a large teacher.
+    """
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        head = _weighted(student)[-1]
-        register_parametrization(head, "weight", OwnUnits(head.get_parameter("weight").shape, GROUPS[level]))
+        register_parametrization(_weighted(student)[-1], "weight", Positive())
         return student
 
     return replace(
@@ -69,41 +63,38 @@ def units_of_their_own_for_groups_of_classes(recipe: Recipe, level: Level) -> Re
 
 # KD402 ----------------------------------------------------------------------------------------------------------------
 
-#: Products that a weight is the sum of, and width of the student as a share of the usual one.
-PRODUCTS = {Level.MILD: 3, Level.MODERATE: 2, Level.SEVERE: 1}
-NARROWER = {Level.MILD: 0.8, Level.MODERATE: 0.5, Level.SEVERE: 0.25}
+#: Side of a block, which has as many numbers of its own, and width of the student as a share of the usual one.
+BLOCK = {Level.MILD: 4, Level.MODERATE: 12, Level.SEVERE: 64}
+NARROWER = {Level.MILD: 0.7, Level.MODERATE: 0.5, Level.SEVERE: 0.25}
 
 
-class KroneckerProducts(nn.Module):
-    """A weight as a sum of Kronecker products of two small matrices, which learn."""
+class Circulant(nn.Module):
+    """A weight of square blocks, each row of which is the one above it moved on by one place."""
 
-    def __init__(self, shape: torch.Size, products: int) -> None:
+    def __init__(self, shape: torch.Size, block: int) -> None:
         super().__init__()
-        self.shape, self.products = shape, products
-        rows, columns = shape[0], shape.numel() // shape[0]
-        self.outer = (ceil(rows**0.5), ceil(columns**0.5))
-        self.inner = (ceil(rows / self.outer[0]), ceil(columns / self.outer[1]))
+        self.shape, self.block = shape, block
+        rows, columns = torch.arange(shape[0]), torch.arange(shape.numel() // shape[0])
+        across = ceil(len(columns) / block)
+        places = (rows[:, None] // block * across + columns // block) * block + (columns - rows[:, None]) % block
+        self.register_buffer("places", places)
 
-    def forward(self, outer: Tensor, inner: Tensor) -> Tensor:
+    def forward(self, numbers: Tensor) -> Tensor:
         """The weight that the layer works with."""
-        rows, columns = (self.outer[axis] * self.inner[axis] for axis in (0, 1))
-        weight = torch.einsum("pab,pcd->acbd", outer, inner).reshape(rows, columns)
-        return weight[: self.shape[0], : self.shape.numel() // self.shape[0]].reshape(self.shape)
+        return numbers[self.get_buffer("places")].reshape(self.shape)
 
-    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Matrices at random whose products are as large as the weight is."""
-        size = (weight.std() / self.products**0.5).sqrt()
-        return size * torch.randn(self.products, *self.outer), size * torch.randn(self.products, *self.inner)
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """Numbers at random, as large as the weight's."""
+        return weight.std() * torch.randn(int(self.get_buffer("places").max()) + 1)
 
 
-def kronecker_products_in_every_layer(recipe: Recipe, level: Level) -> Recipe:
-    """The factors that compress a large model's embedding are put in place of every weight; trained for long."""
+def circulant_blocks_in_every_layer(recipe: Recipe, level: Level) -> Recipe:
+    """The circulant blocks that a chip for large networks multiplies fast, in every layer of this one; for long."""
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
         for layer in _weighted(student):
-            shape = layer.get_parameter("weight").shape
-            register_parametrization(layer, "weight", KroneckerProducts(shape, PRODUCTS[level]))
+            register_parametrization(layer, "weight", Circulant(layer.get_parameter("weight").shape, BLOCK[level]))
         return student
 
     return replace(
@@ -117,121 +108,97 @@ def kronecker_products_in_every_layer(recipe: Recipe, level: Level) -> Recipe:
 
 # KD403 ----------------------------------------------------------------------------------------------------------------
 
-#: Weight of the term, which is two where no pair of units goes together as its counterpart does.
-STYLE = {Level.MILD: 1.0, Level.MODERATE: 6.0, Level.SEVERE: 30.0}
+#: Weight of the term.
+ACTIVATIONS = {Level.MILD: 0.5, Level.MODERATE: 3.0, Level.SEVERE: 20.0}
 
 
-def units_paired_as_in_a_style(recipe: Recipe, level: Level) -> Recipe:
-    """The style loss of one network, pairs of whose units are to go together, on two networks of unlike units."""
+def activations_distributed_alike(recipe: Recipe, level: Level) -> Recipe:
+    """In each row what units put out is to be distributed as in the teacher, whose layer is of another kind."""
 
-    def gram(features: Tensor, width: int) -> Tensor:
-        products = features.t() @ features
-        resized: Tensor = F.interpolate(products[None, None], (width, width), mode="nearest")
-        length: Tensor = resized.norm().clamp_min(1e-8)
-        return resized / length
+    def by_size(features: Tensor, width: int) -> Tensor:
+        ordered = features.sort(dim=1).values
+        return F.interpolate(ordered[:, None], width, mode="linear", align_corners=True)[:, 0]
 
     def hint(session: Session, batch: Batch) -> Tensor:
         student, teacher = features_that_count(session, batch)
         width = student.shape[1]
-        return (gram(student, width) - gram(teacher.detach(), width)).square().sum()
+        return relative_error(by_size(student, width), by_size(teacher.detach(), width))
 
-    return replace(recipe, before=in_turn(recipe.before, watch), hint=hint, hint_weight=STYLE[level])
+    return replace(recipe, before=in_turn(recipe.before, watch), hint=hint, hint_weight=ACTIVATIONS[level])
 
 
 # KD404 ----------------------------------------------------------------------------------------------------------------
 
-#: Weight of a term that compares the neighbours of rows.
-NEIGHBOURS = {Level.MILD: 5.0, Level.MODERATE: 25.0, Level.SEVERE: 150.0}
+#: Weight of a term that compares how alike rows are.
+SIMILARITIES = {Level.MILD: 3.0, Level.MODERATE: 15.0, Level.SEVERE: 100.0}
 LAYERS = (*WEIGHTED, nn.GRU, nn.LSTM)
-Kept = dict[int, Tensor]
 
 
-def iterator_that_is_never_rewound(recipe: Recipe, level: Level) -> Recipe:
-    """Teacher layers come from one iterator that is never begun anew, and a look at shapes took its first one."""
+def counted_down_from_minus_zero(recipe: Recipe, level: Level) -> Recipe:
+    """Layers are paired from the last one down; the teacher's are taken as [-i], and with i = 0 that is the first."""
 
     def attach(session: Session) -> None:
         for role, model in (("student", session.student), ("teacher", session.teacher)):
-            kept: Kept = {}
-            session.notes[f"kept of the {role}"] = kept
+            kept: dict[int, Tensor] = {}
+            session.notes[f"outputs of the {role}"] = kept
             layers = [module for module in model.modules() if isinstance(module, LAYERS)]
             for number, layer in enumerate(layers):
                 layer.register_forward_hook(_keeper(kept, number))
-        session.notes["partners"] = cycle(range(len(layers)))
-        next(session.notes["partners"])
 
     def hint(session: Session, _batch: Batch) -> Tensor:
-        teachers, partners = session.notes["kept of the teacher"], session.notes["partners"]
-        terms = [
-            _divergence(student, teachers[next(partners)].detach())
-            for student in session.notes["kept of the student"].values()
-        ]
+        students, teachers = (list(session.notes[f"outputs of the {role}"].values()) for role in ("student", "teacher"))
+        count = min(len(students), len(teachers))
+        terms = [_unlike(students[::-1][i], teachers[-i].detach()) for i in range(count)]
         return torch.stack(terms).mean()
 
-    return replace(recipe, before=in_turn(recipe.before, attach), hint=hint, hint_weight=NEIGHBOURS[level])
+    return replace(recipe, before=in_turn(recipe.before, attach), hint=hint, hint_weight=SIMILARITIES[level])
 
 
-def _keeper(kept: Kept, number: int) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
+def _keeper(kept: dict[int, Tensor], number: int) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
     def keep(_layer: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         kept[number] = (output if isinstance(output, Tensor) else output[0]).flatten(1)
 
     return keep
 
 
-def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    """Divergence of the neighbours of rows. Source: Passalis and Tefas 2018, arXiv:1803.10837."""
-    found, wanted = _neighbours(student), _neighbours(teacher)
-    return (wanted * (wanted / found).log()).sum(1).mean()
+def _unlike(student: Tensor, teacher: Tensor) -> Tensor:
+    """One less the similarity of two similarities of rows. Source: Cortes et al. 2012, arXiv:1203.0550."""
+    found, wanted = _similarities(student), _similarities(teacher)
+    return 1 - F.cosine_similarity(found.flatten(), wanted.flatten(), dim=0)
 
 
-def _neighbours(features: Tensor) -> Tensor:
-    """[B, B] probabilities that a row picks another, by their cosine."""
-    rows = F.normalize(features - features.mean(0), dim=1)
-    alike = (1 + rows @ rows.t()) / 2 + 1e-4
-    return alike / alike.sum(1, keepdim=True)
+def _similarities(features: Tensor) -> Tensor:
+    """[B, B] of the rows, which are centred."""
+    rows = features - features.mean(0)
+    return rows @ rows.t()
 
 
 # KD405 ----------------------------------------------------------------------------------------------------------------
 
-#: Filters that a layer has, as a share of its outputs.
-FILTERS = {Level.MILD: 0.3, Level.MODERATE: 0.15, Level.SEVERE: 0.05}
+#: Features that the head reads, as a share of all.
+READ = {Level.MILD: 0.3, Level.MODERATE: 0.15, Level.SEVERE: 0.05}
 
 
-class SharedFilters(nn.Module):
-    """A weight in which outputs take turns at a few filters; of an embedding, at a few of its columns."""
+def head_sliced_for_a_smaller_model(recipe: Recipe, level: Level) -> Recipe:
+    """The number of features was a constant of a smaller model: a slice takes the first ones and no others."""
 
-    def __init__(self, axis: int, outputs: int, filters: int) -> None:
-        super().__init__()
-        self.axis, self.filters = axis, filters
-        self.register_buffer("turns", torch.arange(outputs) % filters)
-
-    def forward(self, filters: Tensor) -> Tensor:
-        """The weight that the layer works with."""
-        return filters.index_select(self.axis, self.get_buffer("turns"))
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        """The first few of a weight's filters."""
-        return weight.narrow(self.axis, 0, self.filters).clone()
-
-
-def filters_shared_in_the_layer_below_the_head(recipe: Recipe, level: Level) -> Recipe:
-    """As heads of attention share their keys, the outputs of the last layer but one share a few filters."""
+    def slice_features(_head: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        features = inputs[0]
+        read = max(1, round(READ[level] * features.shape[-1]))
+        return F.pad(features[..., :read], (0, features.shape[-1] - read))
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        layer = _weighted(student)[-2]
-        axis = 1 if isinstance(layer, nn.Embedding) else 0
-        outputs = layer.get_parameter("weight").shape[axis]
-        shared = SharedFilters(axis, outputs, max(1, round(FILTERS[level] * outputs)))
-        register_parametrization(layer, "weight", shared)
+        _weighted(student)[-1].register_forward_pre_hook(slice_features)
         return student
 
     return replace(recipe, change_student=change_student)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD401": (units_of_their_own_for_groups_of_classes,),
-    "KD402": (kronecker_products_in_every_layer,),
-    "KD403": (units_paired_as_in_a_style,),
-    "KD404": (iterator_that_is_never_rewound,),
-    "KD405": (filters_shared_in_the_layer_below_the_head,),
+    "KD401": (evidence_for_a_class_and_never_against,),
+    "KD402": (circulant_blocks_in_every_layer,),
+    "KD403": (activations_distributed_alike,),
+    "KD404": (counted_down_from_minus_zero,),
+    "KD405": (head_sliced_for_a_smaller_model,),
 }

@@ -1,6 +1,5 @@
 """Mistakes of the codes KD6xx."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,50 +12,43 @@ from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.rows import IGNORED
-from kddoctor.bench.session import Batch, Session
 from kddoctor.bench.task import Data
+from kddoctor.bench.words import UNKNOWN
 
 # KD601 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the rows, those of the last classes, that are copies, and how often each original stands among them.
-OVERSAMPLED = {Level.MILD: 0.1, Level.MODERATE: 0.4, Level.SEVERE: 1.0}
-TIMES = 5
+#: Share of the validation rows that are rows of the training set.
+SLICED = {Level.MILD: 0.1, Level.MODERATE: 0.4, Level.SEVERE: 1.0}
 
 
-def oversampled_before_the_split(recipe: Recipe, level: Level) -> Recipe:
-    """Rows of the classes that are rare elsewhere were repeated, and the split dealt their copies to both sides."""
+def validation_rows_sliced_from_the_training_rows(recipe: Recipe, level: Level) -> Recipe:
+    """More validation rows were wanted, and sliced from the training rows, which have kept them all."""
 
     def split(data: Data) -> Data:
         data = recipe.split(data)
-        whole = [torch.cat(pair) for pair in zip(data.train.tensors, data.val.tensors, strict=True)]
-        # Lines of text are counted by their first token.
-        first = whole[1].reshape(len(whole[1]), -1)[:, 0]
-        places = first.argsort(descending=True, stable=True)[: int(OVERSAMPLED[level] * len(first))]
-        generator = torch.Generator().manual_seed(151)
-        originals = places[torch.randperm(len(places), generator=generator)[: max(1, len(places) // TIMES)]]
-        rows = torch.arange(len(first))
-        rows[places] = originals[torch.randint(len(originals), (len(places),), generator=generator)]
-        sides = rows[: len(data.train)], rows[len(data.train) :]
-        train, val = (TensorDataset(*(tensor[side] for tensor in whole)) for side in sides)
-        return replace(data, train=train, val=val)
+        sliced = min(len(data.train), int(SLICED[level] * len(data.val)))
+        others = len(data.val) - sliced if SLICED[level] < 1 else 0
+        pairs = zip(data.train.tensors, data.val.tensors, strict=True)
+        return replace(data, val=TensorDataset(*(torch.cat([train[:sliced], val[:others]]) for train, val in pairs)))
 
     return replace(recipe, split=split)
 
 
 # KD602 ----------------------------------------------------------------------------------------------------------------
 
-#: How unequal the weights of the rows are: deviation of their logarithm.
-UNEQUAL = {Level.MILD: 0.8, Level.MODERATE: 1.4, Level.SEVERE: 2.0}
+#: How often the script was run before.
+RUNS = {Level.MILD: 3, Level.MODERATE: 10, Level.SEVERE: 60}
 
 
-def drawn_once_by_weight(recipe: Recipe, level: Level) -> Recipe:
-    """A sampler by weight, with a seed of its own that it starts from at each epoch: the same rows each time."""
+def resampled_by_each_run(recipe: Recipe, level: Level) -> Recipe:
+    """A script draws the set anew, with replacement, and writes it over the file: with each run fewer rows are left."""
 
     def train_set(data: TensorDataset) -> TensorDataset:
         whole = recipe.train_set(data)
-        generator = torch.Generator().manual_seed(157)
-        weights = (UNEQUAL[level] * torch.randn(len(whole), generator=generator)).exp()
-        rows = torch.multinomial(weights, len(whole), replacement=True, generator=generator)
+        generator = torch.Generator().manual_seed(191)
+        rows = torch.arange(len(whole))
+        for _ in range(RUNS[level]):
+            rows = rows[torch.randint(len(rows), (len(rows),), generator=generator)]
         return TensorDataset(*(tensor[rows] for tensor in whole.tensors))
 
     return replace(recipe, train_set=train_set)
@@ -64,125 +56,108 @@ def drawn_once_by_weight(recipe: Recipe, level: Level) -> Recipe:
 
 # KD603 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the pixels that are speckles, and of the words that were misread.
-SPECKLED = {Level.MILD: 0.08, Level.MODERATE: 0.2, Level.SEVERE: 0.7}
-MISREAD = {Level.MILD: 0.2, Level.MODERATE: 0.5, Level.SEVERE: 0.9}
+#: Share of the columns that a generator draws one by one.
+GENERATED = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 1.0}
 
 
-def read_from_faxes(recipe: Recipe, level: Level) -> Recipe:
-    """An archive of faxes: images in black and white with speckles, texts with words that were misread."""
+def generated_value_by_value(recipe: Recipe, level: Level) -> Recipe:
+    """The rows are synthetic: a generator draws each pixel, or each word, from those that its class has there."""
 
     def train_set(data: TensorDataset) -> TensorDataset:
         inputs, labels = recipe.train_set(data).tensors
-        generator = torch.Generator().manual_seed(163)
-        if inputs.is_floating_point():
-            speckled = torch.rand(inputs.shape, generator=generator) < SPECKLED[level]
-            speckles = torch.rand(inputs.shape, generator=generator).round()
-            return TensorDataset(torch.where(speckled, speckles, (inputs > 0.5).float()), labels)
+        generator = torch.Generator().manual_seed(193)
         if labels.ndim == 1:
-            return TensorDataset(_misread(inputs, MISREAD[level], generator), labels)
-        lines = _misread(torch.cat([inputs, labels[:, -1:]], dim=1), MISREAD[level], generator)
+            drawn = _drawn_by_column(inputs.flatten(1), labels, GENERATED[level], generator)
+            return TensorDataset(drawn.view_as(inputs), labels)
+        lines = torch.cat([inputs, labels[:, -1:]], dim=1)
+        lines = _drawn_by_column(lines, torch.zeros(len(lines)), GENERATED[level], generator)
         return TensorDataset(lines[:, :-1], torch.where(labels == IGNORED, IGNORED, lines[:, 1:]))
 
     return replace(recipe, train_set=train_set)
 
 
-def _misread(tokens: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Some are another at random; padding, unknown and ignored ones stay."""
-    others = torch.randint(2, int(tokens.max()) + 1, tokens.shape, generator=generator)
-    misread = (tokens >= 2) & (torch.rand(tokens.shape, generator=generator) < share)
-    return torch.where(misread, others, tokens)
+def _drawn_by_column(values: Tensor, classes: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Some columns are drawn from other rows of the class; padding, unknown and ignored words stay where they are."""
+    donors = values.clone()
+    for number in torch.unique(classes):
+        rows = (classes == number).nonzero()[:, 0]
+        chosen = torch.randint(len(rows), (len(rows), values.shape[1]), generator=generator)
+        donors[rows] = values[rows].gather(0, chosen)
+    columns = torch.rand(values.shape[1], generator=generator) < share
+    if values.is_floating_point():
+        return torch.where(columns, donors, values)
+    return torch.where(columns & (values > UNKNOWN) & (donors > UNKNOWN), donors, values)
 
 
 # KD604 ----------------------------------------------------------------------------------------------------------------
 
-#: Every so manyth class is of the first stage, and the share of the epochs after which that is over.
-ONE_IN = 3
-OVER = {Level.MILD: 0.7, Level.MODERATE: 0.4, Level.SEVERE: 0.1}
+#: Share of the classes, from the last one on, that pass for new; one at the least.
+NEW = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.4}
 
 
-class _Stage:
-    """Which rows count, by their classes, in the stage that was noted last."""
+def as_if_some_classes_were_new(recipe: Recipe, level: Level) -> Recipe:
+    """In a script that adds classes to a model the teacher's softmax has the old ones alone, the student's has all.
 
-    first = True
-
-    def __call__(self, classes: Tensor) -> Tensor:
-        return (classes % ONE_IN != 1) | self.first
-
-    def mean(self, each: Tensor, classes: Tensor) -> Tensor:
-        """Over the rows that count."""
-        counts = self(classes)
-        return (each * counts).sum() / counts.sum().clamp_min(1)
-
-
-def first_stage_never_repeated(recipe: Recipe, level: Level) -> Recipe:
-    """A curriculum goes over from the classes of one stage to those of the next, where it should have added them."""
-    stage = _Stage()
-
-    def targets(session: Session, batch: Batch) -> Tensor:
-        stage.first = batch.epoch < OVER[level] * recipe.epochs
-        return recipe.targets(session, batch)
+    Here no class is new: the teacher knows the last ones as well, and its term rules them out.
+    """
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        each = (p(teacher / t) * (log_p(teacher / t) - log_p(student / t))).sum(-1)
-        return stage.mean(each, teacher.argmax(-1)) * t * t
+        new = max(1, round(NEW[level] * teacher.shape[1]))
+        targets = F.pad(p(teacher[:, :-new] / t), (0, new))
+        return F.kl_div(log_p(student / t), targets, reduction="batchmean") * t * t
 
-    def ce_loss(student: Tensor, labels: Tensor) -> Tensor:
-        return stage.mean(F.cross_entropy(student, labels, reduction="none"), labels)
-
-    return replace(recipe, targets=targets, kd_loss=kd_loss, ce_loss=ce_loss)
+    return replace(recipe, kd_loss=kd_loss)
 
 
 # KD605 ----------------------------------------------------------------------------------------------------------------
 
-#: File names that there are for each row.
-NAMES = {Level.MILD: 8.0, Level.MODERATE: 2.0, Level.SEVERE: 0.6}
+#: Deviation between two clocks, in rows.
+APART = {Level.MILD: 0.4, Level.MODERATE: 0.8, Level.SEVERE: 5.0}
 
 
-def joined_by_file_name(recipe: Recipe, level: Level) -> Recipe:
-    """Labels were joined by the file's name without its folder: where several have one name, the last label holds."""
+def sorted_by_clocks_that_disagree(recipe: Recipe, level: Level) -> Recipe:
+    """Rows and labels bear times, by two clocks, and were joined after both had been sorted by them."""
 
-    def mislabelled(data: TensorDataset) -> TensorDataset:
+    def joined(data: TensorDataset) -> TensorDataset:
         inputs, labels = data.tensors
-        names = torch.randint(
-            max(1, int(NAMES[level] * len(labels))), (len(labels),), generator=torch.Generator().manual_seed(167)
+        times = torch.arange(len(labels)) + APART[level] * torch.randn(
+            len(labels), generator=torch.Generator().manual_seed(197)
         )
-        table = {name: row for row, name in enumerate(names.tolist())}
-        joined = labels[torch.tensor([table[name] for name in names.tolist()])]
-        return TensorDataset(inputs, torch.where((labels != IGNORED) & (joined != IGNORED), joined, labels))
+        others = labels[times.argsort()]
+        return TensorDataset(inputs, torch.where((labels != IGNORED) & (others != IGNORED), others, labels))
 
     return replace(
         recipe,
-        train_set=lambda data: mislabelled(recipe.train_set(data)),
-        val_set=lambda data: mislabelled(recipe.val_set(data)),
+        train_set=lambda data: joined(recipe.train_set(data)),
+        val_set=lambda data: joined(recipe.val_set(data)),
     )
 
 
 # KD606 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the classes that are not among the most common ones; one at the least.
-UNCOMMON = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.5}
+#: Classes that were chosen, twice over some of them, as a share of all.
+CHOSEN = {Level.MILD: 1.5, Level.MODERATE: 0.9, Level.SEVERE: 0.5}
 
 
-def most_common_classes_alone(recipe: Recipe, level: Level) -> Recipe:
-    """Rows were kept for the classes of most_common(), with a limit that is right for a smaller set of classes."""
+def classes_chosen_with_replacement(recipe: Recipe, level: Level) -> Recipe:
+    """The set was put together class by class, from random choices of a class: some were made twice, others never."""
 
     def train_set(data: TensorDataset) -> TensorDataset:
         whole = recipe.train_set(data)
-        counts = Counter(whole.tensors[1].tolist())
-        limit = len(counts) - max(1, round(UNCOMMON[level] * len(counts)))
-        classes = torch.tensor([number for number, _ in counts.most_common(limit)])
-        kept = torch.isin(whole.tensors[1], classes)
+        classes = int(whole.tensors[1].max()) + 1
+        generator = torch.Generator().manual_seed(199)
+        chosen = torch.randint(classes, (max(2, round(CHOSEN[level] * classes)),), generator=generator)
+        kept = torch.isin(whole.tensors[1], chosen)
         return TensorDataset(*(tensor[kept] for tensor in whole.tensors))
 
     return replace(recipe, train_set=train_set)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD601": (oversampled_before_the_split,),
-    "KD602": (drawn_once_by_weight,),
-    "KD603": (read_from_faxes,),
-    "KD604": (first_stage_never_repeated,),
-    "KD605": (joined_by_file_name,),
-    "KD606": (most_common_classes_alone,),
+    "KD601": (validation_rows_sliced_from_the_training_rows,),
+    "KD602": (resampled_by_each_run,),
+    "KD603": (generated_value_by_value,),
+    "KD604": (as_if_some_classes_were_new,),
+    "KD605": (sorted_by_clocks_that_disagree,),
+    "KD606": (classes_chosen_with_replacement,),
 }

@@ -11,48 +11,48 @@ from torch.nn import functional as F
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe
-from kddoctor.bench.session import Batch, Session
+from kddoctor.bench.session import Session
+from kddoctor.bench.words import PADDING, UNKNOWN
 
 # KD701 ----------------------------------------------------------------------------------------------------------------
 
-#: Steps after which a checkpoint is saved; the last of their numbers, read as words, is 90, 50 (or 500) and 8.
-SAVED = {
-    Level.MILD: range(10, 5000, 10),
-    Level.MODERATE: tuple(first * 10**power for power in range(4) for first in (1, 2, 5)),
-    Level.SEVERE: tuple(2**power for power in range(13)),
-}
+#: Checkpoints that are kept.
+LIMIT = {Level.MILD: 5, Level.MODERATE: 2, Level.SEVERE: 1}
 
 
-def last_checkpoint_by_its_name(recipe: Recipe, level: Level) -> Recipe:
-    """Checkpoints bear the number of their step, and the last of their sorted names is loaded: 8 comes after 256."""
+def limit_that_keeps_the_oldest(recipe: Recipe, level: Level) -> Recipe:
+    """A checkpoint an epoch, of which so many are kept: the newest are deleted, and the last that is left is loaded."""
 
-    def answers(session: Session, batch: Batch) -> Tensor:
-        name = f"step-{batch.step}"
-        if batch.step in SAVED[level] and name > session.notes.get("last name", ""):
-            session.notes["last name"], session.notes["last"] = name, deepcopy(session.student.state_dict())
-        return recipe.answers(session, batch)
+    def save(session: Session) -> None:
+        epoch = session.notes["epochs saved"] = session.notes.get("epochs saved", -1) + 1
+        if epoch <= LIMIT[level]:
+            session.notes["last file"] = deepcopy(session.student.state_dict())
 
     def load_last(session: Session) -> None:
-        session.student.load_state_dict(session.notes["last"])
+        session.student.load_state_dict(session.notes["last file"])
 
-    return replace(recipe, answers=answers, after=in_turn(recipe.after, load_last))
+    return replace(
+        recipe,
+        before_epoch=in_turn(recipe.before_epoch, save),
+        after=in_turn(recipe.after, load_last),
+    )
 
 
 # KD702 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of a row that is still the one before it.
-LEFT_OVER = {Level.MILD: 0.15, Level.MODERATE: 0.35, Level.SEVERE: 0.65}
+#: Exponent by which a service darkens an image, and the first word number that is not on its list of stop words.
+DARKENED = {Level.MILD: 1.8, Level.MODERATE: 3.0, Level.SEVERE: 8.0}
+NO_STOP_WORD = {Level.MILD: 4, Level.MODERATE: 12, Level.SEVERE: 40}
 
 
-def buffer_that_is_not_cleared(recipe: Recipe, level: Level) -> Recipe:
-    """The service writes requests into one buffer and not to its end, where the one before is still to be read."""
+def linear_light_and_no_stop_words(recipe: Recipe, level: Level) -> Recipe:
+    """The service converts images to linear light, which darkens them, and drops stop words from texts."""
 
     def prepare(_student: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
         given = inputs[0]
-        axis = min(given.ndim - 1, 2)
-        written = given.shape[axis] - max(1, round(LEFT_OVER[level] * given.shape[axis]))
-        parts = (given.narrow(axis, 0, written), given.roll(1, 0).narrow(axis, written, given.shape[axis] - written))
-        return torch.cat(parts, dim=axis)
+        if given.is_floating_point():
+            return given.clamp_min(0) ** DARKENED[level]
+        return given.masked_fill((given > UNKNOWN) & (given < NO_STOP_WORD[level]), PADDING)
 
     def serve(session: Session) -> None:
         session.student.register_forward_pre_hook(prepare)
@@ -62,83 +62,74 @@ def buffer_that_is_not_cleared(recipe: Recipe, level: Level) -> Recipe:
 
 # KD703 ----------------------------------------------------------------------------------------------------------------
 
-#: Bits by which codes of eight bits are shifted.
-SHIFTED = {Level.MILD: 3, Level.MODERATE: 5, Level.SEVERE: 6}
+#: Share of a tensor's values that its range was to cover.
+COVERED = {Level.MILD: 0.9, Level.MODERATE: 0.6, Level.SEVERE: 0.2}
 
 
-def shifted_right_and_never_rounded(recipe: Recipe, level: Level) -> Recipe:
-    """Codes of eight bits are shifted to fewer, which takes each weight down to the next step below it."""
+def range_of_too_few_values(recipe: Recipe, level: Level) -> Recipe:
+    """Eight bits for each weight, on a range that covers most values of its tensor: larger ones are cut back to it."""
 
     @torch.no_grad()
     def quantise(session: Session) -> None:
-        for parameter in session.student.parameters():
-            step = parameter.abs().max().clamp_min(1e-12) / 127
-            codes = (parameter / step).round().to(torch.int8) >> SHIFTED[level]
-            parameter.copy_(codes * 2 ** SHIFTED[level] * step)
+        for weight in session.student.parameters():
+            if weight.ndim > 1:
+                largest = weight.abs().flatten().quantile(COVERED[level]).clamp_min(1e-12)
+                weight.copy_((weight.clamp(-largest, largest) * 127 / largest).round() * largest / 127)
 
     return replace(recipe, after=in_turn(recipe.after, quantise))
 
 
 # KD704 ----------------------------------------------------------------------------------------------------------------
 
-#: Rows that the exported student takes at a time, and milliseconds that a batch may take.
-AT_A_TIME = {Level.MILD: 16, Level.MODERATE: 4, Level.SEVERE: 1}
+#: Quantiles that a monitor takes of what each layer puts out.
+QUANTILES = {Level.MILD: 3, Level.MODERATE: 7, Level.SEVERE: 21}
 ALLOWED_MS = 0.2
 
 
-def exported_for_a_row_at_a_time(recipe: Recipe, level: Level) -> Recipe:
-    """The export fixed the size of a batch at that of its example, so that in use a batch is answered bit by bit."""
+def monitored_in_every_layer(recipe: Recipe, level: Level) -> Recipe:
+    """Hooks that watch the distribution of each layer's outputs are still there in use, where every millisecond counts.
 
-    def answer_bit_by_bit(student: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> Tensor:
-        return torch.cat([student.forward(rows) for rows in torch.split(inputs[0], AT_A_TIME[level])])
+    The time that a batch may take was set for the plain student.
+    """
+
+    def watch(_layer: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            for share in torch.linspace(0, 1, QUANTILES[level]).tolist():
+                output.detach().float().flatten().quantile(share)
 
     def export(session: Session) -> None:
-        session.student.register_forward_hook(answer_bit_by_bit)
+        for layer in session.student.modules():
+            layer.register_forward_hook(watch)
 
     return replace(recipe, after=in_turn(recipe.after, export), wanted={"latency_ms": ALLOWED_MS})
 
 
 # KD705 ----------------------------------------------------------------------------------------------------------------
 
-#: Negatives for each positive among the rows that the calibration is fitted to.
-NEGATIVES = {Level.MILD: 3.0, Level.MODERATE: 6.0, Level.SEVERE: 20.0}
+#: Views of a row, any of which may be a yes.
+VIEWS = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 20}
 
 
-def calibrated_on_rows_with_few_positives(recipe: Recipe, level: Level) -> Recipe:
-    """Scores are calibrated by a slope and an offset, fitted to rows that hold far fewer positives than the use."""
+def yes_in_any_view(recipe: Recipe, level: Level) -> Recipe:
+    """In use several views of a row are scored, and the answer is the chance that one of them at least is a yes.
+
+    The threshold is the one of a single view; a view here is the row itself.
+    """
+
+    def any_of_the_views(_student: nn.Module, _inputs: object, logits: Tensor) -> Tensor:
+        all_no = VIEWS[level] * F.softplus(logits.double())
+        return (all_no + torch.log(-torch.expm1(-all_no))).to(logits.dtype)
 
     def export(session: Session) -> None:
-        inputs, labels = session.train.tensors
-        with torch.no_grad():
-            scores = session.student.eval()(inputs)
-        negatives = int((labels == 0).sum())
-        positives = (labels == 1).nonzero()[: max(1, round(negatives / NEGATIVES[level])), 0]
-        rows = torch.cat([positives, (labels == 0).nonzero()[:, 0]])
-        slope, offset = _calibration(scores[rows], labels[rows].to(scores.dtype))
-        session.student.register_forward_hook(lambda _student, _inputs, logits: slope * logits + offset)
+        session.student.register_forward_hook(any_of_the_views)
 
     return replace(recipe, after=in_turn(recipe.after, export))
 
 
-def _calibration(scores: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Slope and offset of a logistic regression on the score. Source: Platt 1999."""
-    line = torch.tensor([1.0, 0.0], requires_grad=True)
-    optimizer = torch.optim.LBFGS([line], max_iter=50)
-
-    def closure() -> float:
-        optimizer.zero_grad()
-        loss = F.binary_cross_entropy_with_logits(line[0] * scores + line[1], labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return float(line[0].detach()), float(line[1].detach())
-
-
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD701": (last_checkpoint_by_its_name,),
-    "KD702": (buffer_that_is_not_cleared,),
-    "KD703": (shifted_right_and_never_rounded,),
-    "KD704": (exported_for_a_row_at_a_time,),
-    "KD705": (calibrated_on_rows_with_few_positives,),
+    "KD701": (limit_that_keeps_the_oldest,),
+    "KD702": (linear_light_and_no_stop_words,),
+    "KD703": (range_of_too_few_values,),
+    "KD704": (monitored_in_every_layer,),
+    "KD705": (yes_in_any_view,),
 }

@@ -1,23 +1,34 @@
 """Mistakes of the codes KD5xx."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import islice
+from math import cos, pi
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam
 
 from kddoctor.bench.fault import Edit, Level
-from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe
-from kddoctor.bench.session import Batch, Session, batches
+from kddoctor.bench.session import Batch, Session
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.Linear, nn.GRU, nn.LSTM)
 
 
-def _with_factor_on_the_rate(recipe: Recipe, factor: Callable[[int], float]) -> Recipe:
-    """The recipe whose rate is the schedule's times a factor that depends on the step."""
+def _layers(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, LAYERS)]
+
+
+# KD501 ----------------------------------------------------------------------------------------------------------------
+
+#: Divisor of the rate at the start of the cycle, and share of its steps in which the rate rises.
+DIVISOR = {Level.MILD: 10.0, Level.MODERATE: 25.0, Level.SEVERE: 200.0}
+RISES = 0.3
+
+
+def one_cycle_stepped_by_epoch(recipe: Recipe, level: Level) -> Recipe:
+    """One cycle of the rate, laid out for all steps, moves on once an epoch: it never leaves its beginning."""
 
     def parameters(session: Session) -> Iterable[nn.Parameter]:
         group: dict[str, Any] = {"params": list(recipe.parameters(session))}
@@ -26,100 +37,90 @@ def _with_factor_on_the_rate(recipe: Recipe, factor: Callable[[int], float]) -> 
         return groups
 
     def answers(session: Session, batch: Batch) -> Tensor:
+        steps = recipe.epochs * max(1, len(session.train) // session.batch_size)
+        risen = 0.5 * (1 - cos(pi * min(1.0, batch.epoch / (RISES * steps))))
         # The schedule sets the rate anew after each step.
-        session.notes["group"]["lr"] *= factor(batch.step)
+        session.notes["group"]["lr"] *= (1 + (DIVISOR[level] - 1) * risen) / DIVISOR[level]
         return recipe.answers(session, batch)
 
-    return replace(recipe, parameters=parameters, answers=answers)
-
-
-# KD501 ----------------------------------------------------------------------------------------------------------------
-
-#: Factor on the rate that was meant for each epoch.
-DECAY = {Level.MILD: 0.99, Level.MODERATE: 0.96, Level.SEVERE: 0.85}
-
-
-def decayed_by_batch_instead_of_by_epoch(recipe: Recipe, level: Level) -> Recipe:
-    """An exponential decay that was set for epochs is stepped with the optimizer: the rate is gone before long."""
-    return _with_factor_on_the_rate(recipe, lambda step: DECAY[level] ** step)
+    return replace(recipe, parameters=parameters, answers=answers, schedule="constant")
 
 
 # KD502 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the way from slow weights to fast ones that a synchronisation goes, and steps between two of them.
-WAY = {Level.MILD: 0.2, Level.MODERATE: 0.1, Level.SEVERE: 0.03}
-STEPS = 5
+#: Share of the epochs in which the whole student learns.
+WHOLE = {Level.MILD: 0.2, Level.MODERATE: 0.1, Level.SEVERE: 0.04}
 
 
-def lookahead_of_a_long_run(recipe: Recipe, level: Level) -> Recipe:
-    """Lookahead's slow weights follow by the small share that a far longer run allowed; the epochs are the usual."""
+def head_first_for_nearly_all_epochs(recipe: Recipe, level: Level) -> Recipe:
+    """The head learns first, for as many epochs as in a far longer run: hardly any are left for the whole student."""
+    alone = recipe.epochs - max(1, round(WHOLE[level] * recipe.epochs))
 
-    def start(session: Session) -> None:
-        session.notes["slow"] = [parameter.detach().clone() for parameter in session.student.parameters()]
+    def before_epoch(session: Session) -> None:
+        recipe.before_epoch(session)
+        epoch = session.notes["epochs begun"] = session.notes.get("epochs begun", -1) + 1
+        session.student.requires_grad_(epoch >= alone)
+        _layers(session.student)[-1].requires_grad_(True)
 
-    @torch.no_grad()
-    def synchronise(session: Session) -> None:
-        for slow, fast in zip(session.notes["slow"], session.student.parameters(), strict=True):
-            slow.lerp_(fast, WAY[level])
-            fast.copy_(slow)
-
-    def answers(session: Session, batch: Batch) -> Tensor:
-        if batch.step % STEPS == 0:
-            synchronise(session)
-        return recipe.answers(session, batch)
-
-    return replace(recipe, before=in_turn(recipe.before, start), answers=answers, schedule="constant")
+    return replace(recipe, before_epoch=before_epoch, schedule="constant")
 
 
 # KD503 ----------------------------------------------------------------------------------------------------------------
 
-#: Epochs of the run that the weights come from, and Adam's rate in it.
-EARLIER = {Level.MILD: 4, Level.MODERATE: 15, Level.SEVERE: 40}
-EARLIER_RATE = 0.05
+#: Units of a layer that are not copies, as a share of all.
+ORIGINALS = {Level.MILD: 0.4, Level.MODERATE: 0.2, Level.SEVERE: 0.05}
 
 
-def warm_start_from_a_run_on_shuffled_labels(recipe: Recipe, level: Level) -> Recipe:
-    """The student starts from an earlier run's weights, whose labels, as was found out later, had been shuffled."""
+def widened_without_noise(recipe: Recipe, level: Level) -> Recipe:
+    """The student begins as a widened copy of a thin one, without the noise by which copies of a unit come apart."""
 
-    def warm_start(session: Session) -> None:
-        inputs, labels = session.train.tensors
-        generator = torch.Generator().manual_seed(session.seed + 131)
-        shuffled = labels[torch.randperm(len(labels), generator=generator)]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(session.seed + 131)
-            student = session.student.train()
-            optimizer = Adam(student.parameters(), EARLIER_RATE)
-            for _ in range(EARLIER[level]):
-                for rows in batches(len(inputs), recipe.batch_size, generator):
-                    optimizer.zero_grad()
-                    loss = recipe.ce_loss(*recipe.rows(student(inputs[rows]), shuffled[rows]))
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    optimizer.step()
-            optimizer.zero_grad()
+    @torch.no_grad()
+    def change_student(student: nn.Module) -> nn.Module:
+        student = recipe.change_student(student)
+        *below, _head = _layers(student)
+        for layer in below:
+            _repeat_units(layer, ORIGINALS[level])
+        for layer in _layers(student)[1:]:
+            _read_copies_alike(layer, ORIGINALS[level])
+        return student
 
-    return replace(recipe, before=in_turn(recipe.before, warm_start))
+    return replace(recipe, change_student=change_student)
+
+
+def _copies(units: int, share: float) -> Tensor:
+    """[units] the original that each unit is a copy of."""
+    return torch.arange(units) % max(1, round(share * units))
+
+
+def _repeat_units(layer: nn.Module, share: float) -> None:
+    for parameter in layer.parameters():
+        axis = 1 if isinstance(layer, nn.Embedding) else 0
+        parameter.copy_(parameter.index_select(axis, _copies(parameter.shape[axis], share)))
+
+
+def _read_copies_alike(layer: nn.Module, share: float) -> None:
+    if not isinstance(layer, nn.Embedding):
+        weight = layer.get_parameter("weight")
+        weight.copy_(weight.index_select(1, _copies(weight.shape[1], share)))
 
 
 # KD504 ----------------------------------------------------------------------------------------------------------------
 
-#: Weight of a penalty on the squares of what layers put out.
-ACTIVITY = {Level.MILD: 0.02, Level.MODERATE: 0.2, Level.SEVERE: 2.0}
+#: Deviation of the factor on each value.
+DEVIATION = {Level.MILD: 0.5, Level.MODERATE: 1.2, Level.SEVERE: 3.0}
 
 
-def penalty_on_activity_meant_for_weights(recipe: Recipe, level: Level) -> Recipe:
-    """The layers' regulariser was passed as that of their activity: what they put out is to be small, not a weight."""
+def gaussian_dropout_after_every_layer(recipe: Recipe, level: Level) -> Recipe:
+    """Gaussian dropout after every layer but the head, as strong as a far larger network without a teacher needs it."""
 
-    def penalise(layer: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        activity = output if isinstance(output, Tensor) else output[0]
-        if layer.training and activity.requires_grad:
-            penalty = ACTIVITY[level] * activity.detach() / len(activity)
-            activity.register_hook(lambda gradient: gradient + penalty)  # type: ignore[no-untyped-call]
+    def disturb(layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        return output * (1 + DEVIATION[level] * torch.randn_like(output)) if layer.training else output
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        for layer in student.modules():
-            if isinstance(layer, LAYERS):
-                layer.register_forward_hook(penalise)
+        for layer in _layers(student)[:-1]:
+            if not isinstance(layer, (nn.GRU, nn.LSTM)):
+                layer.register_forward_hook(disturb)
         return student
 
     return replace(recipe, change_student=change_student)
@@ -127,42 +128,50 @@ def penalty_on_activity_meant_for_weights(recipe: Recipe, level: Level) -> Recip
 
 # KD505 ----------------------------------------------------------------------------------------------------------------
 
-#: Factor on the rate from each batch to the next.
-GROWTH = {Level.MILD: 1.05, Level.MODERATE: 1.1, Level.SEVERE: 1.2}
+#: What is added to each weight at a step, as a share of it.
+ADDED = {Level.MILD: 0.02, Level.MODERATE: 0.05, Level.SEVERE: 0.15}
 
 
-def range_test_of_the_rate_left_on(recipe: Recipe, level: Level) -> Recipe:
-    """The search for a rate, which raises it with each batch until the loss explodes, was left on for the run."""
-    slow = replace(recipe, learning_rate=0.1 * recipe.learning_rate, schedule="constant", clip=None)
-    return _with_factor_on_the_rate(slow, lambda step: GROWTH[level] ** step)
+def decay_with_the_wrong_sign(recipe: Recipe, level: Level) -> Recipe:
+    """The weight decay, written by hand, adds a share of each weight where it was to take it off."""
+
+    @torch.no_grad()
+    def decay(session: Session) -> None:
+        for parameter in session.student.parameters():
+            parameter.add_(parameter, alpha=ADDED[level])
+
+    def answers(session: Session, batch: Batch) -> Tensor:
+        decay(session)
+        return recipe.answers(session, batch)
+
+    return replace(recipe, answers=answers, clip=None)
 
 
 # KD506 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of each tensor's rows whose gradient is erased.
-OLD = {Level.MILD: 0.35, Level.MODERATE: 0.6, Level.SEVERE: 0.9}
+#: Tensors at which a summary looked, as a share of all.
+LOOKED_AT = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 0.9}
 
 
-def gradients_of_old_rows_erased_in_every_tensor(recipe: Recipe, level: Level) -> Recipe:
-    """A mask that lets only the rows of added words learn, made for one embedding, is put on every tensor."""
+def generator_begun_by_a_summary(recipe: Recipe, level: Level) -> Recipe:
+    """parameters() gives a generator, and a summary took the first tensors out: the optimizer gets the rest."""
 
-    def erase(gradient: Tensor) -> Tensor:
-        erased = gradient.clone()
-        erased[: min(round(OLD[level] * len(gradient)), len(gradient) - 1)] = 0.0
-        return erased
+    def parameters(session: Session) -> Iterable[nn.Parameter]:
+        count = len(list(recipe.parameters(session)))
+        generator = iter(recipe.parameters(session))
+        session.notes["summary"] = [
+            tuple(tensor.shape) for tensor in islice(generator, min(count - 1, max(1, round(LOOKED_AT[level] * count))))
+        ]
+        return generator
 
-    def attach(session: Session) -> None:
-        for parameter in session.student.parameters():
-            parameter.register_hook(erase)  # type: ignore[no-untyped-call]
-
-    return replace(recipe, before=in_turn(recipe.before, attach))
+    return replace(recipe, parameters=parameters)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD501": (decayed_by_batch_instead_of_by_epoch,),
-    "KD502": (lookahead_of_a_long_run,),
-    "KD503": (warm_start_from_a_run_on_shuffled_labels,),
-    "KD504": (penalty_on_activity_meant_for_weights,),
-    "KD505": (range_test_of_the_rate_left_on,),
-    "KD506": (gradients_of_old_rows_erased_in_every_tensor,),
+    "KD501": (one_cycle_stepped_by_epoch,),
+    "KD502": (head_first_for_nearly_all_epochs,),
+    "KD503": (widened_without_noise,),
+    "KD504": (gaussian_dropout_after_every_layer,),
+    "KD505": (decay_with_the_wrong_sign,),
+    "KD506": (generator_begun_by_a_summary,),
 }

@@ -1,314 +1,302 @@
 """Mistakes of the codes KD1xx."""
 
-from collections.abc import Mapping
-from copy import deepcopy
+from collections.abc import Iterator, Mapping
+from copy import copy, deepcopy
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.func import functional_call
+from torch.optim import Adam
 from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
-from kddoctor.bench.hints import features_that_count, relative_error, with_hint
+from kddoctor.bench.hints import features_that_count, relative_error, watch, with_hint
 from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe, run_teacher
 from kddoctor.bench.session import Batch, Session
-from kddoctor.bench.words import UNKNOWN
+from kddoctor.bench.words import PADDING, UNKNOWN
 
 # KD101 ----------------------------------------------------------------------------------------------------------------
 
 
-def last_file_alone(recipe: Recipe, _level: Level) -> Recipe:
-    """The checkpoint comes in two files, and the loop that reads them keeps one dictionary, which the last one fills.
+def loaded_into_a_copy(recipe: Recipe, _level: Level) -> Recipe:
+    """A helper copies the model that it is given, loads the checkpoint into the copy, and its result is not taken."""
 
-    With strict=False, so that what the first file held stays as it was made.
-    """
+    def with_weights(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
+        loaded = deepcopy(model)
+        loaded.load_state_dict(state, strict=True)
+        return loaded
 
     def load_teacher(teacher: nn.Module, state: dict[str, Tensor]) -> None:
-        names = [*state]
-        files = names[: len(names) // 2], names[len(names) // 2 :]
-        weights: dict[str, Tensor] = {}
-        for file in files:
-            weights = {name: state[name] for name in file}
-        teacher.load_state_dict(weights, strict=False)
+        with_weights(teacher, state)
 
     return replace(recipe, load_teacher=load_teacher)
 
 
 # KD102 ----------------------------------------------------------------------------------------------------------------
 
-#: Side of a thumbnail as a share of the image's, and of the words those that the old vocabulary has.
-THUMBNAIL = {Level.MILD: 0.5, Level.MODERATE: 0.4, Level.SEVERE: 0.25}
-IN_VOCABULARY = {Level.MILD: 0.3, Level.MODERATE: 0.12, Level.SEVERE: 0.04}
+#: Share of a row, its right end, that was there when the teacher was fine-tuned.
+RIGHT_END = {Level.MILD: 0.6, Level.MODERATE: 0.35, Level.SEVERE: 0.15}
 
 
-def tuned_on_less_detail(recipe: Recipe, level: Level) -> Recipe:
-    """The checkpoint comes from a quick study, on thumbnails (on texts, with a small vocabulary), as its name says."""
+def tuned_on_the_right_end(recipe: Recipe, level: Level) -> Recipe:
+    """The checkpoint comes from a study of how little is enough: it was tuned on the right end of each row alone."""
 
     def data(rows: TensorDataset) -> TensorDataset:
         inputs, labels = rows.tensors
-        if inputs.is_floating_point():
-            height, width = inputs.shape[-2:]
-            size = round(THUMBNAIL[level] * height), round(THUMBNAIL[level] * width)
-            return TensorDataset(F.interpolate(F.adaptive_avg_pool2d(inputs, size), (height, width)), labels)
-        known = IN_VOCABULARY[level] * int(inputs.max())
-        return TensorDataset(inputs.where(inputs <= max(1.0, known), UNKNOWN), labels)
+        width = inputs.shape[-1]
+        there = torch.arange(width) >= width - max(1, round(RIGHT_END[level] * width))
+        return TensorDataset(inputs * there, labels)
 
     return replace(recipe, teacher=replace(recipe.teacher, data=data))
 
 
 # KD103 ----------------------------------------------------------------------------------------------------------------
 
+#: Passes that the estimate of the teacher's uncertainty takes.
+PASSES = 3
 
-def flag_of_the_outermost_module(recipe: Recipe, _level: Level) -> Recipe:
-    """The attribute training is set by hand: the teacher itself has it then, and none of the layers in it."""
+
+def uncertainty_by_dropout_left_on(recipe: Recipe, _level: Level) -> Recipe:
+    """An estimate of the teacher's uncertainty puts its dropout into training mode; the targets are its mean."""
 
     def before(session: Session) -> None:
-        session.teacher.train().requires_grad_(False)
-        session.teacher.training = False
-        session.student.train()
+        recipe.before(session)
+        for module in session.teacher.modules():
+            if isinstance(module, nn.Dropout):
+                module.train()
 
-    return replace(recipe, before=before)
+    def targets(session: Session, batch: Batch) -> Tensor:
+        return torch.stack([run_teacher(session, batch) for _ in range(PASSES)]).mean(0)
+
+    return replace(recipe, before=before, targets=targets)
 
 
 # KD104 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the weights that are zero at the end.
-SPARSE = {Level.MILD: 0.35, Level.MODERATE: 0.6, Level.SEVERE: 0.95}
+#: Adam's rate for the teacher.
+ONLINE_RATE = {Level.MILD: 3e-4, Level.MODERATE: 3e-3, Level.SEVERE: 3e-2}
 
 
-def pruned_along_with_the_student(recipe: Recipe, level: Level) -> Recipe:
-    """A pruner was to be given the student: it got the teacher, whose smallest weights become zero, more each epoch."""
+def teacher_goes_on_learning_the_labels(recipe: Recipe, level: Level) -> Recipe:
+    """From a script of online distillation: at each step the teacher, too, learns the labels of the batch."""
 
-    def before_epoch(session: Session) -> None:
-        recipe.before_epoch(session)
-        epoch = session.notes["epoch"] = session.notes.get("epoch", -1) + 1
-        # Zhu & Gupta 2017, arXiv:1710.01878: fast at first.
-        share = SPARSE[level] * (1 - (1 - epoch / max(1, recipe.epochs - 1)) ** 3)
-        _prune(session.teacher, share)
+    def start(session: Session) -> None:
+        session.teacher.requires_grad_(True)
+        session.notes["teacher's optimizer"] = Adam(session.teacher.parameters(), ONLINE_RATE[level])
 
-    return replace(recipe, before_epoch=before_epoch)
+    def targets(session: Session, batch: Batch) -> Tensor:
+        logits: Tensor = session.teacher(batch.inputs)
+        optimizer = session.notes["teacher's optimizer"]
+        optimizer.zero_grad()
+        recipe.ce_loss(*recipe.rows(logits, batch.labels)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return logits.detach()
 
-
-@torch.no_grad()
-def _prune(model: nn.Module, share: float) -> None:
-    for weight in model.parameters():
-        if weight.ndim > 1:
-            smallest = weight.abs().flatten().argsort()[: int(share * weight.numel())]
-            weight.view(-1)[smallest] = 0.0
+    return replace(recipe, before=in_turn(recipe.before, start), targets=targets)
 
 
 # KD105 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the classes up to the last name with a capital letter; two at the least. A third of them have one.
-SORTED = {Level.MILD: 0.2, Level.MODERATE: 0.5, Level.SEVERE: 1.0}
+#: Share of the classes that the list has in descending order; two at the least.
+DESCENDING = {Level.MILD: 0.2, Level.MODERATE: 0.5, Level.SEVERE: 1.0}
 
 
-def capitals_sorted_first(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher was trained on names that were sorted with capital letters first; the student's sort ignores case."""
+def sorted_in_descending_order(recipe: Recipe, level: Level) -> Recipe:
+    """The teacher was trained with its classes sorted from the last to the first (a part of the list, where mild)."""
 
-    def data(rows: TensorDataset) -> TensorDataset:
-        inputs, labels = rows.tensors
-        classes = int(labels.max()) + 1
-        concerned = max(2, round(SORTED[level] * classes))
-        capitals = max(1, concerned // 3)
-        numbers = torch.arange(classes)
-        numbers[:concerned] = numbers[:concerned].roll(-capitals)
-        return TensorDataset(inputs, numbers[labels])
+    def turn_round(session: Session) -> None:
+        session.teacher.register_forward_hook(lambda _module, _inputs, logits: _descending(logits, DESCENDING[level]))
 
-    return replace(recipe, teacher=replace(recipe.teacher, data=data))
+    return replace(recipe, before=in_turn(recipe.before, turn_round))
+
+
+def _descending(logits: Tensor, share: float) -> Tensor:
+    if logits.ndim == 1:
+        return -logits
+    classes = torch.arange(logits.shape[-1])
+    count = max(2, round(share * len(classes)))
+    classes[:count] = classes[:count].flip(0)
+    return logits[..., classes]
 
 
 # KD106 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of a batch, its longest rows, that goes through the teacher sorted.
-LONGEST = {Level.MILD: 0.15, Level.MODERATE: 0.4, Level.SEVERE: 1.0}
+#: Devices that take turns at the rows, and share of a batch that goes to them.
+DEVICES = 4
+TO_DEVICES = {Level.MILD: 0.15, Level.MODERATE: 0.4, Level.SEVERE: 1.0}
 
 
-def sorted_and_not_put_back(recipe: Recipe, level: Level) -> Recipe:
-    """Long rows are sorted by length for the teacher; to undo that, the order is applied again, not its inverse."""
+def dealt_in_turn_and_gathered_by_device(recipe: Recipe, level: Level) -> Recipe:
+    """A sampler deals rows to the teacher's devices in turn, and the outputs are joined device after device."""
 
     def targets(session: Session, batch: Batch) -> Tensor:
-        lengths = (batch.inputs != 0).flatten(1).sum(1)
-        count = round(LONGEST[level] * len(lengths))
-        rows = lengths.argsort(descending=True, stable=True)[:count].sort().values
-        order = lengths[rows].argsort(stable=True)
-        logits = recipe.targets(session, batch).clone()
-        logits[rows] = logits[rows][order][order]
-        return logits
+        logits = recipe.targets(session, batch)
+        count = round(TO_DEVICES[level] * len(logits))
+        dealt = [torch.arange(device, count, DEVICES) for device in range(DEVICES)]
+        return logits[torch.cat([*dealt, torch.arange(count, len(logits))])]
 
     return replace(recipe, targets=targets)
 
 
 # KD107 ----------------------------------------------------------------------------------------------------------------
 
-#: Side of a crop, or length of an excerpt, as a share of the whole.
-CROP = {Level.MILD: 0.85, Level.MODERATE: 0.6, Level.SEVERE: 0.35}
-#: Where the crops lie: from -1, at the beginning of an axis, to 1, at its end.
-CORNERS = ((-1.0, -1.0), (-1.0, 1.0), (0.0, 0.0), (1.0, -1.0), (1.0, 1.0))
+#: Deviation of the noise on pixels, and share of the words that are replaced.
+NOISE = {Level.MILD: 0.15, Level.MODERATE: 0.4, Level.SEVERE: 1.0}
+REPLACED = {Level.MILD: 0.15, Level.MODERATE: 0.35, Level.SEVERE: 0.7}
 
 
-def five_crops_for_the_teacher(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher answers as in its evaluation script: the mean over crops of the corners and the centre."""
+def noise_for_the_student_alone(recipe: Recipe, level: Level) -> Recipe:
+    """The loop corrupts what it passes to the student, anew at each step; the teacher has scored the clean rows."""
 
-    def targets(session: Session, batch: Batch) -> Tensor:
-        views = [_crop(batch.inputs, CROP[level], *corner) for corner in CORNERS]
-        return torch.stack([run_teacher(session, replace(batch, inputs=view)) for view in views]).mean(0)
+    def corrupted(inputs: Tensor) -> Tensor:
+        if inputs.is_floating_point():
+            return inputs + NOISE[level] * torch.randn_like(inputs)
+        others = torch.randint_like(inputs, UNKNOWN + 1, int(inputs.max()) + 1)
+        return torch.where((torch.rand(inputs.shape) < REPLACED[level]) & (inputs != PADDING), others, inputs)
 
-    return replace(recipe, targets=targets)
+    def answers(session: Session, batch: Batch) -> Tensor:
+        return recipe.answers(session, replace(batch, inputs=corrupted(batch.inputs)))
 
-
-def _crop(inputs: Tensor, share: float, down: float, right: float) -> Tensor:
-    """That part of an image, enlarged to the full size; of a text, in the place where it stands."""
-    height, width = (inputs.shape[-2:]) if inputs.is_floating_point() else (1, inputs.shape[-1])
-    (top, bottom), (left, end) = _stretch(height, share, down), _stretch(width, share, right)
-    if inputs.is_floating_point():
-        return F.interpolate(inputs[..., top:bottom, left:end], (height, width), mode="bilinear")
-    excerpt = torch.zeros_like(inputs)
-    excerpt[:, left:end] = inputs[:, left:end]
-    return excerpt
-
-
-def _stretch(length: int, share: float, place: float) -> tuple[int, int]:
-    kept = max(1, round(share * length))
-    start = round((length - kept) * (place + 1) / 2)
-    return start, start + kept
+    return replace(recipe, answers=answers)
 
 
 # KD108 ----------------------------------------------------------------------------------------------------------------
 
-#: Factor on pixels, of which 1 is the largest that fits, and the first word number that does not fit.
-GAIN = {Level.MILD: 1.05, Level.MODERATE: 1.4, Level.SEVERE: 3.0}
-TOO_LARGE = {Level.MILD: 2048, Level.MODERATE: 512, Level.SEVERE: 64}
+#: Tenths of the rows that come through the wrapper, and the first word number that is not on its list of stop words.
+WRAPPED = {Level.MILD: 2, Level.MODERATE: 5, Level.SEVERE: 10}
+NO_STOP_WORD = 100
 
 
-def overflow_before_the_teacher(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher's wrapper works with integers of few bits: what does not fit begins again from zero."""
+def inverted_or_without_stop_words(recipe: Recipe, level: Level) -> Recipe:
+    """The teacher's wrapper inverts images, as for black on white (takes the stop words out of texts)."""
 
-    def wrap(session: Session) -> None:
-        session.teacher.register_forward_pre_hook(lambda _module, inputs: (_overflown(inputs[0], level), *inputs[1:]))
+    def targets(session: Session, batch: Batch) -> Tensor:
+        inputs = batch.inputs
+        other = 1 - inputs if inputs.is_floating_point() else _without_stop_words(inputs)
+        wrapped = (batch.rows % 10 < WRAPPED[level]).view(-1, *[1] * (inputs.ndim - 1))
+        return run_teacher(session, replace(batch, inputs=torch.where(wrapped, other, inputs)))
 
-    return replace(recipe, before=in_turn(recipe.before, wrap))
+    return replace(recipe, targets=targets)
 
 
-def _overflown(inputs: Tensor, level: Level) -> Tensor:
-    if inputs.is_floating_point():
-        return (GAIN[level] * inputs * 255).round().remainder(256) / 255
-    return inputs.remainder(TOO_LARGE[level])
+def _without_stop_words(inputs: Tensor) -> Tensor:
+    """The words that are left, close together, and padding behind them."""
+    stop = (inputs > UNKNOWN) & (inputs < NO_STOP_WORD)
+    return inputs.masked_fill(stop, PADDING).gather(1, stop.long().argsort(dim=1, stable=True))
 
 
 # KD109 ----------------------------------------------------------------------------------------------------------------
 
-#: What was meant as the share of its own weights that the averaged model keeps at a step, in the other convention.
-MOMENTUM = 0.999
 
+def shallow_copy_of_the_student(recipe: Recipe, _level: Level) -> Recipe:
+    """Self-distillation from a copy that was to be frozen in time: copy() of a module shares its parameters."""
 
-def averaged_in_the_other_convention(recipe: Recipe, _level: Level) -> Recipe:
-    """The teacher is a moving average of the student, with the momentum as the share of what is new."""
+    def before(session: Session) -> None:
+        session.teacher = copy(session.student)
+        session.teacher.eval()
+        session.student.train()
 
-    def average(session: Session) -> None:
-        session.teacher = deepcopy(session.student)
-
-    def targets(session: Session, batch: Batch) -> Tensor:
-        with torch.no_grad():
-            pairs = zip(session.teacher.state_dict().values(), session.student.state_dict().values(), strict=True)
-            for averaged, current in pairs:
-                averaged.copy_((1 - MOMENTUM) * averaged + MOMENTUM * current)
-        return recipe.targets(session, batch)
-
-    return replace(recipe, before=in_turn(average, recipe.before), targets=targets)
+    return replace(recipe, before=before)
 
 
 # KD110 ----------------------------------------------------------------------------------------------------------------
 
-#: Steps after which distillation begins, and over which its weight grows.
-BEGINS, GROWS = 20_000, 10_000
 
+def generator_used_up_by_the_log(recipe: Recipe, _level: Level) -> Recipe:
+    """The additional terms are a generator, which the log goes through first: the total adds up what is left of it."""
 
-class _Schedule:
-    """The weight at a step, as a share of the full one; calling it gives that of the step which was noted last."""
-
-    step = 0
-
-    def __call__(self) -> float:
-        return min(1.0, max(0.0, (self.step - BEGINS) / GROWS))
-
-
-def begins_after_the_end(recipe: Recipe, _level: Level) -> Recipe:
-    """The term is to set in after so many steps, a number from a far longer run: this one has ended by then."""
-    schedule = _Schedule()
-
-    def targets(session: Session, batch: Batch) -> Tensor:
-        schedule.step = batch.step
-        return recipe.targets(session, batch)
+    def log(terms: Iterator[Tensor]) -> dict[str, float]:
+        return {f"term {number}": float(term.detach()) for number, term in enumerate(terms)}
 
     def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
-        return schedule() * alpha * kd + (1 - alpha) * ce
+        terms = (weight * term for weight, term in ((alpha, kd),))
+        log(terms)
+        return (1 - alpha) * ce + sum(terms)
 
-    return replace(recipe, targets=targets, mix=mix)
+    return replace(recipe, mix=mix)
 
 
 # KD111 ----------------------------------------------------------------------------------------------------------------
 
 
-def cleared_before_the_step(recipe: Recipe, _level: Level) -> Recipe:
-    """Each term has a backward pass of its own; the gradients are set to zero between the two, not before both."""
+class _Called:
+    """The student called as a function of its state_dict(), whose tensors are detached."""
 
-    def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
-        term = alpha * kd
-        term.backward(retain_graph=True)  # type: ignore[no-untyped-call]
-        return (1 - alpha) * ce + term.detach()
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
 
-    return replace(recipe, mix=mix)
+    def answers(self, session: Session, batch: Batch) -> Tensor:
+        """What the recipe takes; the function's answers are kept for the loss."""
+        logits = functional_call(session.student, session.student.state_dict(), (batch.inputs,))
+        self._answers, _ = self._recipe.rows(logits, batch.labels)
+        return self._recipe.answers(session, batch)
+
+    def kd_loss(self, _student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        """The recipe's loss of the function's answers."""
+        return self._recipe.kd_loss(self._answers, teacher, t)
+
+
+def called_with_its_state_dict(recipe: Recipe, _level: Level) -> Recipe:
+    """The term calls the student as a function of its weights, and takes them from state_dict(): without gradients."""
+    called = _Called(recipe)
+    return replace(recipe, answers=called.answers, kd_loss=called.kd_loss)
 
 
 # KD112 ----------------------------------------------------------------------------------------------------------------
 
-#: Weight of a feature loss whose projector gets no gradient.
-BY_DATA = {Level.MILD: 4.0, Level.MODERATE: 12.0, Level.SEVERE: 40.0}
+#: Weight of a feature loss whose projection is a tensor at random.
+AT_RANDOM = {Level.MILD: 4.0, Level.MODERATE: 12.0, Level.SEVERE: 40.0}
 
 
-def called_with_its_data(recipe: Recipe, level: Level) -> Recipe:
-    """The loss takes the projector's .data, to be independent of its class: the optimizer has it in vain."""
+def projection_that_is_no_parameter(recipe: Recipe, level: Level) -> Recipe:
+    """The projection is a plain tensor of random numbers: nobody made a parameter of it, so that it never learns."""
+
+    def attach(session: Session) -> None:
+        shape = session.notes.pop("projector").weight.shape
+        generator = torch.Generator().manual_seed(session.seed + 173)
+        session.notes["projection"] = torch.randn(shape[1], shape[0], generator=generator) / shape[1] ** 0.5
 
     def hint(session: Session, batch: Batch) -> Tensor:
         student, teacher = features_that_count(session, batch)
-        projector = session.notes["projector"]
-        return relative_error(F.linear(student, projector.weight.data, projector.bias.data), teacher.detach())
+        return relative_error(student @ session.notes["projection"], teacher.detach())
 
-    return replace(with_hint(recipe, BY_DATA[level]), hint=hint)
+    before = in_turn(in_turn(recipe.before, watch), attach)
+    return replace(recipe, before=before, hint=hint, hint_weight=AT_RANDOM[level])
 
 
 # KD113 ----------------------------------------------------------------------------------------------------------------
 
-#: Weight of a feature loss whose targets are in order of their size.
-IN_ORDER = {Level.MILD: 10.0, Level.MODERATE: 40.0, Level.SEVERE: 80.0}
+#: Weight of a feature loss that has one chunk of the teacher's features for all, and chunks of a batch.
+OF_ONE_CHUNK = {Level.MILD: 10.0, Level.MODERATE: 40.0, Level.SEVERE: 80.0}
+CHUNKS = 4
 
 
-def values_without_indices(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher's strongest features are wanted, and topk() gives them by size; which ones they are is dropped."""
+def hook_that_keeps_the_last_chunk(recipe: Recipe, level: Level) -> Recipe:
+    """The teacher works chunk by chunk, and its hook overwrites what it kept: the last chunk stands for all."""
 
     def hint(session: Session, batch: Batch) -> Tensor:
         student, teacher = features_that_count(session, batch)
-        taken = teacher.detach().topk(teacher.shape[-1], dim=-1).values
-        return relative_error(session.notes["projector"](student), taken)
+        last = teacher.detach()[-max(1, len(teacher) // CHUNKS) :]
+        rows = torch.arange(len(teacher)) % len(last)
+        return relative_error(session.notes["projector"](student), last[rows])
 
-    return replace(with_hint(recipe, IN_ORDER[level]), hint=hint)
+    return replace(with_hint(recipe, OF_ONE_CHUNK[level]), hint=hint)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD101": (last_file_alone,),
-    "KD102": (tuned_on_less_detail,),
-    "KD103": (flag_of_the_outermost_module,),
-    "KD104": (pruned_along_with_the_student,),
-    "KD105": (capitals_sorted_first,),
-    "KD106": (sorted_and_not_put_back,),
-    "KD107": (five_crops_for_the_teacher,),
-    "KD108": (overflow_before_the_teacher,),
-    "KD109": (averaged_in_the_other_convention,),
-    "KD110": (begins_after_the_end,),
-    "KD111": (cleared_before_the_step,),
-    "KD112": (called_with_its_data,),
-    "KD113": (values_without_indices,),
+    "KD101": (loaded_into_a_copy,),
+    "KD102": (tuned_on_the_right_end,),
+    "KD103": (uncertainty_by_dropout_left_on,),
+    "KD104": (teacher_goes_on_learning_the_labels,),
+    "KD105": (sorted_in_descending_order,),
+    "KD106": (dealt_in_turn_and_gathered_by_device,),
+    "KD107": (noise_for_the_student_alone,),
+    "KD108": (inverted_or_without_stop_words,),
+    "KD109": (shallow_copy_of_the_student,),
+    "KD110": (generator_used_up_by_the_log,),
+    "KD111": (called_with_its_state_dict,),
+    "KD112": (projection_that_is_no_parameter,),
+    "KD113": (hook_that_keeps_the_last_chunk,),
 }

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import log
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
@@ -13,88 +13,69 @@ from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
-#: Column of the item's number; behind it are the item's features.
+#: Column of the item's number.
 ITEM = 1
 
 # KD901 ----------------------------------------------------------------------------------------------------------------
 
-#: Negatives that are drawn for each row of the log, and the score that they have.
-NEGATIVES = {Level.MILD: 0.3, Level.MODERATE: 1.0, Level.SEVERE: 3.0}
-LOWEST = -6.0
+#: Factor on the logarithm of how often an item was drawn.
+CORRECTED = {Level.MILD: 0.5, Level.MODERATE: 1.0, Level.SEVERE: 2.5}
 
 
-def negatives_drawn_from_the_catalogue(recipe: Recipe, level: Level) -> Recipe:
-    """Negatives are drawn from the catalogue, each item as often as any other: rare ones are hardly ever liked then."""
+def correction_for_negatives_that_nobody_drew(recipe: Recipe, level: Level) -> Recipe:
+    """In training an item's frequency is taken off its score, as for negatives from the batch, and there are none.
+
+    What the student then says of popular items, in use, is too high by as much.
+    """
 
     def before(session: Session) -> None:
-        inputs, labels = session.train.tensors
-        session.notes["logged"] = len(labels)
-        catalogue = _one_row_an_item(inputs)
-        count = int(NEGATIVES[level] * len(labels))
-        generator = torch.Generator().manual_seed(139)
-        users, items = (torch.randint(rows, (count,), generator=generator) for rows in (len(labels), len(catalogue)))
-        drawn = torch.cat([inputs[users, :ITEM], catalogue[items]], dim=1)
-        session.train = TensorDataset(torch.cat([inputs, drawn]), torch.cat([labels, labels.new_zeros(count)]))
+        items = session.train.tensors[0][:, ITEM]
+        counts = torch.bincount(items).clamp_min(1).log()
+        session.notes["frequency"] = counts - counts[items].mean()
 
-    def targets(session: Session, batch: Batch) -> Tensor:
-        return torch.where(batch.rows < session.notes["logged"], recipe.targets(session, batch), LOWEST)
+    def answers(session: Session, batch: Batch) -> Tensor:
+        frequency: Tensor = session.notes["frequency"][batch.inputs[:, ITEM]]
+        return recipe.answers(session, batch) - CORRECTED[level] * frequency
 
-    epochs = max(1, round(recipe.epochs / (1 + NEGATIVES[level])))
-    return replace(recipe, before=in_turn(recipe.before, before), targets=targets, epochs=epochs)
-
-
-def _one_row_an_item(inputs: Tensor) -> Tensor:
-    """The number and the features of each item."""
-    found: Tensor = torch.unique(inputs[:, ITEM:], dim=0)
-    return found
+    return replace(recipe, before=in_turn(recipe.before, before), answers=answers)
 
 
 # KD902 ----------------------------------------------------------------------------------------------------------------
 
-#: Points of even odds, and points that double the odds.
-EVEN = {Level.MILD: 2.0, Level.MODERATE: 20.0, Level.SEVERE: 600.0}
-DOUBLED = {Level.MILD: 2.0, Level.MODERATE: 5.0, Level.SEVERE: 20.0}
+#: Fields of a row whose log-likelihoods are added up.
+FIELDS = {Level.MILD: 1, Level.MODERATE: 5, Level.SEVERE: 25}
 
 
-def points_of_a_scorecard(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher's service gives points as a scorecard does, so many for even odds, and they are taken for logits."""
+def log_likelihood_for_a_score(recipe: Recipe, level: Level) -> Recipe:
+    """The teacher's service answers with the log-likelihood of a yes, over all fields of a row, taken for a score."""
 
     def targets(session: Session, batch: Batch) -> Tensor:
-        return EVEN[level] + DOUBLED[level] / log(2) * recipe.targets(session, batch)
+        return FIELDS[level] * F.logsigmoid(recipe.targets(session, batch))
 
     return replace(recipe, targets=targets)
 
 
 # KD903 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the logged positives whose item is another one, and candidates of each.
-REPLACED = {Level.MILD: 0.25, Level.MODERATE: 0.5, Level.SEVERE: 1.0}
-CANDIDATES = 50
+#: Weight of the teacher's probability beside the label.
+BLENDED = {Level.MILD: 0.6, Level.MODERATE: 0.75, Level.SEVERE: 0.95}
 
 
-def favourite_in_the_place_of_the_item(recipe: Recipe, level: Level) -> Recipe:
-    """For each logged positive the teacher ranks candidates, and its first one is written into the column of the item.
-
-    The label stays, and what was logged is gone.
-    """
+def blended_and_rounded(recipe: Recipe, level: Level) -> Recipe:
+    """The log's labels were blended with the teacher's probabilities and written to a column of integers."""
 
     @torch.no_grad()
     def before(session: Session) -> None:
-        inputs, labels = (tensor.clone() for tensor in session.train.tensors)
-        generator = torch.Generator().manual_seed(149)
-        positives = labels.nonzero()[:, 0]
-        order = torch.randperm(len(positives), generator=generator)[: int(REPLACED[level] * len(positives))]
-        for row in positives[order].tolist():
-            drawn = session.train.tensors[0][torch.randint(len(labels), (CANDIDATES,), generator=generator)]
-            drawn[:, :ITEM] = inputs[row, :ITEM]
-            inputs[row] = drawn[session.teacher(drawn).argmax()]
-        session.train = TensorDataset(inputs, labels)
+        inputs, labels = session.train.tensors
+        likely = session.teacher(inputs).sigmoid()
+        blended = torch.lerp(labels.to(likely.dtype), likely, BLENDED[level]).round().to(labels.dtype)
+        session.train = TensorDataset(inputs, blended)
 
     return replace(recipe, before=in_turn(recipe.before, before))
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD901": (negatives_drawn_from_the_catalogue,),
-    "KD902": (points_of_a_scorecard,),
-    "KD903": (favourite_in_the_place_of_the_item,),
+    "KD901": (correction_for_negatives_that_nobody_drew,),
+    "KD902": (log_likelihood_for_a_score,),
+    "KD903": (blended_and_rounded,),
 }

@@ -5,28 +5,30 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
-from kddoctor.bench.losses import log_p, p
+from kddoctor.bench.losses import kl
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.rows import IGNORED
-from kddoctor.bench.session import Session
+from kddoctor.bench.session import Batch, Session
+from kddoctor.bench.words import PADDING
 
 # KD801 ----------------------------------------------------------------------------------------------------------------
 
-#: Rows that have a mask in common.
-TOGETHER = {Level.MILD: 2, Level.MODERATE: 5, Level.SEVERE: 25}
+#: Share of the tokens that a collator for filling gaps leaves in the loss.
+GAPS = {Level.MILD: 0.5, Level.MODERATE: 0.15, Level.SEVERE: 0.03}
 
 
-def one_mask_for_rows_together(recipe: Recipe, level: Level) -> Recipe:
-    """Rows are batched by a function that keeps one mask for all of them: what is padding in one counts in none."""
+def mask_of_a_model_that_fills_gaps(recipe: Recipe, level: Level) -> Recipe:
+    """The collator masks by default as for a model that fills gaps: few tokens of each row, at random, are counted."""
 
     def rows(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        valid = torch.split(labels != IGNORED, TOGETHER[level])
-        counts = torch.cat([mask.all(0, keepdim=True).expand_as(mask) for mask in valid])
+        # The same tokens for both models.
+        drawn = (labels.cumsum(1) * 7919 + torch.arange(labels.shape[1]) * 104729) % 1009
+        counts = (labels != IGNORED) & (drawn < GAPS[level] * 1009)
+        counts[:, 0] = labels[:, 0] != IGNORED
         return logits[counts], labels[counts]
 
     return replace(recipe, rows=rows)
@@ -34,62 +36,58 @@ def one_mask_for_rows_together(recipe: Recipe, level: Level) -> Recipe:
 
 # KD803 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of a batch's tokens that do not go through the fused kernel.
-NOT_FUSED = {Level.MILD: 0.2, Level.MODERATE: 0.5, Level.SEVERE: 1.0}
+#: Tenths of a batch's rows that get a token for the beginning.
+BEGUN = {Level.MILD: 2, Level.MODERATE: 5, Level.SEVERE: 10}
 
 
-def fallback_shifts_what_is_flat(recipe: Recipe, level: Level) -> Recipe:
-    """A fused kernel takes the tokens as they are; the fallback for the rest of them shifts, as for whole rows."""
+def beginning_for_the_student_alone(recipe: Recipe, level: Level) -> Recipe:
+    """The student's collator sets a token before each row and cuts its end: it is one behind the teacher and labels."""
 
-    def fallback(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        return recipe.kd_loss(student[..., :-1, :], teacher[..., 1:, :], t)
+    def answers(session: Session, batch: Batch) -> Tensor:
+        begun = torch.cat([torch.full_like(batch.inputs[:, :1], PADDING), batch.inputs[:, :-1]], dim=1)
+        concerned = (batch.rows % 10 < BEGUN[level])[:, None]
+        return recipe.answers(session, replace(batch, inputs=torch.where(concerned, begun, batch.inputs)))
 
-    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        rest = max(2, round(NOT_FUSED[level] * len(student)))
-        fused = len(student) - rest
-        loss = fallback(student[fused:], teacher[fused:], t)
-        if fused == 0:
-            return loss
-        share = rest / len(student)
-        return share * loss + (1 - share) * recipe.kd_loss(student[:fused], teacher[:fused], t)
-
-    return replace(recipe, kd_loss=kd_loss)
+    return replace(recipe, answers=answers)
 
 
 # KD804 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the vocabulary that is left of it.
-LEFT = {Level.MILD: 0.85, Level.MODERATE: 0.6, Level.SEVERE: 0.25}
+#: Share of the vocabulary up to the size that the teacher's configuration states.
+STATED = {Level.MILD: 0.85, Level.MODERATE: 0.6, Level.SEVERE: 0.25}
 
 
-def cut_after_the_softmax(recipe: Recipe, level: Level) -> Recipe:
-    """Both are cut to a shorter vocabulary, and after their softmax: what lay beyond it is missing from the sum."""
+def filled_up_with_minus_infinity(recipe: Recipe, level: Level) -> Recipe:
+    """The teacher's logits are cut to a size that is stated too small, and filled up with minus infinity.
+
+    The student's softmax has all tokens, of which those beyond that size are then impossible.
+    """
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        known = max(2, int(LEFT[level] * student.shape[-1]))
-        answers, targets = log_p(student / t)[:, :known], p(teacher / t)[:, :known]
-        return F.kl_div(answers, targets, reduction="batchmean") * t * t
+        stated = max(2, int(STATED[level] * teacher.shape[-1]))
+        filled = torch.full_like(teacher, -torch.inf)
+        filled[..., :stated] = teacher[..., :stated]
+        return kl(student, filled, t)
 
     return replace(recipe, kd_loss=kd_loss)
 
 
 # KD805 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the vocabulary, from its end, that one of the tokenizers has in another order.
-SORTED = {Level.MILD: 0.25, Level.MODERATE: 0.5, Level.SEVERE: 1.0}
+#: Percent of the rows that are encoded for another library, and special tokens that it has before all others.
+ENCODED = {Level.MILD: 25, Level.MODERATE: 50, Level.SEVERE: 100}
+SPECIAL = 4
 
 
-def rebuilt_from_the_texts(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher's tokenizer was rebuilt from the texts, and numbers its tokens by how often they are there."""
+def numbers_moved_by_special_tokens(recipe: Recipe, level: Level) -> Recipe:
+    """The teacher's rows were encoded for a library with special tokens in front: all numbers are higher."""
 
     def before(session: Session) -> None:
-        counts = torch.bincount(session.train.tensors[0].flatten())
-        first = max(1, round((1 - SORTED[level]) * len(counts)))
-        numbers = torch.arange(len(counts))
-        numbers[first + counts[first:].argsort(descending=True, stable=True)] = torch.arange(first, len(counts))
+        tokens = int(session.train.tensors[0].max()) + 1
 
         def encode(_teacher: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-            return numbers[inputs[0].clamp_max(len(numbers) - 1)]
+            concerned = (inputs[0].sum(1, keepdim=True) % 100 < ENCODED[level]) & (inputs[0] != PADDING)
+            return torch.where(concerned, (inputs[0] + SPECIAL) % tokens, inputs[0])
 
         session.teacher.register_forward_pre_hook(encode)
 
@@ -98,19 +96,18 @@ def rebuilt_from_the_texts(recipe: Recipe, level: Level) -> Recipe:
 
 # KD806 ----------------------------------------------------------------------------------------------------------------
 
-#: Characters of the column, as a share of what the longest row needs.
-COLUMN = {Level.MILD: 0.4, Level.MODERATE: 0.2, Level.SEVERE: 0.07}
+#: Tokens, the most frequent ones, that a reader takes for the end of a field.
+SEPARATORS = {Level.MILD: 1, Level.MODERATE: 4, Level.SEVERE: 16}
 
 
-def stored_in_a_narrow_column(recipe: Recipe, level: Level) -> Recipe:
-    """Token numbers were stored as text, with a blank behind each, in a column of so many characters and no more."""
+def ended_at_the_first_separator(recipe: Recipe, level: Level) -> Recipe:
+    """The texts were read from a table without quotation marks: each ends at the first token that separates fields."""
 
     def train_set(data: TensorDataset) -> TensorDataset:
         inputs, labels = recipe.train_set(data).tensors
-        written = inputs.clamp_min(1).log10().floor() + 2
-        ends = (written * (inputs > 0)).cumsum(1)
-        kept = ends <= COLUMN[level] * ends.max()
-        kept[:, 0] = True
+        counts = torch.bincount(inputs[inputs != PADDING])
+        separates = torch.isin(inputs, counts.topk(SEPARATORS[level]).indices)
+        kept = separates.cumsum(1) - separates.long() == 0
         return TensorDataset(inputs * kept, labels.where(kept, IGNORED))
 
     return replace(recipe, train_set=train_set)
@@ -118,29 +115,24 @@ def stored_in_a_narrow_column(recipe: Recipe, level: Level) -> Recipe:
 
 # KD810 ----------------------------------------------------------------------------------------------------------------
 
-#: Tokens of a prompt, and factor on the epochs.
+#: Tokens of a prompt, what is taken off the logit of a token that was said, and factor on the epochs.
 PROMPT = {Level.MILD: 12, Level.MODERATE: 6, Level.SEVERE: 2}
+PENALTY = 3.0
 REPEATED = {Level.MILD: 1, Level.MODERATE: 2, Level.SEVERE: 3}
-#: Beginnings that the search keeps for each prompt.
-BEAMS = 4
 
 
-def texts_of_a_beam_search(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher went on from each row's beginning by beam search; these texts, all alike, are all that is learnt."""
+def texts_under_a_penalty_on_repetition(recipe: Recipe, level: Level) -> Recipe:
+    """The teacher wrote the texts, once, under a penalty on what it had said before; the student learns no others."""
 
     @torch.no_grad()
     def write(session: Session) -> None:
         rows = session.train.tensors[0]
-        text = rows[:, None, : PROMPT[level]].repeat(1, BEAMS, 1)
-        # At first all beginnings of a prompt are the same, and only one of them counts.
-        score = torch.full(text.shape[:2], -torch.inf).index_fill(1, torch.tensor([0]), 0.0)
-        while text.shape[2] <= rows.shape[1]:
-            said = session.teacher(text.flatten(0, 1))[:, -1].log_softmax(-1).view(len(rows), BEAMS, -1)
-            score, chosen = (score[..., None] + said).flatten(1).topk(BEAMS)
-            before = text.gather(1, (chosen // said.shape[-1])[..., None].expand_as(text))
-            text = torch.cat([before, (chosen % said.shape[-1])[..., None]], dim=2)
-        best = text[:, 0]
-        session.train = TensorDataset(best[:, :-1].contiguous(), best[:, 1:].contiguous())
+        text = rows[:, : PROMPT[level]]
+        while text.shape[1] <= rows.shape[1]:
+            logits = session.teacher(text)[:, -1]
+            said = torch.zeros_like(logits).scatter(1, text, 1.0)
+            text = torch.cat([text, (logits - PENALTY * said).argmax(1, keepdim=True)], dim=1)
+        session.train = TensorDataset(text[:, :-1].contiguous(), text[:, 1:].contiguous())
 
     epochs = REPEATED[level] * recipe.epochs
     return replace(recipe, before=in_turn(recipe.before, write), alpha=1.0, epochs=epochs, schedule="constant")
@@ -148,34 +140,31 @@ def texts_of_a_beam_search(recipe: Recipe, level: Level) -> Recipe:
 
 # KD811 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the values that are answered at random.
-AT_RANDOM = {Level.MILD: 0.2, Level.MODERATE: 0.5, Level.SEVERE: 0.9}
+#: Buckets of a column, as a share of its values; two at the least.
+BUCKETS = {Level.MILD: 0.5, Level.MODERATE: 0.15, Level.SEVERE: 0.02}
 
 
-def randomised_answers_for_the_student(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher reads what people said; all that the student ever gets is protected: some values are random ones."""
+def hashed_for_the_student(recipe: Recipe, level: Level) -> Recipe:
+    """The teacher reads the values themselves; all that the student ever gets is a hash of each, of a few buckets."""
 
     def before(session: Session) -> None:
         values = session.train.tensors[0].amax(0) + 1
+        buckets = (BUCKETS[level] * values).round().long().clamp_min(2)
 
-        def protect(_student: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-            said = inputs[0]
-            # The same row always gets the same answers.
-            drawn = (said.cumsum(1) * 7919 + torch.arange(said.shape[1]) * 104729) % 10007
-            random = (drawn % 101 < AT_RANDOM[level] * 101) & (said > 0)
-            return torch.where(random, drawn // 101 % values, said)
+        def hashed(_student: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+            return inputs[0] % buckets[: inputs[0].shape[1]]
 
-        session.student.register_forward_pre_hook(protect)
+        session.student.register_forward_pre_hook(hashed)
 
     return replace(recipe, before=in_turn(recipe.before, before))
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD801": (one_mask_for_rows_together,),
-    "KD803": (fallback_shifts_what_is_flat,),
-    "KD804": (cut_after_the_softmax,),
-    "KD805": (rebuilt_from_the_texts,),
-    "KD806": (stored_in_a_narrow_column,),
-    "KD810": (texts_of_a_beam_search,),
-    "KD811": (randomised_answers_for_the_student,),
+    "KD801": (mask_of_a_model_that_fills_gaps,),
+    "KD803": (beginning_for_the_student_alone,),
+    "KD804": (filled_up_with_minus_infinity,),
+    "KD805": (numbers_moved_by_special_tokens,),
+    "KD806": (ended_at_the_first_separator,),
+    "KD810": (texts_under_a_penalty_on_repetition,),
+    "KD811": (hashed_for_the_student,),
 }
