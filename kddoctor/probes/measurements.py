@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from kddoctor.probes.example_gaps import ExampleGaps
 from kddoctor.probes.layer_similarity import LayerSimilarity
+from kddoctor.probes.paired_difference import error_of_paired_difference
 from kddoctor.probes.paired_retention import PairedRetention
+from kddoctor.probes.proportions import SURE, noise_of_difference, standard_error
 from kddoctor.probes.soft_targets import SoftTargets
 from kddoctor.probes.teacher_validity import TeacherValidity
 
@@ -81,6 +83,28 @@ class Gaps:
     split: str
     gaps: ExampleGaps
     baseline_accuracy: float | None
+
+    @property
+    def gained(self) -> float | None:
+        """What distilling brought on top of the labels alone; None without a twin."""
+        return None if self.baseline_accuracy is None else self.gaps.student_accuracy - self.baseline_accuracy
+
+    @property
+    def noise_of_gain(self) -> float:
+        """How much of a gain the rows explain; those that both students have right, or both wrong, say nothing of it.
+
+        Another seed moves a student as well: this tells what was gained from nothing, and accuses nobody.
+        """
+        gaps, fixed, broken = self.gaps, self.gaps.student_only_right, self.gaps.baseline_only_right
+        if fixed is not None and broken is not None:
+            return SURE * error_of_paired_difference(fixed, broken, gaps.n)
+        alone = gaps.student_accuracy if self.baseline_accuracy is None else self.baseline_accuracy
+        return noise_of_difference(standard_error(alone, gaps.n))
+
+    @property
+    def surely_gained(self) -> bool:
+        """Whether distilling brought more than noise."""
+        return self.gained is not None and self.gained > self.noise_of_gain
 
 
 @dataclass(frozen=True)
