@@ -76,6 +76,17 @@ class TargetSoftness:
         return int(abs(targets.temperatures - temperature).argmin())
 
 
+def noise_of_gain(gaps: ExampleGaps) -> float:
+    """How much the rows explain of a student's gain over its labels-only twin.
+
+    Rows that both have right, or both wrong, say nothing of it. Where the twin's answers were not recorded, rows count
+    as unpaired. Another seed moves a student as well: this tells a gain from nothing, and accuses nobody.
+    """
+    if gaps.student_only_right is None or gaps.baseline_only_right is None:
+        return noise_of_difference(standard_error(gaps.student_accuracy, gaps.n))
+    return SURE * error_of_paired_difference(gaps.student_only_right, gaps.baseline_only_right, gaps.n)
+
+
 @dataclass(frozen=True)
 class Gaps:
     """Teacher, student and labels-only student on held-out rows."""
@@ -91,15 +102,8 @@ class Gaps:
 
     @property
     def noise_of_gain(self) -> float:
-        """How much of a gain the rows explain; those that both students have right, or both wrong, say nothing of it.
-
-        Another seed moves a student as well: this tells what was gained from nothing, and accuses nobody.
-        """
-        gaps, fixed, broken = self.gaps, self.gaps.student_only_right, self.gaps.baseline_only_right
-        if fixed is not None and broken is not None:
-            return SURE * error_of_paired_difference(fixed, broken, gaps.n)
-        alone = gaps.student_accuracy if self.baseline_accuracy is None else self.baseline_accuracy
-        return noise_of_difference(standard_error(alone, gaps.n))
+        """How much of a gain the rows explain."""
+        return noise_of_gain(self.gaps)
 
     @property
     def surely_gained(self) -> bool:
@@ -125,6 +129,11 @@ class TrainGaps:
     """The same on training rows."""
 
     gaps: ExampleGaps
+
+    @property
+    def noise_of_gain(self) -> float:
+        """How much of a gain the rows explain."""
+        return noise_of_gain(self.gaps)
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,11 @@ def test_a_twin_that_fits_no_better_is_no_gap(tmp_path):
     assert diagnose(load(run)).cause_codes == ["KD402"]
 
 
+def test_a_twin_that_learned_far_less_than_the_same_student_shows_no_limit_of_its_size(tmp_path):
+    alone = {"student": b.forgetting(0.2), "baseline": b.forgetting(0.6, 6)}
+    assert "KD402" not in diagnose(load(recorded_run(tmp_path / "run", **alone))).cause_codes
+
+
 def test_a_teacher_that_was_another_inside_the_loop_is_no_gap(tmp_path):
     run = recorded_run(
         tmp_path / "run", student=b.forgetting(0.3), baseline=b.unchanged, in_loop=b.shifted(5), check=b.shifted(5)
