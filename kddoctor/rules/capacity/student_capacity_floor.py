@@ -95,11 +95,7 @@ def student_capacity_floor(
     gaps = train.gaps
     below = gaps.teacher_accuracy - gaps.student_accuracy
     finding = Finding()
-    labelled = config is None or config.distillation.alpha != 1
-    # Answers over a vocabulary always lie in fewer dimensions than it has words, in sound students as well.
-    classes = config is not None and config.task == "multiclass"
-    arrived = narrow(finding, output, ranks, path, fit, held_out) if labelled and classes else None
-    if below < CLOSE and (arrived is None or below <= 0):
+    if below < CLOSE:
         return finding.against(
             PROBE,
             "train_accuracy",
@@ -109,6 +105,10 @@ def student_capacity_floor(
             origin="paper",
             grade=Grade.PROOF,
         )
+    labelled = config is None or config.distillation.alpha != 1
+    # Answers over a vocabulary always lie in fewer dimensions than it has words, in sound students as well.
+    classes = config is not None and config.task == "multiclass"
+    arrived = narrow(finding, output, ranks, path, fit, held_out) if labelled and classes else None
     width = _too_narrow(ranks)
     if below < FAR_BELOW and width is None and arrived is None:
         return finding
@@ -117,16 +117,15 @@ def student_capacity_floor(
         return NotExamined(*RECORD["LearningCurve"])
     if width is None or not _fell_silent(path):
         finding = _level(finding, curve, curve.pace.high, below)
-    if below >= CLOSE:
-        finding = finding.supported_by(
-            PROBE,
-            "train_accuracy",
-            gaps.student_accuracy,
-            f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}",
-            threshold=FAR_BELOW,
-            origin="paper",
-            weight=2.0 if below >= FAR_BELOW else 1.0,
-        )
+    finding = finding.supported_by(
+        PROBE,
+        "train_accuracy",
+        gaps.student_accuracy,
+        f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}",
+        threshold=FAR_BELOW,
+        origin="paper",
+        weight=2.0 if below >= FAR_BELOW else 1.0,
+    )
     finding = _against_baseline(finding, train, held_out)
     if width is not None and _fell_silent(path):
         finding = finding.supported_by(
