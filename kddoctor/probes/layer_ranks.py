@@ -1,6 +1,6 @@
 """How many dimensions each layer uses, and how much of the labels can be read off it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +47,8 @@ class LayerRanks:
 
     teacher, student: by name. logits: of each model. kept: kept[r] is the share of rows whose top class survives when
     the teacher's centred logits are replaced by their best approximation of rank r (Eckart & Young 1936), r from 0.
-    rows: examples.
+    rows: examples. maps: the student's layers of which every place has these units, so that their number is not what
+    the layer can carry.
     """
 
     teacher: Mapping[str, Rank]
@@ -56,6 +57,11 @@ class LayerRanks:
     student_logits: Rank
     kept: NDArray[np.float64]
     rows: int
+    maps: frozenset[str] = frozenset()
+
+    def lacking(self, dimensions: float, share: float) -> bool:
+        """Whether less than this share of the teacher's answers survives in so many dimensions."""
+        return float(self.kept[min(int(dimensions), len(self.kept) - 1)]) < share
 
 
 def rank_of(features: Floats, labels: NDArray[np.int64] | None = None) -> Rank:
@@ -128,8 +134,12 @@ def layer_ranks(
     teacher_logits: Floats,
     student_logits: Floats,
     labels: Sequence[int] | NDArray[np.int64],
+    maps: Iterable[str] = (),
 ) -> LayerRanks:
-    """Features [n, d] by layer, logits [n, C] and labels [n] of the same rows; layers of more rows bring no labels."""
+    """Features [n, d] by layer, logits [n, C] and labels [n] of the same rows; layers of more rows bring no labels.
+
+    maps: the student's layers whose features are means over places.
+    """
     y = np.asarray(labels, np.int64)
 
     def of(features: Floats) -> Rank:
@@ -142,4 +152,5 @@ def layer_ranks(
         student_logits=of(student_logits - student_logits.mean(axis=1, keepdims=True)),
         kept=kept_by_rank(teacher_logits),
         rows=len(y),
+        maps=frozenset(maps),
     )

@@ -21,7 +21,8 @@ class LogitScale:
     logit from the mean of the others, in nats. rank_correlation: mean of Spearman's over rows. student_bound: largest
     absolute logit of the student; at_bound: share of its logits within 5 % of that; both_ends: whether logits stand at
     both the positive and the negative bound. top_edge: median over the rows of the student's margin, as the teacher's
-    above, over its 99th percentile: 1 where most rows end at one limit. rows: counted.
+    above, over its 99th percentile: 1 where most rows end at one limit, or where all get the same answer. own_edge: the
+    same of the logits less their mean over the rows, of which the same answer to all has nothing. rows: counted.
     """
 
     rows: int
@@ -33,6 +34,7 @@ class LogitScale:
     at_bound: float
     both_ends: bool
     top_edge: float = 0.0
+    own_edge: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -65,7 +67,7 @@ class LogitScaleProbe:
         if room > 0 and t.shape[1] > 2:
             self._correlation.append(_spearman(t[:room], s[:room]))
             self._ranked += min(room, len(t)) * t.shape[1]
-            self._sorted.append(student_logits[:room].astype(np.float32).reshape(-1))
+            self._sorted.append(student_logits[:room].astype(np.float32))
 
     def merge(self, other: "LogitScaleProbe") -> None:
         """Add another worker's rows."""
@@ -82,7 +84,7 @@ class LogitScaleProbe:
         if not self._rows:
             return None
         teacher, student = self._sd / self._rows
-        values = np.concatenate(self._sorted) if self._sorted else np.zeros(1, np.float32)
+        values = np.concatenate(self._sorted) if self._sorted else np.zeros((1, 3), np.float32)
         bound = float(np.abs(values).max())
         near = np.abs(values) >= (1 - AT_BOUND) * bound
         correlation = np.concatenate(self._correlation) if self._correlation else np.zeros(0)
@@ -97,6 +99,7 @@ class LogitScaleProbe:
             at_bound=float(near.mean()) if bound > 0 else 0.0,
             both_ends=bool((values[near] > 0).any() and (values[near] < 0).any()),
             top_edge=_edge(np.concatenate(self._own_margins)),
+            own_edge=_edge(_margin(np.asarray(values - values.mean(axis=0), np.float64))),
         )
 
 

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from kddoctor.probes.example_gaps import ExampleGaps
 from kddoctor.probes.layer_similarity import LayerSimilarity
+from kddoctor.probes.paired_difference import error_of_paired_difference
 from kddoctor.probes.paired_retention import PairedRetention
+from kddoctor.probes.proportions import SURE, noise_of_difference, standard_error
 from kddoctor.probes.soft_targets import SoftTargets
 from kddoctor.probes.teacher_validity import TeacherValidity
 
@@ -74,6 +76,17 @@ class TargetSoftness:
         return int(abs(targets.temperatures - temperature).argmin())
 
 
+def noise_of_gain(gaps: ExampleGaps) -> float:
+    """How much the rows explain of a student's gain over its labels-only twin.
+
+    Rows that both have right, or both wrong, say nothing of it. Where the twin's answers were not recorded, rows count
+    as unpaired. Another seed moves a student as well: this tells a gain from nothing, and accuses nobody.
+    """
+    if gaps.student_only_right is None or gaps.baseline_only_right is None:
+        return noise_of_difference(standard_error(gaps.student_accuracy, gaps.n))
+    return SURE * error_of_paired_difference(gaps.student_only_right, gaps.baseline_only_right, gaps.n)
+
+
 @dataclass(frozen=True)
 class Gaps:
     """Teacher, student and labels-only student on held-out rows."""
@@ -81,6 +94,21 @@ class Gaps:
     split: str
     gaps: ExampleGaps
     baseline_accuracy: float | None
+
+    @property
+    def gained(self) -> float | None:
+        """What distilling brought on top of the labels alone; None without a twin."""
+        return None if self.baseline_accuracy is None else self.gaps.student_accuracy - self.baseline_accuracy
+
+    @property
+    def noise_of_gain(self) -> float:
+        """How much of a gain the rows explain."""
+        return noise_of_gain(self.gaps)
+
+    @property
+    def surely_gained(self) -> bool:
+        """Whether distilling brought more than noise."""
+        return self.gained is not None and self.gained > self.noise_of_gain
 
 
 @dataclass(frozen=True)
@@ -101,6 +129,11 @@ class TrainGaps:
     """The same on training rows."""
 
     gaps: ExampleGaps
+
+    @property
+    def noise_of_gain(self) -> float:
+        """How much of a gain the rows explain."""
+        return noise_of_gain(self.gaps)
 
 
 @dataclass(frozen=True)

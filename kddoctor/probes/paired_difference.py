@@ -28,11 +28,20 @@ def paired_answers(before: ArrayLike, after: ArrayLike, *, level: float = 0.95) 
     """
     old, new = _rows(before, after)
     fixed, broken, rows = int((new > old).sum()), int((new < old).sum()), len(old)
-    p, q, n = (fixed + 1) / (rows + 2), (broken + 1) / (rows + 2), rows + 2
-    half = float(stats.norm.ppf(0.5 + level / 2)) * math.sqrt((p + q - (p - q) ** 2) / n)
+    middle = (fixed - broken) / (rows + 2)
+    half = float(stats.norm.ppf(0.5 + level / 2)) * error_of_paired_difference(fixed, broken, rows)
     p_value = float(stats.binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
-    low, high = max(-1.0, p - q - half), min(1.0, p - q + half)
+    low, high = max(-1.0, middle - half), min(1.0, middle + half)
     return PairedDifference((fixed - broken) / rows, low, high, p_value, rows, level)
+
+
+def error_of_paired_difference(fixed: int, broken: int, rows: int) -> float:
+    """Standard error of a difference of two shares of the same rows, by Bonett and Price.
+
+    fixed, broken: rows that only the second, and only the first, has.
+    """
+    p, q, n = (fixed + 1) / (rows + 2), (broken + 1) / (rows + 2), rows + 2
+    return math.sqrt((p + q - (p - q) ** 2) / n)
 
 
 def paired_numbers(before: ArrayLike, after: ArrayLike, *, level: float = 0.95) -> PairedDifference:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kddoctor.probes.measurements import Gaps
-from kddoctor.probes.proportions import SURE, noise_of_difference, standard_error
+from kddoctor.probes.proportions import SURE, standard_error
 from kddoctor.rules.finding import Finding
 
 
@@ -30,12 +30,10 @@ LITTLE = 0.02
 
 def harm_of(held_out: Gaps) -> Harm:
     """From accuracies on held-out rows."""
-    gaps, alone = held_out.gaps, held_out.baseline_accuracy
+    gaps = held_out.gaps
     behind = gaps.teacher_accuracy - gaps.student_accuracy
     error = standard_error(gaps.student_accuracy, gaps.n)
-    gained = None if alone is None else gaps.student_accuracy - alone
-    clearly = gained is not None and gained > noise_of_difference(error)
-    return Harm(gained, clearly, behind, behind > max(LITTLE, SURE * error))
+    return Harm(held_out.gained, held_out.surely_gained, behind, behind > max(LITTLE, SURE * error))
 
 
 def weighed_by_harm(finding: Finding, held_out: Gaps | None) -> tuple[Finding, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from kddoctor.engine import Diagnosis, diagnose
 from kddoctor.engine.measuring import measure
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.logit_gradient import LogitGradient
+from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.teacher_errors import TeacherErrorsBySplit
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
 from tests import builders as b
@@ -223,6 +226,34 @@ def test_a_student_whose_rows_all_have_one_length_is_named(tmp_path):
     assert "KD305" in diagnosed(tmp_path, student=of_one_length).cause_codes
 
 
+def weak(logits, labels):
+    """The first two classes of two rows in three are exchanged: right on few, and in nearly the right order."""
+    swapped, rows = logits.copy(), np.flatnonzero(np.arange(len(logits)) % 3)
+    second, first = np.argsort(logits[rows], axis=1)[:, -2:].T
+    swapped[rows, first], swapped[rows, second] = logits[rows, second], logits[rows, first]
+    return swapped
+
+
+def test_a_bound_shows_in_a_student_that_is_right_on_few_rows(tmp_path):
+    def bounded_and_weak(logits, labels):
+        centred = (weak(logits, labels) - logits.mean(axis=1, keepdims=True)) ** 3
+        return (centred / np.linalg.norm(centred, axis=1, keepdims=True)).astype(np.float32)
+
+    def small_and_weak(logits, labels):
+        return (0.1 * weak(logits, labels)).astype(np.float32)
+
+    def one_answer(logits, labels):
+        return (np.eye(10)[3] + 0.01 * logits).astype(np.float32)
+
+    rule = all_rules()["KD305"]
+    sure = {}
+    for student in (bounded_and_weak, small_and_weak, one_answer):
+        measured = dict(measure(load(recorded_run(tmp_path / student.__name__, student=student))))
+        sure[student.__name__] = weigh(rule, rule(measured)).confidence
+    assert sure["bounded_and_weak"] > 0.5
+    assert max(sure["small_and_weak"], sure["one_answer"]) < 0.1
+
+
 def test_a_student_that_has_hardly_grown_is_not_bounded(tmp_path):
     def small(logits, labels):
         return (0.1 * POOR(logits, labels)).astype(np.float32)
@@ -247,6 +278,57 @@ def test_a_teacher_beyond_every_temperature_is_named_before_its_hard_targets(tmp
     found = diagnosed(tmp_path, teacher=b.sharpened(60.0), student=POOR, baseline=POOR)
     assert "KD305" in found.cause_codes
     assert "KD301" not in found.cause_codes
+
+
+def test_targets_that_no_usual_temperature_softens_are_collapsed_beside_a_gain(tmp_path):
+    """A gain speaks against targets that are hard at T = 1 only, and not as much against those of a huge scale."""
+    rule, sure = all_rules()["KD301"], {}
+    for times in (3.0, 60.0):
+        run = recorded_run(
+            tmp_path / str(times),
+            teacher=b.sharpened(times),
+            student=POOR,
+            baseline=b.forgetting(0.4),
+            declared={"temperature": 1.0},
+        )
+        sure[times] = weigh(rule, rule(measure(load(run)))).confidence
+    assert sure[60.0] > 0.5 > sure[3.0]
+
+
+def test_a_gain_is_weighed_by_the_rows_that_the_two_students_differ_on(tmp_path):
+    found = measure(load(recorded_run(tmp_path / "run", student=POOR, baseline=POOR)))[Gaps]
+    assert isinstance(found, Gaps)
+    gaps = replace(found.gaps, n=600, student_accuracy=0.775, student_only_right=25, baseline_only_right=10)
+    assert replace(found, gaps=gaps, baseline_accuracy=0.75).surely_gained
+    for changed in ({"baseline_only_right": None}, {"student_only_right": 115, "baseline_only_right": 100}):
+        assert not replace(found, gaps=replace(gaps, **changed), baseline_accuracy=0.75).surely_gained
+
+
+def test_wrong_answers_known_by_heart_are_wrong_labels_where_the_labels_alone_do_better(tmp_path):
+    run = recorded_run(tmp_path / "run", teacher=b.forgetting(0.3), student=POOR, baseline=b.forgetting(0.1, 6))
+    measured = dict(measure(load(run)))
+    split = measured[TeacherErrorsBySplit]
+    assert isinstance(split, TeacherErrorsBySplit)
+    assert split.train is not None
+    assert split.held_out is not None
+    rule, sure = all_rules()["KD304"], {}
+    held_out = replace(split.held_out, confident_rows=split.held_out.rows // 2)
+    heart = replace(split.train, confident_rows=int(0.96 * split.train.rows), confident_wrong=0.23)
+    for name, train in {
+        "by heart": heart,
+        "no surer than of new rows": replace(heart, confident_rows=held_out.confident_rows),
+        "right where sure": replace(heart, confident_wrong=0.05),
+    }.items():
+        measured[TeacherErrorsBySplit] = TeacherErrorsBySplit(train, held_out)
+        sure[name] = weigh(rule, rule(measured)).confidence
+    assert sure["by heart"] > 0.5
+    assert max(value for name, value in sure.items() if name != "by heart") < 0.1
+    # Where the teacher is better on new rows, it is the labels that are wrong.
+    measured[TeacherErrorsBySplit] = TeacherErrorsBySplit(heart, held_out)
+    gaps = measured[Gaps]
+    assert isinstance(gaps, Gaps)
+    measured[Gaps] = replace(gaps, baseline_accuracy=gaps.gaps.teacher_accuracy - 0.1)
+    assert weigh(rule, rule(measured)).confidence < 0.1
 
 
 def test_a_teacher_at_a_low_temperature_keeps_its_own_code(tmp_path):

@@ -45,7 +45,8 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     if not all(np.isfinite(block).all() for block in values):
         return
     if not any(array.dtype in COARSE for array in arrays):
-        yield _ranks(models, logits, labels)
+        maps = [name for name, array in features.student.items() if _is_map(array, length)]
+        yield _ranks(models, logits, labels, maps)
     if all(len(block) == len(values[0]) for block in values):
         teacher, student = ({**model, LOGITS: own} for model, own in zip(models, logits, strict=True))
         probe = LayerSimilarityProbe(tuple(teacher), tuple(student))
@@ -54,7 +55,10 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
 
 
 def _ranks(
-    models: list[dict[str, NDArray[np.floating]]], logits: list[NDArray[np.floating]], labels: NDArray[np.int64]
+    models: list[dict[str, NDArray[np.floating]]],
+    logits: list[NDArray[np.floating]],
+    labels: NDArray[np.int64],
+    maps: list[str],
 ) -> LayerRanks:
     flat = labels.reshape(-1)
     counted = flat != IGNORED
@@ -63,16 +67,20 @@ def _ranks(
         return block[counted] if len(block) == len(flat) else block
 
     teacher, student = ({name: kept(block) for name, block in model.items()} for model in models)
-    return layer_ranks(teacher, student, kept(logits[0]), kept(logits[1]), flat[counted])
+    return layer_ranks(teacher, student, kept(logits[0]), kept(logits[1]), flat[counted], maps)
 
 
 def _rows(array: LazyArray, n: int, length: int | None) -> NDArray[np.floating]:
     """[rows, units] of the first n examples: positions of a sequence are rows; of a map, its mean is one row."""
     n = max(MIN_ROWS, min(n, MOST_ELEMENTS // max(1, array.size // len(array))))
     block = array[:n]
-    if block.ndim == 3 and length is not None and block.shape[1] == length:
-        return block.reshape(-1, block.shape[2])
-    if block.ndim >= 3:
+    if _is_map(array, length):
         means: NDArray[np.floating] = block.reshape(*block.shape[:2], -1).mean(axis=2)
         return means
-    return block.reshape(len(block), -1)
+    return block.reshape(-1, block.shape[-1])
+
+
+def _is_map(array: LazyArray, length: int | None) -> bool:
+    """Whether every example has several places that are no positions of a sequence."""
+    shape = tuple(array.shape)
+    return len(shape) > 3 or (len(shape) == 3 and shape[1] != length)

@@ -178,7 +178,7 @@ def _of_twin(finding: Finding, train: TrainGaps, held_out: Gaps | None) -> Findi
     part = max(_part_closed(held_out), _part_closed(train))
     if twin > own + noise and part >= CLOSES:
         return finding.supported_by("example-gaps", "baseline_accuracy", twin, text, weight=BETTER_ALONE, group="twin")
-    if twin < own - noise:
+    if held_out.surely_gained:
         return finding.against("example-gaps", "baseline_accuracy", twin, text, weight=6.0, group="twin")
     return finding
 

@@ -5,7 +5,9 @@ What it checks
     half of its own units and half of the teacher's narrowest layer; or logits of a lower rank than the layer below them
     and than the number of classes allows, together with how many of the teacher's answers survive an approximation of
     that rank, where a layer uses its units evenly or a linear read-out of it knows more of the labels than the answers
-    say; or far fewer different answers than the layer below has different rows.
+    say; or far fewer different answers than the layer below has different rows; or a waist: a layer of less than half
+    the width of another one of the student's, and of fewer units than most of the teacher's answers need dimensions,
+    where the student's own answers do not use these dimensions either.
 
 Why it hurts
     What one layer loses no later layer brings back. A head of rank r can order classes in r dimensions only.
@@ -110,6 +112,21 @@ def representation_bottleneck(
                 origin="convention",
                 grade=Grade.INTERVENTIONAL,
             )
+    waist = _waist(ranks) if alive else None
+    if waist is not None:
+        width = ranks.student[waist].width
+        where = f"the student's layer {waist}"
+        finding = finding.supported_by(
+            PROBE,
+            "rank",
+            float(width),
+            f"layer {waist} has {width} units, a layer beside it {_widest(ranks)} dimensions; "
+            f"{ranks.kept[min(width, len(ranks.kept) - 1)]:.0%} of the teacher's answers survive an approximation of "
+            f"that rank, and the student's own use {ranks.student_logits.effective:.1f} dimensions",
+            threshold=HALF * _widest(ranks),
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+        )
     logits, below = ranks.student_logits, max((rank.rank for rank in ranks.student.values()), default=0)
     possible = min(below, ranks.teacher_logits.rank)
     lost = able_layer(ranks, held_out) is not False
@@ -155,6 +172,25 @@ def representation_bottleneck(
         where=where,
         severity=severity(held_out, "warning"),
     ).prescribe("a wider layer in its place", automatic=False, safety="manual")
+
+
+def _waist(ranks: LayerRanks) -> str | None:
+    """The narrowest layer by its architecture, where what it cannot carry is missing from the answers as well.
+
+    A narrow branch beside a wide path is no waist: the answers then have the dimensions of that path. Units of a layer
+    with several places carry more than their number, and are not looked at.
+    """
+    flat = {name: rank for name, rank in ranks.student.items() if name not in ranks.maps and rank.width}
+    if not flat:
+        return None
+    name = min(flat, key=lambda layer: flat[layer].width)
+    width = flat[name].width
+    narrow = width <= HALF * _widest(ranks) and ranks.lacking(width, KEPT)
+    return name if narrow and ranks.lacking(ranks.student_logits.effective, KEPT) else None
+
+
+def _widest(ranks: LayerRanks) -> int:
+    return max(rank.rank for rank in ranks.student.values())
 
 
 def _cut(rank: Rank, path: StudentPath | None, signs: RateSigns | None, config: Manifest | None) -> bool:

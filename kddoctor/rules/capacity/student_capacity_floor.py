@@ -60,6 +60,8 @@ SHARE_OF_GAP: Share = 0.25
 LEVEL_PACE: Pace = 0.4
 #: Nats for a held-out score that rises so, and for one that hardly moves.
 NOT_FULL, SLOW = 6.0, 1.5
+#: Nats for a gain over the twin that is larger than all that is left.
+TRAINING_MATTERS = 3.0
 #: A student this close to chance learned nothing, which says nothing about what it could hold.
 AT_CHANCE: Share = 0.02
 #: Share of the variance between rows of answers that do not depend on the input, and nats of a sane first answer.
@@ -93,11 +95,7 @@ def student_capacity_floor(
     gaps = train.gaps
     below = gaps.teacher_accuracy - gaps.student_accuracy
     finding = Finding()
-    labelled = config is None or config.distillation.alpha != 1
-    # Answers over a vocabulary always lie in fewer dimensions than it has words, in sound students as well.
-    classes = config is not None and config.task == "multiclass"
-    arrived = narrow(finding, output, ranks, path, fit, held_out) if labelled and classes else None
-    if below < CLOSE and (arrived is None or below <= 0):
+    if below < CLOSE:
         return finding.against(
             PROBE,
             "train_accuracy",
@@ -107,6 +105,10 @@ def student_capacity_floor(
             origin="paper",
             grade=Grade.PROOF,
         )
+    labelled = config is None or config.distillation.alpha != 1
+    # Answers over a vocabulary always lie in fewer dimensions than it has words, in sound students as well.
+    classes = config is not None and config.task == "multiclass"
+    arrived = narrow(finding, output, ranks, path, fit, held_out) if labelled and classes else None
     width = _too_narrow(ranks)
     if below < FAR_BELOW and width is None and arrived is None:
         return finding
@@ -115,16 +117,15 @@ def student_capacity_floor(
         return NotExamined(*RECORD["LearningCurve"])
     if width is None or not _fell_silent(path):
         finding = _level(finding, curve, curve.pace.high, below)
-    if below >= CLOSE:
-        finding = finding.supported_by(
-            PROBE,
-            "train_accuracy",
-            gaps.student_accuracy,
-            f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}",
-            threshold=FAR_BELOW,
-            origin="paper",
-            weight=2.0 if below >= FAR_BELOW else 1.0,
-        )
+    finding = finding.supported_by(
+        PROBE,
+        "train_accuracy",
+        gaps.student_accuracy,
+        f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}",
+        threshold=FAR_BELOW,
+        origin="paper",
+        weight=2.0 if below >= FAR_BELOW else 1.0,
+    )
     finding = _against_baseline(finding, train, held_out)
     if width is not None and _fell_silent(path):
         finding = finding.supported_by(
@@ -250,9 +251,10 @@ def _against_baseline(finding: Finding, train: TrainGaps, held_out: Gaps | None)
     gaps, baseline = train.gaps, train.gaps.baseline_accuracy
     if baseline is None:
         return finding
+    if gaps.student_accuracy - baseline > max(ALIKE, train.noise_of_gain):
+        return _of_a_weaker_twin(finding, train, baseline)
     text = f"trained on labels alone, the same student reaches {baseline:.1%} on training rows"
-    # A twin that is worse still cannot fit the labels either: the teacher then helped, and capacity limits both. One
-    # that has learnt its few training rows by heart holds no more where it is no better on others.
+    # A twin that has learnt its few training rows by heart holds no more where it is no better on others.
     alike = _no_better(gaps) or (held_out is not None and _no_better(held_out.gaps))
     if alike and gaps.teacher_accuracy - baseline >= FAR_BELOW:
         return finding.supported_by(
@@ -267,6 +269,24 @@ def _against_baseline(finding: Finding, train: TrainGaps, held_out: Gaps | None)
         )
     return finding.against(
         PROBE, "baseline_train_accuracy", baseline, text, threshold=ALIKE, origin="paper", weight=6.0
+    )
+
+
+def _of_a_weaker_twin(finding: Finding, train: TrainGaps, baseline: float) -> Finding:
+    """The same student holds more than its twin learned: what keeps that one from the labels is not its size."""
+    gaps = train.gaps
+    gained, left = gaps.student_accuracy - baseline, gaps.teacher_accuracy - gaps.student_accuracy
+    if gained <= left:
+        return finding
+    return finding.against(
+        PROBE,
+        "baseline_train_accuracy",
+        baseline,
+        f"distilling brought {100 * gained:.1f} points on training rows, more than the {100 * left:.1f} that are left "
+        "to the teacher: how it is trained matters more than its size",
+        threshold=gaps.student_accuracy - left,
+        origin="taxonomy",
+        weight=TRAINING_MATTERS,
     )
 
 

@@ -2,9 +2,9 @@
 
 What it checks
     On training rows, once the loss is level at a rate that was not yet wound down (or does not fall for certain, while
-    held-out quality stands): whether the student's own objective
-    would fall if all its logits were larger, which an objective without a penalty cannot do where it is level; and
-    whether the student is much closer to its teacher in evaluation mode than it was in training, or chooses as its
+    held-out quality stands): whether the student's own objective would fall if all its logits were larger, and by more
+    than it certainly still falls in each schedule, which an objective without a penalty cannot do where it is level;
+    and whether the student is much closer to its teacher in evaluation mode than it was in training, or chooses as its
     teacher does far more often.
 
 Why it hurts
@@ -98,7 +98,8 @@ def student_over_regularised(
     text = (
         f"with logits {fit.factor:.2g} times as large its own objective on training rows would be {fit.gain:.0%} lower"
     )
-    matters = signs is not None and fit.gain * signs.end > OF_FIRST
+    # A loss that falls by more in each schedule is on its way to these logits by itself.
+    matters = signs is not None and fit.gain * signs.end > max(OF_FIRST, signs.pace_low * (1 - signs.end))
     if fit.factor > LARGER and fit.gain > GAIN and verified and matters:
         finding = finding.supported_by(
             PROBE, "factor", fit.factor, text, threshold=LARGER, origin="identity where the loss is level", weight=5.0,

@@ -2,9 +2,10 @@
 
 What it checks
     Whether the teacher is right on fewer of the rows that it was trained on than of new ones, although it is no less
-    sure there; or whether most classes have one wrong answer of their own that no other class returns; or whether
-    rows of several classes get one wrong answer, of which it is sure. Then: whether the student repeats these answers
-    more often than its labels-only twin.
+    sure there; or whether it knows those rows by heart, is wrong on many that it is sure of, and is worse than the
+    labels-only twin on new ones; or whether most classes have one wrong answer of their own that no other class
+    returns; or whether rows of several classes get one wrong answer, of which it is sure. Then: whether the student
+    repeats these answers more often than its labels-only twin.
 
 Why it hurts
     The teacher's mistakes become targets. The student follows the systematic ones, and the labels contradict them.
@@ -35,7 +36,8 @@ import math
 
 import numpy as np
 
-from kddoctor.probes.measurements import TeacherViews
+from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
+from kddoctor.probes.proportions import SURE, noise_of_difference, standard_error
 from kddoctor.probes.teacher_errors import ENOUGH_ERRORS, TeacherErrors, TeacherErrorsBySplit
 from kddoctor.probes.teacher_validity import TeacherValidity
 from kddoctor.rules.finding import Finding, Grade
@@ -51,6 +53,9 @@ ERRORS: Deviations = 2.8
 POINTS: Share = 0.03
 #: Of the share of held-out rows that it is sure of, what a teacher keeps on rows that are not strange to it.
 AS_SURE: Share = 0.7
+#: Of the share of held-out rows that it is not sure of, what is left on rows that it knows by heart (taxonomy: of their
+#: entropy).
+BY_HEART: Factor = 0.3
 #: A teacher is no surer than this times its usual share of what it has learned wrongly.
 SURE_OF_WRONG: Factor = 0.5
 #: A wrong answer of its own: share of a class's errors, different ones over classes, share that are returned, and
@@ -86,10 +91,12 @@ SMALL_ALPHA: Share = 0.1
     # Before KD102: a teacher that learned wrong labels is weak because of it.
     stage=13,
     reads=(TeacherErrorsBySplit, Manifest),
-    uses=(TeacherViews,),
+    uses=(TeacherViews, Gaps),
     masks=("KD102", "KD307", "KD402", "KD502"),
 )
-def noisy_teacher_labels(errors: TeacherErrorsBySplit, config: Manifest, teacher: TeacherViews | None) -> Finding:
+def noisy_teacher_labels(
+    errors: TeacherErrorsBySplit, config: Manifest, teacher: TeacherViews | None, gaps: Gaps | None
+) -> Finding:
     finding = Finding()
     held_out = errors.held_out
     own = None if teacher is None else teacher.own
@@ -97,14 +104,18 @@ def noisy_teacher_labels(errors: TeacherErrorsBySplit, config: Manifest, teacher
         return finding  # it learned other classes, not wrong labels
     if not distils(config) or held_out is None or held_out.accuracy < KNOWS or config.num_classes is None:
         return finding
-    if errors.train is not None:
-        finding = _by_heart(finding, errors.train, held_out)
+    asked = held_out
+    if errors.train is not None and _wrong_by_heart(errors.train, held_out, own, gaps):
+        finding = _sure_and_wrong(finding, errors.train)
+        asked = errors.train  # what is known by heart is not repeated elsewhere
+    elif errors.train is not None:
+        finding = _worse_on_learned(finding, errors.train, held_out)
     finding = _directed(finding, held_out, teacher)
     if own is not None:
         finding = _drained(finding, held_out, own.validity)
     if not any(e.supports for e in finding.evidence):
         return finding
-    finding = _repeated(finding, held_out)
+    finding = _repeated(finding, asked)
     return finding.saying(
         "The teacher's mistakes are those of wrong labels, not of too little skill.",
         where="the labels that the teacher was trained on",
@@ -113,7 +124,42 @@ def noisy_teacher_labels(errors: TeacherErrorsBySplit, config: Manifest, teacher
     )
 
 
-def _by_heart(finding: Finding, train: TeacherErrors, held_out: TeacherErrors) -> Finding:
+def _wrong_by_heart(train: TeacherErrors, held_out: TeacherErrors, own: TeacherView | None, gaps: Gaps | None) -> bool:
+    """Whether it learned wrong answers to these rows, and is the worse for it where the labels alone are better.
+
+    Where it is better on new rows than whoever learned these labels, it is the labels that are wrong.
+    """
+    if gaps is None or gaps.baseline_accuracy is None or own is None or _exchanged(own):
+        return False
+    unsure, usually = (1 - e.confident_rows / e.rows for e in (train, held_out))
+    error = standard_error(train.confident_wrong, max(1, train.confident_rows))
+    wrong = train.confident_wrong - SURE * error > WRONG_WHERE_SURE
+    ahead = gaps.baseline_accuracy - gaps.gaps.teacher_accuracy
+    noise = noise_of_difference(standard_error(gaps.baseline_accuracy, gaps.gaps.n))
+    return wrong and unsure < BY_HEART * usually and ahead > noise
+
+
+def _sure_and_wrong(finding: Finding, train: TeacherErrors) -> Finding:
+    return finding.supported_by(
+        PROBE,
+        "confident_wrong",
+        train.confident_wrong,
+        f"the teacher is sure of {train.confident_rows / train.rows:.0%} of the transfer set, of far fewer new rows; "
+        f"on {train.confident_wrong:.0%} of those it is wrong: it knows wrong answers by heart, and on new rows the "
+        "labels alone make a better student than it is",
+        threshold=WRONG_WHERE_SURE,
+        origin="taxonomy",
+        grade=Grade.INTERVENTIONAL,
+    )
+
+
+def _exchanged(own: TeacherView) -> bool:
+    """Whether it is right after a matching of classes: then these are exchanged."""
+    matched = own.validity.hungarian_accuracy
+    return matched is not None and matched - own.validity.accuracy > MATCHED
+
+
+def _worse_on_learned(finding: Finding, train: TeacherErrors, held_out: TeacherErrors) -> Finding:
     worse = held_out.accuracy - train.accuracy
     error = math.sqrt(sum(e.accuracy * (1 - e.accuracy) / e.rows for e in (train, held_out)))
     text = (
@@ -142,9 +188,7 @@ def _directed(finding: Finding, held_out: TeacherErrors, teacher: TeacherViews |
     share = held_out.directed
     if share is None or held_out.directed_classes < ENOUGH_CLASSES:
         return finding
-    own = None if teacher is None else teacher.own
-    matched = None if own is None else own.validity.hungarian_accuracy
-    if matched is not None and own is not None and matched - own.validity.accuracy > MATCHED:
+    if teacher is not None and teacher.own is not None and _exchanged(teacher.own):
         return finding
     if share < DIRECTED or held_out.distinct < DIFFERENT or held_out.returned > RETURNED:
         return finding
@@ -184,12 +228,12 @@ def _drained(finding: Finding, held_out: TeacherErrors, found: TeacherValidity) 
     )
 
 
-def _repeated(finding: Finding, held_out: TeacherErrors) -> Finding:
-    student, twin = held_out.repeated, held_out.twin_repeated
-    if student is None or twin is None or held_out.wrong < ENOUGH_WRONG:
+def _repeated(finding: Finding, errors: TeacherErrors) -> Finding:
+    student, twin = errors.repeated, errors.twin_repeated
+    if student is None or twin is None or errors.wrong < ENOUGH_WRONG:
         return finding
     text = (
-        f"the student repeats {student:.0%} of the teacher's {held_out.wrong} mistakes, the same student on labels "
+        f"the student repeats {student:.0%} of the teacher's {errors.wrong} mistakes, the same student on labels "
         f"alone {twin:.0%}"
     )
     if twin > REPEATED_WITHOUT:

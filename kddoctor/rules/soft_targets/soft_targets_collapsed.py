@@ -1,10 +1,12 @@
 """The soft targets are nearly one-hot: they say what the labels say.
 
 What it checks
-    Entropy and largest probability of the teacher's softened output at the run's own temperature, on training rows.
+    Entropy and largest probability of the teacher's softened output at the run's own temperature, on training rows; and
+    whether a usual temperature would soften it, which logits on a huge scale do not let it.
 
 Why it hurts
-    A one-hot target carries no similarity between classes. Distillation becomes training on the teacher's labels.
+    A one-hot target carries no similarity between classes. Distillation becomes training on the teacher's labels. No
+    finite logits reach it, so that the loss never levels.
 
 What it looks like
     No gain over labels alone, and an overconfident student. Typical of a teacher that has memorised the transfer set.
@@ -27,11 +29,11 @@ Read more
 
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TargetSoftness, TeacherViews
-from kddoctor.probes.proportions import SURE, noise_of_difference, standard_error
+from kddoctor.probes.proportions import SURE, standard_error
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Factor, Share
+from kddoctor.rules.settings import Factor, Share, Temperature
 from kddoctor.run.manifest import Manifest
 
 PROBE = "soft-targets"
@@ -42,6 +44,8 @@ COLLAPSED_TOP: Share = 0.99
 SOFT_ENTROPY: Share = 0.05
 #: Entropy on training rows below this share of that on held-out rows: memorised.
 MEMORISED: Factor = 0.3
+#: Temperature at which a teacher of usual scale has a fifth of the largest entropy or more (taxonomy).
+SOFTENS: Temperature = 4.0
 #: Wanted H/lnC (taxonomy: .3 to .6).
 WANTED: Share = 0.4
 #: Calibration error of a teacher that is right to be this sure.
@@ -58,7 +62,7 @@ NO_HARM: Share = 0.98
     stage=40,
     reads=(TargetSoftness, Manifest),
     uses=(Gaps, TeacherViews, LossForensics),
-    masks=("KD402", "KD504"),
+    masks=("KD402", "KD502", "KD504"),
 )
 def soft_targets_collapsed(
     softness: TargetSoftness,
@@ -95,7 +99,7 @@ def soft_targets_collapsed(
         origin="paper",
         weight=4.5,
     )
-    finding = _easy_or_memorised(finding, softness, teacher)
+    finding = _easy_or_memorised(_out_of_reach(finding, softness), softness, teacher)
     harmless = False
     if held_out is not None:
         harmless = _close_to_teacher(held_out)
@@ -109,6 +113,23 @@ def soft_targets_collapsed(
         f"temperature {better:g}, keeping the T² factor",
         safety="careful",
         distillation__temperature=better,
+    )
+
+
+def _out_of_reach(finding: Finding, softness: TargetSoftness) -> Finding:
+    """A temperature that softens any usual teacher does not soften this one: its logits are far too large."""
+    targets = softness.targets
+    at = softness.at(targets, SOFTENS)
+    entropy = float(targets.entropy_ratio_median[at])
+    if targets.temperatures[at] < SOFTENS or entropy >= COLLAPSED_ENTROPY:
+        return finding
+    return finding.supported_by(
+        PROBE,
+        "entropy_ratio_at_four",
+        entropy,
+        f"even at T = {SOFTENS:g} the median target has {entropy:.2%} of the largest possible entropy",
+        threshold=COLLAPSED_ENTROPY,
+        origin="paper",
     )
 
 
@@ -148,7 +169,7 @@ def _close_to_teacher(held_out: Gaps) -> bool:
 
 
 def _what_it_brought(finding: Finding, held_out: Gaps, harmless: bool) -> Finding:
-    student, alone = held_out.gaps.student_accuracy, held_out.baseline_accuracy
+    student, gained = held_out.gaps.student_accuracy, held_out.gained
     if harmless:
         return finding.against(
             "example-gaps",
@@ -158,12 +179,11 @@ def _what_it_brought(finding: Finding, held_out: Gaps, harmless: bool) -> Findin
             threshold=NO_HARM * held_out.gaps.teacher_accuracy,
             origin="convention",
         )
-    if alone is None:
+    if gained is None:
         return finding
-    noise = noise_of_difference(standard_error(alone, held_out.gaps.n))
-    gained = student - alone
+    noise = held_out.noise_of_gain
     text = f"distilling changed accuracy by {100 * gained:+.1f} points against labels alone (noise {100 * noise:.1f})"
-    add = finding.against if gained > noise else finding.supported_by
+    add = finding.against if held_out.surely_gained else finding.supported_by
     return add("example-gaps", "gained", gained, text, threshold=noise, origin="convention", weight=2.5)
 
 

@@ -30,7 +30,6 @@ Read more
 from kddoctor.probes.gradient_ratio import GradientRatio
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TargetSoftness
-from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.loss.declared import distils, same_objective
 from kddoctor.rules.record import RECORD
@@ -122,7 +121,7 @@ def temperature_too_high(
     finding = finding.supported_by(
         "soft-targets", "entropy_ratio", entropy, flat, threshold=FLAT, origin="convention", weight=2.0
     ).supported_by("term-gradients", "ratio", gradients.median, pull, threshold=STARVING, origin="paper", weight=4.0)
-    gained = _gained(held_out)
+    gained = held_out is not None and held_out.surely_gained
     if gained:
         finding = finding.against(
             "example-gaps", "gained", None, "distilling gained on labels alone nevertheless", weight=3.0
@@ -144,10 +143,3 @@ def _not_as_declared(loss: LossForensics | None, config: Manifest) -> bool:
     if loss is None or loss.declared_error is None:
         return False
     return not loss.declared_holds and not same_objective(loss, config)
-
-
-def _gained(held_out: Gaps | None) -> bool:
-    if held_out is None or held_out.baseline_accuracy is None:
-        return False
-    noise = noise_of_difference(standard_error(held_out.baseline_accuracy, held_out.gaps.n))
-    return held_out.gaps.student_accuracy - held_out.baseline_accuracy > noise

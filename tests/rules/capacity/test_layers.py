@@ -120,6 +120,34 @@ def test_a_student_that_is_narrow_throughout_has_no_single_bottleneck():
     assert confidence("KD405", ranks(units=3)) < 0.01
 
 
+def beside(width: int, *, path: bool = False, maps: tuple[str, ...] = ()) -> LayerRanks:
+    """A student with a layer of ``width`` units between two wide ones, and perhaps a wide path around it."""
+    rng = np.random.default_rng(0)
+    teacher = 6 * np.eye(CLASSES)[LABELS] + rng.normal(size=(ROWS, CLASSES))
+    first = np.maximum(teacher @ rng.normal(size=(CLASSES, 32)), 0)
+    waist = first @ rng.normal(size=(32, width)) / 10
+    last = np.maximum(waist @ rng.normal(size=(width, 32)) + rng.normal(size=32), 0)
+    answers = teacher if path else last @ rng.normal(size=(32, CLASSES))
+    layers = {"first": first, "waist": waist, "last": last}
+    return layer_ranks({"last": rng.normal(size=(ROWS, 32))}, layers, teacher, answers, LABELS, maps)
+
+
+def test_a_waist_of_two_units_between_wide_layers_is_a_bottleneck():
+    assert confidence("KD405", beside(2)) > 0.8
+
+
+def test_a_layer_that_carries_all_dimensions_of_the_answers_is_no_bottleneck():
+    assert confidence("KD405", beside(12)) < 0.01
+
+
+def test_a_narrow_branch_beside_a_wide_path_is_no_bottleneck():
+    assert confidence("KD405", beside(2, path=True)) < 0.01
+
+
+def test_a_map_of_few_channels_is_no_bottleneck_by_their_number():
+    assert confidence("KD405", beside(2, maps=("waist",))) < 0.01
+
+
 def test_a_student_worse_than_its_twin_where_only_imitation_was_asked_for_is_a_gap(tmp_path):
     alone = {"declared": {"alpha": 1.0}, "mix": (0.0, 1.0)}
     run = recorded_run(tmp_path / "run", student=b.forgetting(0.3), baseline=b.forgetting(0.1, 6), **alone)
@@ -135,6 +163,11 @@ def test_a_student_worse_than_its_twin_is_by_itself_a_suspicion(tmp_path):
 def test_a_twin_that_fits_no_better_is_no_gap(tmp_path):
     run = recorded_run(tmp_path / "run", student=b.forgetting(0.4), baseline=b.forgetting(0.4, 6))
     assert diagnose(load(run)).cause_codes == ["KD402"]
+
+
+def test_a_twin_that_learned_far_less_than_the_same_student_shows_no_limit_of_its_size(tmp_path):
+    alone = {"student": b.forgetting(0.2), "baseline": b.forgetting(0.6, 6)}
+    assert "KD402" not in diagnose(load(recorded_run(tmp_path / "run", **alone))).cause_codes
 
 
 def test_a_teacher_that_was_another_inside_the_loop_is_no_gap(tmp_path):

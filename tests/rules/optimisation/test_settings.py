@@ -329,6 +329,14 @@ def test_a_loss_that_had_been_far_lower_is_held_up_by_no_penalty(tmp_path):
     )
 
 
+def test_a_loss_that_still_falls_by_more_than_larger_logits_would_bring_is_on_its_way(tmp_path):
+    checked = measure(load(recorded_run(tmp_path / "run")))[LossForensics]
+    small = fit(factor=1.7, gain=0.3)
+    levels = {"end": 0.13, "low": 0.13, "pace": 0.27, "pace_high": 0.32}
+    assert confidence("KD504", small, signs(**levels, pace_low=0.0), checked, manifest()) > 0.5
+    assert confidence("KD504", small, signs(**levels, pace_low=0.24), checked, manifest()) < 0.1
+
+
 def ranks_of(features: np.ndarray) -> LayerRanks:
     labels = np.arange(len(features)) % 10
     teacher = 6 * np.eye(10)[labels] + np.random.default_rng(1).normal(size=(len(features), 10))
