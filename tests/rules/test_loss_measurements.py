@@ -9,8 +9,10 @@ import pytest
 
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.gradient_scale import GradientScale, Ratio
+from kddoctor.probes.loss_fit import MixFit
 from kddoctor.probes.loss_mistakes import Astray, LossMistakes, Mistake
 from kddoctor.probes.loss_numerics import BrokenStep, LossNumerics
+from kddoctor.probes.loss_results import Mix
 from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.probes.output_health import OutputHealth
 from kddoctor.probes.term_gradients import TermGradients
@@ -157,6 +159,26 @@ def test_a_term_of_no_rows_is_missing_and_compares_nothing():
         measured = (replace(found, still=still), seen, loss)
         sure = {code: sureness(code, *measured) for code in ("KD110", "KD209")}
         assert max(sure, key=sure.get) == code
+
+
+@pytest.mark.parametrize(
+    ("task", "labels_weight", "code"),
+    [
+        # Of alpha 0.9 the labels have what was declared for them, so that the term is there, and zero.
+        ("multiclass", 0.1, "KD209"),
+        ("ranking", 0.1, "KD214"),
+        # The labels have the total to themselves: no term was ever added.
+        ("multiclass", 1.0, "KD110"),
+    ],
+)
+@pytest.mark.parametrize("still", [True, None])
+def test_where_nobody_saw_the_graph_the_labels_weight_tells_whether_a_zero_was_added(task, labels_weight, code, still):
+    loss = _forensics(losses.of_no_rows)
+    loss = replace(loss, mix=Mix(MixFit({"ce": labels_weight}, np.full(12, 1e-8))))
+    found = replace(NOTHING, zero="exact", largest=0.0, divergence=0.3, still=still)
+    rules = ("KD110", "KD209", "KD214") if task == "ranking" else ("KD110", "KD209")
+    sure = {name: sureness(name, found, loss, task=task) for name in rules}
+    assert (max(sure, key=sure.get), sure[code] > 0.7) == (code, True)
 
 
 def test_weights_that_jump_are_read_from_the_gradients():
