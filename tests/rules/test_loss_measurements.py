@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kddoctor.engine.weighing import weigh
-from kddoctor.probes.gradient_scale import GradientScale, Ratio
+from kddoctor.probes.gradient_scale import Beside, GradientScale, Ratio, one_beside_the_other
 from kddoctor.probes.loss_fit import MixFit
 from kddoctor.probes.loss_mistakes import Astray, LossMistakes, Mistake
 from kddoctor.probes.loss_numerics import BrokenStep, LossNumerics
@@ -70,6 +70,29 @@ def test_a_factor_on_the_labels_gradient_is_no_loss_scale_where_the_other_terms_
     assert sureness("KD212", GradientScale(None, SAME, None, labels=many)) > 0.9
     assert sureness("KD212", GradientScale(None, many, None, labels=many)) < 0.1
     assert sureness("KD212", GradientScale(None, SAME, None, labels=SAME)) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("beside", "sick"),
+    [
+        (Beside(8.0, 6.3, 11.0, 20), True),
+        (Beside(0.1, 0.07, 0.2, 20), True),
+        # One gradient may lie along what the layers pass on, and the other across it, most of all on single steps.
+        (Beside(2.3, 1.2, 8.8, 20), False),
+        (Beside(0.7, 0.2, 1.4, 20), False),
+    ],
+)
+def test_norms_in_the_parameters_are_held_against_each_other(beside, sick):
+    of_parameters = Ratio(30.0, 5.0, 20, 0.3, 0)
+    scale = GradientScale(None, of_parameters, None, labels=of_parameters, beside=beside)
+    assert (sureness("KD212", scale) > 0.8) is sick
+
+
+def test_a_quotient_of_norms_needs_several_steps_that_have_both():
+    nan, measured = np.nan, np.array([0.0, 8, 8, 16, 8, 8, 8, 8.0])
+    found = one_beside_the_other(measured, np.array([1, 1, 1, 1, 1, 1, 2, nan]))
+    assert found == Beside(8.0, 4.0, 16.0, 6)
+    assert one_beside_the_other(measured[:5], np.ones(5)) is None
 
 
 def test_a_term_that_grows_as_the_student_nears_its_teacher_is_no_distance_from_it():
