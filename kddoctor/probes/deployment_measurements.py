@@ -22,6 +22,7 @@ class EvaluatedStudent:
     first. answers: to training rows, in the recorded steps and after training; then, after, agreement, moved and batch
     are of these where nobody ran the last batch again, and opinion what then and after are shares of. head: values of
     the weights by which the student's logits follow from its last recorded layer, where they follow from it exactly.
+    is_teacher: its answers are the teacher's, and those of the last recorded step were not.
     """
 
     written: int | None
@@ -41,6 +42,7 @@ class EvaluatedStudent:
     answers: AnswersOverTime | None = None
     head: ValueGrid | None = None
     opinion: Literal["right", "of its teacher's opinion"] = "right"
+    is_teacher: bool = False
 
 
 @dataclass(frozen=True)

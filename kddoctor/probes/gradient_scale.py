@@ -45,6 +45,20 @@ class GradientScale:
     weight: Ratio | None
     part: "Part | None" = None
     labels: Ratio | None = None
+    beside: "Beside | None" = None
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The distillation term's norm over the labels' as measured, over the same by their closed forms in the student's
+    logits: median, smallest and largest over the steps. Where norms are of the gradients in the parameters, both go
+    through the same layers, so that this is near 1, and no constant.
+    """
+
+    value: float
+    lowest: float
+    highest: float
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -83,6 +97,15 @@ def ratio(measured: Array, expected: Array, *, clipping: bool = False) -> Ratio 
         float(np.ptp(expected) / np.median(expected)),
         clipped,
     )
+
+
+def one_beside_the_other(measured: Array, expected: Array) -> Beside | None:
+    """Of two columns of quotients of norms, NaN where unknown; None where too few steps are left."""
+    known = np.isfinite(measured) & np.isfinite(expected) & (expected > 0) & (measured > 0)
+    if known.sum() < MIN_STEPS_SEARCHED:
+        return None
+    each = measured[known] / expected[known]
+    return Beside(float(np.median(each)), float(each.min()), float(each.max()), len(each))
 
 
 def part_of_rows(measured: Array, squares: Array) -> Part | None:

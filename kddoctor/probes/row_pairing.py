@@ -22,7 +22,8 @@ class RowPairing:
     rows: compared rows. in_place: share whose output is the teacher's own output for that row (nan where the own
     outputs are not at hand). elsewhere: share whose output is found, but at another row. best_shift: the cyclic
     shift within a step's batch (or the split) under which the outputs fit the labels best; shift_accuracy there
-    and plain_accuracy without. ``source``: where the outputs came from.
+    and plain_accuracy without. ``source``: where the outputs came from. one_batch_before: share of a split's rows whose
+    output is the teacher's for the row as many places before it as a batch has.
     """
 
     rows: int
@@ -32,6 +33,17 @@ class RowPairing:
     plain_accuracy: float
     shift_accuracy: float
     source: str
+    one_batch_before: float = 0.0
+
+
+def share_before(used: Floats, own: Floats, places: int) -> float:
+    """Share of the rows of ``used`` [N, C] that are ``own`` [N, C] of ``places`` rows before, and not of their own."""
+    if not 0 < places < len(own):
+        return 0.0
+    a, b = _centred(used), _centred(own)
+    limit = (SAME_OUTPUT if used.shape[1] > 1 else SAME_NUMBER) * (float(b.std()) or 1.0) * np.sqrt(b.shape[1])
+    before = np.linalg.norm(a - np.roll(b, places, axis=0), axis=1) <= limit
+    return float((before & (np.linalg.norm(a - b, axis=1) > limit)).mean())
 
 
 def pair_outputs(used: Floats, own: Floats, labels: Ints | None = None) -> tuple[float, float]:

@@ -30,7 +30,8 @@ class TargetsInLoop:
     class, in standard deviations of the outputs. unlike: how far the targets of rows that differ are, as a set, from
     the outputs for these rows: the larger Kolmogorov-Smirnov distance of their largest values and their spreads (of two
     classes: of their differences). reordered: share of rows that differ whose values are the outputs' for that row in
-    another order of the classes. distinct: different targets among the rows that differ. Nan where nothing varies.
+    another order of the classes. distinct: different targets among the rows that differ. towards_label_error: standard
+    error of towards_label. Nan where nothing varies.
     """
 
     rows: int
@@ -46,6 +47,7 @@ class TargetsInLoop:
     unlike: float = float("nan")
     reordered: float = 0.0
     distinct: int = 0
+    towards_label_error: float = 0.0
 
 
 class TargetsInLoopProbe:
@@ -91,6 +93,7 @@ class TargetsInLoopProbe:
             disagreement=disagreement,
             divergence=divergence,
             towards_label=_ratio(added.mean(), spread),
+            towards_label_error=_ratio(added.std() / np.sqrt(len(added)), spread),
             unlike=_unlike(a[changed], b[changed]) if changed.any() else float("nan"),
             distinct=len(np.unique(np.round(a[changed] / max(ROUNDING * spread, 1e-300)), axis=0)),
             reordered=_reordered(a[changed], b[changed], ROUNDING * spread) if changed.any() else 0.0,

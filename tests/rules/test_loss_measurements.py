@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from kddoctor.engine.weighing import weigh
-from kddoctor.probes.gradient_scale import GradientScale, Ratio
+from kddoctor.probes.gradient_scale import Beside, GradientScale, Ratio, one_beside_the_other
+from kddoctor.probes.loss_fit import MixFit
 from kddoctor.probes.loss_mistakes import Astray, LossMistakes, Mistake
 from kddoctor.probes.loss_numerics import BrokenStep, LossNumerics
+from kddoctor.probes.loss_results import Mix
 from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.probes.output_health import OutputHealth
 from kddoctor.probes.term_gradients import TermGradients
@@ -68,6 +70,29 @@ def test_a_factor_on_the_labels_gradient_is_no_loss_scale_where_the_other_terms_
     assert sureness("KD212", GradientScale(None, SAME, None, labels=many)) > 0.9
     assert sureness("KD212", GradientScale(None, many, None, labels=many)) < 0.1
     assert sureness("KD212", GradientScale(None, SAME, None, labels=SAME)) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("beside", "sick"),
+    [
+        (Beside(8.0, 6.3, 11.0, 20), True),
+        (Beside(0.1, 0.07, 0.2, 20), True),
+        # One gradient may lie along what the layers pass on, and the other across it, most of all on single steps.
+        (Beside(2.3, 1.2, 8.8, 20), False),
+        (Beside(0.7, 0.2, 1.4, 20), False),
+    ],
+)
+def test_norms_in_the_parameters_are_held_against_each_other(beside, sick):
+    of_parameters = Ratio(30.0, 5.0, 20, 0.3, 0)
+    scale = GradientScale(None, of_parameters, None, labels=of_parameters, beside=beside)
+    assert (sureness("KD212", scale) > 0.8) is sick
+
+
+def test_a_quotient_of_norms_needs_several_steps_that_have_both():
+    nan, measured = np.nan, np.array([0.0, 8, 8, 16, 8, 8, 8, 8.0])
+    found = one_beside_the_other(measured, np.array([1, 1, 1, 1, 1, 1, 2, nan]))
+    assert found == Beside(8.0, 4.0, 16.0, 6)
+    assert one_beside_the_other(measured[:5], np.ones(5)) is None
 
 
 def test_a_term_that_grows_as_the_student_nears_its_teacher_is_no_distance_from_it():
@@ -157,6 +182,26 @@ def test_a_term_of_no_rows_is_missing_and_compares_nothing():
         measured = (replace(found, still=still), seen, loss)
         sure = {code: sureness(code, *measured) for code in ("KD110", "KD209")}
         assert max(sure, key=sure.get) == code
+
+
+@pytest.mark.parametrize(
+    ("task", "labels_weight", "code"),
+    [
+        # Of alpha 0.9 the labels have what was declared for them, so that the term is there, and zero.
+        ("multiclass", 0.1, "KD209"),
+        ("ranking", 0.1, "KD214"),
+        # The labels have the total to themselves: no term was ever added.
+        ("multiclass", 1.0, "KD110"),
+    ],
+)
+@pytest.mark.parametrize("still", [True, None])
+def test_where_nobody_saw_the_graph_the_labels_weight_tells_whether_a_zero_was_added(task, labels_weight, code, still):
+    loss = _forensics(losses.of_no_rows)
+    loss = replace(loss, mix=Mix(MixFit({"ce": labels_weight}, np.full(12, 1e-8))))
+    found = replace(NOTHING, zero="exact", largest=0.0, divergence=0.3, still=still)
+    rules = ("KD110", "KD209", "KD214") if task == "ranking" else ("KD110", "KD209")
+    sure = {name: sureness(name, found, loss, task=task) for name in rules}
+    assert (max(sure, key=sure.get), sure[code] > 0.7) == (code, True)
 
 
 def test_weights_that_jump_are_read_from_the_gradients():

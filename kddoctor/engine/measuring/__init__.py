@@ -35,7 +35,7 @@ from kddoctor.probes.loss_forensics import (
 from kddoctor.probes.loss_forms import declared_form
 from kddoctor.probes.measurements import Gaps, TargetSoftness, TeacherView, TeacherViews, TrainGaps
 from kddoctor.probes.output_health import OutputHealth
-from kddoctor.probes.row_pairing import RowPairing, best_batch_shift, pair_outputs
+from kddoctor.probes.row_pairing import RowPairing, best_batch_shift, pair_outputs, share_before
 from kddoctor.probes.soft_targets import DEFAULT_TEMPERATURES, SoftTargets, SoftTargetsProbe
 from kddoctor.probes.teacher_passes import TeacherPasses, TeacherPassesProbe
 from kddoctor.probes.teacher_validity import TeacherValidityProbe
@@ -387,7 +387,7 @@ def _rounding(values: NDArray[np.floating]) -> float:
 def _row_pairing(run: Run) -> RowPairing | None:
     if run.manifest.task == "multilabel":
         return None
-    in_place, elsewhere, rows, source = float("nan"), 0.0, 0, "steps"
+    in_place, elsewhere, rows, source, before = float("nan"), 0.0, 0, "steps", 0.0
     for split in run.splits:
         part = run.predictions(split)
         if part is None or part.teacher_targets is None or part.teacher_logits is None:
@@ -395,6 +395,7 @@ def _row_pairing(run: Run) -> RowPairing | None:
         first = slice(0, min(part.n, PAIRED_ROWS))
         used, own = (_output_rows(run.manifest, a[first]) for a in (part.teacher_targets, part.teacher_logits))
         in_place, elsewhere = pair_outputs(used, own)
+        before = share_before(used, own, len(run.steps.labels[0]) if run.steps is not None else 0)
         rows, source = len(used), f"{part.file}: teacher_targets"
     check = None if run.steps is None else run.steps.teacher_logits_check
     if run.steps is not None and check is not None and not rows:
@@ -412,7 +413,7 @@ def _row_pairing(run: Run) -> RowPairing | None:
         shift, plain, shifted = best_batch_shift(np.nan_to_num(logits), labels)
     elif not rows:
         return None
-    return RowPairing(rows, in_place, elsewhere, shift, plain, shifted, source)
+    return RowPairing(rows, in_place, elsewhere, shift, plain, shifted, source, before)
 
 
 def _output_rows(manifest: Manifest, logits: NDArray[np.floating]) -> NDArray[np.floating]:

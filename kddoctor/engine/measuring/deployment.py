@@ -14,9 +14,10 @@ from kddoctor.probes.answers_over_time import AnswersOverTime
 from kddoctor.probes.deployment_measurements import EvaluatedStudent, TargetOutcome, ThresholdShifts
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.probes.stored_student import StoredStudent
 from kddoctor.probes.threshold_shift import ThresholdShift, threshold_shift
 from kddoctor.probes.value_grid import LEVELS, ValueGrid, linear_weights, value_grid
-from kddoctor.run.arrays import LazyArray
+from kddoctor.run.arrays import ArrayFile, LazyArray
 from kddoctor.run.directory import Run
 from kddoctor.run.observations import LastStep
 from kddoctor.run.steps import Steps
@@ -25,6 +26,9 @@ from kddoctor.run.steps import Steps
 GRID_VALUES, THRESHOLD_ROWS = 200_000, 200_000
 #: Rows from which the last layer is found.
 HEAD_ROWS = 4096
+#: Rows that are compared with the teacher's, and distances, over the size of the logits, of one model and of two: half
+#: precision leaves a thousandth, and a student in training mode is further from itself than that.
+COPY_ROWS, SAME_MODEL, ANOTHER_MODEL = 4096, 1e-4, 0.05
 #: Rows by which rounding moves a share of them.
 WHOLE = 0.02
 LOGGED = "student_accuracy"
@@ -37,9 +41,12 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     declared = any(value is not None for value in (wanted.retention, wanted.latency_ms, wanted.size_mb))
     if isinstance(outcome, Outcome) and declared:
         yield _against_targets(run, outcome)
+    stored = _stored(run)
+    if stored is not None:
+        yield stored
     gaps = measured.get(Gaps)
     if isinstance(gaps, Gaps):
-        yield _evaluated(run, gaps)
+        yield _evaluated(run, gaps, stored)
     if run.manifest.task in ("binary", "ranking", "multilabel"):
         shifts = _thresholds(run, held_out_split(run))
         if shifts is not None:
@@ -84,7 +91,21 @@ def _bytes_of_a_logit(run: Run) -> int:
     return 2 if dtype in ("F16", "BF16") else 4
 
 
-def _evaluated(run: Run, gaps: Gaps) -> EvaluatedStudent:
+def _stored(run: Run) -> StoredStudent | None:
+    checkpoint = run.checkpoint("student")
+    if checkpoint is None:
+        return None
+    file = ArrayFile(checkpoint, "checkpoints/student.safetensors")
+    # Small tensors, masks and untrained matrices may have few values; the largest one is the student.
+    matrices = [array for name in file if (array := file[name]).ndim > 1 and array.size and array.dtype != "BOOL"]
+    largest = max(matrices, key=lambda array: array.size, default=None)
+    if largest is None:
+        return StoredStudent(file.keys(), None, None)
+    values = largest[: max(1, GRID_VALUES // max(1, largest.size // len(largest)))]
+    return StoredStudent(file.keys(), len(np.unique(values)), int(values.size))
+
+
+def _evaluated(run: Run, gaps: Gaps, stored: StoredStudent | None) -> EvaluatedStudent:
     seen = run.observations
     logged = [
         float(row[LOGGED])  # type: ignore[arg-type]
@@ -93,7 +114,6 @@ def _evaluated(run: Run, gaps: Gaps) -> EvaluatedStudent:
     ]
     shares = [value for value in logged if 0 <= value <= 1]
     last, changed = seen.last_step, seen.parameters_changed_after_training
-    values = seen.student_distinct_values
     # Steps beside predictions are for records in which nobody looked at the student itself after training.
     answers = answers_of(run) if last is None or changed is None else None
     accuracy = gaps.gaps.student_accuracy
@@ -109,12 +129,46 @@ def _evaluated(run: Run, gaps: Gaps) -> EvaluatedStudent:
         error=error,
         same_rows=bool(shares) and all(_whole(share * gaps.gaps.n) for share in shares),
         **(_by_steps(answers) if last is None else _by_last_step(last, run)),
-        weights=None if values is None else values.distinct,
-        weight_elements=None if values is None else values.elements,
+        **_values(run, stored),
         outputs=tuple(_outputs(run, gaps.split)),
         answers=answers,
         head=_head(run),
+        is_teacher=_is_teacher(run, gaps.split),
     )
+
+
+def _values(run: Run, stored: StoredStudent | None) -> dict[str, int | None]:
+    """Of the live student, where it was looked at; else of its checkpoint."""
+    values = run.observations.student_distinct_values or stored
+    return {
+        "weights": None if values is None else values.distinct,
+        "weight_elements": None if values is None else values.elements,
+    }
+
+
+def _is_teacher(run: Run, split: str) -> bool:
+    """Whether the final student answers as its teacher to the last bit, where the one of the loop did not."""
+    part = run.predictions(split)
+    if part is None or part.student_logits is None or part.teacher_logits is None:
+        return False
+    rows = slice(0, COPY_ROWS)
+    return _apart(part.student_logits[rows], part.teacher_logits[rows]) <= SAME_MODEL and _was_itself(run, split)
+
+
+def _was_itself(run: Run, split: str) -> bool:
+    """Whether the last recorded step, or the last agreement that was logged, is that of two models."""
+    if run.steps is not None:
+        last = run.steps.count - 1
+        return _apart(run.steps.student_logits[last], run.steps.teacher_logits[last]) > ANOTHER_MODEL
+    logged = [value for row in run.metrics if row.get("split") == split and (value := row.get("agreement")) is not None]
+    return bool(logged) and isinstance(logged[-1], float) and logged[-1] < 1 - ANOTHER_MODEL
+
+
+def _apart(student: NDArray[np.floating], teacher: NDArray[np.floating]) -> float:
+    """Root mean square of the difference over that of the teacher's logits; nan without finite ones."""
+    a, b = np.asarray(student, np.float64), np.asarray(teacher, np.float64)
+    size = float(np.sqrt((b**2).mean()))
+    return float(np.sqrt(((a - b) ** 2).mean())) / size if size > 0 else float("nan")
 
 
 def _by_last_step(last: LastStep, run: Run) -> dict[str, Any]:

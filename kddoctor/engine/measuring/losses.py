@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from kddoctor.engine.measuring.splits import Measured
 from kddoctor.engine.reading import binary_like, evenly
 from kddoctor.probes.gradient_rhythm import GradientRhythm, gradient_rhythm
-from kddoctor.probes.gradient_scale import CONSTANT, GradientScale, Ratio, part_of_rows, ratio
+from kddoctor.probes.gradient_scale import CONSTANT, GradientScale, Ratio, one_beside_the_other, part_of_rows, ratio
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import LossForm, declared_form
 from kddoctor.probes.loss_mistakes import LossMistakes, search_mistakes
@@ -320,33 +320,44 @@ def _steps_of_an_epoch(steps: Sequence[int], epochs: Sequence[int | None], decla
 
 
 def _gradient_scale(manifest: Manifest, steps: Steps, loss: LossForensics) -> GradientScale | None:
-    parameters = term = weight = part = None
+    parameters = term = part = labels = beside = None
     if steps.expected_grad_norm is not None and steps.grad_norm is not None:
         parameters = ratio(steps.grad_norm, steps.expected_grad_norm, clipping=True)
-    if steps.kd_grad_norm is not None:
-        squares = _closed_squares(manifest, steps, loss)
-        if squares is not None:
-            term = ratio(steps.kd_grad_norm, np.sqrt(squares.sum(axis=1)))
-            if term is not None and term.spread > 2 * CONSTANT:
-                part = part_of_rows(steps.kd_grad_norm, squares)
-    mix = loss.mix
-    if steps.kd_grad_weight is not None and mix is not None and not mix.schedule and mix.kd_weight and loss.kd_recorded:
-        explained = steps.kd_grad_weight
-        if steps.grad_weight_residual is not None:
-            explained = np.where(steps.grad_weight_residual < RESIDUAL, explained, np.nan)
-        expected = np.full(len(explained), 1.0 if steps.weighted_terms else mix.kd_weight)
-        weight = ratio(explained, expected)
-        if weight is not None:
-            # A weight does not vary by itself; what it is fitted to does.
-            weight = replace(weight, varied=1.0)
-    labels = _labels_gradient(manifest, steps, loss.tolerance)
+    squares = None if steps.kd_grad_norm is None else _closed_squares(manifest, steps, loss)
+    if steps.kd_grad_norm is not None and squares is not None:
+        term = ratio(steps.kd_grad_norm, np.sqrt(squares.sum(axis=1)))
+        if term is not None and term.spread > 2 * CONSTANT:
+            part = part_of_rows(steps.kd_grad_norm, squares)
+    weight = _weight_in_gradient(steps, loss)
+    of_labels = _labels_gradient(manifest, steps, loss.tolerance)
+    if steps.ce_grad_norm is not None and of_labels is not None:
+        labels = ratio(steps.ce_grad_norm, of_labels)
+        if steps.kd_grad_norm is not None and squares is not None:
+            measured, expected = steps.kd_grad_norm / steps.ce_grad_norm, np.sqrt(squares.sum(axis=1)) / of_labels
+            beside = one_beside_the_other(measured, expected)
     if parameters is None and term is None and weight is None and labels is None:
         return None
-    return GradientScale(parameters, term, weight, part, labels)
+    return GradientScale(parameters, term, weight, part, labels, beside)
 
 
-def _labels_gradient(manifest: Manifest, steps: Steps, tolerance: float) -> Ratio | None:
-    """Of the hard-label term, where its value is a constant times a plain cross-entropy; None where it is not."""
+def _weight_in_gradient(steps: Steps, loss: LossForensics) -> Ratio | None:
+    """Of the distillation term's share in the total's gradient, by its weight in the total's value."""
+    mix = loss.mix
+    if steps.kd_grad_weight is None or mix is None or mix.schedule or not mix.kd_weight or not loss.kd_recorded:
+        return None
+    explained = steps.kd_grad_weight
+    if steps.grad_weight_residual is not None:
+        explained = np.where(steps.grad_weight_residual < RESIDUAL, explained, np.nan)
+    expected = np.full(len(explained), 1.0 if steps.weighted_terms else mix.kd_weight)
+    weight = ratio(explained, expected)
+    # A weight does not vary by itself; what it is fitted to does.
+    return None if weight is None else replace(weight, varied=1.0)
+
+
+def _labels_gradient(manifest: Manifest, steps: Steps, tolerance: float) -> NDArray[np.float64] | None:
+    """[K] norms of the hard-label term's gradient in the student's logits, NaN where unknown, where its value is a
+    constant times a plain cross-entropy; None where it is not.
+    """
     if steps.ce_loss is None or steps.ce_grad_norm is None:
         return None
     usable = np.flatnonzero(np.isfinite(steps.ce_grad_norm) & np.isfinite(steps.ce_loss) & np.isfinite(steps.loss))
@@ -364,7 +375,7 @@ def _labels_gradient(manifest: Manifest, steps: Steps, tolerance: float) -> Rati
     told = values > LOST_DIGITS
     if not (np.abs(recorded[told] - factor) <= tolerance * abs(factor)).all():
         return None
-    return ratio(steps.ce_grad_norm, np.where(told, factor * norms, np.nan))
+    return np.where(told, factor * norms, np.nan)
 
 
 def _cross_entropy_gradient(rows: StepRows) -> float:

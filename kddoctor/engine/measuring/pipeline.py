@@ -9,6 +9,8 @@ from kddoctor.engine.measuring.rivals import measure_rivals
 from kddoctor.engine.measuring.splits import Measured, both_passes, held_out_split
 from kddoctor.engine.reading import class_rows, evenly
 from kddoctor.probes.feature_levels import FeatureLevels, feature_levels
+from kddoctor.probes.output_floor import OutputFloor, output_floor
+from kddoctor.probes.passes_again import PassesAgain, passes_again
 from kddoctor.probes.sameness import Sameness, sameness_of, skill_at_least
 from kddoctor.probes.targets_again import TargetsAgain, targets_again
 from kddoctor.probes.targets_in_loop import TargetsInLoop, TargetsInLoopProbe
@@ -29,24 +31,18 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
         yield rivals
     if run.steps is None:
         return
-    targets = _targets_in_loop(run, run.steps)
-    if targets is not None:
-        yield targets
-    again = _targets_again(run, run.steps)
-    if again is not None:
-        yield again
-    same = _sameness(run, run.steps)
-    if same is not None:
-        yield same
-    gradients = _term_gradients(run.steps)
-    if gradients is not None:
-        yield gradients
-    reach = _term_reach(run.steps)
-    if reach is not None:
-        yield reach
-    levels = _feature_levels(run, run.steps)
-    if levels is not None:
-        yield levels
+    steps = run.steps
+    found = (
+        _targets_in_loop(run, steps),
+        _targets_again(run, steps),
+        _passes_again(run, steps),
+        _output_floor(run, steps),
+        _sameness(run, steps),
+        _term_gradients(steps),
+        _term_reach(steps),
+        _feature_levels(run, steps),
+    )
+    yield from (value for value in found if value is not None)
 
 
 def _chosen(steps: Steps) -> list[int]:
@@ -69,6 +65,23 @@ def _targets_again(run: Run, steps: Steps) -> TargetsAgain | None:
     late = steps.teacher_logits[steps.count // 2 :]
     used, first = (np.asarray(a, np.float64).reshape(-1, a.shape[-1]) for a in (late, train.teacher_targets.read()))
     return targets_again(used, first) if np.isfinite(used).all() and np.isfinite(first).all() else None
+
+
+def _passes_again(run: Run, steps: Steps) -> PassesAgain | None:
+    if run.manifest.task != "multiclass":
+        return None
+    return passes_again(list(both_passes(run.manifest, steps, _chosen(steps))))
+
+
+def _output_floor(run: Run, steps: Steps) -> OutputFloor | None:
+    train = run.predictions("train")
+    if run.manifest.task != "multiclass" or train is None or train.teacher_logits is None:
+        return None
+    own = train.teacher_logits.read()
+    if train.teacher_targets is not None:
+        return output_floor(train.teacher_targets.read(), own, same_rows=True)
+    targets = np.concatenate([steps.teacher_logits[k] for k in _chosen(steps)])
+    return output_floor(targets, own, same_rows=False)
 
 
 def _sameness(run: Run, steps: Steps) -> Sameness | None:

@@ -47,7 +47,9 @@ def drop(student: EvaluatedStudent) -> Drop:
         if points > max(ONE_POINT, SURE * student.error):
             # Training rows went the same way as held-out ones: a student that is as good there as ever says that what
             # was logged is another figure than this.
-            as_ever = student.written is None and student.answers is not None and (on_batch or 0.0) <= batch_error
+            as_ever = (
+                student.written is None and student.answers is not None and _as_ever(student, on_batch, batch_error)
+            )
             return Drop(points, "unknown" if as_ever and on_batch is not None else "certainly", text)
         if on_batch is not None and on_batch > SURE * batch_error and points > 0:
             return Drop(points, "certainly", text)
@@ -58,6 +60,18 @@ def drop(student: EvaluatedStudent) -> Drop:
     if on_batch is not None and on_batch > SURE * batch_error:
         return Drop(on_batch, "certainly", text)
     return Drop(on_batch, "unknown", text or "nothing was logged to compare with")
+
+
+def _as_ever(student: EvaluatedStudent, on_batch: float | None, batch_error: float) -> bool:
+    """Whether training rows say that the student did not get worse as held-out ones do.
+
+    Few of them say neither. Where what was logged may be of other rows, they have to say that it did.
+    """
+    assert student.logged is not None
+    lost = on_batch or 0.0
+    if student.same_rows:
+        return lost + SURE * batch_error < student.logged - student.evaluated
+    return lost <= batch_error
 
 
 def _on_the_batch(student: EvaluatedStudent) -> tuple[float | None, float, str]:

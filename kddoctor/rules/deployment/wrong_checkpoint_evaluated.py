@@ -3,7 +3,8 @@
 What it checks
     Whether the student's weights were written to after the last optimizer step; whether it answers its last training
     batch otherwise than it did; and whether it is worse on held-out rows than the loop had logged. A checkpoint that
-    is as good as what was logged is a choice and no fault.
+    is as good as what was logged is a choice and no fault. And whether it gives the very answers of the teacher,
+    which it did not in the loop: a copy of the teacher is no student, however good.
 
 Why it hurts
     Everything is measured on another model: an early one, one that was filled in part, or the teacher.
@@ -54,12 +55,15 @@ from kddoctor.rules.registry import rule
     masks=(*LACKING, "KD702"),
 )
 def wrong_checkpoint_evaluated(student: EvaluatedStudent) -> Finding | NotExamined:
-    if student.logged is None and student.then is None:
+    copied = student.is_teacher and student.logged != student.evaluated
+    if student.logged is None and student.then is None and not copied:
         return NotExamined(*RECORD["EvaluatedStudent"])
     finding = Finding().saying(
         "The student that is evaluated is not the one that training ended with.", where="what is loaded after training"
     )
     finding = finding.prescribe("evaluate the weights of the last step", automatic=False, safety="manual")
+    if copied:
+        return _of_the_teacher(finding, student)
     if student.written is None:
         return _by_answers(finding, student)
     if student.written == 0:
@@ -100,6 +104,19 @@ def wrong_checkpoint_evaluated(student: EvaluatedStudent) -> Finding | NotExamin
             weight=12.0,
         )
     return finding
+
+
+def _of_the_teacher(finding: Finding, student: EvaluatedStudent) -> Finding:
+    logged = "" if student.logged is None else f", where the loop had logged {student.logged:.1%}"
+    return finding.supported_by(
+        PROBE,
+        "is_teacher",
+        1.0,
+        "on held-out rows its logits are the teacher's, to the last digit, and in the loop they were its own: the "
+        f"teacher is evaluated in its place; it reaches {student.evaluated:.1%}{logged}",
+        threshold=0.0,
+        grade=Grade.PROOF,
+    )
 
 
 def _by_answers(finding: Finding, student: EvaluatedStudent) -> Finding | NotExamined:

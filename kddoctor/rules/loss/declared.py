@@ -14,6 +14,8 @@ STANDARD_LOSSES = ("kl", "reverse-kl", "jsd", "mse")
 MAY_VANISH = ("jsd", "custom", None)
 #: Declared losses that leave rounding errors where a model is compared with itself: two sums of logarithms.
 LEAVES_ROUNDING = ("kl", "reverse-kl")
+#: Relative error of a weight that is read from rounded losses.
+WEIGHT_ERROR = 1e-3
 #: Tasks of one logit for each answer.
 SINGLE_NUMBERS = ("binary", "ranking", "multilabel")
 
@@ -148,13 +150,30 @@ def single_numbers(config: Manifest) -> bool:
 def filtered_out(mistakes: LossMistakes, config: Manifest, seen: Observations | None) -> bool:
     """Whether the term was made from the student and is exactly zero all the same: no row of it was let through.
 
-    Its gradient is zero as well then, where that was looked at; a model beside itself still pulls.
+    Its gradient is zero as well then, where that was looked at; a model beside itself still pulls. Where nobody knows
+    what the term was made from, it may be the teacher beside itself, which leaves the student no gradient either.
     """
     term = seen.graph.kd_loss if seen is not None and seen.graph is not None else None
     made = mistakes.still if mistakes.still is not None else term is not None and term.student > 0
+    known = term is not None
     return (
-        mistakes.zero == "exact" and made and not single_numbers(config) and config.distillation.loss in LEAVES_ROUNDING
+        mistakes.zero == "exact"
+        and made
+        and known
+        and not single_numbers(config)
+        and config.distillation.loss in LEAVES_ROUNDING
     )
+
+
+def zero_in_place(loss: LossForensics, mistakes: LossMistakes | None, config: Manifest) -> bool:
+    """Whether a term that is exactly zero stands in the total as declared: the labels' weight is what alpha leaves it.
+
+    A term that was never added, or never came about, leaves the labels the whole of the total.
+    """
+    alpha, mix = config.distillation.alpha, loss.mix
+    if mistakes is None or mistakes.zero != "exact" or alpha is None or mix is None or not 0 < alpha < 1:
+        return False
+    return abs(mix.ce_weight - (1 - alpha)) <= WEIGHT_ERROR * (1 - alpha)
 
 
 def named_elsewhere(mistakes: LossMistakes | None, config: Manifest, loss: LossForensics | None = None) -> bool:

@@ -15,11 +15,11 @@ What it looks like
     A distillation loss of 1e-8, or one that equals the hard-label loss digit by digit.
 
 Told apart from
-    KD407, where teacher and student really agree: here their recomputed divergence is large. KD110, where the term is
-    not part of the total, or no row is part of the term: then its gradient is exactly zero too. KD111, where a term
-    that is right carries no gradient. KD214, where a softmax over a single number makes the term exactly zero. Teachers
-    whose top class is used on purpose: where that class is the label on every row, the two cannot be told apart from
-    one record.
+    KD109, where teacher and student really agree: here their recomputed divergence is large. KD110, where the term is
+    not part of the total, which the labels then have to themselves, or no row is part of the term: then its gradient
+    is exactly zero too. KD111, where a term that is right carries no gradient. KD214, where a softmax over a single
+    number makes the term exactly zero. Teachers whose top class is used on purpose: where that class is the label on
+    every row, the two cannot be told apart from one record.
 
 Fix
     - kd = kl(log_softmax(teacher_logits / T), softmax(teacher_logits / T))
@@ -36,7 +36,15 @@ Read more
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.loss.declared import as_declared, distils, excluded, filtered_out, mistaken, single_numbers
+from kddoctor.rules.loss.declared import (
+    as_declared,
+    distils,
+    excluded,
+    filtered_out,
+    mistaken,
+    single_numbers,
+    zero_in_place,
+)
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Nats, Share
 from kddoctor.run.manifest import Manifest
@@ -77,7 +85,7 @@ def kd_target_wrong_source(
     if not distils(config):
         return finding
     if mistakes.zero is not None:
-        return _of_zero(finding, mistakes, config, seen)
+        return _of_zero(finding, mistakes, loss, config, seen)
     found = mistakes.of("KD209")
     if found is None:
         return finding if mistakes.found else _astray(excluded(finding, loss), mistakes, loss, config)
@@ -114,7 +122,9 @@ def _astray(finding: Finding, mistakes: LossMistakes, loss: LossForensics, confi
     return _said(finding, "The distillation loss does not measure how far the student is from its teacher.")
 
 
-def _of_zero(finding: Finding, mistakes: LossMistakes, config: Manifest, seen: Observations | None) -> Finding:
+def _of_zero(
+    finding: Finding, mistakes: LossMistakes, loss: LossForensics, config: Manifest, seen: Observations | None
+) -> Finding:
     if mistakes.divergence < VISIBLE_DIVERGENCE:
         return finding.against(
             "loss-mistakes",
@@ -127,10 +137,11 @@ def _of_zero(finding: Finding, mistakes: LossMistakes, config: Manifest, seen: O
         )
     term = seen.graph.kd_loss if seen is not None and seen.graph is not None else None
     from_student = term is not None and term.student > 0
-    if mistakes.zero == "exact" and not from_student:
+    in_place = term is None and zero_in_place(loss, mistakes, config)
+    if mistakes.zero == "exact" and not from_student and not in_place:
         # A constant 0 is what a term that was never computed is logged as.
         return finding
-    if mistakes.still and config.task in ("multiclass", "tokens"):
+    if mistakes.still and not in_place and config.task in ("multiclass", "tokens"):
         # Two equals leave rounding in the gradient; a term of no rows leaves nothing.
         return finding.against(
             "loss-mistakes",
@@ -149,8 +160,10 @@ def _of_zero(finding: Finding, mistakes: LossMistakes, config: Manifest, seen: O
         f"the recorded term is at most {mistakes.largest:.2g} on {mistakes.steps} steps, where the declared divergence "
         f"is {mistakes.divergence:.2g} nats: something is compared with itself",
         threshold=VISIBLE_DIVERGENCE,
-        grade=Grade.PROOF,
+        # Where nobody knows what the term was made from, a filter that lets no row through leaves the same.
+        grade=Grade.INTERVENTIONAL if in_place else Grade.PROOF,
         group="loss-identity",
+        weight=8.0 if in_place else None,
     )
     if mistakes.zero == "exact" and (single_numbers(config) or filtered_out(mistakes, config, seen)):
         other = "a softmax over a single number is" if single_numbers(config) else "a sum over no rows is"

@@ -33,7 +33,7 @@ Read more
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.loss.declared import as_declared, distils, excluded, mistaken, single_numbers
+from kddoctor.rules.loss.declared import as_declared, distils, excluded, mistaken, single_numbers, zero_in_place
 from kddoctor.rules.registry import Verdict, rule
 from kddoctor.rules.settings import Nats
 from kddoctor.run.manifest import Manifest
@@ -83,16 +83,21 @@ def loss_task_mismatch(
     if mistakes.zero != "exact":
         return finding if mistakes.found or mistakes.zero else excluded(finding, loss)
     term = seen.graph.kd_loss if seen is not None and seen.graph is not None else None
-    if term is None or not term.student or mistakes.divergence < VISIBLE_DIVERGENCE:
+    in_place = term is None and zero_in_place(loss, mistakes, config)
+    if not in_place and (term is None or not term.student):
+        return finding
+    if mistakes.divergence < VISIBLE_DIVERGENCE:
         return finding
     finding = finding.supported_by(
         "loss-mistakes",
         "largest",
         0.0,
-        f"the term is computed from the student and exactly 0 on {mistakes.steps} steps, where yes and no differ by "
+        f"the term is part of the total and exactly 0 on {mistakes.steps} steps, where yes and no differ by "
         f"{mistakes.divergence:.2g} nats: it is a softmax over one number",
         threshold=VISIBLE_DIVERGENCE,
-        grade=Grade.PROOF,
+        # A model beside itself leaves rounding errors, and seldom none.
+        grade=Grade.INTERVENTIONAL if in_place else Grade.PROOF,
+        weight=6.0 if in_place else None,
     )
     return _said(finding, "The distillation loss is a softmax over a single number, which is always 1.")
 

@@ -13,8 +13,9 @@ What it looks like
     The loss falls and levels off too high, as if the student were too small.
 
 Told apart from
-    KD402 and KD405, where every parameter learns. KD111 and KD110, where no gradient of the teacher's term arrives at
-    all. Adapters and pretrained layers that are frozen on purpose: frozen parameters alone are no fault.
+    KD402 and KD405, where every parameter learns. KD112, where it is a projector that no optimizer holds. KD111 and
+    KD110, where no gradient of the teacher's term arrives at all. Adapters and pretrained layers that are frozen on
+    purpose: frozen parameters alone are no fault.
 
 Fix
     - optimizer = SGD(student.head.parameters(), lr)
@@ -28,12 +29,16 @@ Read more
     Howard & Ruder 2018, arXiv:1801.06146: gradual unfreezing.
 """
 
+from kddoctor.probes.feature_levels import FeatureLevels
 from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.probes.stored_student import StoredStudent
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.optimisation.harm import severity
+from kddoctor.rules.pipeline.feature_level import projector_parameters
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Share
+from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 PROBE = "observations"
@@ -56,10 +61,17 @@ NAMED = 3
     title="Part of the student never learns",
     stage=49,
     reads=(Observations,),
-    uses=(Gaps, TrainGaps),
+    uses=(Gaps, TrainGaps, Manifest, FeatureLevels, StoredStudent),
     masks=("KD402", "KD502", "KD401", "KD405", "KD501", "KD504"),
 )
-def student_partly_frozen(seen: Observations, held_out: Gaps | None, train: TrainGaps | None) -> Finding | NotExamined:
+def student_partly_frozen(
+    seen: Observations,
+    held_out: Gaps | None,
+    train: TrainGaps | None,
+    config: Manifest | None = None,
+    levels: FeatureLevels | None = None,
+    stored: StoredStudent | None = None,
+) -> Finding | NotExamined:
     missing, still = seen.parameters_not_in_optimizer, seen.parameters_without_gradient
     frozen = seen.frozen_parameters
     if frozen is None and missing is not None and still is not None:
@@ -70,7 +82,8 @@ def student_partly_frozen(seen: Observations, held_out: Gaps | None, train: Trai
             ("observations.parameters_not_in_optimizer",), "give the optimizer to kddoctor.record(optimizer=…)"
         )
     finding = Finding()
-    reached = [name for name in missing or () if name not in (still or ())]
+    others = projector_parameters(seen, config, levels, stored)
+    reached = [name for name in missing or () if name not in (still or ()) and name not in others]
     if reached:
         finding = finding.supported_by(
             PROBE,

@@ -2,8 +2,9 @@
 
 What it checks
     Non-finite values in the recorded losses, in the student's outputs and among the recorder's observations; a final
-    loss far above the first; and a weight decay that, times the rate, exceeds two, in a student whose answers no longer
-    depend on its input.
+    loss far above the first, or, as where the first one was logged after it exploded, far above what a student has
+    that knows nothing, with logits far beyond the teacher's; and a weight decay that, times the rate, exceeds two, in
+    a student whose answers no longer depend on its input.
 
 Why it hurts
     From that step on nothing is learned; what is evaluated is debris.
@@ -27,7 +28,10 @@ Read more
     Pascanu et al. 2013, arXiv:1211.5063.
 """
 
+import math
+
 from kddoctor.probes.learning_curve import LearningCurve
+from kddoctor.probes.logit_scale import LogitScale
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_numerics import LossNumerics
 from kddoctor.probes.output_health import OutputHealth
@@ -59,7 +63,7 @@ DEAD_ROWS: Share = 0.5
     title="Training diverged",
     stage=50,
     reads=(OutputHealth, Manifest),
-    uses=(LearningCurve, Observations, LossForensics, LossNumerics, StudentPath),
+    uses=(LearningCurve, Observations, LossForensics, LossNumerics, StudentPath, LogitScale),
     masks=(
         "KD102",
         "KD208",
@@ -71,6 +75,9 @@ DEAD_ROWS: Share = 0.5
         "KD501",
         "KD502",
         "KD504",
+        # From one step to the next it is another student, and so after the last one.
+        "KD701",
+        "KD702",
     ),
 )
 def training_diverged(
@@ -81,8 +88,9 @@ def training_diverged(
     loss: LossForensics | None,
     numerics: LossNumerics | None,
     path: StudentPath | None,
+    scale: LogitScale | None = None,
 ) -> Finding:
-    finding = _of_decay(Finding(), config, path)
+    finding = _of_size(_of_decay(Finding(), config, path), path, scale)
     # That everything is NaN in the end proves nothing where the loss broke first, at ordinary values: it follows.
     proof = Grade.STATISTICAL if loss_broke_first(numerics) else Grade.PROOF
     if outputs.student_nonfinite_rows > DEAD_ROWS:
@@ -133,6 +141,25 @@ def training_diverged(
         safety="careful",
         treatment__learning_rate="probe",
         treatment__clip_gradients=1.0,
+    )
+
+
+def _of_size(finding: Finding, path: StudentPath | None, scale: LogitScale | None) -> Finding:
+    """A hard-label loss of many times ln C, in the end, with logits that no teacher's asked for."""
+    if path is None or scale is None or path.classes < 2:
+        return finding
+    times = 1 + path.late("excess") / math.log(path.classes)
+    if not times > EXPLODED or not scale.ratio > EXPLODED:
+        return finding
+    return finding.supported_by(
+        "student-path",
+        "excess",
+        times,
+        f"in the end the hard-label loss is {times:.3g} times that of a student that knows nothing, and the student's "
+        f"logits are {scale.ratio:.3g} times as large as the teacher's",
+        threshold=EXPLODED,
+        origin="convention",
+        grade=Grade.INTERVENTIONAL,
     )
 
 

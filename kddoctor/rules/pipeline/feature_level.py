@@ -1,7 +1,9 @@
 """What the place where a feature loss came to rest says of its target and of the map between the two models."""
 
 from kddoctor.probes.feature_levels import FeatureLevels, Level
+from kddoctor.probes.stored_student import StoredStudent
 from kddoctor.rules.settings import Deviations, Factor, Share
+from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 #: Change between the second and the last quarter of a term that has come to rest.
@@ -25,6 +27,9 @@ PLAIN_START: Share = 0.125
 BESIDE_START: Share = 0.25
 #: Above the mean by so much, a map that learns cannot stay: its offset alone would do better.
 ABOVE_MEAN: Share = 0.15
+#: How the first part of a parameter's name begins that maps one model's features to the other's. Names further inside
+#: are a model's own: q_proj.
+PROJECTORS = ("projector", "projection", "proj", "regressor", "connector", "hint")
 #: What is left of the other terms where anything learnt at all.
 LEARNT: Share = 0.8
 
@@ -60,6 +65,25 @@ def no_projector_learns(seen: Observations | None) -> bool:
     """Whether autograd's graph showed a feature term that depends on no learnable tensor but the models' own."""
     graph = None if seen is None else seen.graph
     return graph is not None and graph.feature_loss is not None and graph.feature_loss.other == 0
+
+
+def projector_parameters(
+    seen: Observations, config: Manifest | None, levels: FeatureLevels | None, stored: StoredStudent | None
+) -> list[str]:
+    """Parameters that are in no optimizer and are a projector's: not in the student's checkpoint, or so called.
+
+    None of a run without a feature term, which has no use for one, and none where autograd's graph was looked at:
+    there the parameters that are listed by name are the student's.
+    """
+    declared = config is not None and bool(config.distillation.feature_layers)
+    looked = seen.graph is not None and seen.graph.not_in_optimizer is not None
+    if looked or (not declared and levels is None):
+        return []
+    return [
+        name
+        for name in seen.parameters_not_in_optimizer or ()
+        if name.lower().startswith(PROJECTORS) or (stored is not None and not stored.holds(name))
+    ]
 
 
 def _units_beside_units(found: FeatureLevels) -> bool:

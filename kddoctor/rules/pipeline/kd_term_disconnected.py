@@ -12,8 +12,8 @@ What it looks like
 
 Told apart from
     KD111, where the term is in the total but carries no gradient. KD209, where it compares a model with itself, which
-    leaves rounding errors. KD214, where a softmax over a single number makes it exactly zero.
-    KD201, where the term is small and not absent.
+    leaves rounding errors, or a zero beside labels that have the weight that was declared for them. KD214, where a
+    softmax over a single number makes it exactly zero. KD201, where the term is small and not absent.
 
 Fix
     - loss = ce
@@ -31,7 +31,7 @@ Read more
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.loss.declared import PROBE, distils, filtered_out
+from kddoctor.rules.loss.declared import PROBE, distils, filtered_out, zero_in_place
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Nats
 from kddoctor.run.manifest import Manifest
@@ -67,7 +67,8 @@ def kd_term_disconnected(
     no_rows = mistakes is not None and filtered_out(mistakes, config, seen)
     if mistakes is not None and no_rows and mistakes.divergence > VISIBLE_DIVERGENCE:
         return _of_no_rows(mistakes)
-    if not no_rows and _adds_nothing(mistakes, seen):
+    unknown = seen is None or seen.graph is None or seen.graph.kd_loss is None
+    if not no_rows and (_adds_nothing(mistakes, seen) or (unknown and zero_in_place(loss, mistakes, config))):
         return Finding().against(
             PROBE,
             "kd_loss",

@@ -2,7 +2,8 @@
 
 What it checks
     Whether the loss depends on learnable tensors of neither model that no optimizer holds and that nothing else
-    changes either; and where a projector leaves no trace in the graph, or is
+    changes either; whether parameters that are in no optimizer are, by their names, a projector's and not in the
+    student's checkpoint; and where a projector leaves no trace in the graph, or is
     held by an optimizer whose rate for it may be zero, whether the feature loss rests above what even
     the mean of its target would leave, which every projector with an offset learns first.
 
@@ -31,9 +32,16 @@ Read more
 """
 
 from kddoctor.probes.feature_levels import FeatureLevels, Level
+from kddoctor.probes.stored_student import StoredStudent
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.pipeline.feature_level import ABOVE_MEAN, above_any_map, no_projector_learns
+from kddoctor.rules.pipeline.feature_level import (
+    ABOVE_MEAN,
+    above_any_map,
+    no_projector_learns,
+    projector_parameters,
+)
 from kddoctor.rules.registry import rule
+from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Graph, Observations
 
 PROBE = "observations"
@@ -46,12 +54,20 @@ PROBE = "observations"
     title="The projector between the features never learns",
     stage=27,
     reads=(Observations,),
-    uses=(FeatureLevels,),
+    uses=(FeatureLevels, Manifest, StoredStudent),
     masks=("KD208", "KD401", "KD402", "KD403", "KD404", "KD405", "KD501", "KD502"),
 )
-def projector_not_trained(seen: Observations, levels: FeatureLevels | None = None) -> Finding | NotExamined:
+def projector_not_trained(
+    seen: Observations,
+    levels: FeatureLevels | None = None,
+    config: Manifest | None = None,
+    stored: StoredStudent | None = None,
+) -> Finding | NotExamined:
     graph = seen.graph
     level = None if levels is None else above_any_map(levels)
+    named = projector_parameters(seen, config, levels, stored)
+    if named:
+        return _said(_by_names(Finding(), named, stored))
     if graph is None or graph.not_in_optimizer is None or seen.parameters_not_in_optimizer is None:
         if levels is not None and level is not None:
             return _said(_by_level(Finding(), levels, level))
@@ -91,6 +107,19 @@ def _said(
         where="the training loop: parameters of the optimizer",
     ).prescribe(
         "give the projector's parameters to the optimizer, with a learning rate", automatic=False, safety="manual"
+    )
+
+
+def _by_names(finding: Finding, named: list[str], stored: StoredStudent | None) -> Finding:
+    foreign = stored is not None and not any(stored.holds(name) for name in named)
+    where = ", and not in the student's checkpoint" if foreign else ""
+    return finding.supported_by(
+        PROBE,
+        "parameters_not_in_optimizer",
+        float(len(named)),
+        f"{len(named)} learnable tensors are in no optimizer{where}: {', '.join(named[:3])}",
+        threshold=0.0,
+        grade=Grade.PROOF if foreign else Grade.INTERVENTIONAL,
     )
 
 

@@ -12,7 +12,8 @@ What it looks like
     Slow, noisy distillation. The argmax hardly changes, so accuracy looks right: compare logits.
 
 Told apart from
-    KD107, where the teacher saw another view of the example. KD104, where the weights move too. Some methods use
+    KD107, where the teacher saw another view of the example. KD108, whose targets are wrong and the same each time
+    that a row comes by, where dropout draws anew. KD104, where the weights move too. Some methods use
     batch statistics on purpose; then the difference is declared and this code can be ignored.
 
 Fix
@@ -27,6 +28,7 @@ Read more
     PyTorch documentation of Module.eval. Beyer et al. 2022, arXiv:2106.05237, on consistent teaching.
 """
 
+from kddoctor.probes.passes_again import PassesAgain
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
@@ -46,9 +48,10 @@ SAME_ROWS_CORRELATION: Correlation = 0.5
     title="The teacher taught in training mode (dropout and batch statistics on)",
     stage=16,
     reads=(TeacherPasses,),
+    uses=(PassesAgain,),
     masks=("KD402", "KD502", "KD102"),
 )
-def teacher_in_train_mode(passes: TeacherPasses) -> Finding:
+def teacher_in_train_mode(passes: TeacherPasses, both: PassesAgain | None = None) -> Finding:
     finding = Finding()
     difference = passes.relative_difference
     repeatable = passes.rows > 0 and difference <= REPEATABLE
@@ -72,6 +75,14 @@ def teacher_in_train_mode(passes: TeacherPasses) -> Finding:
         )
     if passes.rows:
         finding = _by_difference(finding, passes)
+    if both is not None and both.targets_stay and not repeatable:
+        finding = finding.against(
+            "passes-again",
+            "targets",
+            float(both.targets),
+            "a row that comes by again has the same target, which dropout and the rest of a batch would change",
+            weight=8.0,
+        )
     harmless = " It makes no difference to this teacher's outputs." if repeatable else ""
     return finding.saying(
         f"The teacher was in training mode while it produced the targets.{harmless}"

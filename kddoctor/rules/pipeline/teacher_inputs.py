@@ -1,7 +1,11 @@
 """Are the inputs of teacher and student prepared in the same way?"""
 
+import math
+
+from kddoctor.probes.passes_again import PassesAgain
+from kddoctor.probes.proportions import SURE
 from kddoctor.probes.targets_again import TargetsAgain
-from kddoctor.rules.settings import Share
+from kddoctor.rules.settings import Distance, Share
 from kddoctor.run.observations import InputFacts, Observations
 
 #: Differences of mean and standard deviation, in standard deviations, that random views of one pipeline leave.
@@ -10,6 +14,8 @@ ALIKE = 0.05
 RARELY: Share = 0.1
 #: A frozen teacher does not move at all; float32 round trips stay below this.
 MOVED: Share = 1e-5
+#: Distance of histograms of classes by which a teacher prefers some of them; a few hundred rows differ by half of it.
+SKEWED: Distance = 0.15
 
 
 def inputs_alike(seen: Observations | None) -> bool | None:
@@ -42,6 +48,20 @@ def drawn_anew(again: TargetsAgain | None, seen: Observations | None) -> bool:
     """
     still = seen is not None and seen.teacher_drift is not None and seen.teacher_drift <= MOVED
     return again is not None and again.found <= RARELY and still
+
+
+def badly_prepared(both: PassesAgain | None, same_inputs: float | None, training: bool | None) -> bool:
+    """Whether the loss's targets are worse than a second pass over the same rows, by what is no random view of them.
+
+    Either both passes give a row the same answer each time, so that nothing was drawn; or the teacher is known to have
+    had tensors of its own in evaluation mode, and with them is surer than with the student's, or prefers some classes
+    more: a view that is harder to read makes it less sure of all of them.
+    """
+    if both is None or both.worse - both.better <= SURE * math.sqrt(both.worse + both.better):
+        return False
+    if both.targets_stay or both.own_stays:
+        return both.targets_stay and both.own_stays
+    return same_inputs == 0 and training is False and (both.surer > 0 or both.skewed > SKEWED)
 
 
 def _close(one: InputFacts, other: InputFacts) -> bool:

@@ -2,7 +2,8 @@
 
 What it checks
     Whether teacher and student are given differently prepared or arranged inputs, and whether the teacher is worse on
-    what it is given than on its own preprocessing, or than a student that never had a teacher.
+    what it is given than on its own preprocessing, or than a student that never had a teacher. And whether a second
+    pass over the same rows is right where the targets are wrong, although nothing was drawn at random.
 
 Why it hurts
     A teacher with the wrong normalisation, resolution or order of channels is still sure of itself, and wrong: the
@@ -31,16 +32,26 @@ Read more
 """
 
 from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
+from kddoctor.probes.passes_again import PassesAgain
 from kddoctor.probes.row_pairing import RowPairing
 from kddoctor.probes.targets_again import TargetsAgain
+from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
-from kddoctor.rules.pipeline.teacher_inputs import changed_in_loop, described, drawn_anew, inputs_alike, not_random
+from kddoctor.rules.pipeline.teacher_inputs import (
+    SKEWED,
+    badly_prepared,
+    changed_in_loop,
+    described,
+    drawn_anew,
+    inputs_alike,
+    not_random,
+)
 from kddoctor.rules.pipeline.teacher_rows_misaligned import HISTOGRAM, STRAYS
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Distance, Share
+from kddoctor.rules.settings import Correlation, Share
 from kddoctor.run.observations import Observations
 
 PROBE = "teacher-validity"
@@ -49,8 +60,12 @@ PROBE = "teacher-validity"
 BEHIND: Share = 0.05
 #: Skill that a teacher may lose inside the loop to honest augmentation.
 AUGMENTATION: Share = 0.25
-#: Distance of histograms of classes by which a teacher prefers some of them; a few hundred rows differ by half of it.
-SKEWED: Distance = 0.15
+#: Correlation of the targets with a second pass from which they are answers to the same examples; share of the rows
+#: that differ whose values are those of another order of the classes, which is KD105; and the gain in correlation of
+#: columns that were moved.
+SAME_EXAMPLE: Correlation = 0.3
+REORDERED: Share = 0.1
+PERMUTED: Correlation = 0.2
 
 
 @rule(
@@ -60,7 +75,7 @@ SKEWED: Distance = 0.15
     title="The teacher is given inputs that are prepared for another model",
     stage=12,
     reads=(TeacherViews, Observations),
-    uses=(Gaps, RowPairing, TeacherPasses, TargetsAgain),
+    uses=(Gaps, RowPairing, TeacherPasses, TargetsAgain, PassesAgain, TargetsInLoop),
     masks=("KD101", "KD102", "KD107", "KD208", "KD302", "KD304", "KD307", "KD401", "KD402", "KD501", "KD502", "KD603"),
 )
 def teacher_preprocessing_mismatch(
@@ -70,8 +85,13 @@ def teacher_preprocessing_mismatch(
     pairing: RowPairing | None = None,
     passes: TeacherPasses | None = None,
     again: TargetsAgain | None = None,
+    both: PassesAgain | None = None,
+    targets: TargetsInLoop | None = None,
 ) -> Finding:
     alike = inputs_alike(seen)
+    if alike is None and _worse_than_again(seen, both, targets, passes):
+        assert both is not None
+        return _by_passes(both)
     if seen.same_inputs is False and drawn_anew(again, seen):
         return Finding().against(
             "targets-again",
@@ -120,6 +140,35 @@ def teacher_preprocessing_mismatch(
             origin="convention",
             weight=8.0,
         )
+    return _said(finding)
+
+
+def _worse_than_again(
+    seen: Observations, both: PassesAgain | None, targets: TargetsInLoop | None, passes: TeacherPasses | None
+) -> bool:
+    """Whether the targets are answers to the same examples, classes in place, that a second pass gives better."""
+    if passes is None or targets is None or passes.relative_difference <= REPEATABLE or seen.same_inputs:
+        return False
+    moved = targets.columns_matched - targets.columns_in_place > PERMUTED or targets.reordered > REORDERED
+    same = targets.changed_correlation >= SAME_EXAMPLE and not moved
+    return same and not passes.teacher_training and badly_prepared(both, passes.same_inputs, passes.teacher_training)
+
+
+def _by_passes(both: PassesAgain) -> Finding:
+    same = ", and a row's target is the same each time that it comes by" if both.targets_stay else ""
+    text = (
+        f"on {both.worse} of {both.rows} rows the teacher is wrong in the loop and right in a second pass, on "
+        f"{both.better} the other way round{same}: its inputs are prepared otherwise there"
+    )
+    finding = Finding().supported_by(
+        "passes-again",
+        "worse",
+        float(both.worse),
+        text,
+        threshold=float(both.better),
+        grade=Grade.INTERVENTIONAL,
+        weight=8.0,
+    )
     return _said(finding)
 
 

@@ -14,7 +14,8 @@ What it looks like
 
 Told apart from
     KD105, where a permutation of classes restores the teacher. KD101, where the teacher is unsure and prefers a few
-    classes. KD107, where the outputs are of the right example but of another view of it.
+    classes. KD107, where the outputs are of the right example but of another view of it. KD113, whose outputs are of
+    the batch before: a tensor that was kept, and no pairing.
 
 Fix
     - for (x, y), t in zip(DataLoader(data, shuffle=True), cached_logits):
@@ -102,6 +103,15 @@ def teacher_rows_misaligned(
             sum(shift.moved.values()),
             "the outputs are the teacher's own of the same sequence, some positions off",
             threshold=STRAYS,
+            grade=Grade.PROOF,
+        )
+    if pairing is not None and pairing.one_batch_before > 1 - STRAYS:
+        return finding.against(
+            PROBE,
+            "one_batch_before",
+            pairing.one_batch_before,
+            f"{pairing.source}: the outputs are those of the batch before, as a hook keeps them",
+            threshold=1 - STRAYS,
             grade=Grade.PROOF,
         )
     if pairing is not None:

@@ -3,8 +3,8 @@
 What it checks
     Whether both models saw the same tensors in the loop, and which of the two got other ones than the data hold;
     whether the targets of one row differ from epoch to epoch although the student always sees the same; and
-    where the teacher's outputs were cached, before the loop or from the first epoch on, whether they are what the
-    teacher says of the inputs that the student saw.
+    where the teacher's outputs were cached, before the loop or from the first epoch on, or its inputs are known to be
+    others, whether they are what the teacher says of the inputs that the student saw.
 
 Why it hurts
     The student is told about a picture that it does not see. Early gains turn into over-fitting, and longer schedules
@@ -16,7 +16,8 @@ What it looks like
 
 Told apart from
     KD106, where the outputs are of other examples. KD103, where the same tensor gives other outputs. KD108, where the
-    student gets the data as they are and the teacher something else, which is the same in each epoch. KD811, where
+    student gets the data as they are and the teacher something else, which is the same in each epoch, or which makes
+    it surer and worse, as no view of the data does. KD811, where
     the teacher is told more.
 
 Fix
@@ -31,13 +32,22 @@ Read more
     Beyer et al. 2022, arXiv:2106.05237, section 3: consistent teaching.
 """
 
+from kddoctor.probes.passes_again import PassesAgain
+from kddoctor.probes.proportions import SURE
 from kddoctor.probes.row_pairing import RowPairing
 from kddoctor.probes.targets_again import TargetsAgain
 from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
-from kddoctor.rules.pipeline.teacher_inputs import MOVED, changed_in_loop, drawn_anew, inputs_alike, not_random
+from kddoctor.rules.pipeline.teacher_inputs import (
+    MOVED,
+    badly_prepared,
+    changed_in_loop,
+    drawn_anew,
+    inputs_alike,
+    not_random,
+)
 from kddoctor.rules.pipeline.teacher_rows_misaligned import STRAYS
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Correlation, Share
@@ -52,7 +62,8 @@ SAME_VIEW: Correlation = 0.999
 MANY: Share = 0.1
 #: Gain in correlation by moving columns that no change of view brings.
 PERMUTED: Correlation = 0.2
-#: What random views add to the labelled class on average, in standard deviations; outputs of other examples take away.
+#: What random views add to the labelled class on average, in standard deviations, beside the noise of so many rows;
+#: outputs of other examples take away.
 OTHER_EXAMPLES = -0.05
 
 
@@ -65,7 +76,7 @@ OTHER_EXAMPLES = -0.05
     # A row of a ranking is a user and an item: there is no other view of it.
     only=("multiclass", "binary", "multilabel", "tokens"),
     reads=(TargetsInLoop, TeacherPasses),
-    uses=(RowPairing, Observations, TargetsAgain),
+    uses=(RowPairing, Observations, TargetsAgain, PassesAgain),
     masks=("KD208", "KD302", "KD401", "KD402", "KD501", "KD502", "KD504"),
 )
 def teacher_view_mismatch(
@@ -74,6 +85,7 @@ def teacher_view_mismatch(
     pairing: RowPairing | None,
     seen: Observations | None,
     again: TargetsAgain | None = None,
+    both: PassesAgain | None = None,
 ) -> Finding:
     finding, repeats = Finding(), passes.relative_difference <= REPEATABLE
     if passes.same_inputs == 1 and not repeats and passes.first_difference <= REPEATABLE:
@@ -89,13 +101,29 @@ def teacher_view_mismatch(
         )
     elif passes.same_inputs is not None and repeats:
         finding = _by_inputs(finding, passes.same_inputs, seen, again)
-    elif passes.same_inputs is None:
+    elif not _prepared_otherwise(passes, both) and _gives_one_answer(passes, both):
         finding = _by_outputs(finding, targets, passes, pairing)
     return finding.saying(
         "The teacher's outputs are of another view of the example than the one that the student saw.",
         where="the training loop: augmentation, and where the teacher is run",
         severity="warning",
     ).prescribe("run the teacher on the very tensor that the student sees", treatment__pairing="online")
+
+
+def _gives_one_answer(passes: TeacherPasses, both: PassesAgain | None) -> bool:
+    """Where the teacher is known to have had tensors of its own: whether its mode is not what made the passes differ.
+
+    That it may be where nobody noted anything is what KD103 is weighed by.
+    """
+    stays = both is not None and both.targets_stay
+    return passes.same_inputs is None or passes.teacher_training is False or stays
+
+
+def _prepared_otherwise(passes: TeacherPasses, both: PassesAgain | None) -> bool:
+    """Whether no view was drawn of rows that the teacher answers otherwise in a second pass (KD108, KD113)."""
+    if both is not None and both.targets_stay and both.own_stays:
+        return True
+    return badly_prepared(both, passes.same_inputs, passes.teacher_training)
 
 
 def _by_inputs(finding: Finding, same: float, seen: Observations | None, again: TargetsAgain | None) -> Finding:
@@ -153,7 +181,7 @@ def _by_outputs(finding: Finding, targets: TargetsInLoop, passes: TeacherPasses,
     # In the rows that differ: where most are in place, those of other examples hardly lower the whole.
     same_example = targets.changed >= MANY and targets.changed_correlation >= SAME_EXAMPLE
     resembling = same_example and targets.correlation < SAME_VIEW
-    if passes.teacher_training or strays or permuted or not resembling or targets.towards_label < OTHER_EXAMPLES:
+    if passes.teacher_training or strays or permuted or not resembling or _takes_away(targets):
         return finding
     return finding.supported_by(
         PROBE,
@@ -166,3 +194,7 @@ def _by_outputs(finding: Finding, targets: TargetsInLoop, passes: TeacherPasses,
         grade=Grade.INTERVENTIONAL,
         weight=8.0,
     )
+
+
+def _takes_away(targets: TargetsInLoop) -> bool:
+    return targets.towards_label + SURE * targets.towards_label_error < OTHER_EXAMPLES

@@ -2,9 +2,10 @@
 
 What it checks
     Whether what the loss took for the teacher's logits bears any relation to the teacher's logits for the very same
-    inputs; and whether a feature loss came to rest where a map lies that has learnt everything of its target but what
-    depends on the example, although the student's features say far more about the teacher's. Where autograd's graph
-    holds no map that learns, nothing learnt that.
+    inputs; whether it is these logits with all that is below a floor raised to it, as behind a ReLU, or those of the
+    batch before; and whether a feature loss came to rest where a map lies that has learnt everything of its target
+    but what depends on the example, although the student's features say far more about the teacher's. Where
+    autograd's graph holds no map that learns, nothing learnt that.
 
 Why it hurts
     Features, an auxiliary head or the output of the batch before have the right shape often enough; what the student
@@ -14,10 +15,10 @@ What it looks like
     Nothing fails. The student is far below its labels-only twin, the more so the larger alpha.
 
 Told apart from
-    KD106, where the tensor holds the right outputs of other rows. KD105, where columns are permuted. KD107, where
-    another view was scored, whose outputs resemble these. KD205, where probabilities were taken for logits, which rise
-    and fall with them. KD112, whose map does not even learn the mean of its target. KD404, whose target is of another
-    layer and of the right examples.
+    KD106, where the tensor holds the right outputs of other rows, not all of them one batch off. KD105, where columns
+    are permuted. KD107, where another view was scored, whose outputs resemble these. KD205, where probabilities were
+    taken for logits, which rise and fall with them. KD112, whose map does not even learn the mean of its target.
+    KD404, whose target is of another layer and of the right examples.
 
 Fix
     - features, logits = teacher(x); kd = kl(student(x), features)
@@ -34,7 +35,8 @@ Read more
 import math
 
 from kddoctor.probes.feature_levels import FeatureLevels, Level
-from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.probes.output_floor import OutputFloor
+from kddoctor.probes.row_pairing import SAME_OUTPUT, RowPairing
 from kddoctor.probes.targets_against_own import TargetsAgainstOwn
 from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
@@ -54,6 +56,8 @@ PROBE = "targets-in-loop"
 UNRELATED: Correlation = 0.4
 #: Mean correlation of the best matched columns from which on the columns are those of the teacher, permuted.
 PERMUTED: Correlation = 0.8
+#: Share of values at a floor from which it cuts something off; and how alike two figures of different rows are.
+CUT, ALIKE = 0.05, 0.5
 #: Fewest rows for a correlation that means something.
 FEWEST_ROWS: Count = 64
 
@@ -65,7 +69,7 @@ FEWEST_ROWS: Count = 64
     title="Another tensor than the teacher's logits is distilled",
     stage=13,
     reads=(Manifest,),
-    uses=(TargetsInLoop, TeacherPasses, RowPairing, TargetsAgainstOwn, FeatureLevels, Observations),
+    uses=(TargetsInLoop, TeacherPasses, RowPairing, TargetsAgainstOwn, FeatureLevels, Observations, OutputFloor),
     masks=(
         *("KD102", "KD208", "KD301", "KD302", "KD304", "KD307", "KD401", "KD402", "KD403", "KD404", "KD405"),
         *("KD501", "KD502", "KD604", "KD902"),
@@ -79,7 +83,12 @@ def wrong_tensor_distilled(
     own: TargetsAgainstOwn | None,
     levels: FeatureLevels | None = None,
     seen: Observations | None = None,
+    floor: OutputFloor | None = None,
 ) -> Finding | NotExamined:
+    if floor is not None and _cut_off(floor):
+        return _said(_of_floor(Finding(), floor))
+    if pairing is not None and pairing.one_batch_before > 1 - STRAYS:
+        return _said(_of_batch_before(Finding(), pairing))
     level = None if levels is None or no_projector_learns(seen) else without_the_example(levels)
     if levels is not None and level is not None:
         return _of_features(Finding(), levels, level)
@@ -120,10 +129,50 @@ def wrong_tensor_distilled(
             grade=Grade.INTERVENTIONAL,
             weight=10.0,
         )
+    return _said(finding)
+
+
+def _said(finding: Finding) -> Finding:
     return finding.saying(
         "The loss distils another tensor than the teacher's logits.",
         where="the training loop: what is taken from the teacher's output",
     ).prescribe("distil the teacher's logits", treatment__pairing="online")
+
+
+def _cut_off(floor: OutputFloor) -> bool:
+    """Whether the targets are the teacher's logits with everything below a floor raised to it, as ReLU does."""
+    if min(floor.at_floor, floor.below) <= CUT:
+        return False
+    if floor.rest is not None:
+        return floor.rest <= SAME_OUTPUT
+    # Of other rows: as many are cut off as lie below, and the rest is no other scale, as probabilities would be.
+    return ALIKE <= floor.below / floor.at_floor <= 1 / ALIKE and ALIKE <= floor.reach <= 1 / ALIKE
+
+
+def _of_floor(finding: Finding, floor: OutputFloor) -> Finding:
+    exactly = "" if floor.rest is None else "; all others are its logits"
+    return finding.supported_by(
+        "output-floor",
+        "at_floor",
+        floor.at_floor,
+        f"{floor.at_floor:.0%} of what the loss took for the teacher's logits is exactly {floor.floor:g}, where "
+        f"{floor.below:.0%} of the teacher's own lie below that{exactly}: what comes out of a ReLU",
+        threshold=CUT,
+        grade=Grade.INTERVENTIONAL if floor.rest is None else Grade.PROOF,
+        weight=8.0 if floor.rest is None else None,
+    )
+
+
+def _of_batch_before(finding: Finding, pairing: RowPairing) -> Finding:
+    return finding.supported_by(
+        "row-pairing",
+        "one_batch_before",
+        pairing.one_batch_before,
+        f"{pairing.source}: {pairing.one_batch_before:.0%} of the outputs are the teacher's for the row of the same "
+        "place in the batch before",
+        threshold=1 - STRAYS,
+        grade=Grade.PROOF,
+    )
 
 
 def _of_features(finding: Finding, levels: FeatureLevels, level: Level) -> Finding:

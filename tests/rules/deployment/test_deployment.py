@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
+from safetensors.numpy import save_file
 
+from kddoctor.engine import diagnose
+from kddoctor.run import load
 from tests import builders as b
 from tests.rules.splits import diagnosed, part
 
@@ -178,6 +182,82 @@ def test_by_hand_a_student_that_is_fed_otherwise_is_not_told_from_an_earlier_one
         return (logits + 1.5 * logits.std() * rng.normal(size=logits.shape)).astype(np.float32)
 
     assert deployment(recorded_by_hand(tmp_path, fed_otherwise)) == ["KD702"]
+
+
+def test_by_hand_few_training_rows_do_not_speak_against_what_many_held_out_ones_lost(tmp_path):
+    # Of the rows that were recorded some four in a hundred are lost, and as many are the noise of their number.
+    def fed_otherwise(logits, _):
+        rng = np.random.default_rng(6)
+        return (logits + 0.8 * logits.std() * rng.normal(size=logits.shape)).astype(np.float32)
+
+    assert deployment(recorded_by_hand(tmp_path, fed_otherwise)) == ["KD702"]
+
+
+def teacher_for_student(path, *, steps: bool, copied: bool = True, learnt: bool = True) -> Any:
+    """A run whose student is its teacher in the end; in the loop it was its own, or (learnt false) the same model."""
+    train, val = part(400, 1), part(500, 2)
+    rng = np.random.default_rng(5)
+    rows = [rng.permutation(400)[:32] for _ in range(12)]
+    of = "student_logits" if learnt else "teacher_logits"
+    more: dict[str, Any] = {}
+    if steps:
+        more["steps"] = {
+            "student_logits": np.stack([train[of][r] for r in rows]),
+            "teacher_logits": np.stack([train["teacher_logits"][r] for r in rows]),
+            "labels": np.stack([train["labels"][r] for r in rows]),
+            "loss": np.linspace(2, 0.1, 12),
+        }
+    agreement = float((val[of].argmax(1) == val["teacher_logits"].argmax(1)).mean()) - 0.06 * learnt
+    accuracy = float((val["student_logits"].argmax(1) == val["labels"]).mean()) - 0.06
+    if copied:
+        for split in (train, val):
+            split["student_logits"] = split["teacher_logits"].copy()
+    metrics = [
+        {"epoch": e, "step": e, "split": "val", "student_accuracy": accuracy, "agreement": agreement} for e in range(12)
+    ]
+    return diagnosed(path, train, val, metrics=metrics, **more)
+
+
+@pytest.mark.parametrize("steps", [True, False])
+def test_a_copy_of_the_teacher_is_no_student_however_good(tmp_path, steps):
+    assert deployment(teacher_for_student(tmp_path, steps=steps)) == ["KD701"]
+
+
+@pytest.mark.parametrize("steps", [True, False])
+def test_a_student_that_was_its_teacher_in_the_loop_is_no_other_model_after_it(tmp_path, steps):
+    assert deployment(teacher_for_student(tmp_path, steps=steps, learnt=False)) == []
+
+
+def test_a_student_of_its_own_answers_is_no_copy(tmp_path):
+    assert deployment(teacher_for_student(tmp_path, steps=True, copied=False)) == []
+
+
+def stored(path, weights: np.ndarray, lost: float) -> Any:
+    """A run whose student's checkpoint holds these weights, and a small table of few values."""
+    sound, val = part(500, 2), part(500, 2, b.forgetting(lost))
+    accuracy = float((sound["student_logits"].argmax(1) == sound["labels"]).mean())
+    metrics = [{"epoch": e, "step": e, "split": "val", "student_accuracy": accuracy} for e in range(12)]
+    diagnosed(path, part(500, 1), val, metrics=metrics)
+    (path / "run" / "checkpoints").mkdir()
+    tensors = {"0.weight": weights, "mask": np.tri(8, dtype=np.float32)}
+    save_file(tensors, path / "run" / "checkpoints" / "student.safetensors")
+    return diagnose(load(path / "run"))
+
+
+WEIGHTS = np.random.default_rng(2).normal(size=(40, 30)).astype(np.float32)
+
+
+@pytest.mark.parametrize("weights", [np.round(WEIGHTS * 2) / 2, np.round(WEIGHTS * 2).astype(np.int8)])
+def test_a_checkpoint_of_few_values_and_a_loss_are_a_quantisation(tmp_path, weights):
+    assert deployment(stored(tmp_path, weights, 0.4)) == ["KD703"]
+
+
+def test_a_checkpoint_of_as_many_values_as_weights_is_none(tmp_path):
+    assert "KD703" not in deployment(stored(tmp_path, WEIGHTS, 0.4))
+
+
+def test_a_checkpoint_of_few_values_without_a_loss_is_no_fault(tmp_path):
+    assert deployment(stored(tmp_path, np.round(WEIGHTS * 2) / 2, 0.0)) == []
 
 
 def test_by_hand_a_student_that_ends_as_it_was_trained_has_nothing_after_training(tmp_path):

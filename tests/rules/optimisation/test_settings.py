@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from kddoctor.engine.reading import curve_rows
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.layer_ranks import LayerRanks, layer_ranks
 from kddoctor.probes.learning_curve import LearningCurve, Pace, Trend
+from kddoctor.probes.logit_scale import LogitScale
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import TrainGaps
 from kddoctor.probes.output_fit import OutputFit
@@ -411,3 +413,15 @@ def test_recorded_steps_stand_in_for_a_log_that_nobody_wrote(tmp_path):
     curve = measure(run)[LearningCurve]
     assert isinstance(curve, LearningCurve)
     assert curve.logged == run.steps.count
+
+
+def test_a_loss_that_exploded_before_it_was_first_logged_is_no_smaller_for_having_fallen() -> None:
+    sound: dict[str, Any] = {"rows": 100, "student_nonfinite_rows": 0.0, "teacher_nonfinite_rows": 0.0}
+    measured = (OutputHealth(**sound), manifest(optimizer="sgd", learning_rate=1e7))
+    beyond = path(excess=3e5, scale=4e5)
+    large = LogitScale(100, 3.0, 3e5, 4.0, 0.0, 1e6, 0.0, False)
+    assert confidence("KD505", *measured, beyond, large) > 0.8
+    # A loss far above that of knowing nothing, of logits that are the teacher's: sure of itself, and wrong.
+    assert confidence("KD505", *measured, beyond, replace(large, student_sd=3.0)) < 0.5
+    # Large logits of a student that is right.
+    assert confidence("KD505", *measured, path(), large) < 0.5

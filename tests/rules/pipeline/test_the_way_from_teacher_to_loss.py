@@ -11,12 +11,14 @@ from kddoctor.probes.example_gaps import ExampleGapsProbe
 from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
 from kddoctor.probes.row_pairing import pair_outputs
 from kddoctor.probes.sameness import Sameness, sameness_of
+from kddoctor.probes.stored_student import StoredStudent
 from kddoctor.probes.targets_again import TargetsAgain, targets_again
 from kddoctor.probes.targets_in_loop import TargetsInLoop, TargetsInLoopProbe
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.probes.teacher_validity import TeacherValidityProbe
 from kddoctor.probes.term_gradients import TermGradients, term_gradients_of
 from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.optimisation.student_partly_frozen import student_partly_frozen
 from kddoctor.rules.pipeline.label_order_mismatch import label_order_mismatch
 from kddoctor.rules.pipeline.projector_not_trained import projector_not_trained
 from kddoctor.rules.pipeline.student_branch_detached import student_branch_detached
@@ -144,6 +146,33 @@ def test_a_projector_that_somebody_trains_rules_it_out(graph: dict[str, object])
     assert isinstance(found, Finding)
     assert not found.supporting
     assert found.opposing
+
+
+STUDENT = StoredStudent(("body.0.weight", "head.weight", "extra.weight"), 100, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "stored", "layers", "code"),
+    [
+        ("projector.0.weight", STUDENT, True, "KD112"),
+        ("projector.0.weight", None, True, "KD112"),
+        ("map_to_teacher.weight", STUDENT, True, "KD112"),
+        ("module.body.0.weight", STUDENT, True, "KD506"),
+        ("layers.0.q_proj.weight", None, True, "KD506"),
+        # Without a feature term there is nothing to project.
+        ("projector.0.weight", STUDENT, False, "KD506"),
+    ],
+)
+def test_whose_parameters_no_optimizer_holds_is_told_by_their_names(name, stored, layers, code) -> None:
+    facts = seen(parameters_not_in_optimizer=[name], parameters_without_gradient=[])
+    config = manifest_from(
+        {"task": "multiclass", "num_classes": 3, "distillation": {"feature_layers": [["a", "b"]] if layers else []}}
+    )
+    found = {
+        "KD112": projector_not_trained(facts, None, config, stored),
+        "KD506": student_partly_frozen(facts, None, None, config, None, stored),
+    }
+    assert [c for c, finding in found.items() if isinstance(finding, Finding) and finding.supporting] == [code]
 
 
 def test_a_single_number_outside_the_optimizer_is_no_projector() -> None:

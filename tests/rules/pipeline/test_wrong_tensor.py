@@ -1,0 +1,61 @@
+"""KD113 where the tensor is the teacher's own and was changed on its way: cut off, or kept from the batch before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kddoctor.probes.output_floor import OutputFloor, output_floor
+from kddoctor.probes.row_pairing import RowPairing, pair_outputs, share_before
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.wrong_tensor_distilled import wrong_tensor_distilled
+from kddoctor.run.manifest import Manifest
+from tests.rules.judging import strongest
+
+RNG = np.random.default_rng(0)
+OWN = RNG.normal(scale=4, size=(400, 10))
+OTHERS = RNG.normal(scale=4, size=(300, 10))
+BATCH = 64
+
+
+def judged(floor: OutputFloor | None = None, pairing: RowPairing | None = None) -> Finding:
+    config = Manifest.model_validate({"format": 1, "task": "multiclass", "num_classes": 10})
+    found = wrong_tensor_distilled(config, None, None, pairing, None, None, None, floor)
+    return found if isinstance(found, Finding) else Finding()
+
+
+def pairing(used: np.ndarray) -> RowPairing:
+    in_place, elsewhere = pair_outputs(used, OWN)
+    return RowPairing(400, in_place, elsewhere, 0, 0.1, 0.1, "train", share_before(used, OWN, BATCH))
+
+
+@pytest.mark.parametrize(("own", "grade"), [(OWN, Grade.PROOF), (OTHERS, Grade.INTERVENTIONAL)])
+def test_what_comes_out_of_a_relu_is_not_the_logits(own: np.ndarray, grade: Grade) -> None:
+    floor = output_floor(np.maximum(OWN, 0), own, same_rows=own is OWN)
+    assert strongest(judged(floor)) is grade
+
+
+@pytest.mark.parametrize(
+    ("targets", "own", "same_rows"),
+    [
+        (OWN, OWN, True),
+        # A teacher whose own logits are never below zero.
+        (np.maximum(OWN, 0), np.maximum(OWN, 0), True),
+        (np.maximum(OWN, 0), np.maximum(OTHERS, 0), False),
+        # Probabilities of which most are rounded to zero are KD205.
+        (np.round(1 / (1 + np.exp(-OWN)), 1), OTHERS, False),
+        # All but the largest few were dropped: KD306.
+        (np.where(np.sort(OWN, axis=1)[:, -2:-1] <= OWN, OWN, -100.0), OWN, True),
+    ],
+)
+def test_a_floor_of_the_teachers_own_cuts_nothing_off(targets: np.ndarray, own: np.ndarray, same_rows: bool) -> None:
+    assert not judged(output_floor(targets, own, same_rows=same_rows)).supporting
+
+
+def test_outputs_of_the_batch_before_are_a_tensor_that_was_kept() -> None:
+    assert strongest(judged(pairing=pairing(np.roll(OWN, BATCH, axis=0)))) is Grade.PROOF
+
+
+@pytest.mark.parametrize("used", [OWN, np.roll(OWN, 1, axis=0), OWN[np.random.default_rng(1).permutation(400)]])
+def test_other_rows_are_no_batch_before(used: np.ndarray) -> None:
+    assert not judged(pairing=pairing(used)).supporting
