@@ -116,6 +116,8 @@ def _evaluated(run: Run, gaps: Gaps, stored: StoredStudent | None) -> EvaluatedS
     last, changed = seen.last_step, seen.parameters_changed_after_training
     # Steps beside predictions are for records in which nobody looked at the student itself after training.
     answers = answers_of(run) if last is None or changed is None else None
+    # Of the live student, where it was looked at; else of its checkpoint.
+    values = seen.student_distinct_values or stored
     accuracy = gaps.gaps.student_accuracy
     error = standard_error(accuracy, gaps.gaps.n)
     if shares:
@@ -129,21 +131,13 @@ def _evaluated(run: Run, gaps: Gaps, stored: StoredStudent | None) -> EvaluatedS
         error=error,
         same_rows=bool(shares) and all(_whole(share * gaps.gaps.n) for share in shares),
         **(_by_steps(answers) if last is None else _by_last_step(last, run)),
-        **_values(run, stored),
+        weights=None if values is None else values.distinct,
+        weight_elements=None if values is None else values.elements,
         outputs=tuple(_outputs(run, gaps.split)),
         answers=answers,
         head=_head(run),
         is_teacher=_is_teacher(run, gaps.split),
     )
-
-
-def _values(run: Run, stored: StoredStudent | None) -> dict[str, int | None]:
-    """Of the live student, where it was looked at; else of its checkpoint."""
-    values = run.observations.student_distinct_values or stored
-    return {
-        "weights": None if values is None else values.distinct,
-        "weight_elements": None if values is None else values.elements,
-    }
 
 
 def _is_teacher(run: Run, split: str) -> bool:
