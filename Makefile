@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Modules are compiled when they are first imported: of all that is installed, few ever are.
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 .PHONY: install demo app test test-slow test-browser test-integrations lint types contracts check testbed bench bench-quick reports \
         benchmarks clean
@@ -11,8 +13,8 @@ install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) torch
+	$(PIP) -e '.[dev]'
 	touch $@
 
 demo: install            ## record a sick distillation of real data, diagnose it, cure it, show the proof
@@ -28,18 +30,17 @@ test-slow: install       ## earlier batches of the benchmark's implementations, 
 	$(BIN)/python -m pytest -n 2 -q -m slow
 
 test-browser: install    ## the report and the app in a real browser; needs Chromium, node and Java
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	$(PIP) -e '.[dev,browser]'
 	cd tests/browser && npm install --ignore-scripts --no-audit --no-fund --silent
 	$(BIN)/python -m pytest -n 2 -q tests/browser
 
 test-integrations: install  ## recorders and importers with the real tools: transformers, Lightning, Keras, MLflow, W&B
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,integrations,importers]' \
-		mlflow yacs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps torchdistill tensorboardX
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 -q -m integrations
+	$(PIP) -e '.[dev,integrations,importers]' mlflow-skinny alembic sqlalchemy yacs
+	$(PIP) --no-deps torchdistill tensorboardX
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 -q -m integrations tests/integrations tests/importers tests/docs
 
 test-ray: install        ## treatments on a local cluster of several Ray nodes
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
+	$(PIP) -e '.[dev,ray]'
 	$(BIN)/python -m pytest -q -m ray
 
 lint: install
@@ -68,11 +69,11 @@ reports: bench demo      ## everything below reports/ and the pictures of the RE
 	$(BIN)/kddoctor diagnose demo/teacher-rows-misaligned-treated --html reports/demo-after.html \
 		--before demo/teacher-rows-misaligned --exit-zero --quiet
 	$(BIN)/python docs/scenarios.py runs reports
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	$(PIP) -e '.[dev,browser]'
 	$(BIN)/python docs/pictures.py demo
 
 benchmarks: install      ## speed and accuracy of the probes, as ratios against peers
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
+	$(PIP) --no-deps -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks.cka
 	$(BIN)/python -m benchmarks.temperature_sweep
 	$(BIN)/python -m benchmarks.recorder
