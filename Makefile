@@ -6,8 +6,8 @@ STAMP  := $(VENV)/.installed
 # Modules are compiled when they are first imported: of all that is installed, few ever are.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: install demo app test test-slow test-browser test-integrations lint types contracts check testbed bench bench-quick reports \
-        benchmarks clean
+.PHONY: install demo app test test-slow test-browser test-integrations test-keras-backends lint types contracts check testbed \
+        bench bench-quick reports benchmarks clean
 
 install: $(STAMP)
 
@@ -38,6 +38,12 @@ test-integrations: install  ## recorders and importers with the real tools: tran
 	$(PIP) -e '.[dev,integrations,importers]' mlflow-skinny alembic sqlalchemy yacs
 	$(PIP) --no-deps torchdistill tensorboardX
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 -q -m integrations tests/integrations tests/importers tests/docs
+
+test-keras-backends: install  ## the Keras recorder on TensorFlow and on JAX; large packages, so that CI runs torch alone
+	$(PIP) -e '.[dev,integrations]' grpcio protobuf requests
+	@# TensorFlow asks for an older h5py than the one that Keras has here.
+	$(PIP) --no-deps tensorflow-cpu jax jaxlib astunparse flatbuffers gast google-pasta opt_einsum six termcolor wheel wrapt
+	$(BIN)/python -m pytest -n 2 -q tests/integrations/test_keras_backends.py
 
 test-ray: install        ## treatments on a local cluster of several Ray nodes
 	$(PIP) -e '.[dev,ray]'
