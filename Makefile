@@ -3,16 +3,20 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Modules are compiled when they are first imported: of all that is installed, few ever are.
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+# Each worker begins with half of the files, so that few fixtures of a file or a folder are made by both.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-.PHONY: install demo app test test-slow test-browser test-integrations lint types contracts check testbed bench bench-quick reports \
-        benchmarks clean
+.PHONY: install demo app test test-slow test-browser test-integrations test-keras-backends lint types contracts check testbed \
+        bench bench-quick reports benchmarks clean
 
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) torch
+	$(PIP) -e '.[dev]'
 	touch $@
 
 demo: install            ## record a sick distillation of real data, diagnose it, cure it, show the proof
@@ -22,24 +26,29 @@ app: demo                ## the inspection app on the demo's runs
 	$(BIN)/kddoctor app demo/*/
 
 test: install            ## all tests but those of browsers and of other tools, and slow ones
-	$(BIN)/python -m pytest -n 2 -q -m "not browser and not integrations and not ray and not slow"
+	$(PYTEST) -m "not browser and not integrations and not ray and not slow"
 
 test-slow: install       ## earlier batches of the benchmark's implementations, each recorded once
-	$(BIN)/python -m pytest -n 2 -q -m slow
+	$(PYTEST) -m slow
 
 test-browser: install    ## the report and the app in a real browser; needs Chromium, node and Java
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	$(PIP) -e '.[dev,browser]'
 	cd tests/browser && npm install --ignore-scripts --no-audit --no-fund --silent
-	$(BIN)/python -m pytest -n 2 -q tests/browser
+	$(PYTEST) tests/browser
 
 test-integrations: install  ## recorders and importers with the real tools: transformers, Lightning, Keras, MLflow, W&B
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,integrations,importers]' \
-		mlflow yacs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps torchdistill tensorboardX
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 -q -m integrations
+	$(PIP) -e '.[dev,integrations,importers]' mlflow-skinny alembic sqlalchemy yacs
+	$(PIP) --no-deps torchdistill tensorboardX
+	KERAS_BACKEND=torch $(PYTEST) -m integrations tests/integrations tests/importers tests/docs
+
+test-keras-backends: install  ## the Keras recorder on TensorFlow and on JAX; large packages, so that CI runs torch alone
+	$(PIP) -e '.[dev,integrations]' grpcio protobuf requests
+	@# TensorFlow asks for an older h5py than the one that Keras has here.
+	$(PIP) --no-deps tensorflow-cpu jax jaxlib astunparse flatbuffers gast google-pasta opt_einsum six termcolor wheel wrapt
+	$(PYTEST) tests/integrations/test_keras_backends.py
 
 test-ray: install        ## treatments on a local cluster of several Ray nodes
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
+	$(PIP) -e '.[dev,ray]'
 	$(BIN)/python -m pytest -q -m ray
 
 lint: install
@@ -68,11 +77,11 @@ reports: bench demo      ## everything below reports/ and the pictures of the RE
 	$(BIN)/kddoctor diagnose demo/teacher-rows-misaligned-treated --html reports/demo-after.html \
 		--before demo/teacher-rows-misaligned --exit-zero --quiet
 	$(BIN)/python docs/scenarios.py runs reports
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	$(PIP) -e '.[dev,browser]'
 	$(BIN)/python docs/pictures.py demo
 
 benchmarks: install      ## speed and accuracy of the probes, as ratios against peers
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
+	$(PIP) --no-deps -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks.cka
 	$(BIN)/python -m benchmarks.temperature_sweep
 	$(BIN)/python -m benchmarks.recorder

@@ -16,6 +16,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import torch
 
 from kddoctor.run.arrays import Array
 from kddoctor.run.recording.undisturbed import random_states, restore_random_states
@@ -92,15 +93,38 @@ def as_numpy(value: Any) -> Array:
 
 @contextmanager
 def unchanged(*models: Any) -> Iterator[None]:
-    """Put back weights, optimizers, metrics, seeds and random states of these models at the end."""
+    """Put back weights, optimizers, metrics, seeds and random states of these models at the end.
+
+    And what a train_step that gathers gradients over several batches goes by: those that the backend keeps beside the
+    weights, and plain numbers among the models' attributes, which count the batches.
+    """
     states = random_states()
-    kept = [(variable, as_numpy(variable).copy()) for variable in _variables(models)]
+    variables = _variables(models)
+    kept = [(variable, as_numpy(variable).copy(), _gathered(variable)) for variable in variables]
+    counts = [(model, _numbers(model)) for model in models]
     try:
         yield
     finally:
-        for variable, value in kept:
+        for variable, value, gradient in kept:
             variable.assign(value)
+            if isinstance(variable.value, torch.Tensor):
+                variable.value.grad = gradient
+        for model, numbers in counts:
+            for name in _numbers(model).keys() - numbers.keys():
+                del vars(model)[name]  # its class says where it starts
+            vars(model).update(numbers)
         restore_random_states(states)
+
+
+def _numbers(model: Any) -> dict[str, float]:
+    """Of the model itself; those that its class gives stand there, and not on the model, until they are changed."""
+    held = vars(model).items()
+    return {name: value for name, value in held if type(value) in (bool, int, float)}
+
+
+def _gathered(variable: Any) -> torch.Tensor | None:
+    gradient = variable.value.grad if isinstance(variable.value, torch.Tensor) else None
+    return None if gradient is None else gradient.clone()
 
 
 def optimizers_of(model: Any) -> list[Any]:

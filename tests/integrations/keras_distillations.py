@@ -53,21 +53,87 @@ class Distillation(keras.Model):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, **_: Any
     ) -> Any:
+        kd, ce = self.terms(x, y, y_pred)
+        self.kd_tracker.update_state(kd)
+        self.ce_tracker.update_state(ce)
+        return ALPHA * kd + (1 - ALPHA) * ce
+
+    def terms(self, x: Any, y: Any, y_pred: Any) -> tuple[Any, Any]:
+        """(distillation term, hard-label term)."""
         ops = keras.ops
         targets = ops.stop_gradient(self.teacher(x, training=self.teacher_trains))
         soft, log_soft = ops.softmax(targets / TEMPERATURE), ops.log_softmax(targets / TEMPERATURE)
         kd = ops.mean(ops.sum(soft * (log_soft - ops.log_softmax(y_pred / TEMPERATURE)), -1))
         kd = kd * TEMPERATURE**2 if self.t_squared else kd
-        ce = ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred, from_logits=True))
-        self.kd_tracker.update_state(kd)
-        self.ce_tracker.update_state(ce)
-        return ALPHA * kd + (1 - ALPHA) * ce
+        return kd, ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred, from_logits=True))
 
 
-def distillation(teacher: Any, **mistakes: bool) -> Distillation:
+class OfTorch(Distillation):
+    """A train_step with PyTorch's own backward(), which gathers the gradients of two batches for an update."""
+
+    batches = 0
+
+    def train_step(self, data: Any) -> Any:
+        import torch
+
+        x, y = data
+        kd, ce = self.terms(x, y, self(x, training=True))
+        loss = ALPHA * kd + (1 - ALPHA) * ce
+        loss.backward()
+        self.batches += 1
+        if self.batches % 2 == 0:
+            with torch.no_grad():
+                self.optimizer.apply([weight.value.grad for weight in self.trainable_weights], self.trainable_weights)
+            self.zero_grad()
+        return {"loss": loss, "kd_loss": kd, "ce_loss": ce}
+
+
+class OfTensorFlow(Distillation):
+    """A train_step with a GradientTape."""
+
+    def train_step(self, data: Any) -> Any:
+        import tensorflow as tf
+
+        x, y = data
+        with tf.GradientTape() as tape:
+            kd, ce = self.terms(x, y, self(x, training=True))
+            loss = ALPHA * kd + (1 - ALPHA) * ce
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        return {"loss": loss, "kd_loss": kd, "ce_loss": ce}
+
+
+class OfJax(Distillation):
+    """A train_step that is a function of the values of all variables."""
+
+    def train_step(self, state: Any, data: Any) -> Any:
+        import jax
+
+        trainable, others, of_optimizer, of_metrics = state
+        x, y = data
+
+        def loss_of(trainable: Any, others: Any) -> Any:
+            logits, after = self.stateless_call(trainable, others, x, training=True)
+            values = [*zip(self.trainable_variables, trainable, strict=True)]
+            values += zip(self.non_trainable_variables, others, strict=True)
+            with keras.StatelessScope(state_mapping=values):
+                kd, ce = self.terms(x, y, logits)
+            return ALPHA * kd + (1 - ALPHA) * ce, (kd, ce, after)
+
+        (loss, (kd, ce, others)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable, others)
+        trainable, of_optimizer = self.optimizer.stateless_apply(of_optimizer, gradients, trainable)
+        return {"loss": loss, "kd_loss": kd, "ce_loss": ce}, (trainable, others, of_optimizer, of_metrics)
+
+
+#: As users of each backend write them.
+TRAIN_STEPS = {"torch": OfTorch, "tensorflow": OfTensorFlow, "jax": OfJax}
+
+
+def distillation(teacher: Any, kind: type[Distillation] = Distillation, **mistakes: bool) -> Distillation:
     keras.utils.set_random_seed(0)
-    model = Distillation(teacher, perceptron(32, 0.02), **mistakes)
+    model = kind(teacher, perceptron(32, 0.02), **mistakes)
     model.compile(keras.optimizers.Adam(0.01))
+    model(np.zeros((1, 64), "float32"))  # BackupAndRestore wants a model that is built, which not every backend does
     return model
 
 

@@ -19,6 +19,7 @@ from kddoctor.integrations import KerasRecorder  # noqa: E402
 from tests.integrations.keras_distillations import (  # noqa: E402
     ALPHA,
     TEMPERATURE,
+    TRAIN_STEPS,
     digits,
     distillation,
     distiller,
@@ -72,6 +73,16 @@ def test_steps_are_what_the_loss_saw(teacher, tmp_path):
     steps = kddoctor.load(tmp_path / "run").steps
     np.testing.assert_allclose(ALPHA * steps.kd_loss + (1 - ALPHA) * steps.ce_loss, steps.loss, rtol=1e-5)
     np.testing.assert_allclose(steps.teacher_logits_check.read(), steps.teacher_logits.read(), atol=1e-5)
+
+
+def test_a_train_step_in_the_words_of_its_backend_is_recorded_and_as_it_was(teacher, tmp_path):
+    kind = TRAIN_STEPS[keras.config.backend()]
+    plain = weights(fitted(distillation(teacher, kind), epochs=2))
+    watched = weights(fitted(distillation(teacher, kind), recorder(tmp_path / "run", **MEANT), epochs=2))
+    assert all(np.array_equal(a, b) for a, b in zip(plain, watched, strict=True))
+    steps = kddoctor.load(tmp_path / "run").steps
+    assert steps.count >= 16
+    np.testing.assert_allclose(ALPHA * steps.kd_loss + (1 - ALPHA) * steps.ce_loss, steps.loss, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("mistake", "code"), [({"t_squared": False}, "KD202"), ({"teacher_trains": True}, "KD103")])

@@ -1,4 +1,7 @@
-"""The tests of the Keras recorder hold on every backend that is installed; each is chosen for a whole process."""
+"""The tests of the Keras recorder, and its page, hold on every backend that is installed.
+
+Each backend is chosen for a whole process. ``make test-keras-backends`` installs them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ pytest.importorskip("keras", reason="keras is not installed: pip install kddocto
 
 pytestmark = pytest.mark.integrations
 HERE = Path(__file__).parent
+TESTS = [str(HERE / "test_keras.py"), f"{HERE.parent / 'docs' / 'test_recording_howtos.py'}::test_keras"]
 
 
 @pytest.mark.parametrize("backend", ["jax", "tensorflow"])
@@ -22,7 +26,7 @@ def test_a_backend_records_what_torch_records(backend: str) -> None:
         pytest.skip(f"needs {backend}")
     environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", str(HERE / "test_keras.py")],
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS],
         check=False,
         cwd=HERE.parents[1],
         env=environment,

@@ -61,7 +61,7 @@ class Distilling(lightning.LightningModule):
         self.log("val_acc", (self.student(inputs).argmax(1) == labels).float().mean())
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.student.parameters(), 4e-3)
+        optimizer = torch.optim.AdamW(self.student.parameters(), 1e-2)
         return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)]
 
 
@@ -91,7 +91,7 @@ def test_a_sound_module_is_healthy_and_as_it_was(teacher, tmp_path):
     assert (run.predictions("train").n, run.predictions("val").n) == (480, 400)
     training = run.manifest.training
     assert (training.epochs, training.batch_size, training.seed) == (12, 48, 3)
-    assert training.learning_rate == pytest.approx(4e-3)
+    assert training.learning_rate == pytest.approx(1e-2)
     held_out = [row for row in run.metrics if row["split"] == "val"]
     assert [row["epoch"] for row in held_out] == list(range(12))
     assert held_out[-1]["student_accuracy"] > 0.8
