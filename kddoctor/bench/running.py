@@ -7,6 +7,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+from threadpoolctl import threadpool_limits
+
 from kddoctor.bench.case import Case, Group
 from kddoctor.bench.cure import Cure, cure_case
 from kddoctor.bench.fault import Level, all_faults
@@ -102,6 +105,12 @@ def _cure(item: tuple[Path, str, float]) -> None:
     cure_case(item[1], item[2], Cache(item[0]))
 
 
+def _single_threaded() -> None:
+    """As many threads as processes: those of linear algebra would wait for each other, busily."""
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
 def _guarded(work: Callable[[Item], None], items: Sequence[Item]) -> list[tuple[Item, str]]:
     failed = []
     for item in items:
@@ -120,7 +129,7 @@ def _parallel(
     done = 0
     progress(name, 0, len(items))
     # Fork would copy threads of torch that are not running in the child.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_single_threaded) as pool:
         blocks = [items[start : start + BLOCK] for start in range(0, len(items), BLOCK)]
         waiting = {pool.submit(_guarded, work, block): len(block) for block in blocks}
         try:

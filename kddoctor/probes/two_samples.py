@@ -1,6 +1,5 @@
 """Can a classifier tell from which split a row comes?"""
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,13 +7,14 @@ from numpy.typing import NDArray
 
 #: Rows of each split that are used, at most, and folds of the cross-validation.
 MAX_ROWS, FOLDS = 2000, 5
-#: Inverse strength of the penalty: weak evidence from many columns must not look like a difference.
-PENALTY = 0.1
+#: Strength of the penalty: weak evidence from many columns must not look like a difference. Near no difference it weighs
+#: as much as that of a logistic regression with C = 0.1, whose loss curves a quarter as much as a squared error.
+PENALTY = 40.0
 
 
 @dataclass(frozen=True)
 class TwoSamples:
-    """Area under the ROC curve of a logistic regression for the split of a row, on rows that it was not fitted to.
+    """Area under the ROC curve of a linear classifier for the split of a row, on rows that it was not fitted to.
 
     0.5: the splits look the same; 1: they cannot be confused. standard_error: Hanley and McNeil 1982. Source: Lopez-Paz
     and Oquab 2017, "Revisiting classifier two-sample tests".
@@ -29,7 +29,7 @@ class TwoSamples:
 
 def two_samples(source: str, train: NDArray[np.floating], held_out: NDArray[np.floating]) -> TwoSamples | None:
     """Compare rows [n, d] and [m, d]. None where a split has too few rows for the folds."""
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.linear_model import RidgeClassifier
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold
     from sklearn.pipeline import make_pipeline
@@ -43,10 +43,9 @@ def two_samples(source: str, train: NDArray[np.floating], held_out: NDArray[np.f
     origin = np.repeat([0, 1], [len(part) for part in parts])
     areas = []
     for fitted, judged in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(rows, origin):
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=200))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model.fit(rows[fitted], origin[fitted])
+        # Least squares: Fisher's discriminant, in one step where a likelihood takes hundreds.
+        model = make_pipeline(StandardScaler(), RidgeClassifier(PENALTY, class_weight="balanced", solver="cholesky"))
+        model.fit(rows[fitted], origin[fitted])
         areas.append(float(roc_auc_score(origin[judged], model.decision_function(rows[judged]))))
     auc = float(np.mean(areas))
     return TwoSamples(source, len(parts[0]), len(parts[1]), auc, area_error(auc, len(parts[0]), len(parts[1])))
