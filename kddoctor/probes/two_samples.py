@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 #: Rows of each split that are used, at most, and folds of the cross-validation.
 MAX_ROWS, FOLDS = 2000, 5
-#: Strength of the penalty: weak evidence from many columns must not look like a difference. Near no difference it weighs
-#: as much as that of a logistic regression with C = 0.1, whose loss curves a quarter as much as a squared error.
+#: Strength of the penalty: weak evidence from many columns must not look like a difference. Near no difference it
+#: weighs as much as that of a logistic regression with C = 0.1, whose loss curves a quarter as much as a square.
 PENALTY = 40.0
 
 
