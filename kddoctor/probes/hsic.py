@@ -23,6 +23,8 @@ Features = NDArray[np.floating]
 
 #: The unbiased estimator is not defined for fewer rows.
 MIN_ROWS = 4
+#: Values whose squares, summed over a layer, float32 still holds.
+LARGEST = 1e18
 
 #: Entries of Gram matrices multiplied in float32 before the sum goes on in float64.
 PIECE = 16_384
@@ -144,7 +146,7 @@ def layer_map(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
 def require_measurable(squared_length: float) -> None:
     """ValueError where features were not finite, or so large that their squares are not."""
     if not np.isfinite(squared_length):
-        raise ValueError("a layer holds NaN, infinity, or values beyond 1e18")
+        raise ValueError(f"a layer holds NaN, infinity, or values beyond {LARGEST:g}")
 
 
 def _scaled_gram(features: Features, out: Single) -> tuple[Array, float]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from kddoctor.engine.measuring.splits import Measured, held_out_split
 from kddoctor.engine.reading import binary_like
-from kddoctor.probes.hsic import MIN_ROWS
+from kddoctor.probes.hsic import LARGEST, MIN_ROWS
 from kddoctor.probes.layer_ranks import LayerRanks, layer_ranks
 from kddoctor.probes.layer_similarity import LayerSimilarityProbe
 from kddoctor.probes.measurements import LogitSimilarity
@@ -42,7 +42,7 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     ]
     logits = [_rows(array, n, length) for array in (part.teacher_logits, part.student_logits)]
     values = [*models[0].values(), *models[1].values(), *logits]
-    if not all(np.isfinite(block).all() for block in values):
+    if not all(np.abs(block).max(initial=0) < LARGEST for block in values):  # neither is NaN
         return
     if not any(array.dtype in COARSE for array in arrays):
         maps = [name for name, array in features.student.items() if _is_map(array, length)]

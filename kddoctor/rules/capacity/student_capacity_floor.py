@@ -67,6 +67,8 @@ AT_CHANCE: Share = 0.02
 #: Share of the variance between rows of answers that do not depend on the input, and nats of a sane first answer.
 SILENT: Share = 1e-6
 SANE: Nats = 0.5
+#: Share of its teacher's accuracy that a student keeps which is no more than small.
+TRADED: Share = 0.8
 #: Share of the teacher's answers that an approximation keeps which has enough dimensions.
 KEPT: Share = 0.9
 
@@ -158,11 +160,21 @@ def student_capacity_floor(
             "parts of the student never learned, so its capacity was never used",
             weight=4.0,
         )
+    shown = (
+        width is not None
+        or arrived is not None
+        or any(e.measure == "baseline_train_accuracy" for e in finding.supporting)
+    )
     return finding.saying(
         "The student cannot fit the training labels, with or without the teacher.",
         where="the student's architecture",
-        severity="warning",
+        severity="note" if not shown and _is_a_trade(held_out) else "warning",
     ).prescribe("a wider student", automatic=False, safety="manual")
+
+
+def _is_a_trade(held_out: Gaps | None) -> bool:
+    """A student that keeps that much of its teacher may be as small as somebody wanted it."""
+    return held_out is not None and held_out.gaps.student_accuracy >= TRADED * held_out.gaps.teacher_accuracy
 
 
 def _against_chance(finding: Finding, train: TrainGaps) -> Finding:

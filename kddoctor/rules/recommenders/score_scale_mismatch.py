@@ -2,8 +2,9 @@
 
 What it checks
     Whether the scores that the loss got are the teacher's own ones times a factor far from one, or another function of
-    them that no longer is a logit, points, grades and ranks within a batch included; and whether the recorded loss
-    compares a raw score with a probability.
+    them that no longer is a logit, points, grades and ranks within a batch included; whether the recorded loss
+    compares a raw score with a probability; and whether the teacher's scores, read as logits, say yes (or no) to nearly
+    all rows, some of which are neither, and rank them well.
 
 Why it hurts
     The student is to equal numbers of another unit: margins that it cannot reach, or a range so narrow that hardly
@@ -29,11 +30,13 @@ Read more
     Kweon et al. 2021, arXiv:2109.03459, on what to compare in ranking distillation.
 """
 
+from kddoctor.probes.deployment_measurements import ThresholdShifts
 from kddoctor.probes.score_link import ScoreLink
-from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.loss.declared import distils
+from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Factor
+from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "score-link"
@@ -42,6 +45,11 @@ LOWEST_SLOPE: Factor = 0.3
 HIGHEST_SLOPE: Factor = 3.0
 #: Variance that a line leaves: less is float32's rounding, more is another function.
 A_LINE, NO_LINE = 1e-6, 1e-3
+#: Mean probability, of all rows or of none, of scores that are no logits; share of yes among rows that are some of
+#: both; area under the ROC curve of a teacher that ranks.
+ALL_ONE_WAY: Share = 0.9
+SOME_OF_BOTH: Share = 0.2
+RANKS: Share = 0.6
 #: Relative error of an identity in float32.
 IDENTITY = 1e-4
 
@@ -56,15 +64,22 @@ IDENTITY = 1e-4
         "ranking",
         "binary",
     ),
-    reads=(ScoreLink, Manifest),
-    masks=("KD208", "KD301", "KD302", "KD402", "KD502", "KD705"),
+    reads=(Manifest,),
+    uses=(ScoreLink, ThresholdShifts),
+    masks=("KD102", "KD208", "KD301", "KD302", "KD402", "KD502", "KD705"),
     # A score that is compared with a probability is a loss of another task, too, by a cause that is known.
     implies=("KD214",),
 )
-def score_scale_mismatch(link: ScoreLink, config: Manifest) -> Finding:
+def score_scale_mismatch(
+    config: Manifest, link: ScoreLink | None, scores: ThresholdShifts | None
+) -> Finding | NotExamined:
     finding = Finding()
     if not distils(config):
         return finding
+    if scores is not None and _no_logits(scores):
+        return _of_scores(finding, scores)
+    if link is None:
+        return NotExamined(*RECORD["ScoreLink"])
     said = "The loss compares scores of different units."
     line = f"the loss got {link.intercept:+.3g} {link.slope:+.3g} times the teacher's own score"
     # Two answers exchanged turn the line round (KD105), and probabilities passed as scores have a code too (KD205).
@@ -116,6 +131,30 @@ def score_scale_mismatch(link: ScoreLink, config: Manifest) -> Finding:
         )
     return finding.saying(said, where="the training loop: how scores reach the loss").prescribe(
         "the teacher's own raw scores", treatment__pairing="online", loss__form="declared"
+    )
+
+
+def _no_logits(scores: ThresholdShifts) -> bool:
+    teacher = scores.teacher
+    extreme = max(teacher.predicted, 1 - teacher.predicted) >= ALL_ONE_WAY
+    return extreme and SOME_OF_BOTH <= teacher.base_rate <= 1 - SOME_OF_BOTH and scores.teacher_auc >= RANKS
+
+
+def _of_scores(finding: Finding, scores: ThresholdShifts) -> Finding:
+    teacher = scores.teacher
+    return (
+        finding.supported_by(
+            "threshold-shift",
+            "predicted",
+            teacher.predicted,
+            f"read as logits, the teacher's scores expect {teacher.predicted:.1%} of yes where {teacher.base_rate:.1%} "
+            f"are; they rank the rows with an area of {scores.teacher_auc:.2f} under the ROC curve",
+            threshold=ALL_ONE_WAY,
+            grade=Grade.INTERVENTIONAL,
+            weight=8.0,
+        )
+        .saying("The teacher's scores are no logits.", where="the training loop: how scores reach the loss")
+        .prescribe("standardised scores on both sides, or a loss on the order alone", automatic=False, safety="manual")
     )
 
 

@@ -2,8 +2,9 @@
 
 What it checks
     Whether the targets say more about the label than the teacher does on the same input (in the limit, whether they
-    differ from its answer by the label's logit alone); and whether the student's inputs lack entries that the teacher's
-    inputs have, or are shorter.
+    differ from its answer by the label's logit alone); whether the student's inputs lack entries that the teacher's
+    inputs have, or are shorter; and whether the teacher knows every next token of texts that nobody has shown it, where
+    a student is far from that.
 
 Why it hurts
     The student is asked for what cannot be known from its own input. It learns to sound as sure as the teacher,
@@ -50,6 +51,10 @@ STRAYS: Share = 0.05
 KNOWS_MORE: Factor = 0.8
 #: What the student's inputs must have of the entries of the teacher's, for both to have got the same.
 SAME_ENTRIES: Share = 0.98
+#: Accuracy on new texts of a teacher that reads ahead, and points by which one that knows texts by heart is worse on
+#: new ones; share of it up to which a student that reads no further comes. Of English, even people are sure of
+#: two letters of three at most (Shannon 1951).
+SEES_AHEAD, BY_HEART, LEFT_BEHIND = 0.97, 0.02, 0.8
 #: Share of the teacher's advantage over the most frequent class that a student keeps for whom nothing is missing.
 COMES_UP: Share = 0.95
 
@@ -83,9 +88,12 @@ def privileged_teacher_context(
     inputs = (seen.inputs if seen is not None else None) or {}
     student, teachers = inputs.get("loop_student"), inputs.get("loop_teacher")
     symbols = config.task in ("tokens", "ranking")
-    if targets is None and not (symbols and student is not None and teachers is not None):
+    ahead = config.task == "tokens" and _sees_ahead(teacher, held_out)
+    if targets is None and not ahead and not (symbols and student is not None and teachers is not None):
         return NotExamined(*RECORD["TargetsAgainstOwn"])
     finding = Finding()
+    if ahead:
+        finding = _of_certainty(finding, teacher, held_out)
     differing = seen is not None and seen.same_inputs is False
     if symbols and differing and student is not None and teachers is not None:
         finding = _of_inputs(finding, student, teachers, inputs.get("train"), teacher)
@@ -110,6 +118,31 @@ def privileged_teacher_context(
         automatic=told,
         safety="careful",
         **({"treatment__pairing": "online"} if told else {}),
+    )
+
+
+def _sees_ahead(teacher: TeacherViews | None, held_out: Gaps | None) -> bool:
+    """Whether the teacher is right on texts that it does not know by heart, as no reader of what came before can be."""
+    if teacher is None or teacher.own is None or teacher.own_train is None or held_out is None:
+        return False
+    own, known = teacher.own.validity.accuracy, teacher.own_train.validity.accuracy
+    return own >= SEES_AHEAD and known - own <= BY_HEART and held_out.gaps.student_accuracy <= LEFT_BEHIND * own
+
+
+def _of_certainty(finding: Finding, teacher: TeacherViews | None, held_out: Gaps | None) -> Finding:
+    assert teacher is not None
+    assert teacher.own is not None
+    assert held_out is not None
+    accuracy = teacher.own.validity.accuracy
+    return finding.supported_by(
+        "teacher-validity",
+        "accuracy",
+        accuracy,
+        f"the teacher is right on {accuracy:.1%} of the tokens of new texts, the student on "
+        f"{held_out.gaps.student_accuracy:.1%}: it reads what is still to come",
+        threshold=SEES_AHEAD,
+        origin="paper",
+        weight=7.0,
     )
 
 
