@@ -26,6 +26,7 @@ def ranked(
     path,
     *,
     used=lambda teacher: teacher,
+    stored=lambda teacher: teacher,
     kd=None,
     loss="kl",
     favour=0.0,
@@ -33,7 +34,11 @@ def ranked(
     known=ITEMS,
     slope=0.8,
 ):
-    """Codes of a two-tower run. favour: of popular items, in the student; known: items in the transfer set."""
+    """Codes of a two-tower run.
+
+    used, stored: what the loss and the predictions make of the teacher's scores. favour: of popular items, in the
+    student; known: items in the transfer set.
+    """
     rng = np.random.default_rng(0)
     frequency = 1 / np.arange(1, ITEMS + 1)
     parts = {}
@@ -49,7 +54,7 @@ def ranked(
             labels = relabelled(teacher, labels)
         parts[split] = {
             "labels": labels,
-            "teacher_logits": teacher.astype(np.float32),
+            "teacher_logits": stored(teacher).astype(np.float32),
             "student_logits": student.astype(np.float32),
             "item_ids": items,
         }
@@ -88,6 +93,16 @@ def test_a_sound_ranking_has_none_of_these(tmp_path):
 @pytest.mark.parametrize("times", [12.0, 0.05])
 def test_scores_that_reach_the_loss_rescaled_are_proven(tmp_path, times):
     assert mine(ranked(tmp_path, used=lambda z: times * z)) == ["KD902"]
+
+
+@pytest.mark.parametrize(("offset", "times"), [(12.0, 3.0), (4.0, 0.5)], ids=["twenty points", "five stars"])
+def test_a_teacher_whose_scores_are_all_far_above_zero_gives_no_logits(tmp_path, offset, times):
+    def scale(teacher):
+        return offset + times * teacher
+
+    found = ranked(tmp_path, used=scale, stored=scale)
+    assert found.cause_codes[:1] == ["KD902"]
+    assert "KD102" not in found.cause_codes
 
 
 def test_scores_that_were_calibrated_again_are_sound(tmp_path):

@@ -144,6 +144,18 @@ def test_a_narrow_branch_beside_a_wide_path_is_no_bottleneck():
     assert confidence("KD405", beside(2, path=True)) < 0.01
 
 
+def test_an_embedding_of_tokens_is_narrow_by_design():
+    manifests = [Manifest(format=1, task=task, num_classes=CLASSES) for task in ("multiclass", "tokens")]
+    classified, continued = (confidence("KD405", beside(2), manifest) for manifest in manifests)
+    assert classified > 0.8
+    assert continued < 0.01
+
+
+def test_narrow_layers_that_are_read_together_are_no_waist():
+    together = replace(beside(2).student_logits, effective=9.0)
+    assert confidence("KD405", replace(beside(2), student_logits=together)) < 0.01
+
+
 def test_a_map_of_few_channels_is_no_bottleneck_by_their_number():
     assert confidence("KD405", beside(2, maps=("waist",))) < 0.01
 

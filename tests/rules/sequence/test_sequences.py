@@ -39,6 +39,7 @@ def recorded(
     path,
     *,
     reads=None,
+    teacher=None,
     targets=None,
     check=None,
     train_length=LENGTH,
@@ -50,8 +51,8 @@ def recorded(
     observations=None,
     steps=8,
 ):
-    """A run of tokens. reads: numbers that the teacher takes tokens for. targets: (logits, labels) to what the loss
-    used. labels_of: applied to the training labels.
+    """A run of tokens. reads: numbers that the teacher takes tokens for. teacher: (logits, labels) to its own ones.
+    targets: (logits, labels) to what the loss used. labels_of: applied to the training labels.
     """
     numbers = np.arange(SIZE) if reads is None else np.asarray(reads)
     table = np.log(following()).astype(np.float32)
@@ -64,22 +65,24 @@ def recorded(
     for split, draw, length in (("train", 1, train_length), ("val", 2, LENGTH)):
         text = texts(300, draw, length)
         labels = text[:, 1:].copy()
-        teacher = table[numbers[text[:, :-1]]]
+        logits = table[numbers[text[:, :-1]]]
+        own = logits if teacher is None else teacher(logits, labels)
         if split == "train" and labels_of is not None:
             labels = labels_of(labels)
-        predictions[split] = {"labels": labels, "teacher_logits": teacher, "student_logits": student(teacher)}
+        predictions[split] = {"labels": labels, "teacher_logits": own, "student_logits": student(logits)}
         if baseline is not None:
             predictions[split]["baseline_logits"] = baseline(table[text[:, :-1]])
     columns: dict[str, list[np.ndarray]] = {}
     for k in range(steps):
         text = texts(16, 10 + k, train_length)
-        own = table[numbers[text[:, :-1]]]
+        logits = table[numbers[text[:, :-1]]]
+        own = logits if teacher is None else teacher(logits, text[:, 1:])
         used = own if targets is None else targets(own, text[:, 1:])
         row = {
             "labels": text[:, 1:],
             "teacher_logits": used,
             "teacher_logits_check": own,
-            "student_logits": student(own),
+            "student_logits": student(logits),
         }
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
@@ -225,6 +228,11 @@ def told(own, labels):
 def test_targets_that_were_told_the_answer(tmp_path):
     diagnosis = found(tmp_path, targets=told)
     assert (diagnosis.cause_codes[0], diagnosis.causes[0].status) == ("KD811", "confirmed")
+
+
+def test_a_teacher_that_knows_what_follows_in_new_texts_reads_ahead(tmp_path):
+    diagnosis = found(tmp_path, teacher=lambda logits, labels: told(logits, labels) + told(0 * logits, labels))
+    assert diagnosis.cause_codes[0] == "KD811"
 
 
 def test_targets_of_another_temperature_were_told_nothing(tmp_path):
