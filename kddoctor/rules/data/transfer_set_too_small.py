@@ -172,4 +172,6 @@ def _of_the_twin(finding: Finding, held_out: Gaps) -> Finding:
     )
     if gained > noise_of_difference(standard_error(twin, gaps.n)):
         return finding.supported_by(PROBE, "gained", gained, f"distilling works: {text}", weight=1.0)
-    return finding.against(PROBE, "gained", gained, f"distilling did not help: {text}", weight=3.0)
+    # What is too little to show a function is too little for the labels, too.
+    ahead = gained < -noise_of_difference(standard_error(twin, gaps.n))
+    return finding.against(PROBE, "gained", gained, f"distilling did not help: {text}", weight=3.0 if ahead else 0.5)

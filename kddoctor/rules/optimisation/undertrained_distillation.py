@@ -96,6 +96,8 @@ MUCH: Share = 0.08
 #: Early fall of the loss over what its gradients promise, of steps that are wrong; and updates from which it shows.
 LITTLE: Factor = 0.03
 HUNDRED: Count = 100
+#: Epochs up to which a schedule of few updates is short, and not its batches large.
+FEW_EPOCHS: Count = 2
 #: Nats for a loss that certainly fell no slower than on average, and for one that did not certainly fall slower.
 CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
 
@@ -130,6 +132,7 @@ def undertrained_distillation(
             finding, falling = _of_outputs(finding, signs, found)
     if signs is not None and short_way(signs, config, path) and (signs.stride or 0.0) >= SHORT_STEP:
         finding, falling = _of_way(finding, signs), "certainly"
+    finding = _of_count(finding, signs)
     if curve.quality is None and not finding.evidence:
         return NotExamined(*RECORD["LearningCurve"])
     if curve.quality is not None:
@@ -160,6 +163,24 @@ def undertrained_distillation(
         f"{LONGER} times the epochs",
         safety="careful",
         training__epochs=LONGER * (epochs or max(1, round(curve.epochs) or 1)),
+    )
+
+
+def _of_count(finding: Finding, signs: RateSigns | None) -> Finding:
+    """A loss that certainly still falls after so few updates as nobody trains for, all in one or two epochs."""
+    if signs is None or signs.updates >= HUNDRED or not signs.pace_low > 0:
+        return finding
+    if signs.per_epoch is None or signs.updates > FEW_EPOCHS * signs.per_epoch:
+        return finding
+    return finding.supported_by(
+        "rate-signs",
+        "updates",
+        float(signs.updates),
+        f"after {signs.updates} updates in all the loss still fell at {signs.pace:.1f} times its average pace",
+        threshold=float(HUNDRED),
+        origin="convention",
+        weight=CERTAINLY_STEADY,
+        group="pace",
     )
 
 

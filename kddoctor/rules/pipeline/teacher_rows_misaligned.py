@@ -46,7 +46,8 @@ PROBE = "row-pairing"
 STRAYS: Share = 0.05
 #: A teacher with this much skill outside the loop, and none inside, is not a bad teacher.
 SKILLED: Share = 0.4
-#: Class histogram and entropy of a trained teacher whose rows were shuffled stay normal (taxonomy: L1 < .05).
+#: Class histogram and entropy of a trained teacher whose rows were shuffled stay normal (taxonomy: L1 < .05); share of
+#: what is above chance that matching classes then gives at most.
 HISTOGRAM: Distance = 0.3
 MATCHED: Share = 0.5
 SURE: Share = 0.5
@@ -115,7 +116,7 @@ def teacher_rows_misaligned(
             grade=Grade.PROOF,
         )
     if pairing is not None:
-        finding = _by_identity(finding, pairing)
+        finding = _by_identity(finding, pairing, teacher)
         finding = _by_shift(finding, pairing)
     view = teacher.in_loop or teacher.own
     assert view is not None
@@ -160,7 +161,15 @@ def _as_a_shuffle(targets: TargetsInLoop | None, passes: TeacherPasses | None) -
     return unrelated and not moved and targets.unlike < max(ALIKE, ALIKE_ERRORS * math.sqrt(1 / drawn + 1 / rows))
 
 
-def _by_identity(finding: Finding, pairing: RowPairing) -> Finding:
+def _cached_alike(teacher: TeacherViews) -> bool:
+    """Whether the teacher's own outputs have no skill on training rows and some on others: then they come from the same
+    cache as the targets, and agree with them whatever its order.
+    """
+    own, train = teacher.own, teacher.own_train
+    return own is not None and train is not None and train.skill <= NO_SKILL and own.skill > SKILLED
+
+
+def _by_identity(finding: Finding, pairing: RowPairing, teacher: TeacherViews) -> Finding:
     if pairing.elsewhere > STRAYS:
         return finding.supported_by(
             PROBE,
@@ -170,7 +179,7 @@ def _by_identity(finding: Finding, pairing: RowPairing) -> Finding:
             threshold=STRAYS,
             grade=Grade.PROOF,
         )
-    if pairing.in_place > 1 - STRAYS:
+    if pairing.in_place > 1 - STRAYS and not _cached_alike(teacher):
         return finding.against(
             PROBE,
             "in_place",
@@ -214,7 +223,8 @@ def _by_chance(finding: Finding, view: TeacherView, own: TeacherView | None) -> 
         return finding
     matched = found.hungarian_accuracy
     # Untrained teachers gain from matching too; after a shuffle of trained outputs there is nothing to gain.
-    plain = found.histogram_l1 < HISTOGRAM and (matched is None or matched < MATCHED)
+    nothing_gained = matched is None or matched < found.chance + MATCHED * (1 - found.chance)
+    plain = found.histogram_l1 < HISTOGRAM and nothing_gained
     sure = found.entropy_ratio_median < SURE
     if own is not None and own is not view and own.skill > SKILLED and plain:
         finding = finding.supported_by(
