@@ -76,7 +76,7 @@ def test_a_factor_on_the_labels_gradient_is_no_loss_scale_where_the_other_terms_
     ("beside", "sick"),
     [
         (Beside(8.0, 6.3, 11.0, 20), True),
-        (Beside(0.1, 0.07, 0.2, 20), True),
+        (Beside(0.1, 0.07, 0.18, 20), True),
         # One gradient may lie along what the layers pass on, and the other across it, most of all on single steps.
         (Beside(2.3, 1.2, 8.8, 20), False),
         (Beside(0.7, 0.2, 1.4, 20), False),
@@ -85,7 +85,7 @@ def test_a_factor_on_the_labels_gradient_is_no_loss_scale_where_the_other_terms_
 def test_norms_in_the_parameters_are_held_against_each_other(beside, sick):
     of_parameters = Ratio(30.0, 5.0, 20, 0.3, 0)
     scale = GradientScale(None, of_parameters, None, labels=of_parameters, beside=beside)
-    assert (sureness("KD212", scale) > 0.8) is sick
+    assert (sureness("KD212", scale) > 0.5) is sick
 
 
 def test_a_quotient_of_norms_needs_several_steps_that_have_both():

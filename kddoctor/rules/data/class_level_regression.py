@@ -60,6 +60,8 @@ SOME: Share = 0.4
 PRESENT: Share = 0.25
 #: Recall in the loop over that outside.
 SILENCED: Factor = 0.9
+#: Recall of a class most of whose rows are called something else.
+MOST: Share = 0.5
 #: What other classes may lose, as a share of what these lose: students that learnt too little lose everywhere.
 SPARED: Share = 0.15
 
@@ -131,13 +133,17 @@ def _outlying(lost: NDArray[np.int64], rows: NDArray[np.int64], judged: Flags) -
 
 
 def _inherited(recalls: ClassRecalls, judged: Flags) -> Flags:
-    """Classes, few enough, on which the teacher errs in training rows and on hardly any others; else none."""
+    """Classes, few enough, whose training rows the teacher mostly calls something else, as no others; else none.
+
+    That some class is harder than the others is so in every task.
+    """
     train = recalls.train
     none = np.zeros(len(judged), bool)
     if train is None:
         return none
     lost = train.rows - train.teacher
     found = _outlying(lost, train.rows, judged)
+    found &= train.teacher < MOST * train.rows
     if not found.any() or found.sum() > SOME * judged.sum():
         return none
     of_others, of_these = (_share(lost, train.rows, part) for part in (~found, found))

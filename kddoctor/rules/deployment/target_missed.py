@@ -30,6 +30,8 @@ from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import rule
 
 PROBE = "outcome"
+#: Nats for a miss beyond the noise of so many rows, and for one within.
+CERTAINLY, PERHAPS = 6.0, 4.0
 
 
 @rule(
@@ -73,7 +75,7 @@ def _of_retention(finding: Finding, outcome: TargetOutcome) -> Finding:
     )
     if missing <= 0:
         return finding.against(PROBE, "retention", outcome.reached, text, threshold=outcome.wanted, weight=6.0)
-    weight = 6.0 if missing > SURE * outcome.error else 4.0
+    weight = CERTAINLY if missing > SURE * outcome.error else PERHAPS
     return finding.supported_by(PROBE, "retention", outcome.reached, text, threshold=outcome.wanted, weight=weight)
 
 
