@@ -87,7 +87,7 @@ def _of_outcome(outcome: Outcome, manifest: Manifest) -> list[tuple[float, str]]
 def _of_loss(loss: LossForensics, manifest: Manifest) -> list[tuple[float, str]]:
     if loss.nonfinite_losses:
         return [(5.0, f"{loss.nonfinite_losses} of the recorded losses are not finite")]
-    if loss.declared_error is None or loss.declared_holds:
+    if not loss.declared_differs:
         return []
     if loss.term is not None and loss.term.form.objective.family == manifest.distillation.loss:
         plain = loss.term.form.axis == "class" and loss.term.form.masked

@@ -59,9 +59,9 @@ class LayerRanks:
     rows: int
     maps: frozenset[str] = frozenset()
 
-    def lacking(self, dimensions: float, share: float) -> bool:
-        """Whether less than this share of the teacher's answers survives in so many dimensions."""
-        return float(self.kept[min(int(dimensions), len(self.kept) - 1)]) < share
+    def surviving(self, dimensions: float) -> float:
+        """Share of the teacher's answers that survives in so many dimensions."""
+        return float(self.kept[min(int(dimensions), len(self.kept) - 1)])
 
 
 def rank_of(features: Floats, labels: NDArray[np.int64] | None = None) -> Rank:

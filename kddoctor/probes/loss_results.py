@@ -110,3 +110,8 @@ class LossForensics:
     def declared_holds(self) -> bool:
         """Whether the declared form reproduces the recorded term, as on every step that was recorded whole."""
         return self.declared_error is not None and self.declared_error <= self.tolerance
+
+    @property
+    def declared_differs(self) -> bool:
+        """Whether the declared form could be checked and is not the recorded one."""
+        return self.declared_error is not None and not self.declared_holds

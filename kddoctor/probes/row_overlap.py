@@ -97,7 +97,7 @@ def equal_rows(train: NDArray[np.int64], held_out: NDArray[np.int64]) -> RowOver
         held_out=len(held_out),
         shared=int(np.isin(held_out, values).sum()),
         distinct=len(values),
-        repeated=float(counts[counts > 1].sum() / len(train)),
+        repeated=_repeated(counts),
     )
 
 
@@ -112,14 +112,14 @@ def near_rows(train: NDArray[np.generic], held_out: NDArray[np.generic]) -> Near
     closest = float(np.quantile(found.train, HARDLY_ANY, method="lower"))
     radius = min(max(closest, NEAR), NEARBY)
     among_others = [float((part < radius).mean()) for part in (found.train, found.originals)]
-    expected = max(*among_others, _repeated(train[:MAX_ROWS]))
+    _, counts = np.unique(train[:MAX_ROWS].reshape(len(train[:MAX_ROWS]), -1), axis=0, return_counts=True)
+    expected = max(*among_others, _repeated(counts))
     return NearOverlap(len(found.train), len(found.across), int((found.across < radius).sum()), expected, radius)
 
 
-def _repeated(rows: NDArray[np.generic]) -> float:
-    """Share of the rows that are equal to another one: what a row held out is, where all are drawn from one pool."""
-    _, counts = np.unique(np.ascontiguousarray(rows.reshape(len(rows), -1)), axis=0, return_counts=True)
-    return float(counts[counts > 1].sum() / len(rows))
+def _repeated(counts: NDArray[np.int64]) -> float:
+    """Share of the rows that are equal to another one, of how often each different one is there."""
+    return float(counts[counts > 1].sum() / counts.sum())
 
 
 def near_copies(train: NDArray[np.generic], held_out: NDArray[np.generic]) -> NearCopies | None:
@@ -136,11 +136,11 @@ def near_copies(train: NDArray[np.generic], held_out: NDArray[np.generic]) -> Ne
         return None
     limit = float(np.quantile(nearest(others, others, but_itself=True), CHANCE)) / usual * _usual(own)
     radius = np.minimum(CLOSER * nearest(own, others), limit)
-    groups = [[i, *near] for i, near in enumerate(cKDTree(own).query_ball_point(own, radius)) if len(near) > 1]
-    pairs = np.array([(group[0], other) for group in groups for other in group[1:]], dtype=np.int64).reshape(-1, 2)
-    linked = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(rows, rows))
-    count, _ = connected_components(linked, directed=False)
-    return NearCopies(rows, len(groups) / rows, int(count))
+    near = cKDTree(own).query_ball_point(own, radius)  # of each row, itself included
+    sizes = np.array([len(group) for group in near])
+    ends = np.repeat(np.arange(rows), sizes), np.concatenate(near).astype(np.int64)
+    count, _ = connected_components(coo_array((np.ones(sizes.sum()), ends), shape=(rows, rows)), directed=False)
+    return NearCopies(rows, float((sizes > 1).mean()), int(count))
 
 
 def _usual(rows: NDArray[np.float64]) -> float:

@@ -125,7 +125,7 @@ def representation_bottleneck(
             "rank",
             float(width),
             f"layer {waist} has {width} units, a layer beside it {_widest(ranks)} dimensions; "
-            f"{ranks.kept[min(width, len(ranks.kept) - 1)]:.0%} of the teacher's answers survive an approximation of "
+            f"{ranks.surviving(width):.0%} of the teacher's answers survive an approximation of "
             f"that rank, and the student's own use {ranks.student_logits.effective:.1f} dimensions",
             threshold=HALF * _widest(ranks),
             origin="convention",
@@ -135,7 +135,7 @@ def representation_bottleneck(
     possible = min(below, ranks.teacher_logits.rank)
     lost = able_layer(ranks, held_out) is not False
     if alive and lost and logits.exact and 0 < logits.rank <= NARROWER * possible:
-        kept = float(ranks.kept[min(logits.rank, len(ranks.kept) - 1)])
+        kept = ranks.surviving(logits.rank)
         where = where or "the student's head"
         finding = finding.supported_by(
             PROBE,
@@ -190,9 +190,9 @@ def _waist(ranks: LayerRanks) -> str | None:
         return None
     name = min(flat, key=lambda layer: flat[layer].width)
     width = flat[name].width
-    narrow = width <= HALF * _widest(ranks) and ranks.lacking(width, KEPT)
+    narrow = width <= HALF * _widest(ranks) and ranks.surviving(width) < KEPT
     used = ranks.student_logits.effective
-    return name if narrow and used <= UNFOLDED * width and ranks.lacking(used, KEPT) else None
+    return name if narrow and used <= UNFOLDED * width and ranks.surviving(used) < KEPT else None
 
 
 def _widest(ranks: LayerRanks) -> int:

@@ -209,7 +209,7 @@ def _too_narrow(ranks: LayerRanks | None) -> int | None:
     widest = max(rank.width for rank in ranks.student.values())
     if not 0 < widest < ranks.teacher_logits.rank or ranks.student_logits.rank > widest:
         return None
-    return widest if float(ranks.kept[min(widest, len(ranks.kept) - 1)]) < KEPT else None
+    return widest if ranks.surviving(widest) < KEPT else None
 
 
 def _of_width(finding: Finding, ranks: LayerRanks | None) -> Finding:
@@ -217,7 +217,7 @@ def _of_width(finding: Finding, ranks: LayerRanks | None) -> Finding:
     widest = 0 if ranks is None else max((rank.rank or rank.width for rank in ranks.student.values()), default=0)
     if ranks is None or not 0 < widest < ranks.teacher_logits.rank or ranks.student_logits.rank > widest:
         return finding
-    kept = float(ranks.kept[min(widest, len(ranks.kept) - 1)])
+    kept = ranks.surviving(widest)
     if kept >= KEPT:
         return finding
     return finding.supported_by(

@@ -107,8 +107,7 @@ def transfer_set_too_small(
         finding = finding.against(
             PROBE, "agreement_lost", lost, text, threshold=AGREEMENT, origin="taxonomy", weight=4.0
         )
-    differs = loss is not None and loss.declared_error is not None and not loss.declared_holds
-    if loss is not None and (loss.kd_always_zero or differs):
+    if loss is not None and (loss.kd_always_zero or loss.declared_differs):
         finding = finding.against(
             "loss-forensics",
             "declared_form_error",

@@ -185,8 +185,7 @@ def _of_count(finding: Finding, signs: RateSigns | None) -> Finding:
 
 
 def _unexplained(loss: LossForensics) -> bool:
-    differs = loss.declared_error is not None and not loss.declared_holds
-    return loss.kd_always_zero or (differs and loss.term is None)
+    return loss.kd_always_zero or (loss.declared_differs and loss.term is None)
 
 
 def _of_quality(finding: Finding, curve: LearningCurve, trend: Trend, held_out: Gaps | None, falling: str) -> Finding:

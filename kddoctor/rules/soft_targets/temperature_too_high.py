@@ -140,6 +140,4 @@ def temperature_too_high(
 
 
 def _not_as_declared(loss: LossForensics | None, config: Manifest) -> bool:
-    if loss is None or loss.declared_error is None:
-        return False
-    return not loss.declared_holds and not same_objective(loss, config)
+    return loss is not None and loss.declared_differs and not same_objective(loss, config)
