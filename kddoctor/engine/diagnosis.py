@@ -18,8 +18,8 @@ from kddoctor.policy import Policy
 from kddoctor.policy.applying import rules_under, run_under
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.probes.measurements import TrainGaps
-from kddoctor.probes.proportions import noise_of_difference
+from kddoctor.probes.measurements import Rivals, TrainGaps
+from kddoctor.probes.proportions import SURE, noise_of_difference
 from kddoctor.rules.finding import Evidence, Severity
 from kddoctor.rules.finding import Prescription as RulePrescription
 from kddoctor.rules.loss.declared import same_objective
@@ -55,7 +55,9 @@ class _Part(BaseModel):
 
 
 class GapReport(_Part):
-    """Teacher against student on held-out rows. standard_error: of the student's metric."""
+    """Teacher against student on held-out rows. standard_error: of the student's metric. noise_of_gain: how much of the
+    student's lead over its labels-only twin the rows explain, compared row by row.
+    """
 
     teacher: float | None
     student: float | None
@@ -66,6 +68,7 @@ class GapReport(_Part):
     standard_error: float | None
     split: str
     rows: int
+    noise_of_gain: float | None = None
 
 
 class EvidenceReport(_Part):
@@ -232,7 +235,7 @@ def judge(
         run=name,
         verdict=verdict,
         summary=one_line(summary),
-        gap=_gap(outcome),
+        gap=_gap(outcome, _noise_of_gain(outcome, measured)),
         findings=findings,
         reassuring=_reassuring(found),
         ruled_out=tuple(h.rule.code for h in found.refuted),
@@ -272,7 +275,7 @@ def _verdict(
         return "inconclusive", f"Something is wrong, but nothing recorded names the cause: {reason}.{noted}", advice
     if not _well(outcome, measured):
         return "inconclusive", _cannot_tell(outcome, measured) + noted, advice
-    return "healthy", _healthy_sentence(outcome), ()
+    return "healthy", _healthy_sentence(outcome, _noise_of_gain(outcome, measured)), ()
 
 
 def _unless_required(require: Container[str], found: Differential) -> tuple[Verdict, str, tuple[str, ...]] | None:
@@ -364,10 +367,10 @@ def _loss_private(measured: Mapping[type, object]) -> bool:
     )
 
 
-def _healthy_sentence(outcome: Outcome) -> str:
+def _healthy_sentence(outcome: Outcome, noise: float) -> str:
     if outcome.baseline is not None and outcome.student is not None:
         gained = outcome.student - outcome.baseline
-        if gained > noise_of_difference(outcome.standard_error):
+        if gained > noise:
             return f"The student learned from the teacher: distilling gained {100 * gained:.1f} points on labels alone."
     kept = outcome.retention
     if kept is None:
@@ -460,7 +463,15 @@ def _evidence(item: Evidence) -> EvidenceReport:
     )
 
 
-def _gap(outcome: Outcome) -> GapReport:
+def _noise_of_gain(outcome: Outcome, measured: Mapping[type, object]) -> float:
+    """Of the task's own metric, row by row; rows count as unpaired where the twin's answers were not recorded."""
+    rivals = measured.get(Rivals)
+    if isinstance(rivals, Rivals) and rivals.gain is not None:
+        return SURE * rivals.gain.error_at(1.0)
+    return noise_of_difference(outcome.standard_error)
+
+
+def _gap(outcome: Outcome, noise: float) -> GapReport:
     def shown(value: float | None) -> float | None:
         return None if value is None else _rounded(value)
 
@@ -474,6 +485,7 @@ def _gap(outcome: Outcome) -> GapReport:
         standard_error=shown(outcome.standard_error) if outcome.student is not None else None,
         split=outcome.split,
         rows=outcome.rows,
+        noise_of_gain=None if outcome.baseline is None or outcome.student is None else _rounded(noise),
     )
 
 

@@ -13,7 +13,6 @@ from rich.text import Text
 
 from kddoctor import __version__
 from kddoctor.engine.diagnosis import Diagnosis, EvidenceReport, FindingReport, GapReport
-from kddoctor.probes.proportions import noise_of_difference
 
 #: Lines longer than this are hard to read; narrower terminals are followed.
 WIDEST = 100
@@ -127,8 +126,7 @@ def _header(page: Page, diagnosis: Diagnosis, path: str) -> None:
 
 
 def _brought(gap: GapReport, gained: float) -> str:
-    noise = noise_of_difference(gap.standard_error or 0.0)
-    if abs(gained) <= noise:
+    if abs(gained) <= (gap.noise_of_gain or 0.0):
         return f"distilling {100 * gained:+.1f} pt, within noise"
     return f"distilling {'gained' if gained > 0 else 'cost'} {abs(100 * gained):.1f} pt"
 

@@ -25,13 +25,14 @@ Read more
 """
 
 from kddoctor.probes.deployment_measurements import TargetOutcome
+from kddoctor.probes.measurements import Rivals
 from kddoctor.probes.proportions import SURE
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import rule
 
 PROBE = "outcome"
-#: Nats for a miss beyond the noise of so many rows, and for one within.
-CERTAINLY, PERHAPS = 6.0, 4.0
+#: Nats for a miss beyond the noise of so many rows, and for one within, which is a suspicion and no more.
+CERTAINLY, PERHAPS = 6.0, 3.0
 
 
 @rule(
@@ -42,13 +43,14 @@ CERTAINLY, PERHAPS = 6.0, 4.0
     stage=90,
     last=True,
     reads=(TargetOutcome,),
+    uses=(Rivals,),
 )
-def target_missed(outcome: TargetOutcome) -> Finding:
+def target_missed(outcome: TargetOutcome, rivals: Rivals | None = None) -> Finding:
     takes = "the checkpoint takes"
     if outcome.parameters is not None:
         takes = f"{outcome.parameters:,} parameters in the number format of the logits take"
     judged = Finding()
-    judged = _of_retention(judged, outcome)
+    judged = _of_retention(judged, outcome, rivals)
     judged = _within(judged, "latency_ms", "a batch takes", "ms", outcome.reached_ms, outcome.wanted_ms)
     judged = _within(judged, "size_mb", takes, "MB", outcome.reached_mb, outcome.wanted_mb)
     # Every target has to be met: one that is does not make up for another.
@@ -66,7 +68,7 @@ def target_missed(outcome: TargetOutcome) -> Finding:
     ).prescribe("a wider student, more transfer rows, or another target", automatic=False, safety="manual")
 
 
-def _of_retention(finding: Finding, outcome: TargetOutcome) -> Finding:
+def _of_retention(finding: Finding, outcome: TargetOutcome, rivals: Rivals | None) -> Finding:
     if outcome.wanted is None or outcome.reached is None:
         return finding
     missing = outcome.wanted - outcome.reached
@@ -75,7 +77,11 @@ def _of_retention(finding: Finding, outcome: TargetOutcome) -> Finding:
     )
     if missing <= 0:
         return finding.against(PROBE, "retention", outcome.reached, text, threshold=outcome.wanted, weight=6.0)
-    weight = CERTAINLY if missing > SURE * outcome.error else PERHAPS
+    error = outcome.error
+    if rivals is not None and rivals.student.teacher > 0:
+        # Both are right and wrong on the same rows, so that the share is surer than either of them.
+        error = rivals.student.error_at(outcome.wanted) / rivals.student.teacher
+    weight = CERTAINLY if missing > SURE * error else PERHAPS
     return finding.supported_by(PROBE, "retention", outcome.reached, text, threshold=outcome.wanted, weight=weight)
 
 
