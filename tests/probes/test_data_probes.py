@@ -159,6 +159,14 @@ def test_one_source_cannot_be_told_apart_and_two_can():
     assert other.auc > 0.95
 
 
+def test_columns_that_are_alike_one_by_one_and_go_together_otherwise_are_told_apart():
+    one = RNG.normal(size=(400, 1)) * np.ones(4) + 0.3 * RNG.normal(size=(400, 4))
+    shuffled = np.stack([RNG.permutation(column) for column in (one[::-1] + 0.01).T], axis=1)
+    found = two_samples("rows", one, shuffled)
+    assert found is not None
+    assert found.auc > 0.9
+
+
 def test_copies_of_rows_do_not_tell_splits_apart():
     few = RNG.normal(size=(25, 30))
     found = two_samples("rows", few[np.arange(500) % 25], RNG.normal(size=(500, 30)))

@@ -32,8 +32,15 @@ IN_PLACE = TokenShift(100, {}, 1.0, {-1: 0.05, 0: 0.4, 1: 0.05}, 2000, {-1: 0.5,
 NOTHING = LossMistakes(12, 1e-4, True, (), None, 1.0, 0.5, False)
 
 
-def sureness(code: str, *measured: object, task: str = "multiclass", loss: str = "kl", optimizer: str = "sgd") -> float:
-    meant = {"loss": loss, "temperature": 2.0, "alpha": 0.9}
+def sureness(
+    code: str,
+    *measured: object,
+    task: str = "multiclass",
+    loss: str = "kl",
+    optimizer: str = "sgd",
+    temperature: float = 2.0,
+) -> float:
+    meant = {"loss": loss, "temperature": temperature, "alpha": 0.9}
     plain = {"task": task, "distillation": meant, "training": {"optimizer": optimizer}}
     manifest = manifest_from(plain | ({"num_classes": 10} if task in ("multiclass", "tokens", "multilabel") else {}))
     rule = all_rules()[code]
@@ -108,6 +115,25 @@ def test_shares_that_are_mostly_at_an_end_make_the_divergence_vanish(near, sick)
     assert (sureness("KD210", found, _forensics(), loss="jsd") > 0.8) == sick
 
 
+def test_a_factor_for_each_step_is_what_a_moving_share_leaves():
+    falls = LossSchedule("factor inside the term", np.arange(12), 0.5 ** np.arange(12))
+    assert sureness("KD208", _forensics(), falls, loss="jsd") < 0.1
+    assert sureness("KD208", _forensics(), falls) > 0.9
+
+
+def test_small_squares_of_soft_probabilities_are_no_zero():
+    found = replace(NOTHING, zero="rounding", largest=3e-4, divergence=0.3)
+    assert sureness("KD209", found, _forensics(), loss="custom") < 0.1
+    assert sureness("KD209", found, _forensics()) > 0.9
+
+
+def test_labels_that_are_the_teachers_choices_may_have_been_meant_as_those():
+    labels = Mistake("KD209", "labels", "the student's cross-entropy with the labels", 1e-8, 1.0, 1.0)
+    found = replace(NOTHING, found=(labels,), labels_are_tops=True)
+    assert sureness("KD209", found, _forensics()) > sureness("KD211", found, _forensics()) > 0.5
+    assert sureness("KD211", replace(found, labels_are_tops=False), _forensics()) < 0.1
+
+
 def test_a_loss_that_breaks_at_ordinary_logits_is_a_fault_of_its_own():
     assert sureness("KD213", BROKEN) > 0.9
 
@@ -148,8 +174,8 @@ def zero(task: str, kind: str, divergence: float = 0.3, student: int = 4) -> tup
     return tuple(sureness(code, found, seen, loss, task=task) for code in ("KD214", "KD209"))
 
 
-def _forensics(kd=losses.unlike_any):
-    return fed(recorded(kd)).compute()
+def _forensics(kd=losses.unlike_any, mix=(0.1, 0.9)):
+    return fed(recorded(kd, mix)).compute()
 
 
 def test_an_exact_zero_is_a_softmax_over_one_number_and_a_rounded_one_compares_equals():
@@ -202,6 +228,21 @@ def test_where_nobody_saw_the_graph_the_labels_weight_tells_whether_a_zero_was_a
     rules = ("KD110", "KD209", "KD214") if task == "ranking" else ("KD110", "KD209")
     sure = {name: sureness(name, found, loss, task=task) for name in rules}
     assert (max(sure, key=sure.get), sure[code] > 0.7) == (code, True)
+
+
+@pytest.mark.parametrize(
+    ("mix", "code"),
+    [((0.1, 0.9 / 16), "KD202"), ((0.1, 0.9 * 16), "KD202"), ((0.1, 0.9 / 10), "KD201"), ((0.1, 0.9 / 7), "KD208")],
+    ids=["without T²", "T² twice", "over classes", "by another number"],
+)
+def test_a_term_that_is_logged_as_declared_may_be_added_up_without_its_factor(mix, code):
+    loss = _forensics(losses.kl(), mix)
+    sure = {name: sureness(name, loss, temperature=4.0) for name in ("KD201", "KD202", "KD208", "KD211")}
+    assert (max(sure, key=sure.get), sure[code] > 0.9, sorted(sure.values())[-2] < 0.1) == (code, True, True)
+
+
+def test_a_sixteenth_of_the_declared_balance_is_no_missing_factor_where_the_labels_weight_is_another():
+    assert sureness("KD202", _forensics(losses.kl(), (1.0, 9.0 / 16)), temperature=4.0) < 0.1
 
 
 def test_weights_that_jump_are_read_from_the_gradients():

@@ -62,6 +62,8 @@ DECIMALS, LARGEST_ROUNDING = (2, 3, 4, 5), 0.2
 NEAR_AN_END = 0.2
 #: Beyond these, the squares and sums that probes take leave the range of float32.
 LARGEST_LOGIT, LARGEST_ACTIVATION = 1e18, 1e12
+#: Usual size of a logit from which a student has diverged, and rows that it is read from.
+EXPLODED, EXPLODED_ROWS = 1e6, 1000
 
 
 def measure(run: Run, *, forensics: bool = True) -> Measured:
@@ -176,10 +178,20 @@ def _output_health(run: Run) -> OutputHealth:
                 first = (part.file, start + int(bad.argmax()))
             rows, broken, start = rows + len(chunk), broken + int(bad.sum()), start + len(chunk)
     share = broken / rows if rows else 0.0
-    if first is not None and share < 1 and not _saw_divergence(run):
+    if first is not None and share < 1 and not _saw_divergence(run) and not _exploded(run):
         found = f"NaN or infinite in {broken} of {rows} rows, the first in row {first[1]}"
         raise RunError(first[0], "student_logits", found, "finite logits")
     return OutputHealth(rows, share, 0.0)
+
+
+def _exploded(run: Run) -> bool:
+    """Whether the student's logits that are finite are beyond all bounds: then the others overflowed."""
+    part = run.predictions(held_out_split(run))
+    if part is None or part.student_logits is None:
+        return False
+    rows = part.student_logits[: min(part.n, EXPLODED_ROWS)]
+    finite = np.abs(rows[np.isfinite(rows)].astype(np.float64))
+    return bool(len(finite)) and float(np.median(finite)) > EXPLODED
 
 
 def _saw_divergence(run: Run) -> bool:

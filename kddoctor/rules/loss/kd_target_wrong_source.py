@@ -37,6 +37,7 @@ from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import (
+    LEAVES_ROUNDING,
     as_declared,
     distils,
     excluded,
@@ -52,6 +53,8 @@ from kddoctor.run.observations import Observations
 
 #: Divergence, in nats, from which two models are not the same (catalogue).
 VISIBLE_DIVERGENCE: Nats = 1e-3
+#: What float32 leaves of a divergence of equals, where no T² enlarges it.
+PLAIN_ROUNDING: Nats = 1e-5
 #: Rank correlation with the declared divergence below which a term goes against it: half of what it could be.
 AGAINST = -0.5
 #: Share of the declared term below which an unexplained one is next to nothing (as KD208's inert terms, taxonomy).
@@ -151,6 +154,8 @@ def _of_zero(
             grade=Grade.INTERVENTIONAL,
             weight=8.0,
         )
+    if mistakes.largest > PLAIN_ROUNDING and config.distillation.loss not in LEAVES_ROUNDING:
+        return finding  # squares of soft probabilities are as small, and nobody knows whether T² was meant
     if config.distillation.loss == "jsd":
         return finding  # which is zero, or a rounding error, where its own weight makes it vanish: KD210
     finding = finding.supported_by(

@@ -30,6 +30,7 @@ Read more
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.loss.declared import ambiguous_factor, as_declared, distils, excluded, reproduced
+from kddoctor.rules.loss.strength import lacking_in_total
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
 
@@ -51,6 +52,9 @@ from kddoctor.run.manifest import Manifest
     ),
 )
 def kl_mean_reduction(loss: LossForensics, config: Manifest) -> Finding:
+    in_total = lacking_in_total(Finding(), loss, config, "C") if distils(config) else None
+    if in_total is not None:
+        return _said(in_total, loss)
     finding = as_declared(Finding(), loss)
     term = loss.term
     if loss.whole_as_declared:
@@ -63,6 +67,10 @@ def kl_mean_reduction(loss: LossForensics, config: Manifest) -> Finding:
     finding = reproduced(finding, loss, f"recorded = {term.form.describe()} / {loss.classes} classes")
     if len(averaged) < len(term.explanations):
         finding = ambiguous_factor(finding, loss, "T² = C here, so a missing T² gives the same number")
+    return _said(finding, loss)
+
+
+def _said(finding: Finding, loss: LossForensics) -> Finding:
     return finding.saying(
         f"The distillation loss is {loss.classes} times too weak: it is averaged over the classes.",
         where="the training loop: reduction of the divergence",

@@ -35,8 +35,8 @@ from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.term_gradients import TermGradients
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.loss.alpha_inverted import weights_are
-from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES, as_declared, distils, excluded, named_elsewhere
+from kddoctor.rules.loss.declared import PROBE, as_declared, distils, excluded, named_elsewhere
+from kddoctor.rules.loss.strength import named_strength, strength_against_declared
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.manifest import Manifest
@@ -82,11 +82,15 @@ def loss_weight_imbalance(
     finding = Finding()
     if not distils(config) or named_elsewhere(mistakes, config, loss):
         return finding
+    if schedule is not None and config.distillation.loss == "jsd" and schedule.what == "factor inside the term":
+        return finding  # a factor for each step is what a moving beta leaves, too: KD210
     if schedule is not None:
         return _by_schedule(finding, schedule)
     if loss.mix is None and gradients is not None:
         return _by_weights(finding, loss, config, gradients)
     strength = strength_against_declared(loss, config)
+    if strength is not None and named_strength(strength, loss, config):
+        return finding  # KD201 or KD202, in the total rather than in the term
     if strength is not None and not 1 / IMBALANCE < strength < IMBALANCE:
         times = f"{strength:.3g} times too strong" if strength > 1 else f"{1 / strength:.3g} times too weak"
         finding = finding.supported_by(
@@ -175,26 +179,6 @@ def _by_weights(finding: Finding, loss: LossForensics, config: Manifest, gradien
         )
         .prescribe("declared weights", loss__weights="declared")
     )
-
-
-def strength_against_declared(loss: LossForensics, config: Manifest) -> float | None:
-    """Measured over declared ratio of distillation to labels; None where something more specific names it.
-
-    The factors of KD201, KD202 and KD207 are divided out, because those codes name them.
-    """
-    alpha, term, mix = config.distillation.alpha, loss.term, loss.mix
-    if alpha is None or term is None or mix is None or mix.schedule or not mix.kd_weight or loss.whole_as_declared:
-        return None
-    if config.distillation.loss not in STANDARD_LOSSES or weights_are(mix, alpha, 1 - alpha):
-        return None
-    factor = loss.factor_beyond_names
-    if factor is None:
-        return None
-    measured = abs(mix.kd_weight) * factor
-    if mix.ce_weight == 0 or alpha == 1:
-        # Nothing to be balanced against; a constant on the only term acts as a learning rate.
-        return measured if alpha == 1 and mix.ce_weight == 0 else None
-    return measured / abs(mix.ce_weight) / (alpha / (1 - alpha))
 
 
 def _by_gradient(finding: Finding, loss: LossForensics, held_out: Gaps | None) -> Finding:

@@ -30,6 +30,7 @@ Read more
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.loss.declared import ambiguous_factor, as_declared, distils, excluded, reproduced
+from kddoctor.rules.loss.strength import lacking_in_total
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
 
@@ -51,6 +52,9 @@ from kddoctor.run.manifest import Manifest
     ),
 )
 def missing_t_squared(loss: LossForensics, config: Manifest) -> Finding:
+    in_total = lacking_in_total(Finding(), loss, config, "T²") if distils(config) else None
+    if in_total is not None:
+        return _said(in_total, "What is added up is not the logged term: T² is in one of them alone.", config)
     finding = as_declared(Finding(), loss)
     term = loss.term
     if loss.whole_as_declared:
@@ -64,16 +68,20 @@ def missing_t_squared(loss: LossForensics, config: Manifest) -> Finding:
     wrong = [e for e in term.explanations if e.scale != "T²"]
     if not wrong:
         return excluded(finding, loss) if term.explanations else finding
-    if term.form.temperature == 1.0:
-        return finding
+    if term.form.temperature in (None, 1.0):
+        return finding  # two temperatures have no common square
     scale = wrong[0].scale
     text = "no temperature factor" if scale == "1" else f"the factor {scale}"
     finding = reproduced(finding, loss, f"recorded = {term.form.describe()} with {text}")
     if len(wrong) < len(term.explanations):
         finding = ambiguous_factor(finding, loss, "T² = C here, so an average over classes gives the same number")
+    return _said(finding, f"The distillation loss carries {text} where T² was declared.", config)
+
+
+def _said(finding: Finding, summary: str, config: Manifest) -> Finding:
     alone = config.distillation.alpha == 1.0
     return finding.saying(
-        f"The distillation loss carries {text} where T² was declared.",
+        summary,
         where="kd_run.yaml: distillation.temperature_squared",
         severity="note" if alone else "error",
     ).prescribe("multiply the divergence by T², once", distillation__temperature_squared=True)

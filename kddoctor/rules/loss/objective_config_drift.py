@@ -45,7 +45,8 @@ from kddoctor.rules.loss.declared import (
 )
 from kddoctor.rules.loss.kl_direction_swapped import OPPOSITE
 from kddoctor.rules.loss.kl_input_not_log import NOT_LOGGED
-from kddoctor.rules.loss.loss_weight_imbalance import IMBALANCE, strength_against_declared
+from kddoctor.rules.loss.loss_weight_imbalance import IMBALANCE
+from kddoctor.rules.loss.strength import named_strength, strength_against_declared
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.manifest import Manifest
@@ -72,6 +73,8 @@ def objective_config_drift(loss: LossForensics, config: Manifest, mistakes: Loss
     finding = as_declared(Finding(), loss)
     if config.distillation.loss not in STANDARD_LOSSES or not distils(config):
         return finding
+    if mistakes is not None and _top_classes(mistakes):
+        return _of_top_classes(finding)
     other = None if mistakes is None else mistakes.of("KD211")
     if mistakes is not None and other is not None and loss.term is None:
         declared = FAMILY_TEXT[str(config.distillation.loss)]
@@ -94,6 +97,8 @@ def objective_config_drift(loss: LossForensics, config: Manifest, mistakes: Loss
     strength = strength_against_declared(loss, config)
     if loss.mix is None:
         return finding
+    if strength is not None and named_strength(strength, loss, config):
+        return finding
     if strength is None or not SAME_STRENGTH <= max(strength, 1 / strength) < IMBALANCE:
         return excluded(finding, loss)
     weights = f"{loss.mix.ce_weight:.3g} x labels + {loss.mix.kd_weight:.3g} x teacher"
@@ -114,6 +119,29 @@ def objective_config_drift(loss: LossForensics, config: Manifest, mistakes: Loss
             severity="warning",
         )
         .prescribe("the declared weights", loss__weights="declared")
+    )
+
+
+def _top_classes(mistakes: LossMistakes) -> bool:
+    found = mistakes.of("KD209")
+    return found is not None and found.name == "labels" and mistakes.labels_are_tops
+
+
+def _of_top_classes(finding: Finding) -> Finding:
+    """Targets that are the labels and the teacher's top classes at once: of the two, KD209 names the first."""
+    return (
+        finding.supported_by(
+            "loss-mistakes",
+            "labels_are_tops",
+            1.0,
+            "the targets are one class a row, on every recorded row the label and the teacher's top class alike",
+            weight=4.5,
+        )
+        .saying(
+            "The targets may be the teacher's top class alone, where its probabilities were declared.",
+            where="kd_run.yaml: distillation.loss",
+        )
+        .prescribe("the declared loss", loss__form="declared")
     )
 
 

@@ -36,6 +36,7 @@ import math
 
 import numpy as np
 
+from kddoctor.probes.data_measurements import SplitDifference
 from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
 from kddoctor.probes.proportions import SURE, noise_of_difference, standard_error
 from kddoctor.probes.teacher_errors import ENOUGH_ERRORS, TeacherErrors, TeacherErrorsBySplit
@@ -79,6 +80,8 @@ KNOWS: Share = 0.4
 REPEATS: Share = 0.1
 #: Wrong answers from which that share is read.
 ENOUGH_WRONG: Count = 20
+#: Area under the ROC curve that random halves of one set of rows stay below (taxonomy).
+OTHER_ROWS: Share = 0.6
 #: Weight at which a wrong teacher does little harm.
 SMALL_ALPHA: Share = 0.1
 
@@ -91,11 +94,15 @@ SMALL_ALPHA: Share = 0.1
     # Before KD102: a teacher that learned wrong labels is weak because of it.
     stage=13,
     reads=(TeacherErrorsBySplit, Manifest),
-    uses=(TeacherViews, Gaps),
+    uses=(TeacherViews, Gaps, SplitDifference),
     masks=("KD102", "KD307", "KD402", "KD502"),
 )
 def noisy_teacher_labels(
-    errors: TeacherErrorsBySplit, config: Manifest, teacher: TeacherViews | None, gaps: Gaps | None
+    errors: TeacherErrorsBySplit,
+    config: Manifest,
+    teacher: TeacherViews | None,
+    gaps: Gaps | None,
+    difference: SplitDifference | None = None,
 ) -> Finding:
     finding = Finding()
     held_out = errors.held_out
@@ -108,7 +115,7 @@ def noisy_teacher_labels(
     if errors.train is not None and _wrong_by_heart(errors.train, held_out, own, gaps):
         finding = _sure_and_wrong(finding, errors.train)
         asked = errors.train  # what is known by heart is not repeated elsewhere
-    elif errors.train is not None:
+    elif errors.train is not None and not _from_elsewhere(difference):
         finding = _worse_on_learned(finding, errors.train, held_out)
     finding = _directed(finding, held_out, teacher)
     if own is not None:
@@ -122,6 +129,12 @@ def noisy_teacher_labels(
     ).prescribe(
         "rows that the teacher has wrong left out, or a small alpha", safety="careful", distillation__alpha=SMALL_ALPHA
     )
+
+
+def _from_elsewhere(difference: SplitDifference | None) -> bool:
+    """Whether the transfer set looks different from held-out rows: of another kind a teacher may well know less."""
+    inputs = None if difference is None else difference.inputs
+    return inputs is not None and inputs.auc - SURE * inputs.standard_error >= OTHER_ROWS
 
 
 def _wrong_by_heart(train: TeacherErrors, held_out: TeacherErrors, own: TeacherView | None, gaps: Gaps | None) -> bool:

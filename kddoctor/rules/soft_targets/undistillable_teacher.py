@@ -28,6 +28,7 @@ Read more
     Ma et al. 2021, arXiv:2105.07381, on teachers that were made nasty on purpose.
 """
 
+from kddoctor.probes.data_measurements import SplitOverlap
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.non_target_structure import NonTargetStructure
 from kddoctor.rules.finding import Finding, Grade
@@ -55,6 +56,8 @@ UNEXPLAINED: Share = 0.1
 UNRELATED: Correlation = 0.2
 #: Accuracy from which a labels-only twin knows which classes are alike.
 KNOWS_CLASSES: Share = 0.5
+#: Share of different rows among the training rows below which classes are read from copies.
+FEW: Share = 0.5
 #: Weight at which such a teacher does little harm.
 SMALL_ALPHA: Share = 0.1
 
@@ -70,15 +73,18 @@ SMALL_ALPHA: Share = 0.1
         "tokens",
     ),
     reads=(NonTargetStructure, Manifest),
-    uses=(Gaps,),
+    uses=(Gaps, SplitOverlap),
     masks=("KD402", "KD502"),
 )
-def undistillable_teacher(structure: NonTargetStructure, config: Manifest, held_out: Gaps | None) -> Finding:
+def undistillable_teacher(
+    structure: NonTargetStructure, config: Manifest, held_out: Gaps | None, overlap: SplitOverlap | None = None
+) -> Finding:
     finding = Finding()
     accuracy = structure.accuracy if held_out is None else held_out.gaps.teacher_accuracy
     if not distils(config) or min(accuracy, structure.accuracy) < RIGHT:
         return finding
-    finding = _of_choices(finding, structure)
+    if not _few_rows(overlap):
+        finding = _of_choices(finding, structure)
     finding = _of_structure(finding, structure, held_out)
     if not finding.supporting:
         return finding
@@ -92,6 +98,14 @@ def undistillable_teacher(structure: NonTargetStructure, config: Manifest, held_
         safety="careful",
         distillation__alpha=SMALL_ALPHA,
     )
+
+
+def _few_rows(overlap: SplitOverlap | None) -> bool:
+    """Whether most training rows are copies of a few: the same row has the same second choice, whatever its class."""
+    if overlap is None:
+        return False
+    copies = overlap.copies is not None and overlap.copies.different < FEW
+    return copies or (overlap.equal is not None and overlap.equal.distinct < FEW * overlap.equal.train)
 
 
 def _of_choices(finding: Finding, found: NonTargetStructure) -> Finding:
