@@ -217,8 +217,8 @@ def _in_order(own: TeacherValidity) -> bool:
 def _exchanged(permutation: np.ndarray, confusion: np.ndarray, own: np.ndarray | None) -> np.ndarray | None:
     """The exchanges in it: cycles of classes each of which is wrong before and right after; None without any.
 
-    confusion, own: [predicted, label] counts in the loop and outside. Other classes stay in place: a teacher that
-    confuses two of them now and then makes a matching move them for nothing.
+    confusion, own: [predicted, label] counts in the loop and outside. Other classes stay in place, and are about as
+    right there: a teacher that confuses two of them now and then makes a matching move them for nothing.
     """
     right_after = np.full(len(permutation), RIGHT_AFTER)
     if own is not None:
@@ -235,4 +235,10 @@ def _exchanged(permutation: np.ndarray, confusion: np.ndarray, own: np.ndarray |
             cycle.append(permutation[cycle[-1]])
         if len(cycle) > 1 and good[cycle].all():
             kept[cycle] = permutation[cycle]
-    return kept if (kept != every).any() else None
+    moved = kept != every
+    if not moved.any():
+        return None
+    # An exchange leaves all else in order; where it does not, the teacher has other troubles than its columns.
+    stayed = confusion[~moved, every[~moved]].sum() / max(1, rows[~moved].sum()) if (~moved).any() else 1.0
+    in_order = own is not None or stayed >= MATCHED * float(after[moved].mean())
+    return kept if in_order else None

@@ -60,6 +60,8 @@ PROBE = "teacher-validity"
 BEHIND: Share = 0.05
 #: Skill that a teacher may lose inside the loop to honest augmentation.
 AUGMENTATION: Share = 0.25
+#: Entropy, as a share of the largest, below which a teacher was trained: first weights have .85 and more.
+SURE_OF_ITSELF: Share = 0.5
 #: Correlation of the targets with a second pass from which they are answers to the same examples; share of the rows
 #: that differ whose values are those of another order of the classes, which is KD105; and the gain in correlation of
 #: columns that were moved.
@@ -203,6 +205,8 @@ def _by_skill(
     if seen.same_inputs is not False or not repeats or views.own is None or views.in_loop is None:
         return Finding()
     own = views.own_train or views.own
+    if max(own.skill, views.in_loop.skill) <= NO_SKILL and views.in_loop.validity.entropy_ratio_median < SURE_OF_ITSELF:
+        return _sure_at_chance(views.in_loop)
     lost = own.skill - views.in_loop.skill
     # Views that are drawn at random make a teacher unsure; one preparation for all rows makes it prefer some classes.
     skewed = views.in_loop.validity.histogram_l1 - own.validity.histogram_l1 > SKEWED
@@ -221,6 +225,24 @@ def _by_skill(
             threshold=AUGMENTATION,
             origin="convention",
             grade=Grade.INTERVENTIONAL,
+        )
+    )
+
+
+def _sure_at_chance(view: TeacherView) -> Finding:
+    """The same at evaluation: whoever prepared the loop's inputs prepared those, too."""
+    found = view.validity
+    return _said(
+        Finding().supported_by(
+            PROBE,
+            "entropy_ratio",
+            found.entropy_ratio_median,
+            f"the teacher is given other tensors than the student, is right on {found.accuracy:.1%} of them, as often "
+            f"as chance, and sure of itself (entropy {found.entropy_ratio_median:.2f} of the largest): it was trained, "
+            "and on inputs of another kind",
+            threshold=SURE_OF_ITSELF,
+            origin="taxonomy",
+            weight=5.0,
         )
     )
 

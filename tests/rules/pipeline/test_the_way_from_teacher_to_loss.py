@@ -297,6 +297,19 @@ def test_a_teacher_that_fails_on_tensors_of_its_own_is_badly_prepared_whatever_t
     assert diagnosed(tmp_path, in_loop=worse, check=worse, observations=facts).cause_codes[0] == "KD108"
 
 
+@pytest.mark.parametrize(("same_inputs", "code"), [(False, "KD108"), (None, "KD101")])
+def test_a_teacher_at_chance_that_is_sure_of_itself_was_trained_and_is_given_something_else(
+    tmp_path, same_inputs: bool | None, code: str
+) -> None:
+    def of_two_classes(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        said = np.where(logits[:, 1] > np.median(logits[:, 1]), 3, 7)
+        return logits * 0.3 + 12 * np.eye(logits.shape[1], dtype=np.float32)[said]
+
+    facts = {"same_inputs": same_inputs, "teacher_training": False}
+    found = diagnosed(tmp_path, teacher=of_two_classes, observations=facts)
+    assert found.cause_codes[0] == code
+
+
 def test_tensors_of_its_own_that_a_teacher_does_well_with_are_sound(tmp_path) -> None:
     assert diagnosed(tmp_path, observations={"same_inputs": False, "teacher_training": False}).verdict != "sick"
 
@@ -389,6 +402,19 @@ def test_classes_that_moved_are_found_whatever_the_teacher_is_worth(accuracy: fl
     assert strongest(found) is Grade.INTERVENTIONAL
     in_order = label_order_mismatch(TeacherViews(view(accuracy), None, view(accuracy, list(range(10))), False))
     assert not in_order.supporting
+
+
+def test_labels_that_are_wrong_by_a_rule_in_half_of_the_rows_are_no_exchanged_classes() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 4000)
+    # The last class first: nearly always in two classes, and in a third of the rows of the others.
+    turned = rng.random(4000) < np.where((labels == 4) | (labels == 5), 0.95, 0.35)
+    probe = TeacherValidityProbe(10)
+    probe.update(np.eye(10)[np.where(turned, 9 - labels, labels)], labels)
+    by_rule = TeacherView("val", False, probe.compute(), False, None)
+    assert not label_order_mismatch(TeacherViews(by_rule, None, None, False)).supporting
+    swapped = [0, 1, 2, 3, 5, 4, 6, 7, 8, 9]
+    assert label_order_mismatch(TeacherViews(view(0.9, swapped), None, None, False)).supporting
 
 
 def test_probabilities_that_a_service_rounded_still_sum_to_one(tmp_path) -> None:
