@@ -21,7 +21,8 @@ class StudentPath:
     that knows nothing and says so. dependence: share of the variance of the centred logits that lies between rows, 0
     for answers that do not depend on the input. scale: standard deviation of the student's logits. agreement: share of
     rows with the teacher's top class. kl: KL(teacher ‖ student) at the run's temperature, nats. teacher_loss:
-    cross-entropy of the teacher with the labels. rows: counted. classes: C. gradient_ratio: median norm of the gradient
+    cross-entropy of the teacher with the labels. teacher_right: share of rows that the teacher has right. commonest:
+    share of the commonest label. rows: counted. classes: C. gradient_ratio: median norm of the gradient
     that the optimizer got, over that of the loss as it stands; None where it was not recorded. taught: whether the
     distillation term had a gradient in the student's logits wherever the labels' had one; None where neither was
     recorded.
@@ -34,6 +35,8 @@ class StudentPath:
     agreement: Array
     kl: Array
     teacher_loss: Array
+    teacher_right: Array
+    commonest: Array
     rows: NDArray[np.int64]
     classes: int
     gradient_ratio: float | None = None
@@ -87,6 +90,8 @@ class StudentPathProbe:
                 float((s.argmax(1) == t.argmax(1)).mean()),
                 float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean()),
                 float(-log_softmax(t, axis=1)[rows, labels].mean()),
+                float((t.argmax(1) == labels).mean()),
+                float(np.bincount(labels).max() / len(labels)),
                 len(labels),
             )
         )
@@ -108,6 +113,8 @@ class StudentPathProbe:
             agreement=table[:, 4],
             kl=table[:, 5],
             teacher_loss=table[:, 6],
-            rows=table[:, 7].astype(np.int64),
+            teacher_right=table[:, 7],
+            commonest=table[:, 8],
+            rows=table[:, 9].astype(np.int64),
             classes=self.classes,
         )

@@ -29,9 +29,12 @@ Read more
     PyTorch documentation of Module.requires_grad_ and torch.no_grad.
 """
 
+from kddoctor.probes.measurements import TeacherViews
+from kddoctor.probes.proportions import standard_error
+from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Share
+from kddoctor.rules.settings import Count, Deviations, Share
 from kddoctor.run.observations import Observations
 
 PROBE = "observations"
@@ -39,6 +42,17 @@ PROBE = "observations"
 FROZEN: Share = 1e-5
 #: A teacher that moved by less than this is hardly another one: two decimals of every weight stand.
 HARDLY: Share = 1e-3
+#: Accuracy that a teacher loses between the first recorded step and its worst later one, in points and in standard
+#: errors of one step, and share of rows of one class from which a step's rows are no sample of all.
+LOST: Share = 0.3
+LOST_ERRORS: Deviations = 5.0
+SORTED: Share = 0.6
+#: Points by which it has to be better at first, and worse later, than it is in the end: no order of the rows takes a
+#: teacher that stays the same below what it is on rows that are new to it.
+AROUND: Share = 0.15
+#: Recorded steps and rows of each from which that is read.
+STEPS: Count = 5
+ROWS: Count = 16
 
 
 @rule(
@@ -48,11 +62,17 @@ HARDLY: Share = 1e-3
     title="The teacher learned along with the student",
     stage=15,
     reads=(Observations,),
+    uses=(StudentPath, TeacherViews),
     masks=("KD101", "KD102", "KD107", "KD208", "KD302", "KD401", "KD402", "KD501", "KD502", "KD505"),
 )
-def teacher_not_frozen(seen: Observations) -> Finding | NotExamined:
+def teacher_not_frozen(
+    seen: Observations, path: StudentPath | None = None, teacher: TeacherViews | None = None
+) -> Finding | NotExamined:
     drift, learns = seen.teacher_drift, seen.teacher_requires_grad
     if drift is None and learns is None:
+        by_answers = _by_answers(path, teacher)
+        if by_answers is not None:
+            return by_answers
         return NotExamined(
             ("observations.teacher_drift",), "pass the live teacher to kddoctor.record, which compares its weights"
         )
@@ -122,6 +142,32 @@ def _reached(finding: Finding, seen: Observations) -> Finding:
             threshold=0.0,
         )
     return finding
+
+
+def _by_answers(path: StudentPath | None, teacher: TeacherViews | None) -> Finding | None:
+    """Where nobody compared its weights: a teacher that is far better at the first step than at a later one."""
+    own = None if teacher is None else teacher.own
+    if path is None or own is None or len(path.step) < STEPS or int(path.rows.min()) < ROWS:
+        return None
+    first, worst = float(path.teacher_right[0]), float(path.teacher_right[1:].min())
+    noise = LOST_ERRORS * standard_error(first, int(path.rows[0]))
+    ends = own.validity.accuracy
+    around = first > ends + AROUND and worst < ends - AROUND
+    if path.begins_late or first - worst < max(LOST, noise) or not around or float(path.commonest.max()) > SORTED:
+        return None
+    return _said(
+        Finding().supported_by(
+            "student-path",
+            "teacher_right",
+            worst,
+            f"the teacher is right on {first:.1%} of the rows of the first step, on {worst:.1%} of those of a later "
+            f"one, and on {ends:.1%} of {own.source} in the end",
+            threshold=first - LOST,
+            origin="convention",
+            weight=6.0,
+        ),
+        "error",
+    )
 
 
 def _said(finding: Finding, severity: str) -> Finding:

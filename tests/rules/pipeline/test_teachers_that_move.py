@@ -7,6 +7,7 @@ import pytest
 
 from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.sameness import Sameness, skill_at_least
+from kddoctor.probes.student_path import StudentPath, StudentPathProbe
 from kddoctor.probes.teacher_validity import TeacherValidityProbe
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_equals_student import teacher_equals_student
@@ -26,6 +27,40 @@ def test_a_teacher_that_moved_in_evaluation_mode_was_moved_by_the_loop(tmp_path)
 def test_where_nobody_noted_its_mode_the_drift_may_be_that_of_its_statistics() -> None:
     found = teacher_not_frozen(observations_from({"teacher_drift": 0.5, "teacher_requires_grad": False}))
     assert strongest(found) is Grade.INTERVENTIONAL
+
+
+def on_the_way(right: list[float], rows: int = 32) -> StudentPath:
+    """Recorded steps of a teacher that has these shares of its rows right."""
+    rng = np.random.default_rng(0)
+    probe = StudentPathProbe(10, 2.0)
+    for step, share in enumerate(right):
+        labels = rng.permutation(np.arange(rows) % 10)
+        said = np.where(np.arange(rows) < share * rows, labels, (labels + 1) % 10)
+        probe.update(step * 25, np.zeros((rows, 10)), 5 * np.eye(10)[said], labels)
+    found = probe.compute()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("right", "ends", "named"),
+    [
+        ([1.0, 0.4, 0.1, 0.2, 0.5, 0.7], 0.4, True),
+        ([0.9, 0.9, 0.8, 0.9, 0.9, 0.9], 0.85, False),
+        ([1.0, 0.95, 0.9, 0.8, 0.7, 0.6], 0.8, False),
+        ([1.0, 1.0, 1.0, 0.9, 1.0, 1.0], 0.5, False),
+    ],
+    ids=["forgets and learns again", "stays", "easy rows first", "knows its rows by heart"],
+)
+def test_where_nobody_compared_weights_the_answers_of_the_first_step_tell_of_a_teacher_that_learns(
+    right: list[float], ends: float, named: bool
+) -> None:
+    views = TeacherViews(view(ends, "predictions/val"), None, None, False)
+    found = teacher_not_frozen(observations_from({}), on_the_way(right), views)
+    assert isinstance(found, Finding) == named
+    known = teacher_not_frozen(observations_from({"teacher_drift": 0.0}), on_the_way(right), views)
+    assert isinstance(known, Finding)
+    assert not known.supporting
 
 
 def view(accuracy: float, source: str) -> TeacherView:
