@@ -47,9 +47,9 @@ HARDLY: Share = 1e-3
 LOST: Share = 0.3
 LOST_ERRORS: Deviations = 5.0
 SORTED: Share = 0.6
-#: Points by which it has to be better at first, and worse later, than it is in the end: no order of the rows takes a
+#: Points by which it has to be better at first, and worse later, than it is in the end: no order of rows takes a
 #: teacher that stays the same below what it is on rows that are new to it.
-AROUND: Share = 0.15
+AROUND: Share = 0.25
 #: Recorded steps and rows of each from which that is read.
 STEPS: Count = 5
 ROWS: Count = 16
