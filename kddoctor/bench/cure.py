@@ -30,7 +30,7 @@ from kddoctor.bench.recording import Cache, metric_of, metric_on
 from kddoctor.bench.task import find_task
 from kddoctor.bench.tier import Tier
 from kddoctor.engine.diagnosis import Diagnosis, FindingReport, PrescriptionReport, diagnose, judge
-from kddoctor.errors import KDDoctorError, UsageError
+from kddoctor.errors import KDDoctorError, RunError, UsageError
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
 from kddoctor.treatment.prescription import prescribe
@@ -271,8 +271,8 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
         sick = Path(folder) / "run"
         distil(sick, task, case.recipe, seed=case.seed, states=cache.states(), baseline=case.baseline, code=True)
         keep_own_code(sick, case)
-        before, diagnosis = metric_of(sick), diagnose(load(sick))
-        first = diagnosis.causes[0] if diagnosis.verdict == "sick" and diagnosis.causes else None
+        before, diagnosis = metric_of(sick), _diagnosed(sick)
+        first = diagnosis.causes[0] if diagnosis and diagnosis.verdict == "sick" and diagnosis.causes else None
         right = first is not None and first.code in case.truth
         by_itself = first is not None and first.prescription is not None and first.prescription.automatic
         found = Cure(
@@ -291,8 +291,10 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
         cures = [
             replace(found, means="retrained unchanged", treated=_again(case, case.recipe, OTHER_SEED, cache, folder)),
             replace(found, means="random prescription", treated=_again(case, _tried(case), 0, cache, folder)),
-            _treated(found, sick, Path(folder) / "treated", diagnosis, trials=0),
         ]
+        if diagnosis is None:
+            return [*cures, replace(found, said="declined")]
+        cures.append(_treated(found, sick, Path(folder) / "treated", diagnosis, trials=0))
         if any(f.code in ASKED for f in diagnosis.causes):
             asked = replace(found, means="with experiments")
             cures.append(_treated(asked, sick, Path(folder) / "asked", diagnosis, trials=TRIALS))
@@ -301,6 +303,14 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
             other = replace(found, means="second diagnosis")
             cures.append(_treated(other, sick, Path(folder) / "second", second, trials=0))
     return cures
+
+
+def _diagnosed(run: Path) -> Diagnosis | None:
+    """None where the record is refused: then there is nothing to treat by."""
+    try:
+        return diagnose(load(run))
+    except RunError:
+        return None
 
 
 def recoverable(case: Case, twin: float, cache: Cache) -> float:

@@ -24,8 +24,8 @@ Fix
     Fine-tune the teacher on this task first, lower alpha to 0.1, or distil only where the teacher is right.
 
 Treat automatically
-    In part: the student is retrained with a small alpha, or on the labels alone where the teacher knows less than half of
-    what it should. A better teacher has to come from you.
+    In part: the student is retrained with a small alpha, or on the labels alone where the teacher is right less than
+    half as often as it should be. A better teacher has to come from you.
 
 Read more
     Cho and Hariharan 2019, arXiv:1910.01348. Furlanello et al. 2018, arXiv:1805.04770: what self-distillation gains.
