@@ -47,9 +47,9 @@ test-keras-backends: install  ## the Keras recorder on TensorFlow and on JAX; la
 	$(PIP) --no-deps tensorflow-cpu jax jaxlib astunparse flatbuffers gast google-pasta opt_einsum six termcolor wheel wrapt
 	$(PYTEST) tests/integrations/test_keras_backends.py
 
-test-ray: install        ## treatments on a local cluster of several Ray nodes
+test-ray: install        ## treatments on a local cluster of several Ray nodes, one of which is killed; a minute or two
 	$(PIP) -e '.[dev,ray]'
-	$(BIN)/python -m pytest -q -m ray
+	$(BIN)/python -m pytest -q -m ray tests/treatment/test_ray.py
 
 lint: install
 	$(BIN)/ruff check .

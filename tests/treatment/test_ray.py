@@ -84,6 +84,8 @@ def nodes() -> Iterator[Nodes]:
         # Seconds until a node that does not answer is taken for lost; by default half a minute.
         patch.setenv("RAY_health_check_period_ms", "500")
         patch.setenv("RAY_health_check_failure_threshold", "4")
+        # Ray has its workers wait for whatever else runs on a machine, for minutes where a lot does.
+        patch.setenv("RAY_worker_niceness", "0")
         started = Nodes()
         patch.setenv("RAY_ADDRESS", started.cluster.address)
         yield started
