@@ -14,7 +14,7 @@ from kddoctor.treatment.session import begin
 
 
 def fitting_schedule(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module) -> tuple[Schedule, Shape]:
-    """The run's own schedule and course of the rate; where the plan asks for it, a rate by a probe, falling to zero.
+    """The run's own schedule and course of the rate; where the plan asks for it, a rate by a probe, to zero in the end.
 
     A rate after whose first steps the loss is lowest is as high as these bear, and too high for the last ones.
     """

@@ -111,7 +111,7 @@ REMEDIES: Mapping[str, Remedy] = {
         "teacher_logits = teacher_logits[:, {value}]", _setting("column_permutation", tuple)
     ),
     "treatment.learning_rate": Remedy(
-        "# {value}: of some multiples of the rate the one after whose 60 steps the loss is lowest, falling to zero",
+        "# {value}: of some multiples of the rate the one after whose 60 steps the loss is lowest, to zero in the end",
         _setting("probed_rates", _probed),
     ),
     "treatment.clip_gradients": Remedy(

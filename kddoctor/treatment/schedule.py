@@ -90,8 +90,8 @@ def constant(_share: float) -> float:
 
 
 def falling(share: float) -> float:
-    """The learning rate falls to zero in half a cosine."""
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    """The learning rate stays for half of the schedule, and falls to zero as a cosine in the other half."""
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, 2 * share - 1))))
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, shape: Shape, steps: int) -> LambdaLR:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,8 +79,23 @@ def pretending(sick: Path, tmp_path: Path) -> Callable[..., Run]:
     return make
 
 
+def ran_here(words, folder, environment, *, quiet):
+    """The script without a process of its own: one experiment runs it dozens of times, and processes have own tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        try:
+            runpy.run_path(words[0])
+        except Exception as error:
+            return 1, f"{type(error).__name__}: {error}".encode()
+    return 0, b""
+
+
 @pytest.fixture
-def laboratory(tmp_path: Path) -> Callable[[Run], Laboratory]:
+def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], Laboratory]:
+    monkeypatch.setattr(training, "run_script", ran_here)
+
     def of(run: Run) -> Laboratory:
         script = script_of(run)
         trials = by_script(run, script, tmp_path / "log", quiet=True)

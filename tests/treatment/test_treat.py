@@ -424,5 +424,5 @@ def test_a_rate_that_is_too_low_is_found_by_the_probe_either_way():
     assert found == pytest.approx(0.01)
 
 
-def test_a_rate_from_a_probe_falls_to_zero():
-    assert [falling(share) for share in (0.0, 0.5, 1.0, 2.0)] == pytest.approx([1.0, 0.5, 0.0, 0.0])
+def test_a_rate_from_a_probe_falls_to_zero_in_the_second_half():
+    assert [falling(share) for share in (0.0, 0.5, 0.75, 1.0, 2.0)] == pytest.approx([1.0, 1.0, 0.5, 0.0, 0.0])
