@@ -220,7 +220,7 @@ def test_a_control_that_fails_is_the_scripts_own_failure(pretending, laboratory)
 
 
 def test_an_interrupted_experiment_goes_on_and_ends_as_a_treatment(pretending, monkeypatch, tmp_path):
-    run = pretending("(0.6 if kd['alpha'] else 0.8) + 0.01 * seed")
+    run = pretending("(0.8 if optim['epochs'] == 60 else 0.6) + 0.01 * seed")
     ran, begun = training.run_script, []
 
     def interrupted(*arguments, **options):
@@ -234,9 +234,10 @@ def test_an_interrupted_experiment_goes_on_and_ends_as_a_treatment(pretending, m
         treat(run, tmp_path / "out", trials=6, quiet=True)
     result = treat(run, tmp_path / "out", trials=6, resume=True, quiet=True)
     asked = [verdict for verdict in result.experiments if verdict.outcome != "not asked"]
-    assert [(verdict.experiment, verdict.outcome) for verdict in asked] == [("labels-only", "better")]
+    assert [(verdict.experiment, verdict.outcome) for verdict in asked] == [("longer-schedule", "better")]
     assert len(begun) == 6 + 1 + 1  # trials, the one that was interrupted, and the treatment
     assert result.cost.trainings == 7
-    assert result.changes == {"distillation.temperature_squared": True, "distillation.alpha": 0.0}
-    assert notes(tmp_path)[-1]["kd"] == {"T": 8.0, "alpha": 0.0, "times_T_squared": True}
+    assert result.changes == {"distillation.temperature_squared": True, "training.epochs": 60}
+    assert notes(tmp_path)[-1]["kd"]["times_T_squared"]
+    assert notes(tmp_path)[-1]["optim"]["epochs"] == 60
     assert not (tmp_path / ".out.treating").exists()
