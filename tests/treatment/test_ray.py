@@ -33,7 +33,8 @@ pytest.importorskip("ray", reason="ray is not installed: pip install 'kddoctor[r
 # What Ray and its own dependencies warn about is not ours to mend.
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
-#: An epoch takes a tenth of a second where a file says so: long enough to be interrupted, and no other student for it.
+#: An epoch takes two seconds where a file says so: long enough to be interrupted while workers that were slower to start
+#: are at it, too, and no other student for it.
 PAUSING = """
 import time
 from pathlib import Path
@@ -42,7 +43,7 @@ from pathlib import Path
 class Pause(nn.Module):
     def forward(self, inputs):
         if Path(__file__).with_name("slow").exists():
-            time.sleep(0.01)
+            time.sleep(0.1)
         return inputs
 
 
@@ -56,6 +57,10 @@ EPOCHS = 30
 
 def slow_down(run: Run) -> None:
     (run.path / "slow").touch()
+
+
+def hurry(run: Run) -> None:
+    (run.path / "slow").unlink()
 
 
 class Nodes:
@@ -92,19 +97,24 @@ def nodes() -> Iterator[Nodes]:
         started.cluster.shutdown()
 
 
-def when(happened: Callable[[], bool], do: Callable[[], None]) -> threading.Thread:
-    """A thread that waits for something, and then does something, once."""
+class When(threading.Thread):
+    """Waits for something, and then does something, once."""
 
-    def watch() -> None:
-        for _ in range(6000):
-            if happened():
-                do()
+    def __init__(self, happened: Callable[[], bool], do: Callable[[], object]) -> None:
+        super().__init__()
+        self._happened, self._do, self._over = happened, do, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._over.wait(0.02):
+            if self._happened():
+                self._do()
                 return
-            time.sleep(0.02)
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    return thread
+    def end(self) -> None:
+        """It is too late for it to happen."""
+        self._over.set()
+        self.join()
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -117,9 +127,9 @@ def test_a_node_that_is_lost_in_mid_trial_changes_nothing(nodes, tmp_path, capsy
     slow_down(run)
     work = checkpoint_directory(tmp_path / "there")
     both_in_the_middle = lambda: len(list(work.glob(f"seed-*/checkpoint/{CHECKPOINT}"))) == 2  # noqa: E731
-    watching = when(both_in_the_middle, nodes.lose_one)
+    watching = When(both_in_the_middle, lambda: (nodes.lose_one(), hurry(run)))
     there = treat(run, tmp_path / "there", seeds=3, epochs=EPOCHS, engine="ray", quiet=True)
-    watching.join()
+    watching.end()
     assert "a worker was lost; its trial goes on elsewhere" in capsys.readouterr().err
     assert there == here
     a, b = weights(tmp_path / "here"), weights(tmp_path / "there")
@@ -153,9 +163,9 @@ def test_two_workers_train_on_the_same_batches_also_where_one_is_lost(nodes, tmp
     here = treat(run, tmp_path / "here", epochs=EPOCHS, quiet=True)
     slow_down(run)
     work = checkpoint_directory(tmp_path / "there")
-    watching = when((work / CHECKPOINT).exists, nodes.lose_one)
+    watching = When((work / CHECKPOINT).exists, lambda: (nodes.lose_one(), hurry(run)))
     there = treat(run, tmp_path / "there", epochs=EPOCHS, engine="ray", workers=2, quiet=True)
-    watching.join()
+    watching.end()
     assert "a worker was lost; the retraining goes on" in capsys.readouterr().err
     a, b = weights(tmp_path / "here"), weights(tmp_path / "there")
     assert all(torch.allclose(a[name], b[name], atol=1e-3) for name in a)
@@ -190,7 +200,7 @@ def test_an_interruption_ends_the_cluster_that_was_started(tmp_path):
         [*command, *asked], env=environment, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
     saved = checkpoint_directory(output) / CHECKPOINT
-    when(lambda: saved.exists() or process.poll() is not None, lambda: os.killpg(process.pid, signal.SIGINT)).join()
+    When(lambda: saved.exists() or process.poll() is not None, lambda: os.killpg(process.pid, signal.SIGINT)).join()
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr.decode()
     assert stdout == b""

@@ -160,8 +160,8 @@ def weak_or_off_task_teacher(
     finding = _of_the_teacher(finding, teacher, hardly_behind=(twin or student).ahead > -(twin or student).error)
     alpha = config.distillation.alpha
     rival = twin or student
-    # What a teacher says that is wrong on most rows harms at a small weight, too.
-    off_task = rival.value - rival.ahead < OFF_TASK * rival.value
+    # What a teacher says that is wrong on most rows, or of other classes, harms at a small weight, too.
+    off_task = merged is not None or rival.value - rival.ahead < OFF_TASK * rival.value
     return finding.saying(
         f"The teacher is weaker than {(twin or student).name}."
         if merged is None
