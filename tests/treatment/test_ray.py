@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +32,8 @@ pytest.importorskip("ray", reason="ray is not installed: pip install 'kddoctor[r
 # What Ray and its own dependencies warn about is not ours to mend.
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
-#: An epoch takes two seconds where a file says so: long enough to be interrupted while workers that were slower to start
-#: are at it, too, and no other student for it.
+#: An epoch takes two seconds where a file says so: long enough to be interrupted while workers that began later are at
+#: it, too, and no other student for it.
 PAUSING = """
 import time
 from pathlib import Path
