@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 # Each worker begins with half of the files, so that few fixtures of a file or a folder are made by both.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-.PHONY: install demo app test test-slow test-browser test-integrations test-keras-backends lint types contracts check testbed \
+.PHONY: install demo app test test-ray test-ray-quick test-slow test-browser test-integrations test-keras-backends lint types contracts check testbed \
         bench bench-quick reports benchmarks clean
 
 install: $(STAMP)
@@ -47,9 +47,13 @@ test-keras-backends: install  ## the Keras recorder on TensorFlow and on JAX; la
 	$(PIP) --no-deps tensorflow-cpu jax jaxlib astunparse flatbuffers gast google-pasta opt_einsum six termcolor wheel wrapt
 	$(PYTEST) tests/integrations/test_keras_backends.py
 
-test-ray: install        ## treatments on a local cluster of several Ray nodes
+test-ray: install        ## treatments on a local cluster of several Ray nodes; some minutes
 	$(PIP) -e '.[dev,ray]'
-	$(BIN)/python -m pytest -q -m ray
+	$(BIN)/python -m pytest -q -m ray tests/treatment/test_ray.py
+
+test-ray-quick: install  ## of these, the one in which a node is killed in mid-trial, with nothing lost; for CI
+	$(PIP) -e '.[dev,ray]'
+	$(BIN)/python -m pytest -q -m ray tests/treatment/test_ray.py -k "mid_trial or refused"
 
 lint: install
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kddoctor.bench.cost import cost_of
-from kddoctor.bench.cure import curable, summarise_cures
+from kddoctor.bench.cure import curable, declines, summarise_cures, summarise_treatment
 from kddoctor.bench.gate import Gate, decide
 from kddoctor.bench.judging import Result
 from kddoctor.bench.others import judge_others
@@ -20,6 +20,7 @@ from kddoctor.bench.report.matrix import evidence_matrix
 from kddoctor.bench.running import Bench, Progress, run_bench, run_cures
 from kddoctor.bench.summary import summarise
 from kddoctor.bench.task import NAMES
+from kddoctor.bench.tier import Tier
 
 SNAPSHOT = "snapshot.json"
 COMMAND = "kddoctor bench"
@@ -52,7 +53,10 @@ def benchmark(
         plain = next(r.case for r in bench.results if r.case.task == name and r.case.group == "twin")
         details["diagnosis"] = asdict(cost_of(place.run(plain)))
     if cures:
-        summary["cure"] = summarise_cures(run_cures(curable(bench.results, gate), place, jobs=jobs, progress=progress))
+        found = run_cures(curable(bench.results, gate), place, jobs=jobs, progress=progress)
+        sound = [r.case for r in bench.results if r.tier is Tier.FULL and r.case.key in gate.certified]
+        summary["cure"] = summarise_cures(found)
+        summary["treatment"] = summarise_treatment(found, [declines(case, place) for case in sound])
     return Report(summary, bench.results, gate)
 
 

@@ -1,41 +1,63 @@
 """The cure rate: what retraining by the prescription brings back, against controls of equal compute."""
 
+import ast
 import hashlib
+import inspect
 import json
 import random
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from kddoctor.bench.case import Case
-from kddoctor.bench.distil import distil
+from kddoctor.bench.distil import distil, labels_only
 from kddoctor.bench.fault import Level
-from kddoctor.bench.gate import Gate, Severity
+from kddoctor.bench.figures import counted
+from kddoctor.bench.gate import ONE_POINT, Gate, Severity
 from kddoctor.bench.judging import Result
 from kddoctor.bench.measuring import measure_case
+from kddoctor.bench.own_code import OwnCode, keep_own_code
 from kddoctor.bench.plan import all_cases
 from kddoctor.bench.recipe import Recipe
-from kddoctor.bench.recording import Cache, metric_of
+from kddoctor.bench.recording import Cache, metric_of, metric_on
 from kddoctor.bench.task import find_task
 from kddoctor.bench.tier import Tier
 from kddoctor.engine.diagnosis import Diagnosis, FindingReport, PrescriptionReport, diagnose, judge
-from kddoctor.errors import KDDoctorError
+from kddoctor.errors import KDDoctorError, RunError, UsageError
+from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
+from kddoctor.treatment.prescription import prescribe
 from kddoctor.treatment.treat import treat
 
-Means = Literal["prescription", "retrained unchanged", "random prescription", "second diagnosis"]
-MEANS: tuple[Means, ...] = ("prescription", "retrained unchanged", "random prescription", "second diagnosis")
+Means = Literal["prescription", "with experiments", "retrained unchanged", "random prescription", "second diagnosis"]
+MEANS: tuple[Means, ...] = (
+    "prescription",
+    "with experiments",
+    "retrained unchanged",
+    "random prescription",
+    "second diagnosis",
+)
+#: What a treatment says of itself; "declined" where it trains nothing.
+Said = Literal["helped", "did not help", "harmed", "declined", ""]
 #: Tasks whose students are retrained in seconds: two seen and two unseen ones.
 CURE_TASKS = ("digits", "movielens", "clothes", "sentiment")
-#: A cure that is as good as one.
-CURED = 0.8
+#: Shares of the lost points: a cure that is as good as one, and the one that the project asks of itself.
+CURED, CLOSED = 0.8, 0.9
+#: Causes whose right value only trials can tell, and how many trainings they are given.
+ASKED = ("KD401", "KD402", "KD501", "KD502", "KD504")
+TRIALS = 15
 #: Distance of the seed with which the faulty loop is run once more.
 OTHER_SEED = 1000
+#: Changes with the way in which cures are measured, so that older ones are not taken for new.
+VERSION = 2
+Json = dict[str, Any]
 #: What people try when they do not know: the control draws one of these changes of the script.
 SHELF: tuple[Callable[[Recipe], Recipe], ...] = (
     lambda recipe: replace(recipe, temperature=recipe.temperature / 2),
@@ -49,27 +71,53 @@ SHELF: tuple[Callable[[Recipe], Recipe], ...] = (
 
 @dataclass(frozen=True)
 class Cure:
-    """One retraining: the metric of the sick student, of the treated one and of the healthy twin."""
+    """One retraining: the metric of the sick student, of the treated one and of the one that it could have been.
+
+    code, task: of the fault; unseen: rules were developed without that task. right: the first cause is a true one.
+    treatable: that cause has a treatment that runs by itself. said: what the treatment says of itself. treated: as the
+    sick one where it declined.
+    """
 
     key: str
     means: Means
     sick: float
     treated: float
     healthy: float
+    code: str
+    task: str
+    unseen: bool
+    right: bool
+    treatable: bool
+    said: Said = ""
 
     @property
     def rate(self) -> float:
         """Share of the lost points that came back."""
         return (self.treated - self.sick) / (self.healthy - self.sick)
 
+    @property
+    def lost(self) -> bool:
+        """Whether there are points to bring back at all."""
+        return self.healthy - self.sick >= ONE_POINT
+
+    @property
+    def closed(self) -> bool:
+        """Whether most of them came back."""
+        return self.rate >= CLOSED
+
+    @property
+    def harmed(self) -> bool:
+        """Whether the student is worse than before, by a point or more."""
+        return self.sick - self.treated >= ONE_POINT
+
 
 def curable(results: Sequence[Result], gate: Gate) -> list[Result]:
-    """One run for each code and task that lost enough, was called sick, and that the treatment's loop can retrain."""
+    """One severe run for each code and task that lost enough, whatever was said of it.
+
+    Of codes that a retraining can treat, and of those that were taken for one of them.
+    """
     chosen: dict[tuple[str, str], Result] = {}
     for r in sorted(results, key=lambda r: (not r.case.unseen_implementation, r.case.key)):
-        plain = (
-            r.case.recipe.make_student is None and r.case.recipe.train_set is find_task(r.case.task).recipe.train_set
-        )
         lost = gate.severity.get(r.case.key) in (Severity.MODERATE, Severity.SEVERE) and r.harm > 0
         wanted = (
             r.case.group == "fault"
@@ -77,23 +125,118 @@ def curable(results: Sequence[Result], gate: Gate) -> list[Result]:
             and r.tier is Tier.FULL
             and r.case.seed == Level.SEVERE
         )
-        if wanted and plain and lost and r.sick:
+        if wanted and lost and (r.case.truth[0] in treatable_codes() or (r.sick and r.first in treatable_codes())):
             chosen.setdefault((r.case.truth[0], r.case.task), r)
     return sorted(chosen.values(), key=lambda r: r.case.key)
 
 
+@cache
+def treatable_codes() -> frozenset[str]:
+    """Codes whose rule prescribes changes that a retraining can carry out, told from the rule's source."""
+    return frozenset(code for code, rule in all_rules().items() if _prescribes(rule.judge.__module__))
+
+
+@cache
+def _prescribes(module: str) -> bool:
+    for node in ast.walk(ast.parse(inspect.getsource(sys.modules[module]))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "prescribe":
+            given = [key for word in node.keywords if word.arg is None for key in _keys(word.value)]
+            if any("__" in key for key in (*given, *(word.arg or "" for word in node.keywords))):
+                return True
+    return False
+
+
+def _keys(value: ast.AST) -> list[str]:
+    """Texts within what is handed over as **…."""
+    return [node.value for node in ast.walk(value) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+# Figures --------------------------------------------------------------------------------------------------
+
+
 def summarise_cures(cures: Sequence[Cure]) -> dict[str, dict[str, float | int | None]]:
-    """Median, share of 0.8 and more, and share of runs that were harmed, by means."""
+    """Median, shares of 0.8 and of 0.9 and more, and share of runs that were harmed, by means."""
     rows: dict[str, dict[str, float | int | None]] = {}
     for means in MEANS:
-        rates = [c.rate for c in cures if c.means == means]
+        of = [c for c in cures if c.means == means and c.lost and c.said != "declined"]
+        rates = [c.rate for c in of]
+        share = counted([c.closed for c in of])
         rows[means] = {
             "n": len(rates),
             "median": median(rates) if rates else None,
             "share_08": sum(rate >= CURED for rate in rates) / len(rates) if rates else None,
+            "share_09": share.value,
+            "share_09_low": share.low,
+            "share_09_high": share.high,
             "harm": sum(rate < 0 for rate in rates) / len(rates) if rates else None,
         }
     return rows
+
+
+def summarise_treatment(cures: Sequence[Cure], declined: Sequence[bool]) -> Json:
+    """What the project asks of its treatments. declined: of every healthy run, whether ``treat`` trains nothing.
+
+    One treatment a run: with experiments where its cause calls for them, else the prescription alone. A fault that was
+    not found, or found and declined, counts as not cured. Only runs with points to bring back and a treatable cause.
+    """
+    last = {c.key: c for means in MEANS[:2] for c in cures if c.means == means}
+    all_treated = [c for c in last.values() if c.said != "declined"]
+    counting = [c for c in last.values() if c.lost and c.treatable]
+    plain = [c for c in cures if c.means == "prescription" and c.lost and c.treatable]
+
+    def closed(of: Sequence[Cure]) -> Json:
+        return asdict(counted([c.closed for c in of]))
+
+    return {
+        "closed": closed([c for c in counting if c.unseen]),
+        "closed_seen": closed([c for c in counting if not c.unseen]),
+        "closed_all": closed(counting),
+        "closed_without_experiments": closed(plain),
+        "closed_right": closed([c for c in counting if c.right]),
+        "closed_wrong": closed([c for c in counting if not c.right]),
+        "median": median(c.rate for c in counting) if counting else None,
+        "harmed": asdict(counted([c.harmed for c in all_treated])),
+        "harmed_silently": asdict(counted([c.harmed and c.said == "helped" for c in all_treated])),
+        "declined_healthy": asdict(counted(declined)),
+        "by_code": {code: _of_code(code, counting) for code in sorted({c.code for c in counting})},
+        "not_closed": [
+            {**asdict(c), "rate": c.rate, "label": _label(c)} for c in sorted(counting, key=_rank) if not c.closed
+        ],
+    }
+
+
+def _of_code(code: str, cures: Sequence[Cure]) -> Json:
+    of = [c for c in cures if c.code == code]
+    return {
+        "n": len(of),
+        "right": sum(c.right for c in of),
+        "closed": sum(c.closed for c in of),
+        "median": median(c.rate for c in of),
+    }
+
+
+def _rank(cure: Cure) -> tuple[str, str, str]:
+    return cure.code, cure.task, cure.key
+
+
+def _label(cure: Cure) -> str:
+    case = all_cases().get(cure.key)
+    return cure.key if case is None else case.label
+
+
+def declines(case: Case, cache: Cache) -> bool:
+    """Whether ``kddoctor treat`` would train nothing for a recorded case. Nothing is trained to find that out."""
+    measured = measure_case(case, Tier.FULL, cache).measured
+    if measured is None:
+        return True
+    try:
+        prescribe(load(cache.run(case)).manifest, judge("run", measured))
+    except UsageError:
+        return True
+    return False
+
+
+# Retraining -----------------------------------------------------------------------------------------------
 
 
 def cure_case(key: str, healthy: float, cache: Cache) -> list[Cure]:
@@ -108,7 +251,7 @@ def cure_case(key: str, healthy: float, cache: Cache) -> list[Cure]:
     cures = _cures(all_cases()[key], healthy, cache)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps([vars(c) for c in cures]), "utf-8")
+    partial.write_text(json.dumps([asdict(c) for c in cures]), "utf-8")
     partial.replace(path)
     return cures
 
@@ -117,7 +260,9 @@ def _prescribed(case: Case, cache: Cache) -> str:
     measured = measure_case(case, Tier.FULL, cache).measured
     findings = () if measured is None else judge("run", measured).findings
     changes = [None if f.prescription is None else f.prescription.model_dump(mode="json") for f in findings]
-    return hashlib.blake2b(json.dumps(changes, sort_keys=True).encode(), digest_size=6).hexdigest()
+    asked = [f.code for f in findings if f.code in ASKED]
+    text = json.dumps([VERSION, changes, asked, TRIALS if asked else 0], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
@@ -125,28 +270,73 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
     with TemporaryDirectory() as folder:
         sick = Path(folder) / "run"
         distil(sick, task, case.recipe, seed=case.seed, states=cache.states(), baseline=case.baseline, code=True)
-        before = metric_of(sick)
-        found = [
-            Cure(
-                case.key, "retrained unchanged", before, _again(case, case.recipe, OTHER_SEED, cache, folder), healthy
-            ),
-            Cure(case.key, "random prescription", before, _again(case, _tried(case), 0, cache, folder), healthy),
+        keep_own_code(sick, case)
+        before, diagnosis = metric_of(sick), _diagnosed(sick)
+        first = diagnosis.causes[0] if diagnosis and diagnosis.verdict == "sick" and diagnosis.causes else None
+        right = first is not None and first.code in case.truth
+        by_itself = first is not None and first.prescription is not None and first.prescription.automatic
+        found = Cure(
+            case.key,
+            "prescription",
+            before,
+            before,
+            recoverable(case, healthy, cache),
+            case.truth[0],
+            case.task,
+            case.unseen_task,
+            right,
+            # Of a cause that was not found, its code alone says whether it can be treated.
+            by_itself if right else case.truth[0] in treatable_codes(),
+        )
+        cures = [
+            replace(found, means="retrained unchanged", treated=_again(case, case.recipe, OTHER_SEED, cache, folder)),
+            replace(found, means="random prescription", treated=_again(case, _tried(case), 0, cache, folder)),
         ]
-        diagnosis = diagnose(load(sick))
-        given_by: dict[Means, Diagnosis | None] = {
-            "prescription": _by_the_first(diagnosis),
-            "second diagnosis": _by_the_second(diagnosis),
-        }
-        for means, given in given_by.items():
-            if given is None:
-                continue
-            output = Path(folder) / means.replace(" ", "-")
-            try:
-                treat(load(sick), output, diagnosis=given, quiet=True)
-            except KDDoctorError:
-                continue
-            found.append(Cure(case.key, means, before, metric_of(output), healthy))
-    return found
+        if diagnosis is None:
+            return [*cures, replace(found, said="declined")]
+        cures.append(_treated(found, sick, Path(folder) / "treated", diagnosis, trials=0))
+        if any(f.code in ASKED for f in diagnosis.causes):
+            asked = replace(found, means="with experiments")
+            cures.append(_treated(asked, sick, Path(folder) / "asked", diagnosis, trials=TRIALS))
+        second = _by_the_second(diagnosis)
+        if second is not None:
+            other = replace(found, means="second diagnosis")
+            cures.append(_treated(other, sick, Path(folder) / "second", second, trials=0))
+    return cures
+
+
+def _diagnosed(run: Path) -> Diagnosis | None:
+    """None where the record is refused: then there is nothing to treat by."""
+    try:
+        return diagnose(load(run))
+    except RunError:
+        return None
+
+
+def recoverable(case: Case, twin: float, cache: Cache) -> float:
+    """The metric that a retraining with the same models could reach: that of the healthy twin.
+
+    The twin of a run whose teacher or student is another one is out of reach of any loop. There it is what the labels
+    alone give the same student.
+    """
+    task = find_task(case.task)
+    same = case.recipe.teacher == task.recipe.teacher and case.recipe.width == task.recipe.width
+    if same and case.recipe.make_student is None:
+        return twin
+    alone = labels_only(task, case.recipe, case.seed, cache.states())
+    with torch.no_grad():
+        inputs, labels = OwnCode(case).val_data().tensors
+        return min(twin, metric_on(alone(inputs), labels))
+
+
+def _treated(found: Cure, sick: Path, output: Path, diagnosis: Diagnosis, *, trials: int) -> Cure:
+    """As ``kddoctor treat`` does it. Where it declines, or the retraining fails with a message, nothing changes."""
+    try:
+        result = treat(load(sick), output, diagnosis=diagnosis, trials=trials, quiet=True)
+    except KDDoctorError:
+        return replace(found, said="declined")
+    said: Said = "helped" if result.helped else "harmed" if result.harmed else "did not help"
+    return replace(found, treated=metric_of(output), said=said)
 
 
 def _again(case: Case, recipe: Recipe, more: int, cache: Cache, folder: str) -> float:
@@ -162,11 +352,6 @@ def _tried(case: Case) -> Recipe:
 
 def _treatable(diagnosis: Diagnosis) -> list[FindingReport]:
     return [f for f in diagnosis.findings if f.prescription is not None and f.prescription.automatic]
-
-
-def _by_the_first(diagnosis: Diagnosis) -> Diagnosis | None:
-    """The diagnosis itself, None where its first cause has no treatment that runs by itself."""
-    return diagnosis if diagnosis.causes and diagnosis.causes[0] in _treatable(diagnosis) else None
 
 
 def _by_the_second(diagnosis: Diagnosis) -> Diagnosis | None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
+from torch import Tensor
 
 from kddoctor.bench.case import Case
 from kddoctor.bench.distil import distil, labels_only
@@ -108,6 +109,11 @@ def metric_of(run: Path) -> float:
     assert part is not None
     assert part.student_logits is not None
     return _metric(part.student_logits.read(), np.asarray(part.labels.read()))
+
+
+def metric_on(logits: Tensor, labels: Tensor) -> float:
+    """The metric of a model's answers to rows of a task."""
+    return _metric(logits.numpy(), labels.numpy())
 
 
 def _metric(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:

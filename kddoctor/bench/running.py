@@ -65,7 +65,7 @@ def run_bench(cases: Sequence[Case], cache: Cache, *, jobs: int, progress: Progr
 
 
 def run_cures(chosen: Sequence[Result], cache: Cache, *, jobs: int, progress: Progress) -> list[Cure]:
-    """Retrain these by their prescription and by the controls. What cannot be retrained is left out."""
+    """Retrain these by their prescription and by the controls. What breaks in the benchmark itself is left out."""
     items = [(cache.directory, r.case.key, r.twin.student) for r in chosen]
     failed = {item[1] for item, _ in _parallel(_cure, items, jobs, "treating", progress)}
     return [cure for _, key, healthy in items if key not in failed for cure in cure_case(key, healthy, cache)]

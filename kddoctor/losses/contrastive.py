@@ -30,5 +30,5 @@ class ContrastiveDistillation(nn.Module):
 def in_batch_contrast(ours: Tensor, theirs: Tensor, *, temperature: float = 0.1) -> Tensor:
     """Cross-entropy of finding the partner among the batch, mean of both ways. ours, theirs: [B, D], of length 1."""
     scores = ours @ theirs.T / temperature
-    partner = torch.arange(len(scores))
+    partner = torch.arange(len(scores), device=scores.device)
     return 0.5 * (F.cross_entropy(scores, partner) + F.cross_entropy(scores.T, partner))

@@ -37,6 +37,8 @@ def show_script_plan(planned: ScriptPlan, out: Console | None = None) -> None:
     for doubt in planned.changed.doubts:
         page.line(f"warning: {doubt}", indent=2)
     _advice(page, planned.plan)
+    page.line()
+    page.line(f"Time   {_times(planned.plan)}")
 
 
 def _changes(page: Page, plan: Plan) -> None:
@@ -113,6 +115,14 @@ def _change(treatment: Treatment) -> str:
     assert change is not None
     points = [f"{100 * value:+.1f}" for value in (change.value, change.low, change.high)]
     return f"{change.of}: {points[0]} points (95 % interval {points[1]} to {points[2]}, {change.rows:,} rows)"
+
+
+def _times(plan: Plan) -> str:
+    """Of a script, which nothing but itself can time."""
+    before, after = plan.before.training.epochs, plan.manifest.training.epochs
+    if not before or not after or before == after:
+        return "as long as the script takes with the run's own settings"
+    return f"{after / before:.3g} times what the script takes with the run's own settings"
 
 
 def _time(seconds: float | None) -> str:

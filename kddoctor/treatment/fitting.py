@@ -1,4 +1,4 @@
-"""The schedule that a plan is carried out with: the run's own, or a lower rate that a short probe finds."""
+"""The schedule that a plan is carried out with: the run's own, or a rate that a short probe finds."""
 
 import itertools
 from dataclasses import replace
@@ -8,18 +8,23 @@ from torch import nn
 from kddoctor.run.directory import Run
 from kddoctor.treatment.code_loading import LoadedCode
 from kddoctor.treatment.plan import Plan
-from kddoctor.treatment.rate_probe import lower_rate
-from kddoctor.treatment.schedule import Schedule, Shape, constant, recorded_shape, schedule_of
+from kddoctor.treatment.rate_probe import fitting_rate
+from kddoctor.treatment.schedule import Schedule, Shape, constant, falling, recorded_shape, schedule_of
 from kddoctor.treatment.session import begin
 
 
 def fitting_schedule(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module) -> tuple[Schedule, Shape]:
-    """The run's own schedule and course of the rate; where the plan asks for it, a lower constant rate by a probe."""
+    """The run's own schedule and course of the rate; where the plan asks for it, a rate by a probe, to zero in the end.
+
+    A rate after whose first steps the loss is lowest is as high as these bear, and too high for the last ones.
+    """
     schedule = schedule_of(plan.manifest.training)
-    if not plan.loop.probe_rate:
+    if not plan.loop.probed_rates:
         return schedule, recorded_shape(run)
-    rate = lower_rate(schedule, lambda tried, steps: _try_out(plan, code, tried, teacher, steps))
-    return replace(schedule, learning_rate=rate), constant
+    rate = fitting_rate(
+        schedule, plan.loop.probed_rates, lambda tried, steps: _try_out(plan, code, tried, teacher, steps)
+    )
+    return replace(schedule, learning_rate=rate), falling
 
 
 def _try_out(plan: Plan, code: LoadedCode, schedule: Schedule, teacher: nn.Module, steps: int) -> list[float]:

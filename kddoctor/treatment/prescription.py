@@ -85,10 +85,11 @@ class Prescription(_Part):
 def prescribe(manifest: Manifest, diagnosis: Diagnosis, only: Sequence[str] = ()) -> Prescription:
     """For every cause that was shown and that a retraining can treat; for the first one where none was shown.
 
-    only: codes, or beginnings of codes, to treat. Of two causes that would change one key, the likelier has its way.
+    only: codes, or beginnings of codes, to treat; without, a mere note is not treated. Of two causes that would change
+    one key, the likelier has its way.
     Raises UsageError where nothing can be treated.
     """
-    causes = [c for c in diagnosis.causes if not only or c.code.startswith(tuple(only))]
+    causes = [c for c in diagnosis.causes if (c.code.startswith(tuple(only)) if only else c.severity != "note")]
     treatable = [c for c in causes if c.prescription is not None and c.prescription.automatic]
     if not treatable:
         raise UsageError(_nothing_to_treat(diagnosis, causes, only))
@@ -112,6 +113,16 @@ def prescribe(manifest: Manifest, diagnosis: Diagnosis, only: Sequence[str] = ()
         ),
         left_out=(*left_out, *(_not_shown(c) for c in treatable if c not in treated)),
     )
+
+
+def prescribe_or_ask(manifest: Manifest, diagnosis: Diagnosis, only: Sequence[str], trials: int) -> Prescription:
+    """As ``prescribe``; nothing yet, where experiments are to look for what helps an unwell run."""
+    try:
+        return prescribe(manifest, diagnosis, only)
+    except UsageError:
+        if not trials or diagnosis.verdict == "healthy":
+            raise
+        return Prescription(run=diagnosis.run, changes=())
 
 
 def read_prescription(path: Path) -> Prescription:

@@ -41,6 +41,25 @@ def _hints(value: Any) -> tuple[tuple[str, str], ...]:
     return tuple((str(teacher), str(student)) for teacher, student in value)
 
 
+#: Multiples of the run's own rate that are tried, by what a prescription says.
+PROBES: Mapping[str, tuple[float, ...]] = {
+    "probe": (1e-1, 1e-2, 1e-3, 1e-4, 1e-5),
+    "probe either way": (10.0, 3.0, 1.0, 0.3, 1e-1, 1e-2, 1e-3),
+}
+
+
+def _probed(value: Any) -> tuple[float, ...]:
+    if value not in PROBES:
+        raise ValueError(f"expected {' or '.join(PROBES)}")
+    return PROBES[value]
+
+
+def _rows(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError("expected a number of rows, 1 or more")
+    return value
+
+
 _KD = "kd = kddoctor.losses.kd(student_logits, teacher_logits, temperature=temperature)  # {why}"
 
 
@@ -79,7 +98,10 @@ REMEDIES: Mapping[str, Remedy] = {
     "treatment.pairing": Remedy(
         "with torch.no_grad():\n    teacher_logits = teacher(inputs)  # the very tensor that the student gets"
     ),
-    "treatment.parameters": Remedy("optimizer = type(optimizer)(student.parameters(), lr=learning_rate)"),
+    "treatment.parameters": Remedy(
+        "student.requires_grad_(True)\noptimizer = type(optimizer)(student.parameters(), lr=learning_rate)",
+        _setting("every_parameter", lambda value: value == "all"),
+    ),
     "treatment.feature_term": Remedy("loss = (1 - alpha) * ce + alpha * kd  # without the feature term", _sound_loss),
     "treatment.class_weights": Remedy("ce = F.cross_entropy(student_logits, labels)  # no weights", _sound_loss),
     "treatment.positive_weight": Remedy(
@@ -89,7 +111,8 @@ REMEDIES: Mapping[str, Remedy] = {
         "teacher_logits = teacher_logits[:, {value}]", _setting("column_permutation", tuple)
     ),
     "treatment.learning_rate": Remedy(
-        "# a rate from one tenth downwards: the first whose loss falls for 60 steps", _setting("probe_rate", bool)
+        "# {value}: of some multiples of the rate the one after whose 60 steps the loss is lowest, to zero in the end",
+        _setting("probed_rates", _probed),
     ),
     "treatment.clip_gradients": Remedy(
         "torch.nn.utils.clip_grad_norm_(student.parameters(), {value})", _setting("clip_gradients", float)
@@ -119,6 +142,7 @@ REMEDIES: Mapping[str, Remedy] = {
         "# distil the teacher into a model of a size in between, and that one into the student: {value}",
         _setting("assistant", lambda value: value == "distilled"),
     ),
+    "treatment.transfer_rows": Remedy("rows = {value}  # of the transfer set", _setting("transfer_rows", _rows)),
     "treatment.hints": Remedy(
         "hint = kddoctor.losses.Hint(student_features.shape, teacher_features.shape)  # layers {value}\n"
         "loss = loss + hint(student_features, teacher_features)",

@@ -1,5 +1,6 @@
 """How a treatment trains: the run's own schedule, with every gap filled."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -86,6 +87,11 @@ def _is_number(value: object) -> TypeGuard[float]:
 def constant(_share: float) -> float:
     """The learning rate never changes."""
     return 1.0
+
+
+def falling(share: float) -> float:
+    """The learning rate stays for half of the schedule, and falls to zero as a cosine in the other half."""
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, 2 * share - 1))))
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, shape: Shape, steps: int) -> LambdaLR:

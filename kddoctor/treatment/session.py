@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +25,7 @@ from kddoctor.treatment.training import (
     seed_epoch,
     seed_everything,
     shuffled_loader,
+    some_rows,
     transformed,
     users_code,
 )
@@ -127,6 +128,8 @@ def begin(
     plan: Plan, code: LoadedCode, schedule: Schedule, shape: Shape, teacher: nn.Module, team: Team = ALONE
 ) -> Session:
     """A fresh student at the first step of its training."""
+    if plan.loop.transfer_rows is not None:
+        code = replace(code, train_data=some_rows(code.train_data, plan.loop.transfer_rows))
     seed_everything(schedule.seed)
     student = code.make_student()
     _prepare(student, plan)
@@ -211,7 +214,9 @@ def _own_loss(plan: Plan, code: LoadedCode) -> bool:
 
 
 def _prepare(student: nn.Module, plan: Plan) -> None:
-    """First weights and dropout, where the plan changes them."""
+    """First weights, dropout and what is frozen, where the plan changes them."""
+    if plan.loop.every_parameter:
+        student.requires_grad_(True)
     for layer in student.modules():
         reset = getattr(layer, "reset_parameters", None)
         if plan.loop.reset_weights and callable(reset):

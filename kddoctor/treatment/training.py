@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from kddoctor.errors import RunError
 from kddoctor.run.labels import allowed_labels
@@ -36,6 +36,12 @@ def shuffled_loader(data: Dataset[Any], size: int) -> DataLoader[Any]:
     """Shuffled; a last batch of one row is left out, since batch normalisation cannot learn from it."""
     rows = len(data)  # type: ignore[arg-type]
     return DataLoader(data, size, shuffle=True, drop_last=rows > size and rows % size == 1)
+
+
+def some_rows(data: Dataset[Any], rows: int) -> Dataset[Any]:
+    """So many rows at most, drawn at random, the same ones every time."""
+    there = len(data)  # type: ignore[arg-type]
+    return Subset(data, torch.randperm(there, generator=torch.Generator().manual_seed(0))[:rows].tolist())
 
 
 @contextlib.contextmanager

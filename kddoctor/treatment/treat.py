@@ -14,7 +14,7 @@ from kddoctor.treatment.engine_choice import check_engine
 from kddoctor.treatment.experiments.experiment import Verdict, trainings_of
 from kddoctor.treatment.journal import Journal
 from kddoctor.treatment.plan import Plan, make_plan
-from kddoctor.treatment.prescription import PRESCRIPTION, Prescription, prescribe
+from kddoctor.treatment.prescription import PRESCRIPTION, Prescription, prescribe, prescribe_or_ask
 from kddoctor.treatment.result import RESULT, Cost, OtherSeed, Treatment, result_of, write_result
 from kddoctor.treatment.scripts.script import runs_as_script
 from kddoctor.treatment.work_directory import CHECKPOINT, checkpoint_directory
@@ -87,7 +87,7 @@ def treat(
         _clear_unjudged(output)
     refuse_taken(output, run)
     before = diagnosis or diagnose(run)
-    given = prescription or _prescribed(run, before, only, trials)
+    given = prescription or prescribe_or_ask(run.manifest, before, only, trials)
     plan = make_plan(run.manifest, given, epochs)
     # torch is loaded only now: a refusal is instant.
     from kddoctor.treatment.checkpoint import claimed
@@ -132,16 +132,6 @@ def treat(
         (output / PRESCRIPTION).write_text(plan.prescription.to_yaml(), encoding="utf-8")
         write_result(output, result)
     return result
-
-
-def _prescribed(run: Run, diagnosis: Diagnosis, only: Sequence[str], trials: int) -> Prescription:
-    """What the diagnosis prescribes; nothing yet, where experiments are to look for what helps an unwell run."""
-    try:
-        return prescribe(run.manifest, diagnosis, only)
-    except UsageError:
-        if not trials or diagnosis.verdict == "healthy":
-            raise
-        return Prescription(run=diagnosis.run, changes=())
 
 
 def _cost(run: Run, trained: "Sequence[Trained]", verdicts: Sequence[Verdict]) -> Cost:

@@ -26,7 +26,8 @@ from kddoctor.treatment.work_directory import TRIAL
 class Trial:
     """One student. folder: keeps its checkpoints, then its result, so that nothing is trained twice.
 
-    budget: epochs, in multiples of the plan's. prepared: the data and models that it has.
+    budget: epochs, in multiples of the plan's. prepared: the data and models that it has. may_fail: a script that
+    fails at it gives up this trial alone.
     """
 
     plan: Plan
@@ -35,6 +36,7 @@ class Trial:
     budget: float = 1.0
     prepared: Callable[[LoadedCode], LoadedCode] = as_it_is
     give_up: GivingUp = never
+    may_fail: bool = False
 
     def changed(self, schedule: Schedule) -> Schedule:
         """The plan's schedule with this seed and budget."""

@@ -106,6 +106,14 @@ def test_whoever_names_codes_gets_all_of_them():
     assert found.codes == ("KD202", "KD501")
 
 
+def test_a_mere_note_is_not_treated_unless_it_is_named():
+    note = LONGER.model_copy(update={"severity": "note"})
+    healthy = diagnosis(note).model_copy(update={"verdict": "healthy"})
+    with pytest.raises(UsageError, match="there is nothing to treat: the run is healthy"):
+        prescribe(MANIFEST, healthy)
+    assert prescribe(MANIFEST, healthy, only=["KD501"]).codes == ("KD501",)
+
+
 def test_of_two_causes_with_one_key_the_likelier_has_its_way():
     rival = cause("KD302", distillation__temperature=2.0)
     found = prescribe(MANIFEST, diagnosis(SOFTER, rival))
@@ -210,12 +218,13 @@ VALUES = {
     "treatment.order": "easy first",
     "treatment.assistant": "distilled",
     "treatment.hints": [["features", "body"]],
+    "treatment.parameters": "all",
+    "treatment.transfer_rows": 100,
 }
 #: What the loop of a treatment never does: it needs no setting.
 SOUND_ANYWAY = {
     "treatment.teacher_mode",
     "treatment.pairing",
-    "treatment.parameters",
     "training.epochs",
     "training.batch_size",
     "training.learning_rate",

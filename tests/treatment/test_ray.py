@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +32,8 @@ pytest.importorskip("ray", reason="ray is not installed: pip install 'kddoctor[r
 # What Ray and its own dependencies warn about is not ours to mend.
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
-#: An epoch takes a tenth of a second where a file says so: long enough to be interrupted, and no other student for it.
+#: An epoch takes two seconds where a file says so: long enough to be interrupted while workers that began later are at
+#: it, too, and no other student for it.
 PAUSING = """
 import time
 from pathlib import Path
@@ -42,7 +42,7 @@ from pathlib import Path
 class Pause(nn.Module):
     def forward(self, inputs):
         if Path(__file__).with_name("slow").exists():
-            time.sleep(0.01)
+            time.sleep(0.1)
         return inputs
 
 
@@ -56,6 +56,10 @@ EPOCHS = 30
 
 def slow_down(run: Run) -> None:
     (run.path / "slow").touch()
+
+
+def hurry(run: Run) -> None:
+    (run.path / "slow").unlink()
 
 
 class Nodes:
@@ -84,25 +88,32 @@ def nodes() -> Iterator[Nodes]:
         # Seconds until a node that does not answer is taken for lost; by default half a minute.
         patch.setenv("RAY_health_check_period_ms", "500")
         patch.setenv("RAY_health_check_failure_threshold", "4")
+        # Ray has its workers wait for whatever else runs on a machine, for minutes where a lot does.
+        patch.setenv("RAY_worker_niceness", "0")
         started = Nodes()
         patch.setenv("RAY_ADDRESS", started.cluster.address)
         yield started
         started.cluster.shutdown()
 
 
-def when(happened: Callable[[], bool], do: Callable[[], None]) -> threading.Thread:
-    """A thread that waits for something, and then does something, once."""
+class When(threading.Thread):
+    """Waits for something, and then does something, once."""
 
-    def watch() -> None:
-        for _ in range(6000):
-            if happened():
-                do()
+    def __init__(self, happened: Callable[[], bool], do: Callable[[], object]) -> None:
+        super().__init__()
+        self._happened, self._do, self._over = happened, do, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._over.wait(0.02):
+            if self._happened():
+                self._do()
                 return
-            time.sleep(0.02)
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    return thread
+    def end(self) -> None:
+        """It is too late for it to happen."""
+        self._over.set()
+        self.join()
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -115,9 +126,9 @@ def test_a_node_that_is_lost_in_mid_trial_changes_nothing(nodes, tmp_path, capsy
     slow_down(run)
     work = checkpoint_directory(tmp_path / "there")
     both_in_the_middle = lambda: len(list(work.glob(f"seed-*/checkpoint/{CHECKPOINT}"))) == 2  # noqa: E731
-    watching = when(both_in_the_middle, nodes.lose_one)
+    watching = When(both_in_the_middle, lambda: (nodes.lose_one(), hurry(run)))
     there = treat(run, tmp_path / "there", seeds=3, epochs=EPOCHS, engine="ray", quiet=True)
-    watching.join()
+    watching.end()
     assert "a worker was lost; its trial goes on elsewhere" in capsys.readouterr().err
     assert there == here
     a, b = weights(tmp_path / "here"), weights(tmp_path / "there")
@@ -151,9 +162,9 @@ def test_two_workers_train_on_the_same_batches_also_where_one_is_lost(nodes, tmp
     here = treat(run, tmp_path / "here", epochs=EPOCHS, quiet=True)
     slow_down(run)
     work = checkpoint_directory(tmp_path / "there")
-    watching = when((work / CHECKPOINT).exists, nodes.lose_one)
+    watching = When((work / CHECKPOINT).exists, lambda: (nodes.lose_one(), hurry(run)))
     there = treat(run, tmp_path / "there", epochs=EPOCHS, engine="ray", workers=2, quiet=True)
-    watching.join()
+    watching.end()
     assert "a worker was lost; the retraining goes on" in capsys.readouterr().err
     a, b = weights(tmp_path / "here"), weights(tmp_path / "there")
     assert all(torch.allclose(a[name], b[name], atol=1e-3) for name in a)
@@ -188,7 +199,7 @@ def test_an_interruption_ends_the_cluster_that_was_started(tmp_path):
         [*command, *asked], env=environment, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
     saved = checkpoint_directory(output) / CHECKPOINT
-    when(lambda: saved.exists() or process.poll() is not None, lambda: os.killpg(process.pid, signal.SIGINT)).join()
+    When(lambda: saved.exists() or process.poll() is not None, lambda: os.killpg(process.pid, signal.SIGINT)).join()
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr.decode()
     assert stdout == b""

@@ -90,6 +90,7 @@ def test_a_dry_run_shows_the_settings_and_runs_nothing(command, sick, tmp_path):
     ):
         assert f"  {line}\n" in done.out
     assert "python train.py --config config.yaml" in done.out
+    assert "Time   0.15 times what the script takes with the run's own settings" in done.out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
 
 
@@ -271,7 +272,6 @@ REFUSED = {
         {"seeds": 2},
         r"--seeds needs training\.seed in code\.keys",
     ),
-    "experiments": ({}, {"trials": 9}, "--trials needs models and data as functions"),
     "an unknown key": (
         {"keys": {"distillation.temprature": "kd.T"}},
         {},

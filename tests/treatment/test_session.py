@@ -39,10 +39,10 @@ def session(run, code):
     schedule = schedule_of(plan.manifest.training)
     opened = []
 
-    def make(**settings):
+    def make(_code=code, **settings):
         made = replace(plan, loop=LoopSettings(own_loss=False, **settings))
         teacher = planned_teacher(code.teacher, made)
-        started = begin(made, code, schedule, constant, teacher.__enter__())
+        started = begin(made, _code, schedule, constant, teacher.__enter__())
         opened.append((started, teacher))
         return started
 
@@ -95,6 +95,19 @@ def test_an_annealed_weight_falls_to_nothing(run):
     first, last = (planned_loss(plan, s, t, y, done=done) for done in (0.0, 1.0))
     assert float(last.total) == pytest.approx(float(last.ce))
     assert float(first.total) != pytest.approx(float(first.ce))
+
+
+def test_what_the_students_own_code_froze_is_trained_where_the_plan_says_so(session, code):
+    make = code.make_student
+    frozen = replace(code, make_student=lambda: make().requires_grad_(False))
+    student = session(every_parameter=True, _code=frozen).student
+    assert all(parameter.requires_grad for parameter in student.parameters())
+
+
+def test_so_many_rows_are_drawn_the_same_ones_every_time(session):
+    rows = [batch[0] for _ in range(2) for batch in [next(session(transfer_rows=8).batches(0))]]
+    assert len(rows[0]) == 8
+    assert torch.equal(rows[0].sort(0).values, rows[1].sort(0).values)
 
 
 def test_dropout_is_set_in_every_layer(session):

@@ -21,8 +21,9 @@ import kddoctor
 from kddoctor.errors import RunError, UsageError
 from kddoctor.run import load
 from kddoctor.treatment.checkpoint import claimed
-from kddoctor.treatment.rate_probe import SHARES, STEPS, lower_rate
-from kddoctor.treatment.schedule import Schedule, constant, recorded_shape
+from kddoctor.treatment.rate_probe import STEPS, fitting_rate
+from kddoctor.treatment.remedies import PROBES
+from kddoctor.treatment.schedule import Schedule, constant, falling, recorded_shape
 from kddoctor.treatment.session import Session
 from kddoctor.treatment.treat import plan_treatment, treat
 from kddoctor.treatment.work_directory import checkpoint_directory
@@ -412,6 +413,16 @@ def test_the_rate_probe_takes_the_rate_that_learns_most():
         return [float("nan") if too_high else 1.0 - schedule.learning_rate] * steps
 
     schedule = Schedule(1, 1, "sgd", 20.0, 0.9, 0.0, 0)
-    assert lower_rate(schedule, losses) == pytest.approx(0.02)
-    assert tried == pytest.approx([20.0 * share for share in SHARES])
+    assert fitting_rate(schedule, PROBES["probe"], losses) == pytest.approx(0.02)
+    assert tried == pytest.approx([20.0 * share for share in PROBES["probe"]])
     assert STEPS > 10
+
+
+def test_a_rate_that_is_too_low_is_found_by_the_probe_either_way():
+    schedule = Schedule(1, 1, "sgd", 0.001, 0.9, 0.0, 0)
+    found = fitting_rate(schedule, PROBES["probe either way"], lambda s, n: [1.0 - s.learning_rate] * n)
+    assert found == pytest.approx(0.01)
+
+
+def test_a_rate_from_a_probe_falls_to_zero_in_the_second_half():
+    assert [falling(share) for share in (0.0, 0.5, 0.75, 1.0, 2.0)] == pytest.approx([1.0, 1.0, 0.5, 0.0, 0.0])

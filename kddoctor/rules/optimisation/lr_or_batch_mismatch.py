@@ -153,7 +153,7 @@ def lr_or_batch_mismatch(
         "The learning rate or the batch size does not fit this set-up.",
         where="kd_run.yaml: training.learning_rate, training.batch_size",
         severity=severity(held_out),
-    ).prescribe("the rate that a short probe finds", safety="careful", treatment__learning_rate="probe")
+    ).prescribe("the rate that a short probe finds", safety="careful", treatment__learning_rate="probe either way")
 
 
 def _of_others(finding: Finding, path: StudentPath | None, curve: LearningCurve | None) -> Finding:

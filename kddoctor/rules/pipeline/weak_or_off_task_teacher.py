@@ -24,7 +24,8 @@ Fix
     Fine-tune the teacher on this task first, lower alpha to 0.1, or distil only where the teacher is right.
 
 Treat automatically
-    In part: the student is retrained with a small alpha. A better teacher has to come from you.
+    In part: the student is retrained with a small alpha, or on the labels alone where the teacher is right less than
+    half as often as it should be. A better teacher has to come from you.
 
 Read more
     Cho and Hariharan 2019, arXiv:1910.01348. Furlanello et al. 2018, arXiv:1805.04770: what self-distillation gains.
@@ -59,6 +60,8 @@ UNSURE: Share = 0.25
 ACCIDENT: Deviations = 4.0
 #: Weight at which a weak teacher does little harm.
 SMALL_ALPHA: Share = 0.1
+#: Share of the accuracy of whoever it is held against, below which a teacher has nothing to say of this task.
+OFF_TASK: Share = 0.5
 #: A teacher this good is at the limit of the task rather than weak.
 GOOD: Share = 0.95
 #: A teacher that is right this often after a permutation of classes is not weak.
@@ -156,6 +159,9 @@ def weak_or_off_task_teacher(
         finding = _of_the_twin(finding, twin, student)
     finding = _of_the_teacher(finding, teacher, hardly_behind=(twin or student).ahead > -(twin or student).error)
     alpha = config.distillation.alpha
+    rival = twin or student
+    # What a teacher says that is wrong on most rows, or of other classes, harms at a small weight, too.
+    off_task = merged is not None or rival.value - rival.ahead < OFF_TASK * rival.value
     return finding.saying(
         f"The teacher is weaker than {(twin or student).name}."
         if merged is None
@@ -164,9 +170,9 @@ def weak_or_off_task_teacher(
         # Its small weight is what is prescribed: then the teacher is worth a word, and no alarm.
         severity="note" if alpha is not None and alpha <= SMALL_ALPHA else "error",
     ).prescribe(
-        "a teacher trained on this task; until then a small alpha",
+        f"a teacher trained on this task; until then {'the labels alone' if off_task else 'a small alpha'}",
         safety="careful",
-        distillation__alpha=SMALL_ALPHA,
+        distillation__alpha=0.0 if off_task else SMALL_ALPHA,
     )
 
 

@@ -53,7 +53,10 @@ class Experiment:
 
 
 class ArmResult(BaseModel):
-    """values: the metric by seed. stopped: seeds at which it was given up for being far behind."""
+    """values: the metric by seed. stopped: seeds at which it was given up for being far behind, or failed.
+
+    skipped: those of them that were never begun, since the first seed had said enough.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,6 +64,12 @@ class ArmResult(BaseModel):
     changes: dict[str, Any]
     values: dict[int, float]
     stopped: tuple[int, ...] = ()
+    skipped: tuple[int, ...] = ()
+
+    @property
+    def trained(self) -> tuple[int, ...]:
+        """Seeds from which a student was trained, to its end or not."""
+        return tuple(seed for seed in (*self.values, *self.stopped) if seed not in self.skipped)
 
 
 class Verdict(BaseModel):
@@ -89,4 +98,4 @@ class Verdict(BaseModel):
 def trainings_of(verdicts: Sequence[Verdict]) -> int:
     """Students that experiments trained, finished or given up; one that two of them share counts once."""
     results = [r for v in verdicts for r in (v.control, *v.arms) if r is not None]
-    return len({(r.name, str(r.changes), seed) for r in results for seed in (*r.values, *r.stopped)})
+    return len({(r.name, str(r.changes), seed) for r in results for seed in r.trained})

@@ -2,17 +2,13 @@
 
 from dataclasses import replace
 
-import torch
-from torch.utils.data import Subset
-
 from kddoctor.treatment.code_loading import LoadedCode
 from kddoctor.treatment.experiments.experiment import Arm, Experiment
+from kddoctor.treatment.training import some_rows
 
 
 def _half(code: LoadedCode) -> LoadedCode:
-    rows = len(code.train_data)  # type: ignore[arg-type]
-    chosen = torch.randperm(rows, generator=torch.Generator().manual_seed(0))[: rows // 2].tolist()
-    return replace(code, train_data=Subset(code.train_data, chosen))
+    return replace(code, train_data=some_rows(code.train_data, len(code.train_data) // 2))  # type: ignore[arg-type]
 
 
 EXPERIMENT = Experiment(

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 
+from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.run.directory import Run
 from kddoctor.treatment.checkpointed import GivingUp, Trained, never
 from kddoctor.treatment.experiments.comparing import verdict_of
@@ -28,11 +29,17 @@ WARM_UP, MANY = 1 / 3, 4
 AfterTrial = Callable[[str, str, float | None], object]
 
 
+def as_it_stands(experiment: Experiment) -> Experiment:
+    """For a loop that every experiment can be put to."""
+    return experiment
+
+
 @dataclass(frozen=True)
 class Laboratory:
     """What every trial needs. prescription: of the treatment that arms are changes of, maybe without changes.
 
-    trials: how students are trained.
+    trials: how students are trained. as_asked: an experiment as it can be put to this loop, or what that would need.
+    to_their_end: trials cannot be watched and given up in the middle.
     """
 
     run: Run
@@ -40,6 +47,8 @@ class Laboratory:
     prescription: Prescription
     epochs: int | None
     work: Path
+    as_asked: Callable[[Experiment], Experiment | str] = as_it_stands
+    to_their_end: bool = False
 
     def plan(self, arm: Arm) -> Plan:
         """The treatment with an arm's changes."""
@@ -50,12 +59,12 @@ class Laboratory:
         # An experiment about the number of epochs has its own.
         return make_plan(self.run.manifest, prescription, None if "training.epochs" in arm.changes else self.epochs)
 
-    def trial(self, arm: Arm, seed: int, give_up: GivingUp) -> Trial:
-        """One arm from one seed, counted from the run's own."""
+    def trial(self, arm: Arm, seed: int, give_up: GivingUp, *, may_fail: bool) -> Trial:
+        """One arm from one seed, counted from the run's own. may_fail: it is worth no more than being given up."""
         plan = self.plan(arm)
         first = plan.manifest.training.seed or 0
         folder = self.work / "trials" / _name(arm, plan, seed)
-        return Trial(plan, folder, first + seed, arm.epochs, arm.prepared, give_up)
+        return Trial(plan, folder, first + seed, arm.epochs, arm.prepared, give_up, may_fail)
 
 
 def carry_out(
@@ -66,7 +75,11 @@ def carry_out(
     Every arm and its control start from the same ``SEEDS`` seeds, and are compared in the metric of the run.
     """
     left, verdicts = trials, []
-    for experiment in experiments:
+    for wanted in experiments:
+        experiment = laboratory.as_asked(wanted)
+        if isinstance(experiment, str):
+            verdicts.append(_not_asked(wanted, f"Not asked: it needs {experiment}."))
+            continue
         arms = list(experiment.arms(laboratory.run))
         if not arms:
             verdicts.append(_not_asked(experiment, f"Not asked: it needs {experiment.needs}."))
@@ -86,6 +99,11 @@ def _ask(laboratory: Laboratory, experiment: Experiment, arms: Sequence[Arm], af
     controls = [(experiment.control, seed, never) for seed in range(SEEDS)]
     if len(arms) < MANY:
         asked.train([*controls, *((arm, seed, never) for seed in range(SEEDS) for arm in arms)])
+    elif laboratory.to_their_end:
+        # One seed of each arm tells which of them are worth two more.
+        asked.train([*controls, *((arm, 0, never) for arm in arms)])
+        asked.skip(arm for arm in arms if asked.fell_behind(arm))
+        asked.train([(arm, seed, never) for seed in range(1, SEEDS) for arm in arms])
     else:
         # The controls tell when an arm is to be given up.
         asked.train(controls)
@@ -115,7 +133,27 @@ class _Asked:
             self._keep(arm, seed, trained)
             self.after_trial(self.experiment.name, arm.name, None if trained.stopped else trained.score.value)
 
-        self.laboratory.trials([self.laboratory.trial(*each) for each in pending], finished)
+        control = self.experiment.control
+        trials = [self.laboratory.trial(*each, may_fail=each[0] is not control) for each in pending]
+        self.laboratory.trials(trials, finished)
+
+    def skip(self, arms: Iterable[Arm]) -> None:
+        """These arms are given up at every seed that they were not trained from."""
+        over = self.over()
+        for arm in arms:
+            for seed in range(SEEDS):
+                if (arm.name, seed) not in over:
+                    self._keep(arm, seed, None)
+                    self.after_trial(self.experiment.name, arm.name, None)
+
+    def fell_behind(self, arm: Arm) -> bool:
+        """Whether its first seed failed, or ended clearly below the control's."""
+        over = self.over()
+        control, found = over[self.experiment.control.name, 0], over[arm.name, 0]
+        if found.value is None or control.value is None:
+            return found.value is None
+        error = standard_error(control.value, control.user_attrs[ROWS])
+        return bool(found.value < control.value - noise_of_difference(error))
 
     def over(self) -> dict[tuple[str, int], optuna.trial.FrozenTrial]:
         """By arm and seed."""
@@ -139,21 +177,24 @@ class _Asked:
             changes=dict(arm.changes),
             values={seed: trial.value for seed, trial in trials.items() if trial.value is not None},
             stopped=tuple(seed for seed, trial in trials.items() if trial.state is PRUNED),
+            skipped=tuple(seed for seed, trial in trials.items() if ROWS not in trial.user_attrs),
         )
 
-    def _keep(self, arm: Arm, seed: int, trained: Trained) -> None:
+    def _keep(self, arm: Arm, seed: int, trained: Trained | None) -> None:
+        """trained: None where that was not worth it."""
         names = [arm.name for arm in self.arms]
+        given_up = trained is None or trained.stopped
         self.study.add_trial(
             optuna.trial.create_trial(
-                state=PRUNED if trained.stopped else COMPLETE,
-                value=None if trained.stopped else trained.score.value,
+                state=PRUNED if given_up else COMPLETE,
+                value=None if trained is None or given_up else trained.score.value,
                 params={ARM: arm.name, SEED: seed},
                 distributions={
                     ARM: optuna.distributions.CategoricalDistribution(names),
                     SEED: optuna.distributions.IntDistribution(0, SEEDS - 1),
                 },
-                user_attrs={ROWS: trained.score.rows},
-                intermediate_values=dict(enumerate(trained.values, 1)),
+                user_attrs={} if trained is None else {ROWS: trained.score.rows},
+                intermediate_values={} if trained is None else dict(enumerate(trained.values, 1)),
             )
         )
 

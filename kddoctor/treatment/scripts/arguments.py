@@ -30,3 +30,13 @@ def _assigned(words: Sequence[str], beginning: str, said: str) -> tuple[str, ...
     if not any(word.startswith(beginning) for word in words):
         return (*words, beginning + said)
     return tuple(beginning + said if word.startswith(beginning) else word for word in words)
+
+
+def argument(words: Sequence[str], place: str) -> str | None:
+    """The value that stands behind a flag or an assignment; None where it is not there."""
+    beginning = place if place.endswith("=") else f"{place}="
+    for word in words:
+        if word.startswith(beginning):
+            return word.removeprefix(beginning)
+    at = words.index(place) + 1 if place in words else len(words)
+    return words[at] if at < len(words) else None

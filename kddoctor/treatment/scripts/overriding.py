@@ -35,10 +35,13 @@ class Overridden:
         return shlex.join(("python", *self.words))
 
 
-def carried_out(script: Script, prescription: Prescription) -> Prescription:
-    """The changes that the script has a key for; the others as advice. Raises UsageError where there are none."""
+def carried_out(script: Script, prescription: Prescription, *, may_be_none: bool = False) -> Prescription:
+    """The changes that the script has a key for; the others as advice. Raises UsageError where there are none.
+
+    may_be_none: where experiments are to look for what helps.
+    """
     able = tuple(change for change in prescription.changes if change.key in script.keys)
-    if not able:
+    if not able and not may_be_none:
         missing = ", ".join(dict.fromkeys(change.key for change in prescription.changes))
         where = f"<key in {script.config}>" if script.config else "--flag"
         first = prescription.changes[0]
@@ -70,7 +73,7 @@ def overridden(script: Script, plan: Plan, seed: int | None = None) -> Overridde
     in_file = {place: value for place, value in places.items() if not is_argument(place)}
     if script.config is not None:
         settings = replaced(settings, script.config, in_file)
-    return Overridden(words, settings, _diff(script, settings), _doubts(script, plan.before, changes))
+    return Overridden(words, settings, _diff(script, settings), doubts(script, plan.before, changes))
 
 
 def _place(script: Script, key: str) -> str:
@@ -96,7 +99,7 @@ def _diff(script: Script, settings: str) -> tuple[str, ...]:
     return tuple(difflib.unified_diff(before, after, name, f"{name} (treated)", lineterm=""))
 
 
-def _doubts(script: Script, manifest: Manifest, changes: Mapping[str, Any]) -> tuple[str, ...]:
+def doubts(script: Script, manifest: Manifest, changes: Mapping[str, Any]) -> tuple[str, ...]:
     """Settings that differ from what was recorded under the same name: perhaps 1 - alpha, or another unit."""
     if script.config is None:
         return ()

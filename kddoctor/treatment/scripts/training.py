@@ -22,6 +22,12 @@ RESUME_VARIABLE = "KDDOCTOR_RESUME"
 LOG_LINES = 200
 
 
+def steps_of(run: Run) -> int:
+    """Training steps that its metrics know of."""
+    steps = [step for row in run.metrics if isinstance(step := row.get("step"), int | float) and abs(step) < 2**53]
+    return int(max(steps)) + 1 if steps else 0
+
+
 @dataclass(frozen=True)
 class ScriptTraining:
     """One run of a script by its changed settings. work: its own directory. log: where a failure is written to."""

@@ -13,13 +13,14 @@ from kddoctor.run.directory import Run, load
 from kddoctor.run.manifest import MANIFEST_FILE, manifest_to_yaml
 from kddoctor.run.paths import reason
 from kddoctor.treatment.beginning import begun, refuse_taken
+from kddoctor.treatment.experiments.experiment import Verdict, trainings_of
 from kddoctor.treatment.journal import Journal
 from kddoctor.treatment.plan import Plan, make_plan
-from kddoctor.treatment.prescription import PRESCRIPTION, Prescription, prescribe, present_value
+from kddoctor.treatment.prescription import PRESCRIPTION, Prescription, prescribe, prescribe_or_ask, present_value
 from kddoctor.treatment.result import Cost, OtherSeed, Treatment, result_of, write_result
 from kddoctor.treatment.scripts.overriding import Overridden, carried_out, overridden
 from kddoctor.treatment.scripts.script import SEED, Script, script_of
-from kddoctor.treatment.scripts.training import ScriptTraining
+from kddoctor.treatment.scripts.training import ScriptTraining, steps_of
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,14 @@ def plan_script(
     epochs: int | None = None,
 ) -> ScriptPlan:
     """Nothing is run. Raises UsageError where none of the changes has a place in the script, RunError without it."""
-    script = script_of(run)
     given = prescription or prescribe(run.manifest, diagnosis or diagnose(run), only)
-    plan = make_plan(run.manifest, carried_out(script, given), epochs)
+    return _planned(run, script_of(run), given, epochs)
+
+
+def _planned(
+    run: Run, script: Script, prescription: Prescription, epochs: int | None, *, may_be_none: bool = False
+) -> ScriptPlan:
+    plan = make_plan(run.manifest, carried_out(script, prescription, may_be_none=may_be_none), epochs)
     return ScriptPlan(script, plan, overridden(script, plan))
 
 
@@ -65,10 +71,10 @@ def treat_by_script(
     also where the script fails, which leaves its last output in ``OUTPUT.script.log``.
     """
     refuse_taken(output, run)
-    if trials:
-        raise UsageError("--trials needs models and data as functions (code.teacher, code.student, …), not a script")
+    script = script_of(run)
     before = diagnosis or diagnose(run)
-    planned = plan_script(run, diagnosis=before, prescription=prescription, only=only, epochs=epochs)
+    given = prescription or prescribe_or_ask(run.manifest, before, only, trials)
+    planned = _planned(run, script, given, epochs, may_be_none=trials > 0)
     settings = _by_seed(planned, seeds)
     from kddoctor.treatment.checkpoint import claimed
 
@@ -77,6 +83,26 @@ def treat_by_script(
         _say(planned.changed.doubts, quiet=quiet)
         log = output.with_name(f"{output.name}.script.log")
         log.unlink(missing_ok=True)
+        verdicts: tuple[Verdict, ...] = ()
+        if trials:
+            from kddoctor.treatment.experiments.asking import ask
+            from kddoctor.treatment.experiments.running import Laboratory
+            from kddoctor.treatment.scripts.asking import as_asked
+            from kddoctor.treatment.scripts.trials import by_script
+
+            laboratory = Laboratory(
+                run,
+                by_script(run, script, log, quiet=quiet),
+                planned.plan.prescription,
+                epochs,
+                work,
+                as_asked=as_asked(run, script),
+                to_their_end=True,
+            )
+            asked = ask(laboratory, before, trials, quiet=quiet)
+            before, verdicts = asked.diagnosis, asked.verdicts
+            planned = _planned(run, script, asked.prescription, epochs)
+            settings = _by_seed(planned, seeds)
         trained = {
             seed: ScriptTraining(run, planned.script, changed, work / f"script-{number}", log).carry_out(quiet=quiet)
             for number, (seed, changed) in enumerate(settings.items())
@@ -84,7 +110,7 @@ def treat_by_script(
         first = next(iter(settings))
         treated = _treatable_again(run, trained[first], settings[first])
         _say(_not_taken_up(planned, treated), quiet=quiet)
-        result = _judged(run, planned, before, treated, trained)
+        result = _judged(run, planned, before, treated, trained, verdicts)
         (treated.path / PRESCRIPTION).write_text(planned.plan.prescription.to_yaml(), encoding="utf-8")
         write_result(treated.path, result)
         _appear(treated.path, output)
@@ -102,14 +128,19 @@ def _by_seed(planned: ScriptPlan, seeds: int) -> Mapping[int | None, Overridden]
 
 
 def _judged(
-    run: Run, planned: ScriptPlan, before: Diagnosis, treated: Run, trained: Mapping[int | None, Run]
+    run: Run,
+    planned: ScriptPlan,
+    before: Diagnosis,
+    treated: Run,
+    trained: Mapping[int | None, Run],
+    verdicts: Sequence[Verdict],
 ) -> Treatment:
     # Reads how long a run was, and needs torch to be imported.
     from kddoctor.treatment.schedule import recorded_epochs
 
     seed, *others = trained
-    steps = [_steps(found) for found in trained.values()]
-    own = _steps(run)
+    steps = [steps_of(found) for found in trained.values()]
+    own = steps_of(run)
     return result_of(
         planned.plan,
         before,
@@ -119,16 +150,14 @@ def _judged(
         kept_epoch=None,
         seed=treated.manifest.training.seed if seed is None else seed,
         seeds=[OtherSeed(seed=other, after=_metric(trained[other])) for other in others if other is not None],
-        cost=Cost(trainings=len(trained), steps=sum(steps), of_one=float(f"{sum(steps) / own:.3g}") if own else None),
-        experiments=(),
+        cost=Cost(
+            trainings=len(trained) + trainings_of(verdicts),
+            steps=sum(steps),
+            of_one=float(f"{sum(steps) / own:.3g}") if own else None,
+        ),
+        experiments=verdicts,
         command=planned.changed.command,
     )
-
-
-def _steps(run: Run) -> int:
-    """Training steps that its metrics know of."""
-    steps = [step for row in run.metrics if isinstance(step := row.get("step"), int | float) and abs(step) < 2**53]
-    return int(max(steps)) + 1 if steps else 0
 
 
 def _metric(run: Run) -> float:
