@@ -26,6 +26,8 @@ STRICT = 1e-3
 SAME_TEMPERATURE = 0.005
 #: Precision of the hard-label term's weight where the other one holds a factor.
 WHOLE_WEIGHT = 1e-3
+#: Steps from which a term that hardly counts is told from rounding, and how many times more exact the sum is with it.
+MIN_STEPS_TRACE, TRACE = 8, 20.0
 #: A single constant is identified from this many steps; two weights and a form need more.
 MIN_STEPS = 3
 MIN_STEPS_TOTAL_ONLY = 5
@@ -324,8 +326,15 @@ class Search:
                 continue
             fit = fit_mix(self.loss, {name: terms[name] for name in names})
             if fit.worst <= self.tolerance:
-                return Mix(fit), declared_error
+                return Mix(self._with_a_trace(fit, terms)), declared_error
         return self._smoothed_mix(terms) or self._schedule(ce, self.kd), declared_error
+
+    def _with_a_trace(self, fit: MixFit, terms: dict[str, Array]) -> MixFit:
+        """The mixture with the distillation term, where it is far more exact than one that does well without it."""
+        if "kd" in fit.weights or len(self.finite) < MIN_STEPS_TRACE:
+            return fit
+        richer = fit_mix(self.loss, {name: terms[name] for name in (*fit.weights, "kd")})
+        return richer if richer.weights["kd"] > 0 and richer.worst * TRACE < fit.worst else fit
 
     def _smoothed_mix(self, terms: dict[str, Array]) -> Mix | None:
         """The same with label smoothing in a hard-label term that was not recorded by itself."""

@@ -241,6 +241,18 @@ def test_a_term_that_is_logged_as_declared_may_be_added_up_without_its_factor(mi
     assert (max(sure, key=sure.get), sure[code] > 0.9, sorted(sure.values())[-2] < 0.1) == (code, True, True)
 
 
+def test_a_weight_of_next_to_nothing_is_a_weight():
+    loss = _forensics(losses.kl(), (0.1, 2e-6))
+    assert loss.mix is not None
+    assert loss.mix.kd_weight == pytest.approx(2e-6, rel=0.1)
+    assert (sureness("KD208", loss, temperature=4.0) > 0.9, sureness("KD110", loss, temperature=4.0) < 0.1) == (
+        True,
+        True,
+    )
+    none = _forensics(losses.kl(), (0.1, 0.0))
+    assert sureness("KD110", none, temperature=4.0) > 0.9
+
+
 def test_a_sixteenth_of_the_declared_balance_is_no_missing_factor_where_the_labels_weight_is_another():
     assert sureness("KD202", _forensics(losses.kl(), (1.0, 9.0 / 16)), temperature=4.0) < 0.1
 

@@ -103,7 +103,8 @@ def _measured(run: Run, forensics: bool) -> Measured:
     softness = _softness(run, measured.get(LossForensics))
     if softness is not None:
         measured[TargetSoftness] = softness
-    similarity = _layer_similarity(run, student_broke=health.student_nonfinite_rows > 0 or _saw_divergence(run))
+    broke = health.student_nonfinite_rows > 0 or _saw_divergence(run) or _exploded(run)
+    similarity = _layer_similarity(run, student_broke=broke)
     if similarity is not None:
         measured[LayerSimilarity] = similarity
     gaps = measured.get(Gaps)

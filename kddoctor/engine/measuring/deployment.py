@@ -1,6 +1,6 @@
 """Measurements of what became of the student after training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ HEAD_ROWS = 4096
 #: Rows that are compared with the teacher's, and distances, over the size of the logits, of one model and of two: half
 #: precision leaves a thousandth, and a student in training mode is further from itself than that.
 COPY_ROWS, SAME_MODEL, ANOTHER_MODEL = 4096, 1e-4, 0.05
+#: Distance from a whole number that rounding to float32 leaves of a share times its rows.
+COUNTED = 1e-3
 #: Rows by which rounding moves a share of them.
 WHOLE = 0.02
 LOGGED = "student_accuracy"
@@ -122,7 +124,7 @@ def _evaluated(run: Run, gaps: Gaps, stored: StoredStudent | None) -> EvaluatedS
     error = standard_error(accuracy, gaps.gaps.n)
     if shares:
         # Nobody says that the same rows were logged, so the two accuracies count as independent.
-        error = float(np.hypot(error, standard_error(shares[-1], gaps.gaps.n)))
+        error = float(np.hypot(error, standard_error(shares[-1], _rows_of(shares, gaps.gaps.n))))
     return EvaluatedStudent(
         written=None if changed is None else len(changed),
         logged=shares[-1] if shares and len(shares) == len(logged) else None,
@@ -138,6 +140,15 @@ def _evaluated(run: Run, gaps: Gaps, stored: StoredStudent | None) -> EvaluatedS
         head=_head(run),
         is_teacher=_is_teacher(run, gaps.split),
     )
+
+
+def _rows_of(shares: Sequence[float], most: int) -> int:
+    """The fewest rows whose shares these can be: the log may be of a part of the recorded ones. most: where of none."""
+
+    def counted(rows: int) -> bool:
+        return all(abs(share * rows - round(share * rows)) <= COUNTED for share in shares)
+
+    return next((rows for rows in range(1, most) if counted(rows)), most)
 
 
 def _is_teacher(run: Run, split: str) -> bool:

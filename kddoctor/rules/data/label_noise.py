@@ -97,11 +97,11 @@ def label_noise(doubts: LabelDoubts, teacher: TeacherViews | None, scores: Thres
             PROBE,
             "excess",
             excess[least],
-            f"{text}; the student gives the same answer on {agreed:.0%} of them",
+            f"{text}; the student gives the same answer on {agreed:.0%} of them{_of_twin(doubts.held_out)}",
             threshold=NOISE,
             origin="convention",
-            # Noise that a single split shows may be another fault of that split.
-            weight=6.0 if len(parts) > 1 and agreed > AGREED else 3.5,
+            # Noise of a single split may be another fault of that split, unless the labels' own student sees it.
+            weight=6.0 if agreed > AGREED and (len(parts) > 1 or _of_twin(doubts.held_out)) else 3.5,
         )
         finding = _of_rivals(finding, doubts.held_out, scores)
         finding = _of_exchanges(finding, part, teacher)
@@ -122,6 +122,14 @@ def _in_training_alone(parts: Mapping[str, LabelDoubt], excess: Mapping[str, flo
     if train is None or excess.get("held-out", 1.0) >= NOISE:
         return False
     return train.sure_agreed > AGREED * train.sure_doubted
+
+
+def _of_twin(part: LabelDoubt) -> str:
+    """Said where a student that learned the labels alone gives the teacher's answers more often than the labels."""
+    teacher, labels = part.baseline_with_teacher, part.baseline_with_labels
+    if teacher is None or labels is None or teacher - labels <= noise_of_difference(standard_error(labels, part.n)):
+        return ""
+    return f", and one on labels alone agrees with it ({teacher:.1%}) more often than with them ({labels:.1%})"
 
 
 def _error(part: LabelDoubt) -> float:

@@ -34,6 +34,8 @@ Read more
 import math
 from typing import Literal
 
+from scipy.stats import theilslopes
+
 from kddoctor.probes.learning_curve import LearningCurve, Trend
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TrainGaps
@@ -98,6 +100,12 @@ LITTLE: Factor = 0.03
 HUNDRED: Count = 100
 #: Epochs up to which a schedule of few updates is short, and not its batches large.
 FEW_EPOCHS: Count = 2
+#: Recorded steps from which they show a course, and the last ones whose mean is its end.
+FEWEST_STEPS: Count = 6
+FEWEST_LATE: Count = 2
+#: Share of the first divergence from which a student that comes closer has most of its way before it, and its nats.
+UNREACHED: Share = 0.3
+FAR_TOO_FEW = 4.5
 #: Nats for a loss that certainly fell no slower than on average, and for one that did not certainly fall slower.
 CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
 
@@ -108,13 +116,13 @@ CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
     family="optimisation",
     title="The schedule ended while the student was still improving",
     stage=52,
-    reads=(LearningCurve, Manifest),
-    uses=(Gaps, LossForensics, RateSigns, TrainGaps, StudentPath, ScaleFit, OutputFit),
+    reads=(Manifest,),
+    uses=(LearningCurve, Gaps, LossForensics, RateSigns, TrainGaps, StudentPath, ScaleFit, OutputFit),
     masks=("KD402", "KD401"),
 )
 def undertrained_distillation(
-    curve: LearningCurve,
     config: Manifest,
+    curve: LearningCurve | None,
     held_out: Gaps | None,
     loss: LossForensics | None,
     signs: RateSigns | None,
@@ -123,6 +131,8 @@ def undertrained_distillation(
     fit: ScaleFit | None,
     output: OutputFit | None,
 ) -> Finding | NotExamined:
+    if curve is None:
+        return _of_few_steps(config, path, held_out, train, loss)
     annealed = curve.final_rate is not None and curve.final_rate <= ANNEALED
     finding, falling = _of_loss(Finding(), curve, annealed)
     if annealed and signs is not None:
@@ -134,7 +144,7 @@ def undertrained_distillation(
         finding, falling = _of_way(finding, signs), "certainly"
     finding = _of_count(finding, signs)
     if curve.quality is None and not finding.evidence:
-        return NotExamined(*RECORD["LearningCurve"])
+        return _of_few_steps(config, path, held_out, train, loss)
     if curve.quality is not None:
         finding = _of_quality(finding, curve, curve.quality, held_out, falling)
     if held_out is not None:
@@ -144,26 +154,48 @@ def undertrained_distillation(
     finding = _against_arrived(finding, outputs(output, path, fit))
     if signs is not None:
         finding = _of_promise(against_shortened(finding, signs, config), signs, config)
-    if train is not None:
-        finding = _of_training_rows(finding, train, held_out, falling)
-    if loss is not None and _unexplained(loss):
-        finding = finding.against(
-            "loss-forensics",
-            "relative_error",
-            None,
-            "no form that is known reproduces the recorded loss: what it asks for comes before how long it was asked",
-            weight=5.0,
-        )
-    epochs = config.training.epochs
+    finding = _of_others(finding, train, held_out, loss, falling)
+    return _said(finding, config.training.epochs or max(1, round(curve.epochs) or 1))
+
+
+def _said(finding: Finding, epochs: int) -> Finding:
     return finding.saying(
         "Training ended while the student was still improving.",
         where="kd_run.yaml: training.epochs",
         severity="warning",
-    ).prescribe(
-        f"{LONGER} times the epochs",
-        safety="careful",
-        training__epochs=LONGER * (epochs or max(1, round(curve.epochs) or 1)),
-    )
+    ).prescribe(f"{LONGER} times the epochs", safety="careful", training__epochs=LONGER * epochs)
+
+
+def _of_few_steps(
+    config: Manifest,
+    path: StudentPath | None,
+    held_out: Gaps | None,
+    train: TrainGaps | None,
+    loss: LossForensics | None,
+) -> Finding | NotExamined:
+    """A training so short that its log shows no trend: what the student answered at recorded steps has to tell."""
+    epochs = config.training.epochs
+    updates = 0 if path is None else int(path.step[-1]) + 1
+    few = path is not None and len(path.step) >= FEWEST_STEPS and not path.begins_late and updates < HUNDRED
+    if path is None or held_out is None or not few or (epochs is not None and epochs > FEW_EPOCHS):
+        return NotExamined(*RECORD["LearningCurve"])
+    trend = theilslopes(path.kl, path.step, alpha=0.9)
+    left = float(path.kl[-FEWEST_LATE:].mean() / path.kl[0])
+    finding = Finding()
+    if trend.high_slope < 0 and left > UNREACHED:
+        finding = finding.supported_by(
+            "student-path",
+            "updates",
+            float(updates),
+            f"after {updates} updates in all, the divergence from the teacher was still {left:.0%} of its first value",
+            threshold=float(HUNDRED),
+            origin="convention",
+            weight=FAR_TOO_FEW,
+            group="pace",
+        )
+    finding = _against_near(_against_the_twin(finding, held_out), held_out)
+    finding = _of_others(finding, train, held_out, loss, "certainly" if finding.supporting else "no")
+    return _said(finding, epochs or 1)
 
 
 def _of_count(finding: Finding, signs: RateSigns | None) -> Finding:
@@ -186,6 +218,23 @@ def _of_count(finding: Finding, signs: RateSigns | None) -> Finding:
 
 def _unexplained(loss: LossForensics) -> bool:
     return loss.kd_always_zero or (loss.declared_differs and loss.term is None)
+
+
+def _of_others(
+    finding: Finding, train: TrainGaps | None, held_out: Gaps | None, loss: LossForensics | None, falling: str
+) -> Finding:
+    """What training rows say of it, and whether anybody knows what was minimised."""
+    if train is not None:
+        finding = _of_training_rows(finding, train, held_out, falling)
+    if loss is None or not _unexplained(loss):
+        return finding
+    return finding.against(
+        "loss-forensics",
+        "relative_error",
+        None,
+        "no form that is known reproduces the recorded loss: what it asks for comes before how long it was asked",
+        weight=5.0,
+    )
 
 
 def _of_quality(finding: Finding, curve: LearningCurve, trend: Trend, held_out: Gaps | None, falling: str) -> Finding:
@@ -222,7 +271,10 @@ def _of_quality(finding: Finding, curve: LearningCurve, trend: Trend, held_out: 
 def _of_gaps(finding: Finding, curve: LearningCurve, held_out: Gaps) -> Finding:
     if curve.quality is not None:
         finding = _against_the_gap(finding, curve, curve.quality.rise, held_out)
-    finding = _against_the_twin(finding, held_out)
+    return _against_near(_against_the_twin(finding, held_out), held_out)
+
+
+def _against_near(finding: Finding, held_out: Gaps) -> Finding:
     below = held_out.gaps.teacher_accuracy - held_out.gaps.student_accuracy
     if below < BELOW_TEACHER:
         finding = finding.against(

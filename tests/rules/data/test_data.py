@@ -9,7 +9,8 @@ import numpy as np
 
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.class_recall import ClassRecall
-from kddoctor.probes.data_measurements import ClassRecalls, SplitOverlap
+from kddoctor.probes.data_measurements import ClassRecalls, LabelDoubts, SplitOverlap
+from kddoctor.probes.label_doubt import LabelDoubt
 from kddoctor.probes.row_overlap import NearOverlap
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.data.class_level_regression import class_level_regression
@@ -132,6 +133,18 @@ def test_a_teacher_that_errs_where_it_is_unsure_does_not_make_labels_wrong(tmp_p
         return split
 
     assert "KD605" not in diagnosed(tmp_path, unsure(part(600, 1)), unsure(part(600, 2))).cause_codes
+
+
+def test_in_one_split_the_labels_own_student_tells_wrong_labels_from_a_bad_teacher():
+    doubt = LabelDoubt(1000, 0.4, 0.33, 500, 0.38, 0.31, 0.01, 0.65, 0.41, 0.44, 0.31, np.full(10, 0.4))
+    assert sureness("KD605", LabelDoubts(None, doubt)) > 0.8
+    assert sureness("KD605", LabelDoubts(None, replace(doubt, baseline_with_labels=0.44))) < 0.5
+    assert sureness("KD605", LabelDoubts(None, replace(doubt, sure_agreed=0.1))) < 0.5
+
+
+def sureness(code, measured):
+    rule = all_rules()[code]
+    return weigh(rule, rule({type(measured): measured})).confidence
 
 
 def test_permuted_classes_are_not_taken_for_wrong_labels(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from kddoctor.engine import diagnose
+from kddoctor.engine.measuring.deployment import _rows_of
 from kddoctor.run import load
 from tests import builders as b
 from tests.rules.splits import diagnosed, part
@@ -55,6 +56,12 @@ def test_a_best_checkpoint_that_is_as_good_is_a_choice(tmp_path):
 def test_an_accuracy_of_other_rows_that_is_a_little_higher_proves_nothing(tmp_path):
     found = after(tmp_path, 0.0, ["0.weight"], {**OTHER, "agreement": 0.97, "accuracy_after": 0.97}, logged=0.9777)
     assert deployment(found) == []
+
+
+def test_a_log_of_few_rows_is_as_uncertain_as_these():
+    shares = [0.5525, 0.6575, 0.695, float(np.float32(0.7))]
+    assert _rows_of(shares, 1500) == 400
+    assert _rows_of([0.123432, 0.5], 1500) == 1500
 
 
 def test_untouched_weights_that_answer_otherwise_are_fed_otherwise(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from kddoctor.engine import diagnose
 from kddoctor.engine.measuring import measure
@@ -16,7 +17,7 @@ from kddoctor.probes.layer_ranks import LayerRanks, layer_ranks
 from kddoctor.probes.learning_curve import LearningCurve, Pace, Trend
 from kddoctor.probes.logit_scale import LogitScale
 from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.probes.measurements import TrainGaps
+from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.output_fit import OutputFit
 from kddoctor.probes.output_health import OutputHealth
 from kddoctor.probes.rate_signs import RateSigns, RateSignsProbe
@@ -42,6 +43,7 @@ def confidence(code: str, *measurements: object) -> float:
 
 def path(**changes: Any) -> StudentPath:
     columns = {"excess": -1.0, "dependence": 0.9, "scale": 3.0, "agreement": 0.9, "kl": 0.1, "teacher_loss": 0.01}
+    columns |= {"teacher_right": 0.98, "commonest": 0.2}
     table = {name: np.full(8, value) for name, value in columns.items()}
     table["excess"][0], table["agreement"][0] = 0.02, 0.1
     for name, value in changes.items():
@@ -62,6 +64,21 @@ def fit(**changes: Any) -> ScaleFit:
 def manifest(**training: Any) -> Manifest:
     meant = {"loss": "kl", "temperature": 4.0, "alpha": 0.9}
     return Manifest(task="multiclass", num_classes=10, distillation=meant, training=training)
+
+
+@pytest.mark.parametrize(
+    ("left", "epochs", "named"),
+    [(0.7, 2, True), (0.1, 2, False), (0.7, 30, None)],
+    ids=["short", "fast", "many epochs"],
+)
+def test_a_training_too_short_for_a_curve_is_told_by_what_is_left_of_the_divergence(tmp_path, left, epochs, named):
+    way = path(kl=np.linspace(1.0, left, 8))
+    assert way.step[-1] < 100
+    meant = manifest(epochs=epochs)
+    measured = measure(load(recorded_run(tmp_path / "run", student=b.forgetting(0.4))))
+    found = all_rules()["KD502"]({StudentPath: way, Manifest: meant, Gaps: measured[Gaps]})
+    examined = None if isinstance(found, NotExamined) else bool(found.supporting)
+    assert examined is named
 
 
 def test_a_parameter_that_no_optimizer_holds_is_proof_of_a_frozen_part(tmp_path):
