@@ -81,6 +81,7 @@ reports: bench demo      ## everything below reports/ and the pictures of the RE
 	$(BIN)/python docs/pictures.py demo
 
 benchmarks: install      ## speed and accuracy of the probes, as ratios against peers
+	$(PIP) -e '.[dev,importers]'
 	$(PIP) --no-deps -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks.cka
 	$(BIN)/python -m benchmarks.temperature_sweep
