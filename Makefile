@@ -37,7 +37,7 @@ test-browser: install    ## the report and the app in a real browser; needs Chro
 	$(PYTEST) tests/browser
 
 test-integrations: install  ## recorders and importers with the real tools: transformers, Lightning, Keras, MLflow, W&B
-	$(PIP) -e '.[dev,integrations,importers]' mlflow-skinny alembic sqlalchemy yacs
+	$(PIP) -e '.[dev,integrations,importers]' mlflow-skinny alembic sqlalchemy
 	$(PIP) --no-deps torchdistill tensorboardX
 	KERAS_BACKEND=torch $(PYTEST) -m integrations tests/integrations tests/importers tests/docs
 
@@ -85,6 +85,7 @@ reports: bench demo      ## everything below reports/ and the pictures of the RE
 	$(BIN)/python docs/pictures.py demo
 
 benchmarks: install      ## speed and accuracy of the probes, as ratios against peers
+	$(PIP) -e '.[dev,importers]'
 	$(PIP) --no-deps -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks.cka
 	$(BIN)/python -m benchmarks.temperature_sweep

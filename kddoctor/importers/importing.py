@@ -135,8 +135,9 @@ def _read(path: Path | None, given: Given) -> Found:
     sources = list(_all_recognised(path))
     if sources:
         found = sources[0].read(path, given)
-        # Logits are looked for in every source.
-        trackers = [source.name for source in sources[1:] if source.read is not logits.read_folder]
+        # Logits are looked for in every source, and mdistiller's metrics are read from its event file.
+        known = (logits.read_folder, *((tensorboard.read,) if sources[0].read is mdistiller.read else ()))
+        trackers = [source.name for source in sources[1:] if source.read not in known]
         also = [f"{name} is there, too; give its own directory to import it" for name in trackers]
         return replace(found, left=(*found.left, *also))
     if given.arrays:

@@ -24,7 +24,14 @@ LOG, EVENT_FOLDER = "worklog.txt", "train.events"
 DEFAULTS: Mapping[str, float] = {"KD.TEMPERATURE": 4, "KD.LOSS.CE_WEIGHT": 0.1, "KD.LOSS.KD_WEIGHT": 0.9, "DKD.T": 4}
 CLASSES = {"cifar100": 100, "imagenet": 1000, "tiny_imagenet": 200}
 _FIRST = re.compile(r"-{10,}\s+epoch: \d+\s+lr: ")
-_OVERRIDE = re.compile(r"([A-Z]+(?:\.[A-Z_]+)+):([^,]+)")
+#: Settings that are looked at. Their names are searched for one by one, as the last tag may end in capitals, too.
+_READ = (
+    *("DATASET.TYPE", "DISTILLER.TYPE", "KD.TEMPERATURE", "KD.LOSS.CE_WEIGHT", "KD.LOSS.KD_WEIGHT", "DKD.T"),
+    *(f"SOLVER.{name}" for name in ("TYPE", "EPOCHS", "BATCH_SIZE", "LR", "LR_DECAY_STAGES", "LR_DECAY_RATE")),
+    *("SOLVER.MOMENTUM", "SOLVER.WEIGHT_DECAY"),
+)
+#: A value ends at a comma, but for those of a list.
+_OVERRIDE = re.compile(rf"({'|'.join(map(re.escape, _READ))}):(\[[^\]]*\]|[^,]+)")
 
 
 def recognises(path: Path) -> bool:
@@ -50,7 +57,7 @@ def read(path: Path, given: Given) -> Found:
         rows = _with_rates(rows, values)
         said = (f"{file}: {in_words(settings)}",)
     if any(folder.glob("student_*")):
-        left.append("student_best, student_latest: pickles, which are not read")
+        left.append("best, latest, student_best, student_latest: pickles, which are not read")
     return Found(
         kind="mdistiller",
         folder=folder,
@@ -125,7 +132,12 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _overrides(name: str) -> dict[str, Any]:
     """Settings of the command line, which mdistiller appends to the name of the experiment."""
-    return {key: value for key, value in _OVERRIDE.findall(name) if number(value) is not None}
+    return {key: _value(said) for key, said in _OVERRIDE.findall(name)}
+
+
+def _value(said: str) -> object:
+    """A number stays text, which is read as one where one is wanted."""
+    return [part.strip() for part in said[1:-1].split(",")] if said.startswith("[") else said
 
 
 def _settings(values: Mapping[str, Any], file: str, unsure: list[str]) -> Settings:

@@ -22,7 +22,7 @@ LIBRARIES = {
     "mlflow": ("mlflow", "sqlalchemy"),
     "wandb": ("wandb",),
     "torchdistill": ("torchdistill",),
-    "mdistiller": ("yacs", "tensorboardX", "tensorboard"),
+    "mdistiller": ("tensorboard",),
 }
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kddoctor.errors import RunError, UsageError
 from kddoctor.importers.torchdistill_settings import settings_from
 from tests.importers.sources import brought_in, curve
+
+LEFT = Path(__file__).parent / "left_by" / "torchdistill"
 
 
 def kd(weight: float = 1.0, **arguments: object) -> dict[str, object]:
@@ -35,6 +39,23 @@ def test_the_log_of_its_own_meters_is_read(written, tmp_path):
     assert curve(run, "student_accuracy", "test") == curve(run, "student_accuracy", "val")[-1:]
     log = (written("torchdistill") / "kd.log").read_text()
     assert [f"{loss:.4f}" in log for loss in curve(run, "loss")] == [True] * 9
+
+
+def test_what_its_own_script_left_is_read(tmp_path):
+    """The files are those of ``examples/torchvision/image_classification.py`` (commit 3e4373c), called with ``--config
+    kd.yaml --device cpu --run_log kd.log --seed 0 -log_config``; its CIFAR-10 held 256 random images.
+    """
+    run, imported = brought_in(LEFT, tmp_path / "run")
+    assert imported.kind == "torchdistill"
+    assert imported.left == ()
+    assert [row["step"] for row in run.metrics if "loss" in row] == [0, 3, 6, 8, 11, 14, 16, 19, 22, 24, 27, 30]
+    assert curve(run, "lr") == pytest.approx([0.05] * 6 + [0.005] * 3 + [0.0005] * 3)
+    assert curve(run, "student_accuracy", "val") == [0.140625, 0.070312, 0.085938, 0.0625]
+    assert curve(run, "teacher_accuracy", "test") == [0.085938]
+    distillation, training = run.manifest.distillation, run.manifest.training
+    assert (distillation.loss, distillation.temperature, distillation.alpha) == ("kl", 4.0, pytest.approx(0.1))
+    assert (training.epochs, training.batch_size, training.learning_rate) == (4, 32, 0.05)
+    assert run.manifest.num_classes == 10
 
 
 @pytest.mark.integrations

@@ -35,8 +35,11 @@ def bare(model: nn.Module) -> nn.Module:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    first = next(itertools.chain(model.parameters(), model.buffers()), None)
-    return torch.device("cpu") if first is None else first.device
+    """Where the model takes its inputs. Weights that lie elsewhere until they are needed say nothing about it; what
+    fetches them moves the inputs, too.
+    """
+    held = (tensor.device for tensor in itertools.chain(model.parameters(), model.buffers()) if not tensor.is_meta)
+    return next(held, torch.device("cpu"))
 
 
 def forward(model: nn.Module, inputs: Any) -> Tensor:

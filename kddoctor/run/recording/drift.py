@@ -12,14 +12,20 @@ MAX_ELEMENTS = 1 << 20
 
 
 class Drift:
-    """Remembers a model's parameters and floating buffers, up to a million evenly spaced elements of each."""
+    """Remembers a model's parameters and floating buffers, up to a million evenly spaced elements of each. Weights that
+    are offloaded between calls have no value to remember.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self.before = {name: _sample(tensor) for name, tensor in _floating(model)}
 
-    def largest(self) -> float:
-        """The largest ||after - before|| / ||before|| of any one tensor; NaN where one became NaN."""
+    def largest(self) -> float | None:
+        """The largest ||after - before|| / ||before|| of any one tensor; NaN where one became NaN; None where not all
+        tensors have values.
+        """
+        if any(tensor.is_meta for tensor in (*self._model.parameters(), *self._model.buffers())):
+            return None
         changes = [0.0]
         for name, tensor in _floating(self._model):
             before, after = self.before.get(name), _sample(tensor)
@@ -35,7 +41,7 @@ class Drift:
 
 def _floating(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_floating_point():
+        if tensor.is_floating_point() and not tensor.is_meta:
             yield name, tensor
 
 

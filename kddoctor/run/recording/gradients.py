@@ -118,10 +118,12 @@ def gradient_norm(parameters: Iterable[Tensor]) -> float:
     if not gradients:
         return 0.0
     # All of a device at once, as clip_grad_norm_ does: one by one, a small model waits for Python alone.
-    norms = list(torch._foreach_norm(gradients))
-    if len({(norm.device, norm.dtype) for norm in norms}) > 1:
-        norms = [norm.float().cpu() for norm in norms]
-    return float(torch.linalg.vector_norm(torch.stack(norms)))
+    norms = torch._foreach_norm(gradients)
+    try:
+        together = torch.stack(norms)
+    except RuntimeError:  # on several devices
+        together = torch.stack([norm.float().cpu() for norm in norms])
+    return float(torch.linalg.vector_norm(together))
 
 
 def _unscaled_norm(parameters: Iterable[Tensor], optimizer: Optimizer) -> float:

@@ -47,8 +47,10 @@ class Held:
 
     def without_graph(self) -> Held:
         """The same step, holding none of the memory that the backward pass would free."""
-        values = {n: v.detach() if isinstance(v, Tensor) else v for n, v in self.values.items()}
-        tensors = {name: value.detach() for name, value in self.tensors.items()}
-        student = None if self.student is None else self.student.without_graph()
-        teachers = tuple(None if seen is None else seen.without_graph() for seen in self.teachers)
-        return Held(self.number, values, tensors, student, teachers)
+        same = object.__new__(Held)  # of every step: the versions are those of this one
+        same.number, same._versions = self.number, self._versions
+        same.values = {n: v.detach() if isinstance(v, Tensor) else v for n, v in self.values.items()}
+        same.tensors = {name: value.detach() for name, value in self.tensors.items()}
+        same.student = None if self.student is None else self.student.without_graph()
+        same.teachers = tuple(None if seen is None else seen.without_graph() for seen in self.teachers)
+        return same

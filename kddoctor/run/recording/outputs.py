@@ -65,7 +65,7 @@ def number_of(value: object) -> float:
     if isinstance(value, Tensor):
         if value.numel() != 1:
             raise TypeError(f"expected one number, found a tensor of shape {list(value.shape)}")
-        return float(value.detach())
+        return float(value.item())
     return float(value)  # type: ignore[arg-type]  # raises the TypeError
 
 

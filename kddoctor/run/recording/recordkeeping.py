@@ -75,7 +75,11 @@ class Recordkeeping:
             inputs=parts.inputs,
             fingerprints=parts.fingerprints,
             snapshots=parts.snapshots,
-            checkpoints={name: _state(models[name]) for name in ("teacher", "student") if name in models}
+            checkpoints={
+                name: state
+                for name in ("teacher", "student")
+                if name in models and (state := _state(models[name])) is not None
+            }
             if self.save_checkpoints
             else None,
             code_files=self.code_files,
@@ -95,5 +99,7 @@ class Recordkeeping:
             )
 
 
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+def _state(model: nn.Module) -> dict[str, Tensor] | None:
+    """None for a model whose weights are offloaded: they are not there to be saved."""
+    state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    return None if any(value.is_meta for value in state.values()) else state

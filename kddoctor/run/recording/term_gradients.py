@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from kddoctor.run.arrays import Array
 
 # Cosine of two gradients from which their weights cannot be told apart.
 ALIKE = 0.999
@@ -18,14 +22,15 @@ def gradient_facts(student_logits: object, values: Mapping[str, Any]) -> tuple[d
     values: "loss" and its terms, as the loop has them, before its backward().
     """
     terms = {"kd": values.get("kd_loss"), "ce": values.get("ce_loss"), "loss": values.get("loss")}
-    gradients = term_gradients(student_logits, terms)
-    facts = {f"{name}_grad_norm": float(gradient.norm()) for name, gradient in gradients.items()}
-    facts |= gradient_weights(gradients)
-    if "kd" not in gradients or "ce" not in gradients:
-        return facts, None
-    kd, ce = gradients["kd"].flatten().double(), gradients["ce"].flatten().double()
-    cosine = torch.nn.functional.cosine_similarity(kd, ce, dim=0)
-    return facts, float(cosine) if torch.isfinite(cosine) else None
+    found = {name: _vector(gradient) for name, gradient in term_gradients(student_logits, terms).items()}
+    with np.errstate(all="ignore"):  # what is not finite is told by the values, not by a warning in the user's loop
+        facts = {f"{name}_grad_norm": _norm(gradient) for name, gradient in found.items()}
+        facts |= gradient_weights(found)
+        if "kd" not in found or "ce" not in found:
+            return facts, None
+        scale = facts["kd_grad_norm"] * facts["ce_grad_norm"]
+        cosine = float(found["kd"] @ found["ce"]) / scale if scale else 0.0
+    return facts, cosine if math.isfinite(cosine) else None
 
 
 def term_gradients(student_logits: object, terms: dict[str, object]) -> dict[str, Tensor]:
@@ -49,34 +54,39 @@ def term_gradients(student_logits: object, terms: dict[str, object]) -> dict[str
     return found
 
 
-def gradient_weights(gradients: dict[str, Tensor]) -> dict[str, float]:
+def gradient_weights(gradients: Mapping[str, Array]) -> dict[str, float]:
     """How much of each term's gradient the total's gradient holds: kd_grad_weight and ce_grad_weight.
 
-    Least squares of the total's gradient on those of the terms; a term without one counts nothing. Left out where two
-    gradients are too alike to be told apart.
+    gradients: by name, each [n]. Least squares of the total's gradient on those of the terms; a term without one counts
+    nothing. Left out where two gradients are too alike to be told apart.
     """
-    total = gradients.get("loss")
-    terms = [name for name in ("kd", "ce") if name in gradients and bool(gradients[name].ne(0).any())]
-    if total is None or not terms:
+    target = gradients.get("loss")
+    terms = [name for name in ("kd", "ce") if name in gradients and gradients[name].any()]
+    if target is None or not terms:
         return {}
-    target, columns = _vector(total), [_vector(gradients[name]) for name in terms]
-    inner = torch.tensor([[float(a @ b) for b in columns] for a in columns], dtype=torch.float64)
-    right = torch.tensor([float(a @ target) for a in columns], dtype=torch.float64)
-    if not (torch.isfinite(inner).all() and torch.isfinite(right).all()):
+    columns = np.stack([gradients[name] for name in terms])
+    inner, right = columns @ columns.T, columns @ target
+    if not (np.isfinite(inner).all() and np.isfinite(right).all()):
         return {}
-    norms = inner.diagonal().sqrt()
+    norms = np.sqrt(inner.diagonal())
     scaled = inner / norms[:, None] / norms[None]
-    if len(terms) == 2 and float(scaled[0, 1].abs()) > ALIKE:
+    if len(terms) == 2 and abs(scaled[0, 1]) > ALIKE:
         return {}
-    weights = torch.linalg.solve(scaled, right / norms) / norms
-    rest = target - sum(float(weight) * column for weight, column in zip(weights, columns, strict=True))
-    residual = float(rest.norm() / target.norm().clamp_min(1e-30))
-    found = {f"{name}_grad_weight": float(weight) for name, weight in zip(terms, weights, strict=True)}
-    return {**found, "grad_weight_residual": residual}
+    weights = np.linalg.solve(scaled, right / norms) / norms
+    residual = _norm(target - weights @ columns) / max(_norm(target), 1e-30)
+    return {f"{name}_grad_weight": float(weight) for name, weight in zip(terms, weights, strict=True)} | {
+        "grad_weight_residual": residual
+    }
 
 
-def _vector(gradient: Tensor) -> Tensor:
-    return gradient.flatten().cpu().double()
+def _vector(gradient: Tensor) -> Array:
+    # In numpy, whose calls on a few numbers cost a fraction of torch's.
+    flat: Array = gradient.flatten().cpu().double().numpy()
+    return flat
+
+
+def _norm(vector: Array) -> float:
+    return math.sqrt(float(vector @ vector)) if vector.size else 0.0
 
 
 def _has_hooks(tensor: Tensor) -> bool:

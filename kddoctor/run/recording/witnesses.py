@@ -41,8 +41,8 @@ class Witnesses:
         with self._complaints.harmless("collect observations"):
             facts |= self.live.observations()
             facts |= self.gradients.observations()
-            if self._drift is not None:
-                facts["teacher_drift"] = self._drift.largest()
+            if self._drift is not None and (largest := self._drift.largest()) is not None:
+                facts["teacher_drift"] = largest
             facts |= self._after.observations()
             if processes() > 1:
                 facts["processes"] = processes()
