@@ -30,7 +30,7 @@ HEAD_ROWS = 4096
 #: precision leaves a thousandth, and a student in training mode is further from itself than that.
 COPY_ROWS, SAME_MODEL, ANOTHER_MODEL = 4096, 1e-4, 0.05
 #: Distance from a whole number that rounding to float32 leaves of a share times its rows.
-COUNTED = 1e-3
+COUNTED = 2e-4
 #: Rows by which rounding moves a share of them.
 WHOLE = 0.02
 LOGGED = "student_accuracy"

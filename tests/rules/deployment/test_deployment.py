@@ -61,7 +61,7 @@ def test_an_accuracy_of_other_rows_that_is_a_little_higher_proves_nothing(tmp_pa
 def test_a_log_of_few_rows_is_as_uncertain_as_these():
     shares = [0.5525, 0.6575, 0.695, float(np.float32(0.7))]
     assert _rows_of(shares, 1500) == 400
-    assert _rows_of([0.123432, 0.5], 1500) == 1500
+    assert _rows_of([0.123432, 0.567811, 0.912343], 1500) == 1500
 
 
 def test_untouched_weights_that_answer_otherwise_are_fed_otherwise(tmp_path):
