@@ -331,6 +331,7 @@ class Search:
 
     def _with_a_trace(self, fit: MixFit, terms: dict[str, Array]) -> MixFit:
         """The mixture with the distillation term, where it is far more exact than one that does well without it."""
+        assert self.loss is not None
         if "kd" in fit.weights or len(self.finite) < MIN_STEPS_TRACE:
             return fit
         richer = fit_mix(self.loss, {name: terms[name] for name in (*fit.weights, "kd")})

@@ -128,7 +128,7 @@ def weights_unpacked_for_each_call(recipe: Recipe, level: Level) -> Recipe:
         @torch.no_grad()
         def unpack(student: nn.Module, _inputs: object) -> None:
             for name, weight in student.named_parameters():
-                rows = zip(weight.split(UNPACKED[level]), packed[name].split(UNPACKED[level]), strict=True)
+                rows = zip(*(torch.split(w, UNPACKED[level]) for w in (weight, packed[name])), strict=True)
                 for unpacked, stored in rows:
                     unpacked.copy_(stored)
 
