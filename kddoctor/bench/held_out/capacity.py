@@ -126,7 +126,7 @@ def features_softened_as_if_units_were_classes(recipe: Recipe, level: Level) -> 
 # KD404 ----------------------------------------------------------------------------------------------------------------
 
 #: Weight of a term that compares how alike rows are.
-ALIKE = {Level.MILD: 3.0, Level.MODERATE: 15.0, Level.SEVERE: 100.0}
+ALIKE = {Level.MILD: 20.0, Level.MODERATE: 100.0, Level.SEVERE: 500.0}
 LAYERS = (*WEIGHTED, nn.GRU, nn.LSTM)
 
 

@@ -87,12 +87,12 @@ def _in_pieces(tokens: Tensor, words: int) -> Tensor:
 
 # KD703 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the channels, from the last one on, without a zero point in the file.
-WITHOUT = {Level.MILD: 0.06, Level.MODERATE: 0.2, Level.SEVERE: 0.4}
+#: What zero points are multiples of.
+MULTIPLES = {Level.MILD: 16, Level.MODERATE: 64, Level.SEVERE: 128}
 
 
-def zero_points_missing_in_the_file(recipe: Recipe, level: Level) -> Recipe:
-    """Eight bits with a scale and a zero point for each channel, and the file has no zero points for the last ones."""
+def zero_points_kept_in_few_bits(recipe: Recipe, level: Level) -> Recipe:
+    """Eight bits for each weight, with a scale and a zero point for each channel, for which there are but a few bits."""
 
     @torch.no_grad()
     def quantise(session: Session) -> None:
@@ -101,10 +101,10 @@ def zero_points_missing_in_the_file(recipe: Recipe, level: Level) -> Recipe:
                 channels = weight.flatten(1)
                 least, largest = channels.aminmax(dim=1, keepdim=True)
                 scale = ((largest - least) / 255).clamp_min(1e-12)
-                zero = (-least / scale).round()
+                zero = -least / scale
                 codes = (channels / scale + zero).round().clamp(0, 255)
-                known = torch.arange(len(channels)) < len(channels) - int(WITHOUT[level] * len(channels))
-                weight.copy_(((codes - zero * known[:, None]) * scale).view_as(weight))
+                kept = (zero / MULTIPLES[level]).round() * MULTIPLES[level]
+                weight.copy_(((codes - kept) * scale).view_as(weight))
 
     return replace(recipe, after=in_turn(recipe.after, quantise))
 
@@ -162,7 +162,7 @@ def one_sided_smoothing_of_generators(recipe: Recipe, level: Level) -> Recipe:
 EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD701": (newest_file_of_a_dry_run,),
     "KD702": (sharpened_and_split_into_pieces,),
-    "KD703": (zero_points_missing_in_the_file,),
+    "KD703": (zero_points_kept_in_few_bits,),
     "KD704": (weights_unpacked_for_each_call,),
     "KD705": (one_sided_smoothing_of_generators,),
 }

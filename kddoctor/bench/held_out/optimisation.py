@@ -100,7 +100,7 @@ def plateau_of_single_batches(recipe: Recipe, level: Level) -> Recipe:
 # KD503 ----------------------------------------------------------------------------------------------------------------
 
 #: The loss, as a multiple of the least one, at which the search for a rate ends.
-ENDS_AT = {Level.MILD: 2.0, Level.MODERATE: 4.0, Level.SEVERE: 50.0}
+ENDS_AT = {Level.MILD: 1.5, Level.MODERATE: 2.0, Level.SEVERE: 4.0}
 #: First rate of the search, its growth from batch to batch, and batches at the most.
 FIRST_RATE, GROWTH, AT_MOST = 1e-3, 1.15, 200
 
@@ -133,8 +133,8 @@ def search_for_a_rate_never_undone(recipe: Recipe, level: Level) -> Recipe:
 
 # KD504 ----------------------------------------------------------------------------------------------------------------
 
-#: Largest share of another row in what a layer passes on.
-BLENDED = {Level.MILD: 0.4, Level.MODERATE: 0.7, Level.SEVERE: 1.0}
+#: Share of another row in what a layer passes on.
+BLENDED = {Level.MILD: 0.2, Level.MODERATE: 0.35, Level.SEVERE: 0.6}
 
 
 def features_blended_between_rows(recipe: Recipe, level: Level) -> Recipe:
@@ -143,8 +143,7 @@ def features_blended_between_rows(recipe: Recipe, level: Level) -> Recipe:
     def blend(layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         if not layer.training:
             return output
-        share = BLENDED[level] * torch.rand(len(output), *[1] * (output.ndim - 1))
-        return torch.lerp(output, output[torch.randperm(len(output))], share)
+        return torch.lerp(output, output[torch.randperm(len(output))], BLENDED[level])
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
