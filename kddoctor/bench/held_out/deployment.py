@@ -92,7 +92,7 @@ MULTIPLES = {Level.MILD: 16, Level.MODERATE: 64, Level.SEVERE: 128}
 
 
 def zero_points_kept_in_few_bits(recipe: Recipe, level: Level) -> Recipe:
-    """Eight bits for each weight, with a scale and a zero point for each channel, for which there are but a few bits."""
+    """Eight bits for each weight, with a scale and a zero point for each channel, which has but a few bits itself."""
 
     @torch.no_grad()
     def quantise(session: Session) -> None:

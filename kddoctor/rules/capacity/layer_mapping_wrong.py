@@ -86,8 +86,7 @@ def layer_mapping_wrong(
         f"the feature term ended at {term.left:.0%} of its first value",
         threshold=STAYS,
         origin="calibrated on digits and language",
-        # What belongs together can be fitted; where layers are seen to be paired wrongly, that is why it cannot.
-        weight=1.0 if fell or finding.supporting else 4.0,
+        weight=1.0 if fell else 4.0,
     )
     return (
         unfit(finding, train, held_out)

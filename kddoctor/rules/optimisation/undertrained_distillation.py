@@ -106,6 +106,8 @@ FEWEST_LATE: Count = 2
 #: Share of the first divergence from which a student that comes closer has most of its way before it, and its nats.
 UNREACHED: Share = 0.3
 FAR_TOO_FEW = 4.5
+#: Of the slope of that divergence.
+INTERVAL: Share = 0.9
 #: Nats for a loss that certainly fell no slower than on average, and for one that did not certainly fall slower.
 CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
 
@@ -179,7 +181,7 @@ def _of_few_steps(
     few = path is not None and len(path.step) >= FEWEST_STEPS and not path.begins_late and updates < HUNDRED
     if path is None or held_out is None or not few or (epochs is not None and epochs > FEW_EPOCHS):
         return NotExamined(*RECORD["LearningCurve"])
-    trend = theilslopes(path.kl, path.step, alpha=0.9)
+    trend = theilslopes(path.kl, path.step, alpha=INTERVAL)
     left = float(path.kl[-FEWEST_LATE:].mean() / path.kl[0])
     finding = Finding()
     if trend.high_slope < 0 and left > UNREACHED:

@@ -32,11 +32,12 @@ import math
 
 from kddoctor.probes.deployment_measurements import ThresholdShifts
 from kddoctor.probes.measurements import TeacherView, TeacherViews
+from kddoctor.probes.student_path import StudentPath
 from kddoctor.probes.teacher_validity import TeacherValidity
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Deviations, Distance, Share
+from kddoctor.rules.settings import Deviations, Distance, Nats, Share
 from kddoctor.run.observations import Observations
 
 PROBE = "teacher-validity"
@@ -49,6 +50,8 @@ KNOWS: Deviations = 4.0
 #: 1.5; the least trained of useful teachers had 0.67).
 LITTLE_SKILL: Share = 0.25
 LOPSIDED: Distance = 1.0
+#: Nats a label below those of a fair draw that first weights do not reach.
+LEARNED: Nats = 0.2
 #: From the taxonomy's checks: an untrained head has H/lnC >= .85 and a histogram .77 off the labels'; trained ones
 #: with permuted classes reach .8 and more after matching, untrained ones at most .44.
 UNSURE: Share = 0.8
@@ -64,7 +67,7 @@ MATCHED: Share = 0.6
     title="The teacher answers at random: its weights were not loaded",
     stage=10,
     reads=(TeacherViews,),
-    uses=(Observations, ThresholdShifts),
+    uses=(Observations, ThresholdShifts, StudentPath),
     masks=(
         "KD102",
         "KD106",
@@ -78,7 +81,10 @@ MATCHED: Share = 0.6
     ),
 )
 def teacher_weights_not_loaded(
-    teacher: TeacherViews, seen: Observations | None, scores: ThresholdShifts | None
+    teacher: TeacherViews,
+    seen: Observations | None,
+    scores: ThresholdShifts | None,
+    path: StudentPath | None = None,
 ) -> Finding:
     view = teacher.own or teacher.in_loop
     assert view is not None
@@ -107,7 +113,7 @@ def teacher_weights_not_loaded(
             origin="calibrated on untrained networks",
             grade=Grade.PROOF,
         )
-    finding = _at_random(finding, view, own=teacher.own is not None)
+    finding = _learned(_at_random(finding, view, own=teacher.own is not None), path)
     if seen is not None and seen.same_inputs is False and view.validity.entropy_ratio_median < SURE:
         finding = finding.against(
             PROBE,
@@ -145,6 +151,21 @@ def teacher_weights_not_loaded(
         "load the checkpoint with strict=True and check the teacher's accuracy first",
         automatic=False,
         safety="manual",
+    )
+
+
+def _learned(finding: Finding, path: StudentPath | None) -> Finding:
+    if path is None or not has_learned(path):
+        return finding
+    loss, fair = float(path.teacher_loss.mean()), math.log(path.classes)
+    return finding.against(
+        "student-path",
+        "teacher_loss",
+        loss,
+        f"a label costs it {loss:.2f} nats on the recorded steps, where a fair draw costs {fair:.2f}: it has learned",
+        threshold=fair,
+        origin="identity",
+        weight=7.0,
     )
 
 
@@ -208,6 +229,11 @@ def _at_random(finding: Finding, view: TeacherView, *, own: bool) -> Finding:
             weight=8.0,
         )
     return finding
+
+
+def has_learned(path: StudentPath) -> bool:
+    """First weights know no label better than a fair draw does; whoever is below ln C has learned, if not much."""
+    return float(path.teacher_loss.mean()) < math.log(path.classes) - LEARNED
 
 
 def blank(found: TeacherValidity) -> bool:

@@ -38,10 +38,11 @@ from dataclasses import dataclass
 from kddoctor.probes.deployment_measurements import ThresholdShifts
 from kddoctor.probes.measurements import Gaps, Rivals, TeacherView, TeacherViews
 from kddoctor.probes.paired_retention import PairedRetention
+from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
 from kddoctor.rules.pipeline.merged_classes import RIGHT, Merged, merged_classes, unanswered_classes
-from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL, blank
+from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL, blank, has_learned
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Deviations, Share
 from kddoctor.run.manifest import Manifest
@@ -133,7 +134,7 @@ def _accident(view: TeacherView) -> float:
     title="The teacher is weaker than a student trained on the labels alone",
     stage=14,
     reads=(TeacherViews, Gaps, Manifest),
-    uses=(Rivals, ThresholdShifts),
+    uses=(Rivals, ThresholdShifts, StudentPath),
     masks=(
         "KD302",
         "KD402",
@@ -142,11 +143,17 @@ def _accident(view: TeacherView) -> float:
     ),
 )
 def weak_or_off_task_teacher(
-    teacher: TeacherViews, held_out: Gaps, config: Manifest, rivals: Rivals | None, scores: ThresholdShifts | None
+    teacher: TeacherViews,
+    held_out: Gaps,
+    config: Manifest,
+    rivals: Rivals | None,
+    scores: ThresholdShifts | None,
+    path: StudentPath | None = None,
 ) -> Finding:
     view = teacher.own
     finding = Finding()
-    if view is None or (_at_random(teacher) and not knows_base_rate(scores)):
+    learned = knows_base_rate(scores) or (path is not None and has_learned(path))
+    if view is None or (_at_random(teacher) and not learned):
         return finding
     twin, student = _twin(held_out, rivals), _student(held_out, rivals)
     merged = merged_classes(view.validity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kddoctor.engine.weighing import weigh
 from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.sameness import Sameness, skill_at_least
 from kddoctor.probes.student_path import StudentPath, StudentPathProbe
@@ -13,6 +14,7 @@ from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_equals_student import teacher_equals_student
 from kddoctor.rules.pipeline.teacher_not_frozen import teacher_not_frozen
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import teacher_weights_not_loaded
+from kddoctor.rules.registry import all_rules
 from kddoctor.run.observations import observations_from
 from tests.rules.judging import diagnosed, strongest
 
@@ -29,14 +31,14 @@ def test_where_nobody_noted_its_mode_the_drift_may_be_that_of_its_statistics() -
     assert strongest(found) is Grade.INTERVENTIONAL
 
 
-def on_the_way(right: list[float], rows: int = 32) -> StudentPath:
-    """Recorded steps of a teacher that has these shares of its rows right."""
+def on_the_way(right: list[float], rows: int = 32, scale: float = 5.0) -> StudentPath:
+    """Recorded steps of a teacher that has these shares of its rows right, with logits of this size."""
     rng = np.random.default_rng(0)
     probe = StudentPathProbe(10, 2.0)
     for step, share in enumerate(right):
         labels = rng.permutation(np.arange(rows) % 10)
         said = np.where(np.arange(rows) < share * rows, labels, (labels + 1) % 10)
-        probe.update(step * 25, np.zeros((rows, 10)), 5 * np.eye(10)[said], labels)
+        probe.update(step * 25, np.zeros((rows, 10)), scale * np.eye(10)[said], labels)
     found = probe.compute()
     assert found is not None
     return found
@@ -80,6 +82,15 @@ def test_a_teacher_that_was_right_while_it_taught_had_its_weights() -> None:
     later = teacher_weights_not_loaded(TeacherViews(own, None, view(0.7, "steps"), False), None, None)
     assert isinstance(later, Finding)
     assert not later.supporting
+
+
+def test_a_teacher_whose_labels_cost_less_than_a_fair_draw_has_learned_however_little() -> None:
+    little = TeacherViews(view(0.05, "predictions/val"), None, None, False)
+    unsure, wrong = on_the_way([0.4] * 6, scale=1.5), on_the_way([0.1] * 6)
+    for way, named in ((None, True), (wrong, True), (unsure, False)):
+        found = teacher_weights_not_loaded(little, None, None, way)
+        assert isinstance(found, Finding)
+        assert (weigh(all_rules()["KD101"], found).confidence > 0.5) == named
 
 
 @pytest.mark.parametrize(("skill", "drift", "sick"), [(0.0, 3.0, True), (0.8, 3.0, False), (0.0, 0.0, False)])
