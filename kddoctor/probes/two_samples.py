@@ -31,8 +31,10 @@ class TwoSamples:
     standard_error: float
 
 
-def two_samples(source: str, train: NDArray[np.floating], held_out: NDArray[np.floating]) -> TwoSamples | None:
-    """Compare rows [n, d] and [m, d]. None where a split has too few rows for the folds."""
+def two_samples(
+    source: str, train: NDArray[np.floating], held_out: NDArray[np.floating], *, curved: bool = False
+) -> TwoSamples | None:
+    """Compare rows [n, d] and [m, d]; curved: by the second classifier as well. None for too few rows for the folds."""
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import RidgeClassifier
     from sklearn.metrics import roc_auc_score
@@ -46,17 +48,20 @@ def two_samples(source: str, train: NDArray[np.floating], held_out: NDArray[np.f
         return None
     rows = np.concatenate(parts)
     origin = np.repeat([0, 1], [len(part) for part in parts])
-    reach = float(np.median(pdist(rows[:: -(-len(rows) // SPREAD_ROWS)], "sqeuclidean")))
-    landmarks = min(LANDMARKS, len(rows) // 4)
-    areas: list[list[float]] = [[], []]
+    tables = [rows]
+    if curved:
+        # The rows that others are compared with are chosen without a look at their origin, once for all folds.
+        reach = float(np.median(pdist(rows[:: -(-len(rows) // SPREAD_ROWS)], "sqeuclidean")))
+        landmarks = min(LANDMARKS, len(rows) // 4)
+        tables.append(Nystroem(gamma=1 / reach, n_components=landmarks, random_state=0).fit_transform(rows))
+    areas: list[list[float]] = [[] for _ in tables]
     for fitted, judged in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(rows, origin):
-        likeness = Nystroem(gamma=1 / reach, n_components=landmarks, random_state=0)
-        for area, steps in zip(areas, ([], [likeness]), strict=True):
+        for area, columns in zip(areas, tables, strict=True):
             # Least squares: Fisher's discriminant, in one step where a likelihood takes hundreds.
             last = RidgeClassifier(PENALTY, class_weight="balanced", solver="cholesky")
-            model = make_pipeline(*steps, StandardScaler(), last)
-            model.fit(rows[fitted], origin[fitted])
-            area.append(float(roc_auc_score(origin[judged], model.decision_function(rows[judged]))))
+            model = make_pipeline(StandardScaler(), last)
+            model.fit(columns[fitted], origin[fitted])
+            area.append(float(roc_auc_score(origin[judged], model.decision_function(columns[judged]))))
     auc = max(float(np.mean(area)) for area in areas)
     return TwoSamples(source, len(parts[0]), len(parts[1]), auc, area_error(auc, len(parts[0]), len(parts[1])))
 

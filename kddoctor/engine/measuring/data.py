@@ -177,7 +177,7 @@ def _difference(run: Run, train: str, held_out: str) -> SplitDifference | None:
     inputs = run.inputs(train), run.inputs(held_out)
     by_input = None
     if inputs[0] is not None and inputs[1] is not None:
-        by_input = _compare("inputs", inputs[0].inputs, inputs[1].inputs)
+        by_input = _compare("inputs", inputs[0].inputs, inputs[1].inputs, curved=True)
     features = run.features(train), run.features(held_out)
     by_features = None
     if features[0] is not None and features[1] is not None:
@@ -193,11 +193,11 @@ def _difference(run: Run, train: str, held_out: str) -> SplitDifference | None:
     return found if found.all else None
 
 
-def _compare(source: str, train: LazyArray, held_out: LazyArray) -> TwoSamples | None:
+def _compare(source: str, train: LazyArray, held_out: LazyArray, *, curved: bool = False) -> TwoSamples | None:
     own, others = _some(train), _some(held_out)
     if own.shape[1:] != others.shape[1:]:
         return None
-    return two_samples(source, projected(own)[:, :MAX_COLUMNS], projected(others)[:, :MAX_COLUMNS])
+    return two_samples(source, projected(own)[:, :MAX_COLUMNS], projected(others)[:, :MAX_COLUMNS], curved=curved)
 
 
 def _some(array: LazyArray) -> NDArray[np.generic]:
