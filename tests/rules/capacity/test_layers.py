@@ -58,7 +58,7 @@ def readable(found: LayerRanks, own: float) -> LayerRanks:
 
 
 def begun() -> StudentPath:
-    columns = ("excess", "dependence", "scale", "agreement", "kl", "teacher_loss")
+    columns = ("excess", "dependence", "scale", "agreement", "kl", "teacher_loss", "teacher_right", "commonest")
     way = {name: np.array([0.0, 0.5]) for name in columns}
     return StudentPath(step=np.array([0, 10]), rows=np.array([32, 32]), classes=CLASSES, **way)
 
@@ -312,7 +312,8 @@ def test_a_layer_whose_units_nearly_all_stand_still_was_cut_unless_steps_silence
     features[:, :3] = rng.normal(size=(ROWS, 3))
     answers = 6 * np.eye(CLASSES)[LABELS] + rng.normal(size=(ROWS, CLASSES))
     cut = layer_ranks({"last": rng.normal(size=(ROWS, 32))}, {"hidden": features}, answers, answers, LABELS)
-    columns = {name: np.full(8, 0.5) for name in ("dependence", "scale", "agreement", "kl", "teacher_loss")}
+    names = ("dependence", "scale", "agreement", "kl", "teacher_loss", "teacher_right", "commonest")
+    columns = {name: np.full(8, 0.5) for name in names}
     path = StudentPath(step=np.arange(8), rows=np.full(8, 32), classes=CLASSES, excess=np.linspace(0, -2, 8), **columns)
     sgd = Manifest(task="multiclass", num_classes=CLASSES, training={"optimizer": "sgd", "momentum": 0.9})
     signs = {"updates": 350, "per_epoch": 7.0, "overshoots": 0.0, "peak": 1.0, "low": 0.1, "end": 0.1}
