@@ -80,7 +80,7 @@ def _far_apart(inputs: Tensor, count: int) -> Tensor:
 # KD603 ----------------------------------------------------------------------------------------------------------------
 
 #: How far close-ups are enlarged, and share of the words used that are too common for a telegram.
-ENLARGED = {Level.MILD: 1.15, Level.MODERATE: 1.35, Level.SEVERE: 1.8}
+ENLARGED = {Level.MILD: 1.15, Level.MODERATE: 1.3, Level.SEVERE: 1.5}
 TOO_COMMON = {Level.MILD: 0.2, Level.MODERATE: 0.4, Level.SEVERE: 0.7}
 
 
