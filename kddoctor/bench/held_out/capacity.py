@@ -63,7 +63,7 @@ def few_units_speak_for_a_row(recipe: Recipe, level: Level) -> Recipe:
 # KD402 ----------------------------------------------------------------------------------------------------------------
 
 #: Numbers that learn in each layer, and width of the student as a share of the usual one.
-NUMBERS = {Level.MILD: 64, Level.MODERATE: 32, Level.SEVERE: 16}
+NUMBERS = {Level.MILD: 160, Level.MODERATE: 48, Level.SEVERE: 16}
 NARROWER = {Level.MILD: 0.7, Level.MODERATE: 0.5, Level.SEVERE: 0.35}
 
 
@@ -171,7 +171,7 @@ def _cosines(features: Tensor) -> Tensor:
 # KD405 ----------------------------------------------------------------------------------------------------------------
 
 #: Bits of a row's hash, as a share of its features; one at the least.
-BITS = {Level.MILD: 0.6, Level.MODERATE: 0.3, Level.SEVERE: 0.15}
+BITS = {Level.MILD: 1.0, Level.MODERATE: 0.4, Level.SEVERE: 0.15}
 
 
 class Hash(nn.Module):

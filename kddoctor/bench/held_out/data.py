@@ -80,7 +80,7 @@ def _far_apart(inputs: Tensor, count: int) -> Tensor:
 # KD603 ----------------------------------------------------------------------------------------------------------------
 
 #: How far close-ups are enlarged, and share of the words used that are too common for a telegram.
-ENLARGED = {Level.MILD: 1.3, Level.MODERATE: 1.7, Level.SEVERE: 2.5}
+ENLARGED = {Level.MILD: 1.15, Level.MODERATE: 1.3, Level.SEVERE: 1.5}
 TOO_COMMON = {Level.MILD: 0.2, Level.MODERATE: 0.4, Level.SEVERE: 0.7}
 
 
@@ -146,7 +146,7 @@ def first_classes_taken_for_the_background(recipe: Recipe, level: Level) -> Reci
 # KD605 ----------------------------------------------------------------------------------------------------------------
 
 #: Share of the labels that are missing.
-MISSING = {Level.MILD: 0.1, Level.MODERATE: 0.3, Level.SEVERE: 0.6}
+MISSING = {Level.MILD: 0.05, Level.MODERATE: 0.2, Level.SEVERE: 0.5}
 
 
 def missing_labels_read_as_zero(recipe: Recipe, level: Level) -> Recipe:

@@ -18,9 +18,9 @@ from kddoctor.bench.words import PADDING, UNKNOWN
 
 # KD701 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the rows that a dry run took, and its epochs.
-DRY_RUN_ROWS = {Level.MILD: 0.5, Level.MODERATE: 0.15, Level.SEVERE: 0.03}
-DRY_RUN_EPOCHS, DRY_RUN_RATE = 3, 1e-2
+#: Share of the rows, and of the epochs, that a dry run took; its rate with Adam.
+DRY_RUN = {Level.MILD: 0.5, Level.MODERATE: 0.2, Level.SEVERE: 0.05}
+DRY_RUN_RATE = 1e-2
 
 
 def newest_file_of_a_dry_run(recipe: Recipe, level: Level) -> Recipe:
@@ -30,21 +30,21 @@ def newest_file_of_a_dry_run(recipe: Recipe, level: Level) -> Recipe:
         session.notes["dry run"] = deepcopy(session.student)
 
     def load_newest(session: Session) -> None:
-        dry_run = _trained(recipe, session, session.notes["dry run"], DRY_RUN_ROWS[level])
+        dry_run = _trained(recipe, session, session.notes["dry run"], DRY_RUN[level])
         session.student.load_state_dict(dry_run.state_dict())
 
     return replace(recipe, before=in_turn(recipe.before, keep), after=in_turn(recipe.after, load_newest))
 
 
 def _trained(recipe: Recipe, session: Session, student: nn.Module, share: float) -> nn.Module:
-    """On the first rows alone, by their labels; the loop's random numbers stay as they were."""
+    """On the first rows alone, by their labels, for so many epochs; the loop's random numbers stay as they were."""
     few = max(2, round(share * len(session.train)))
     inputs, labels = (tensor[:few] for tensor in session.train.tensors)
     generator = torch.Generator().manual_seed(session.seed + 233)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(session.seed + 233)
         optimizer = Adam(student.train().parameters(), DRY_RUN_RATE)
-        for _ in range(DRY_RUN_EPOCHS):
+        for _ in range(max(1, round(share * recipe.epochs))):
             for rows in batches(few, recipe.batch_size, generator):
                 optimizer.zero_grad()
                 loss = recipe.ce_loss(*recipe.rows(student(inputs[rows]), labels[rows]))
@@ -88,11 +88,11 @@ def _in_pieces(tokens: Tensor, words: int) -> Tensor:
 # KD703 ----------------------------------------------------------------------------------------------------------------
 
 #: What zero points are multiples of.
-MULTIPLES = {Level.MILD: 16, Level.MODERATE: 64, Level.SEVERE: 128}
+MULTIPLES = {Level.MILD: 6, Level.MODERATE: 32, Level.SEVERE: 128}
 
 
 def zero_points_kept_in_few_bits(recipe: Recipe, level: Level) -> Recipe:
-    """Eight bits for each weight, with a scale and a zero point for each channel, which has but a few bits itself."""
+    """Eight bits for each weight, with a scale and a zero point for each channel, and that has a few bits only."""
 
     @torch.no_grad()
     def quantise(session: Session) -> None:

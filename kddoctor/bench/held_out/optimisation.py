@@ -100,7 +100,7 @@ def plateau_of_single_batches(recipe: Recipe, level: Level) -> Recipe:
 # KD503 ----------------------------------------------------------------------------------------------------------------
 
 #: The loss, as a multiple of the least one, at which the search for a rate ends.
-ENDS_AT = {Level.MILD: 1.5, Level.MODERATE: 2.0, Level.SEVERE: 4.0}
+ENDS_AT = {Level.MILD: 1.5, Level.MODERATE: 4.0, Level.SEVERE: 50.0}
 #: First rate of the search, its growth from batch to batch, and batches at the most.
 FIRST_RATE, GROWTH, AT_MOST = 1e-3, 1.15, 200
 
@@ -157,7 +157,7 @@ def features_blended_between_rows(recipe: Recipe, level: Level) -> Recipe:
 # KD505 ----------------------------------------------------------------------------------------------------------------
 
 #: Batches after which gradients are set to zero.
-CLEARED = {Level.MILD: 8, Level.MODERATE: 40, Level.SEVERE: 1_000_000}
+CLEARED = {Level.MILD: 2, Level.MODERATE: 5, Level.SEVERE: 1_000_000}
 
 
 def gradients_never_set_to_zero(recipe: Recipe, level: Level) -> Recipe:

@@ -130,7 +130,7 @@ def _in_words(number: int) -> str:
 
 #: Number of the first row in the file that the rows come from. Above 2048 half precision knows even numbers only,
 #: above 32768 multiples of 32.
-FIRST_ROW = {Level.MILD: 1950, Level.MODERATE: 5000, Level.SEVERE: 60_000}
+FIRST_ROW = {Level.MILD: 1850, Level.MODERATE: 5000, Level.SEVERE: 60_000}
 
 
 def row_numbers_in_half_precision(recipe: Recipe, level: Level) -> Recipe:
@@ -179,15 +179,24 @@ def _small(inputs: Tensor, size: float) -> Tensor:
 
 # KD108 ----------------------------------------------------------------------------------------------------------------
 
-#: Values that are packed into one number.
-PACKED = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 8}
+#: Tenths of the rows that come packed, and values of a row that are packed into one number.
+COME_PACKED = {Level.MILD: 2, Level.MODERATE: 5, Level.SEVERE: 10}
+PACKED = 4
 
 
 def unpacked_in_the_other_byte_order(recipe: Recipe, level: Level) -> Recipe:
-    """Values of a row come packed, several in one number, and the teacher's wrapper unpacks the last one first."""
+    """Rows of one source come packed, some values in one number, and the teacher's wrapper unpacks the last one first.
+
+    Which source a row is from, only its values tell.
+    """
+
+    def unpack(_teacher: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        given = inputs[0]
+        packed = (given.double().flatten(1).sum(1) * 1000).long() % 10 < COME_PACKED[level]
+        return torch.where(packed.view(-1, *[1] * (given.ndim - 1)), _unpacked(given, PACKED), given)
 
     def wrap(session: Session) -> None:
-        session.teacher.register_forward_pre_hook(lambda _module, inputs: _unpacked(inputs[0], PACKED[level]))
+        session.teacher.register_forward_pre_hook(unpack)
 
     return replace(recipe, before=in_turn(recipe.before, wrap))
 

@@ -152,11 +152,11 @@ def budget_used_up_by_the_prompt(recipe: Recipe, level: Level) -> Recipe:
 # KD810 ----------------------------------------------------------------------------------------------------------------
 
 #: Times that the teacher went on from its own text, tokens of it that it was shown, and factor on the epochs.
-TIMES = {Level.MILD: 1, Level.MODERATE: 2, Level.SEVERE: 5}
+TIMES = {Level.MILD: 1, Level.MODERATE: 3, Level.SEVERE: 10}
 SHOWN = {Level.MILD: 12, Level.MODERATE: 6, Level.SEVERE: 3}
 REPEATED = {Level.MILD: 1, Level.MODERATE: 2, Level.SEVERE: 3}
 #: Temperature of what it wrote.
-WRITTEN_AT = 0.7
+WRITTEN_AT = 0.4
 
 
 def texts_that_go_on_from_texts(recipe: Recipe, level: Level) -> Recipe:

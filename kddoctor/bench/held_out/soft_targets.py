@@ -45,7 +45,7 @@ def calibrated_on_rows_that_it_gets_right(recipe: Recipe, level: Level) -> Recip
 # KD302 ----------------------------------------------------------------------------------------------------------------
 
 #: How many times the task's own temperature.
-HOTTER = {Level.MILD: 3.0, Level.MODERATE: 8.0, Level.SEVERE: 25.0}
+HOTTER = {Level.MILD: 2.0, Level.MODERATE: 6.0, Level.SEVERE: 25.0}
 
 
 def hot_hellinger_distance(recipe: Recipe, level: Level) -> Recipe:
@@ -155,7 +155,7 @@ def rest_of_the_mass_spread_evenly(recipe: Recipe, level: Level) -> Recipe:
 # KD307 ----------------------------------------------------------------------------------------------------------------
 
 #: Probability that goes to the least likely class, and what is left to each of the others.
-TO_THE_LEAST = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.45}
+TO_THE_LEAST = {Level.MILD: 0.04, Level.MODERATE: 0.15, Level.SEVERE: 0.45}
 LEFT = 1e-4
 
 
@@ -181,6 +181,8 @@ VOTERS = {Level.MILD: 1, Level.MODERATE: 3, Level.SEVERE: 5}
 VOTERS_EPOCHS, VOTERS_RATE = 0.6, 1e-2
 #: Rows that a small model learns, as a share of all.
 VOTERS_ROWS = 0.3
+#: The least chance of a class, and of any other.
+LEAST = 1e-6
 
 
 class _AnyOfThem(nn.Module):
@@ -194,7 +196,7 @@ class _AnyOfThem(nn.Module):
         """The logits that the student is to match."""
         given = [member(inputs) for member in self.members]
         if given[0].ndim > 1:
-            none = torch.stack([(1 - p(logits)).clamp_min(1e-6).log() for logits in given]).sum(0)
+            none = torch.stack([torch.log1p(-p(logits).clamp(LEAST, 1 - LEAST)) for logits in given]).sum(0)
             return torch.log(-torch.expm1(none))
         none = -torch.stack([F.softplus(logits) for logits in given]).sum(0)
         return torch.log(-torch.expm1(none)) - none
