@@ -5,11 +5,12 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # Modules are compiled when they are first imported: of all that is installed, few ever are.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
-# Each worker begins with half of the files, so that few fixtures of a file or a folder are made by both.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal -q
+# Each worker begins with half of the files, so that few fixtures of a file or a folder are made by both. It has one core:
+# more threads of linear algebra than cores wait for each other, busily, and take four times as long.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-.PHONY: install demo app test test-ray test-ray-quick test-slow test-browser test-integrations test-keras-backends lint types contracts check testbed \
-        bench bench-quick reports benchmarks clean
+.PHONY: install demo app test test-ray test-ray-quick test-slow test-browser test-integrations test-keras-backends lint \
+        types contracts check testbed bench bench-quick reports benchmarks clean
 
 install: $(STAMP)
 

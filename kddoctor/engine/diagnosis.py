@@ -228,14 +228,15 @@ def judge(
     assert isinstance(outcome, Outcome)
     findings = _findings(found)
     sick = any(f.role == "cause" and f.severity in ("error", "warning") for f in findings)
-    verdict, summary, advice = _verdict(sick, findings, found, outcome, measured)
+    noise = _noise_of_gain(outcome, measured)
+    verdict, summary, advice = _verdict(sick, findings, found, outcome, measured, noise)
     if verdict == "healthy":
         verdict, summary, advice = _unless_required(require, found) or (verdict, summary, advice)
     return Diagnosis(
         run=name,
         verdict=verdict,
         summary=one_line(summary),
-        gap=_gap(outcome, _noise_of_gain(outcome, measured)),
+        gap=_gap(outcome, noise),
         findings=findings,
         reassuring=_reassuring(found),
         ruled_out=tuple(h.rule.code for h in found.refuted),
@@ -264,6 +265,7 @@ def _verdict(
     found: Differential,
     outcome: Outcome,
     measured: Mapping[type, object],
+    noise: float,
 ) -> tuple[Verdict, str, tuple[str, ...]]:
     if sick:
         first = next(f for f in findings if f.role == "cause" and f.severity != "note")
@@ -275,7 +277,7 @@ def _verdict(
         return "inconclusive", f"Something is wrong, but nothing recorded names the cause: {reason}.{noted}", advice
     if not _well(outcome, measured):
         return "inconclusive", _cannot_tell(outcome, measured) + noted, advice
-    return "healthy", _healthy_sentence(outcome, _noise_of_gain(outcome, measured)), ()
+    return "healthy", _healthy_sentence(outcome, noise), ()
 
 
 def _unless_required(require: Container[str], found: Differential) -> tuple[Verdict, str, tuple[str, ...]] | None:

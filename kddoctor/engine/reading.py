@@ -19,6 +19,9 @@ CHUNK = 4096
 #: Elements held at a time: a step or row of a large vocabulary is read in smaller pieces.
 CHUNK_ELEMENTS = 8_388_608
 
+#: Elements of a sample of rows that is held whole; longer rows are read in fewer numbers.
+MAX_ELEMENTS = 16_000_000
+
 #: Logged losses below which a curve shows nothing.
 FEWEST_LOGGED = 10
 
@@ -35,6 +38,12 @@ def curve_rows(run: Run) -> Sequence[Mapping[str, object]]:
     columns = {name: values for name, values in terms.items() if values is not None}
     told = [{"step": int(steps.step[k]), **{name: float(values[k]) for name, values in columns.items()}} for k in kept]
     return [*(row for row in run.metrics if row not in logged), *told]
+
+
+def first_rows(array: LazyArray, most: int) -> NDArray[np.generic]:
+    """The first rows, this many at most and as many as fit."""
+    width = max(1, array.size // max(1, len(array)))
+    return array[: max(1, min(len(array), most, MAX_ELEMENTS // width))]
 
 
 def binary_like(manifest: Manifest) -> bool:

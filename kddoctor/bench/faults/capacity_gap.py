@@ -5,11 +5,10 @@ from dataclasses import replace
 from kddoctor.bench import losses
 from kddoctor.bench.fault import Fault, Level
 from kddoctor.bench.recipe import Recipe
+from kddoctor.bench.schedules import for_long
 
 #: Width of the student as a share of the usual one: still enough for the labels, not for all that the teacher says.
 WIDTH = {Level.MILD: 0.4, Level.MODERATE: 0.35, Level.SEVERE: 0.25}
-#: Its training is long enough, and its rate decays, so that what is left is no lack of steps.
-LONGER = 2
 #: Factor on the temperature: all classes count alike, however little they matter.
 HOTTER = 3.0
 
@@ -17,10 +16,8 @@ HOTTER = 3.0
 def every_logit_of_a_large_teacher(recipe: Recipe, level: Level) -> Recipe:
     """A small student regresses all the logits of the largest teacher at hand, without labels."""
     return replace(
-        recipe,
+        for_long(recipe),
         width=recipe.width * WIDTH[level],
-        epochs=recipe.epochs * LONGER,
-        schedule="cosine",
         alpha=1.0,
         loss="mse",
         kd_loss=losses.mse,
@@ -30,10 +27,8 @@ def every_logit_of_a_large_teacher(recipe: Recipe, level: Level) -> Recipe:
 def whole_distribution_of_a_large_teacher(recipe: Recipe, level: Level) -> Recipe:
     """A small student is to match the distribution down to its tail, at the temperature of a paper on large ones."""
     return replace(
-        recipe,
+        for_long(recipe),
         width=recipe.width * WIDTH[level],
-        epochs=recipe.epochs * LONGER,
-        schedule="cosine",
         alpha=1.0,
         temperature=recipe.temperature * HOTTER,
     )

@@ -11,18 +11,11 @@ from torch.nn.utils.parametrize import register_parametrization
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.hints import features_that_count, watch
 from kddoctor.bench.in_turn import in_turn
+from kddoctor.bench.layers import LAYERS, weighted
 from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
+from kddoctor.bench.schedules import for_long
 from kddoctor.bench.session import Batch, Session
-
-WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.Linear)
-#: Factor on the epochs where the training is to be long enough.
-LONGER = 2
-
-
-def _weighted(model: nn.Module) -> list[nn.Module]:
-    return [module for module in model.modules() if isinstance(module, WEIGHTED)]
-
 
 # KD401 ----------------------------------------------------------------------------------------------------------------
 
@@ -46,15 +39,13 @@ def few_units_speak_for_a_row(recipe: Recipe, level: Level) -> Recipe:
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        _weighted(student)[-1].register_forward_pre_hook(strongest)
+        weighted(student)[-1].register_forward_pre_hook(strongest)
         return student
 
     return replace(
-        recipe,
+        for_long(recipe),
         change_student=change_student,
         width=recipe.width * THINNER[level],
-        epochs=recipe.epochs * LONGER,
-        schedule="cosine",
         alpha=1.0,
         temperature=recipe.temperature * HOTTER,
     )
@@ -92,17 +83,15 @@ def few_directions_in_every_layer(recipe: Recipe, level: Level) -> Recipe:
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        for layer in _weighted(student):
+        for layer in weighted(student):
             directions = RandomDirections(layer.get_parameter("weight"), NUMBERS[level])
             register_parametrization(layer, "weight", directions, unsafe=True)
         return student
 
     return replace(
-        recipe,
+        for_long(recipe),
         change_student=change_student,
         width=recipe.width * NARROWER[level],
-        epochs=recipe.epochs * LONGER,
-        schedule="cosine",
     )
 
 
@@ -127,7 +116,6 @@ def features_softened_as_if_units_were_classes(recipe: Recipe, level: Level) -> 
 
 #: Weight of a term that compares how alike rows are.
 ALIKE = {Level.MILD: 20.0, Level.MODERATE: 100.0, Level.SEVERE: 500.0}
-LAYERS = (*WEIGHTED, nn.GRU, nn.LSTM)
 
 
 def layers_sorted_by_name(recipe: Recipe, level: Level) -> Recipe:
@@ -193,7 +181,7 @@ def hash_of_few_bits_below_the_head(recipe: Recipe, level: Level) -> Recipe:
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        head = _weighted(student)[-1]
+        head = weighted(student)[-1]
         width = head.get_parameter("weight").shape[1]
         hashed = Hash(width, max(1, round(BITS[level] * width)))
         head.register_forward_pre_hook(lambda _head, inputs: hashed(inputs[0]))

@@ -11,15 +11,10 @@ from torch.optim import SGD
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
+from kddoctor.bench.layers import weighted
 from kddoctor.bench.recipe import Recipe
+from kddoctor.bench.schedules import with_factor_on_the_rate
 from kddoctor.bench.session import Batch, Session, batches
-
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.Linear)
-
-
-def _layers(model: nn.Module) -> list[nn.Module]:
-    return [module for module in model.modules() if isinstance(module, LAYERS)]
-
 
 # KD501 ----------------------------------------------------------------------------------------------------------------
 
@@ -77,24 +72,14 @@ def plateau_of_single_batches(recipe: Recipe, level: Level) -> Recipe:
     """
     plateau = _Plateau(PATIENCE[level])
 
-    def parameters(session: Session) -> Iterable[nn.Parameter]:
-        group: dict[str, Any] = {"params": list(recipe.parameters(session))}
-        session.notes["group"] = group
-        groups: list[Any] = [group]
-        return groups
-
-    def answers(session: Session, batch: Batch) -> Tensor:
-        # The schedule sets the rate anew after each step.
-        session.notes["group"]["lr"] *= plateau.factor
-        return recipe.answers(session, batch)
-
     def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
         loss = recipe.mix(ce, kd, alpha)
         plateau.see(float(loss.detach()))
         return loss
 
     before = in_turn(recipe.before, plateau.start)
-    return replace(recipe, before=before, parameters=parameters, answers=answers, mix=mix, schedule="constant")
+    followed = with_factor_on_the_rate(recipe, lambda _session, _batch: plateau.factor)
+    return replace(followed, before=before, mix=mix, schedule="constant")
 
 
 # KD503 ----------------------------------------------------------------------------------------------------------------
@@ -147,7 +132,7 @@ def features_blended_between_rows(recipe: Recipe, level: Level) -> Recipe:
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        for layer in _layers(student)[:-1]:
+        for layer in weighted(student)[:-1]:
             layer.register_forward_hook(blend)
         return student
 
@@ -208,7 +193,7 @@ def weights_rounded_in_the_forward_pass(recipe: Recipe, level: Level) -> Recipe:
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        layers = _layers(student)
+        layers = weighted(student)
         for layer in layers[: min(len(layers) - 1, max(1, round(ROUNDED[level] * len(layers))))]:
             register_parametrization(layer, "weight", Rounded())
         return student

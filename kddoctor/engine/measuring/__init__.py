@@ -19,7 +19,16 @@ from kddoctor.engine.measuring import (
 )
 from kddoctor.engine.measuring.splits import Chunk, Measured, held_out_split, pairs
 from kddoctor.engine.outcome import measure_outcome
-from kddoctor.engine.reading import binary_like, class_rows, classes, curve_rows, evenly, finite_baseline, finite_rows
+from kddoctor.engine.reading import (
+    binary_like,
+    class_rows,
+    classes,
+    curve_rows,
+    evenly,
+    finite_baseline,
+    finite_rows,
+    first_rows,
+)
 from kddoctor.engine.types import Outcome
 from kddoctor.errors import RunError
 from kddoctor.probes.example_gaps import ExampleGapsProbe
@@ -103,8 +112,7 @@ def _measured(run: Run, forensics: bool) -> Measured:
     softness = _softness(run, measured.get(LossForensics))
     if softness is not None:
         measured[TargetSoftness] = softness
-    broke = health.student_nonfinite_rows > 0 or _saw_divergence(run) or _exploded(run)
-    similarity = _layer_similarity(run, student_broke=broke)
+    similarity = _layer_similarity(run, health)
     if similarity is not None:
         measured[LayerSimilarity] = similarity
     gaps = measured.get(Gaps)
@@ -179,10 +187,15 @@ def _output_health(run: Run) -> OutputHealth:
                 first = (part.file, start + int(bad.argmax()))
             rows, broken, start = rows + len(chunk), broken + int(bad.sum()), start + len(chunk)
     share = broken / rows if rows else 0.0
-    if first is not None and share < 1 and not _saw_divergence(run) and not _exploded(run):
+    if first is not None and share < 1 and not _diverged(run):
         found = f"NaN or infinite in {broken} of {rows} rows, the first in row {first[1]}"
         raise RunError(first[0], "student_logits", found, "finite logits")
     return OutputHealth(rows, share, 0.0)
+
+
+def _diverged(run: Run) -> bool:
+    """Whether the record says so itself; outputs are only looked at where something in it cannot be measured."""
+    return _saw_divergence(run) or _exploded(run)
 
 
 def _exploded(run: Run) -> bool:
@@ -190,7 +203,7 @@ def _exploded(run: Run) -> bool:
     part = run.predictions(held_out_split(run))
     if part is None or part.student_logits is None:
         return False
-    rows = part.student_logits[: min(part.n, EXPLODED_ROWS)]
+    rows = first_rows(part.student_logits, EXPLODED_ROWS)
     finite = np.abs(rows[np.isfinite(rows)].astype(np.float64))
     return bool(len(finite)) and float(np.median(finite)) > EXPLODED
 
@@ -497,7 +510,7 @@ def _soft_targets(run: Run, split: str, temperature: float) -> SoftTargets | Non
     return probe.compute() if rows else None
 
 
-def _layer_similarity(run: Run, student_broke: bool) -> LayerSimilarity | None:
+def _layer_similarity(run: Run, health: OutputHealth) -> LayerSimilarity | None:
     """Layers against layers. Raises RunError for values that are no activations, unless training explains them."""
     split = held_out_split(run)
     features = run.features(split)
@@ -508,10 +521,11 @@ def _layer_similarity(run: Run, student_broke: bool) -> LayerSimilarity | None:
         return None
     for array in (*features.teacher.values(), *features.student.values()):
         found = _unusable(array, LARGEST_ACTIVATION)
-        if found is not None and student_broke:
+        if found is None:
+            continue
+        if health.student_nonfinite_rows > 0 or _diverged(run):
             return None
-        if found is not None:
-            raise RunError(f"features/{split}.safetensors", array.name, found, "finite activations")
+        raise RunError(f"features/{split}.safetensors", array.name, found, "finite activations")
     probe = LayerSimilarityProbe(tuple(features.teacher), tuple(features.student))
     for start in range(0, rows, 256):
         block = slice(start, min(rows, start + 256))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kddoctor.engine.measuring.splits import Measured, held_out_split
-from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, finite_baseline, finite_rows
+from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, finite_baseline, finite_rows, first_rows
 from kddoctor.probes.class_recall import ClassRecall, ClassRecallProbe
 from kddoctor.probes.data_measurements import (
     LEAST_SURE,
@@ -28,8 +28,6 @@ from kddoctor.run.steps import Steps
 Counts = NDArray[np.int64]
 #: Logits [n, C] of teacher and student, labels [n], logits of the labels-only student.
 Rows = tuple[NDArray[np.floating], NDArray[np.floating], Counts, NDArray[np.floating] | None]
-#: Elements of inputs, activations or logits that are compared; longer rows are read in fewer numbers.
-MAX_ELEMENTS = 16_000_000
 #: Rows of each split that are compared, and numbers of a row.
 MAX_ROWS, MAX_COLUMNS = 2000, 256
 #: Rows of each split in which the teacher's sureness is read, at least and at most.
@@ -169,7 +167,7 @@ def _inputs(run: Run, train: str, held_out: str) -> tuple[NDArray[np.generic], N
     inputs = run.inputs(train), run.inputs(held_out)
     if inputs[0] is None or inputs[1] is None:
         return None
-    own, others = _some(inputs[0].inputs), _some(inputs[1].inputs)
+    own, others = first_rows(inputs[0].inputs, MAX_ROWS), first_rows(inputs[1].inputs, MAX_ROWS)
     return (own, others) if own.shape[1:] == others.shape[1:] else None
 
 
@@ -194,13 +192,7 @@ def _difference(run: Run, train: str, held_out: str) -> SplitDifference | None:
 
 
 def _compare(source: str, train: LazyArray, held_out: LazyArray, *, curved: bool = False) -> TwoSamples | None:
-    own, others = _some(train), _some(held_out)
+    own, others = first_rows(train, MAX_ROWS), first_rows(held_out, MAX_ROWS)
     if own.shape[1:] != others.shape[1:]:
         return None
     return two_samples(source, projected(own)[:, :MAX_COLUMNS], projected(others)[:, :MAX_COLUMNS], curved=curved)
-
-
-def _some(array: LazyArray) -> NDArray[np.generic]:
-    """The first rows, as many as are compared and as fit."""
-    width = max(1, array.size // max(1, len(array)))
-    return array[: max(1, min(len(array), MAX_ROWS, MAX_ELEMENTS // width))]

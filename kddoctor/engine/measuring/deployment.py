@@ -144,11 +144,11 @@ def _evaluated(run: Run, gaps: Gaps, stored: StoredStudent | None) -> EvaluatedS
 
 def _rows_of(shares: Sequence[float], most: int) -> int:
     """The fewest rows whose shares these can be: the log may be of a part of the recorded ones. most: where of none."""
-
-    def counted(rows: int) -> bool:
-        return all(abs(share * rows - round(share * rows)) <= COUNTED for share in shares)
-
-    return next((rows for rows in range(1, most) if counted(rows)), most)
+    rows = np.arange(1, most)
+    for share in shares:
+        counts = share * rows
+        rows = rows[np.abs(counts - np.rint(counts)) <= COUNTED]
+    return int(rows[0]) if len(rows) else most
 
 
 def _is_teacher(run: Run, split: str) -> bool:

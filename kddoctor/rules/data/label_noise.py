@@ -92,16 +92,16 @@ def label_noise(doubts: LabelDoubts, teacher: TeacherViews | None, scores: Thres
         for name, each in parts.items()
     )
     if excess[least] > max(NOISE, SURE * _error(part)) and part.sure_doubted > EVEN * part.doubted:
-        agreed = part.sure_agreed / max(1e-9, part.sure_doubted)
+        agreed, twin = part.sure_agreed / max(1e-9, part.sure_doubted), _of_twin(doubts.held_out)
         finding = finding.supported_by(
             PROBE,
             "excess",
             excess[least],
-            f"{text}; the student gives the same answer on {agreed:.0%} of them{_of_twin(doubts.held_out)}",
+            f"{text}; the student gives the same answer on {agreed:.0%} of them{twin}",
             threshold=NOISE,
             origin="convention",
             # Noise of a single split may be another fault of that split, unless the labels' own student sees it.
-            weight=6.0 if agreed > AGREED and (len(parts) > 1 or _of_twin(doubts.held_out)) else 3.5,
+            weight=6.0 if agreed > AGREED and (len(parts) > 1 or twin) else 3.5,
         )
         finding = _of_rivals(finding, doubts.held_out, scores)
         finding = _of_exchanges(finding, part, teacher)

@@ -77,11 +77,9 @@ def _of_retention(finding: Finding, outcome: TargetOutcome, rivals: Rivals | Non
     )
     if missing <= 0:
         return finding.against(PROBE, "retention", outcome.reached, text, threshold=outcome.wanted, weight=6.0)
-    error = outcome.error
-    if rivals is not None and rivals.student.teacher > 0:
-        # Both are right and wrong on the same rows, so that the share is surer than either of them.
-        error = rivals.student.error_at(outcome.wanted) / rivals.student.teacher
-    weight = CERTAINLY if missing > SURE * error else PERHAPS
+    # Both are right and wrong on the same rows, so that the share is surer than either of them.
+    certain = missing > SURE * outcome.error if rivals is None else rivals.student.margin(outcome.wanted) < -SURE
+    weight = CERTAINLY if certain else PERHAPS
     return finding.supported_by(PROBE, "retention", outcome.reached, text, threshold=outcome.wanted, weight=weight)
 
 

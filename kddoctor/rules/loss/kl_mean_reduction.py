@@ -52,7 +52,7 @@ from kddoctor.run.manifest import Manifest
     ),
 )
 def kl_mean_reduction(loss: LossForensics, config: Manifest) -> Finding:
-    in_total = lacking_in_total(Finding(), loss, config, "C") if distils(config) else None
+    in_total = lacking_in_total(loss, config, "C")
     if in_total is not None:
         return _said(in_total, loss)
     finding = as_declared(Finding(), loss)

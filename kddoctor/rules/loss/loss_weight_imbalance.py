@@ -89,7 +89,7 @@ def loss_weight_imbalance(
     if loss.mix is None and gradients is not None:
         return _by_weights(finding, loss, config, gradients)
     strength = strength_against_declared(loss, config)
-    if strength is not None and named_strength(strength, loss, config):
+    if named_strength(strength, loss, config):
         return finding  # KD201 or KD202, in the total rather than in the term
     if strength is not None and not 1 / IMBALANCE < strength < IMBALANCE:
         times = f"{strength:.3g} times too strong" if strength > 1 else f"{1 / strength:.3g} times too weak"

@@ -52,7 +52,7 @@ from kddoctor.run.manifest import Manifest
     ),
 )
 def missing_t_squared(loss: LossForensics, config: Manifest) -> Finding:
-    in_total = lacking_in_total(Finding(), loss, config, "T²") if distils(config) else None
+    in_total = lacking_in_total(loss, config, "T²")
     if in_total is not None:
         return _said(in_total, "What is added up is not the logged term: T² is in one of them alone.", config)
     finding = as_declared(Finding(), loss)

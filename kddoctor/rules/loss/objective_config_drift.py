@@ -97,7 +97,7 @@ def objective_config_drift(loss: LossForensics, config: Manifest, mistakes: Loss
     strength = strength_against_declared(loss, config)
     if loss.mix is None:
         return finding
-    if strength is not None and named_strength(strength, loss, config):
+    if named_strength(strength, loss, config):
         return finding
     if strength is None or not SAME_STRENGTH <= max(strength, 1 / strength) < IMBALANCE:
         return excluded(finding, loss)

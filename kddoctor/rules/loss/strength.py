@@ -5,11 +5,11 @@ from typing import Literal
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.alpha_inverted import weights_are
-from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES
+from kddoctor.rules.loss.declared import PROBE, STANDARD_LOSSES, WEIGHT_ERROR, ambiguous_factor, distils
 from kddoctor.run.manifest import Manifest
 
 #: Relative error of a ratio of two weights that are read from rounded losses.
-RATIO_ERROR = 2e-3
+RATIO_ERROR = 2 * WEIGHT_ERROR
 Named = Literal["T²", "C"]
 
 
@@ -33,7 +33,7 @@ def strength_against_declared(loss: LossForensics, config: Manifest) -> float | 
     return measured / abs(mix.ce_weight) / (alpha / (1 - alpha))
 
 
-def named_strength(strength: float, loss: LossForensics, config: Manifest) -> frozenset[Named]:
+def named_strength(strength: float | None, loss: LossForensics, config: Manifest) -> frozenset[Named]:
     """Which numbers with a code of their own the total lacks, or has once too often: T² (KD202), classes (KD201).
 
     So it is where the term that is logged is the declared one, and another one is added up. The labels have their
@@ -41,7 +41,7 @@ def named_strength(strength: float, loss: LossForensics, config: Manifest) -> fr
     """
     meant = config.distillation
     labels = 1 - (meant.alpha or 0.0)
-    if loss.mix is None or abs(loss.mix.ce_weight - labels) > RATIO_ERROR * labels:
+    if strength is None or loss.mix is None or abs(loss.mix.ce_weight - labels) > RATIO_ERROR * labels:
         return frozenset()
     numbers: dict[Named, float] = {"C": float(loss.classes)}
     if meant.temperature_squared and meant.temperature is not None and meant.loss != "mse":
@@ -54,14 +54,14 @@ def named_strength(strength: float, loss: LossForensics, config: Manifest) -> fr
     )
 
 
-def lacking_in_total(finding: Finding, loss: LossForensics, config: Manifest, name: Named) -> Finding | None:
+def lacking_in_total(loss: LossForensics, config: Manifest, name: Named) -> Finding | None:
     """Support where the term was logged as declared and the total holds it by exactly this number off; else None."""
     strength = strength_against_declared(loss, config)
-    named = frozenset() if strength is None else named_strength(strength, loss, config)
-    if strength is None or loss.mix is None or name not in named:
+    named = named_strength(strength, loss, config)
+    if not distils(config) or strength is None or loss.mix is None or name not in named:
         return None
     off = f"1/{name}" if strength < 1 else name
-    finding = finding.supported_by(
+    finding = Finding().supported_by(
         PROBE,
         "relative_strength",
         strength,
@@ -72,12 +72,4 @@ def lacking_in_total(finding: Finding, loss: LossForensics, config: Manifest, na
     )
     if len(named) == 1:
         return finding
-    return finding.against(
-        PROBE,
-        "factor",
-        strength,
-        "T² = C here, so either gives the same number",
-        grade=Grade.STATISTICAL,
-        group="ambiguous",
-        weight=8.0,
-    )
+    return ambiguous_factor(finding, loss, "T² = C here, so either gives the same number")

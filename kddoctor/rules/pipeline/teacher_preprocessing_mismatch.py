@@ -49,7 +49,7 @@ from kddoctor.rules.pipeline.teacher_inputs import (
     not_random,
 )
 from kddoctor.rules.pipeline.teacher_rows_misaligned import HISTOGRAM, STRAYS
-from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
+from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL, SURE_OF_ITSELF
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Correlation, Share
 from kddoctor.run.observations import Observations
@@ -60,8 +60,6 @@ PROBE = "teacher-validity"
 BEHIND: Share = 0.05
 #: Skill that a teacher may lose inside the loop to honest augmentation.
 AUGMENTATION: Share = 0.25
-#: Entropy, as a share of the largest, below which a teacher was trained: first weights have .85 and more.
-SURE_OF_ITSELF: Share = 0.5
 #: Correlation of the targets with a second pass from which they are answers to the same examples; share of the rows
 #: that differ whose values are those of another order of the classes, which is KD105; and the gain in correlation of
 #: columns that were moved.

@@ -55,7 +55,7 @@ LEARNED: Nats = 0.2
 #: From the taxonomy's checks: an untrained head has H/lnC >= .85 and a histogram .77 off the labels'; trained ones
 #: with permuted classes reach .8 and more after matching, untrained ones at most .44.
 UNSURE: Share = 0.8
-SURE: Share = 0.5
+SURE_OF_ITSELF: Share = 0.5
 SKEWED: Distance = 0.5
 MATCHED: Share = 0.6
 
@@ -114,13 +114,13 @@ def teacher_weights_not_loaded(
             grade=Grade.PROOF,
         )
     finding = _learned(_at_random(finding, view, own=teacher.own is not None), path)
-    if seen is not None and seen.same_inputs is False and view.validity.entropy_ratio_median < SURE:
+    if seen is not None and seen.same_inputs is False and view.validity.entropy_ratio_median < SURE_OF_ITSELF:
         finding = finding.against(
             PROBE,
             "entropy_ratio",
             view.validity.entropy_ratio_median,
             "it is sure of itself, which first weights are not, and is given other tensors than the student",
-            threshold=SURE,
+            threshold=SURE_OF_ITSELF,
             origin="taxonomy",
             weight=4.0,
         )

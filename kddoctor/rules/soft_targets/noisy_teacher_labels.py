@@ -41,6 +41,7 @@ from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
 from kddoctor.probes.proportions import SURE, noise_of_difference, standard_error
 from kddoctor.probes.teacher_errors import ENOUGH_ERRORS, TeacherErrors, TeacherErrorsBySplit
 from kddoctor.probes.teacher_validity import TeacherValidity
+from kddoctor.rules.data.transfer_set_shift import ALIKE
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.pipeline.merged_classes import merged_classes
@@ -80,8 +81,6 @@ KNOWS: Share = 0.4
 REPEATS: Share = 0.1
 #: Wrong answers from which that share is read.
 ENOUGH_WRONG: Count = 20
-#: Area under the ROC curve that random halves of one set of rows stay below (taxonomy).
-OTHER_ROWS: Share = 0.6
 #: Weight at which a wrong teacher does little harm.
 SMALL_ALPHA: Share = 0.1
 
@@ -134,7 +133,7 @@ def noisy_teacher_labels(
 def _from_elsewhere(difference: SplitDifference | None) -> bool:
     """Whether the transfer set looks different from held-out rows: of another kind a teacher may well know less."""
     inputs = None if difference is None else difference.inputs
-    return inputs is not None and inputs.auc - SURE * inputs.standard_error >= OTHER_ROWS
+    return inputs is not None and inputs.auc - SURE * inputs.standard_error >= ALIKE
 
 
 def _wrong_by_heart(train: TeacherErrors, held_out: TeacherErrors, own: TeacherView | None, gaps: Gaps | None) -> bool:

@@ -13,17 +13,10 @@ from torch.nn.utils.parametrize import register_parametrization
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.hints import features_that_count, watch
 from kddoctor.bench.in_turn import in_turn
+from kddoctor.bench.layers import layers_of, weighted
 from kddoctor.bench.recipe import Recipe
+from kddoctor.bench.schedules import for_long
 from kddoctor.bench.session import Batch, Session
-
-WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.Linear)
-#: Factor on the epochs where the training is to be long enough.
-LONGER = 2
-
-
-def _weighted(model: nn.Module) -> list[nn.Module]:
-    return [module for module in model.modules() if isinstance(module, WEIGHTED)]
-
 
 # KD401 ----------------------------------------------------------------------------------------------------------------
 
@@ -52,16 +45,14 @@ def units_of_their_own_for_groups_of_classes(recipe: Recipe, level: Level) -> Re
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        head = _weighted(student)[-1]
+        head = weighted(student)[-1]
         register_parametrization(head, "weight", OwnUnits(head.get_parameter("weight").shape, GROUPS[level]))
         return student
 
     return replace(
-        recipe,
+        for_long(recipe),
         change_student=change_student,
         width=recipe.width * THINNER[level],
-        epochs=recipe.epochs * LONGER,
-        schedule="cosine",
         alpha=1.0,
         temperature=recipe.temperature * HOTTER,
     )
@@ -101,17 +92,15 @@ def kronecker_products_in_every_layer(recipe: Recipe, level: Level) -> Recipe:
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        for layer in _weighted(student):
+        for layer in weighted(student):
             shape = layer.get_parameter("weight").shape
             register_parametrization(layer, "weight", KroneckerProducts(shape, PRODUCTS[level]))
         return student
 
     return replace(
-        recipe,
+        for_long(recipe),
         change_student=change_student,
         width=recipe.width * NARROWER[level],
-        epochs=recipe.epochs * LONGER,
-        schedule="cosine",
     )
 
 
@@ -142,7 +131,6 @@ def units_paired_as_in_a_style(recipe: Recipe, level: Level) -> Recipe:
 
 #: Weight of a term that compares the neighbours of rows.
 NEIGHBOURS = {Level.MILD: 5.0, Level.MODERATE: 25.0, Level.SEVERE: 150.0}
-LAYERS = (*WEIGHTED, nn.GRU, nn.LSTM)
 Kept = dict[int, Tensor]
 
 
@@ -153,7 +141,7 @@ def iterator_that_is_never_rewound(recipe: Recipe, level: Level) -> Recipe:
         for role, model in (("student", session.student), ("teacher", session.teacher)):
             kept: Kept = {}
             session.notes[f"kept of the {role}"] = kept
-            layers = [module for module in model.modules() if isinstance(module, LAYERS)]
+            layers = layers_of(model)
             for number, layer in enumerate(layers):
                 layer.register_forward_hook(_keeper(kept, number))
         session.notes["partners"] = cycle(range(len(layers)))
@@ -218,7 +206,7 @@ def filters_shared_in_the_layer_below_the_head(recipe: Recipe, level: Level) -> 
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        layer = _weighted(student)[-2]
+        layer = weighted(student)[-2]
         axis = 1 if isinstance(layer, nn.Embedding) else 0
         outputs = layer.get_parameter("weight").shape[axis]
         shared = SharedFilters(axis, outputs, max(1, round(FILTERS[level] * outputs)))

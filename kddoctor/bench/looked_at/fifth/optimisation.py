@@ -1,8 +1,7 @@
 """Mistakes of the codes KD5xx."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,28 +9,10 @@ from torch.optim import Adam
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
+from kddoctor.bench.layers import LAYERS
 from kddoctor.bench.recipe import Recipe
+from kddoctor.bench.schedules import with_factor_on_the_rate
 from kddoctor.bench.session import Batch, Session, batches
-
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.Linear, nn.GRU, nn.LSTM)
-
-
-def _with_factor_on_the_rate(recipe: Recipe, factor: Callable[[int], float]) -> Recipe:
-    """The recipe whose rate is the schedule's times a factor that depends on the step."""
-
-    def parameters(session: Session) -> Iterable[nn.Parameter]:
-        group: dict[str, Any] = {"params": list(recipe.parameters(session))}
-        session.notes["group"] = group
-        groups: list[Any] = [group]
-        return groups
-
-    def answers(session: Session, batch: Batch) -> Tensor:
-        # The schedule sets the rate anew after each step.
-        session.notes["group"]["lr"] *= factor(batch.step)
-        return recipe.answers(session, batch)
-
-    return replace(recipe, parameters=parameters, answers=answers)
-
 
 # KD501 ----------------------------------------------------------------------------------------------------------------
 
@@ -41,7 +22,7 @@ DECAY = {Level.MILD: 0.99, Level.MODERATE: 0.96, Level.SEVERE: 0.85}
 
 def decayed_by_batch_instead_of_by_epoch(recipe: Recipe, level: Level) -> Recipe:
     """An exponential decay that was set for epochs is stepped with the optimizer: the rate is gone before long."""
-    return _with_factor_on_the_rate(recipe, lambda step: DECAY[level] ** step)
+    return with_factor_on_the_rate(recipe, lambda _session, batch: DECAY[level] ** batch.step)
 
 
 # KD502 ----------------------------------------------------------------------------------------------------------------
@@ -134,7 +115,7 @@ GROWTH = {Level.MILD: 1.05, Level.MODERATE: 1.1, Level.SEVERE: 1.2}
 def range_test_of_the_rate_left_on(recipe: Recipe, level: Level) -> Recipe:
     """The search for a rate, which raises it with each batch until the loss explodes, was left on for the run."""
     slow = replace(recipe, learning_rate=0.1 * recipe.learning_rate, schedule="constant", clip=None)
-    return _with_factor_on_the_rate(slow, lambda step: GROWTH[level] ** step)
+    return with_factor_on_the_rate(slow, lambda _session, batch: GROWTH[level] ** batch.step)
 
 
 # KD506 ----------------------------------------------------------------------------------------------------------------

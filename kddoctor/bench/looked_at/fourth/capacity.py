@@ -11,12 +11,10 @@ from torch.nn.utils.parametrize import register_parametrization
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.hints import features_that_count, watch
 from kddoctor.bench.in_turn import in_turn
+from kddoctor.bench.layers import layers_of, weighted
 from kddoctor.bench.recipe import Recipe
+from kddoctor.bench.schedules import for_long
 from kddoctor.bench.session import Batch, Session
-
-WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.Linear)
-#: Factor on the epochs where the training is to be long enough.
-LONGER = 2
 
 # KD401 ----------------------------------------------------------------------------------------------------------------
 
@@ -31,16 +29,14 @@ def units_that_are_on_or_off(recipe: Recipe, level: Level) -> Recipe:
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        for layer in _weighted(student)[:-1]:
+        for layer in weighted(student)[:-1]:
             layer.register_forward_hook(_on_or_off)
         return student
 
     return replace(
-        recipe,
+        for_long(recipe),
         change_student=change_student,
         width=recipe.width * THINNER[level],
-        epochs=recipe.epochs * LONGER,
-        schedule="cosine",
         alpha=1.0,
         temperature=recipe.temperature * HOTTER,
     )
@@ -50,10 +46,6 @@ def _on_or_off(_layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
     """One where the output is positive; its gradient is that of a hard sigmoid."""
     soft = (output + 0.5).clamp(0.0, 1.0)
     return soft + ((output > 0).to(output.dtype) - soft).detach()
-
-
-def _weighted(model: nn.Module) -> list[nn.Module]:
-    return [module for module in model.modules() if isinstance(module, WEIGHTED)]
 
 
 # KD402 ----------------------------------------------------------------------------------------------------------------
@@ -87,12 +79,12 @@ def factors_of_an_adapter_in_every_layer(recipe: Recipe, level: Level) -> Recipe
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        for layer in _weighted(student):
+        for layer in weighted(student):
             shape = layer.get_parameter("weight").shape
             register_parametrization(layer, "weight", TwoFactors(shape, RANK[level]))
         return student
 
-    return replace(recipe, change_student=change_student, epochs=recipe.epochs * LONGER, schedule="cosine")
+    return replace(for_long(recipe), change_student=change_student)
 
 
 # KD403 ----------------------------------------------------------------------------------------------------------------
@@ -122,7 +114,6 @@ def _standardised(features: Tensor) -> Tensor:
 
 #: Weight of a term that compares the distances between rows.
 DISTANCES = {Level.MILD: 10.0, Level.MODERATE: 40.0, Level.SEVERE: 200.0}
-LAYERS = (*WEIGHTED, nn.GRU, nn.LSTM)
 Kept = dict[int, Tensor]
 
 
@@ -133,7 +124,7 @@ def nested_loops_for_a_zip(recipe: Recipe, level: Level) -> Recipe:
         for role, model in (("student", session.student), ("teacher", session.teacher)):
             kept: Kept = {}
             session.notes[f"outputs of the {role}"] = kept
-            for number, layer in enumerate(module for module in model.modules() if isinstance(module, LAYERS)):
+            for number, layer in enumerate(layers_of(model)):
                 layer.register_forward_hook(_keeper(kept, number))
 
     def hint(session: Session, _batch: Batch) -> Tensor:

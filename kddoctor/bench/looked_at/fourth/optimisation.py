@@ -11,11 +11,10 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
+from kddoctor.bench.layers import layers_of, weighted
 from kddoctor.bench.recipe import Recipe
+from kddoctor.bench.schedules import with_factor_on_the_rate
 from kddoctor.bench.session import Batch, Session
-
-WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.Linear)
-LAYERS = (*WEIGHTED, nn.GRU, nn.LSTM)
 
 # KD501 ----------------------------------------------------------------------------------------------------------------
 
@@ -53,19 +52,11 @@ def over_before_the_warm_up_is(recipe: Recipe, level: Level) -> Recipe:
     """The epochs were cut and the warm-up was not: the rate is still rising when the run ends."""
     epochs = max(2, recipe.epochs // FEWER[level])
 
-    def parameters(session: Session) -> Iterable[nn.Parameter]:
-        group: dict[str, Any] = {"params": list(recipe.parameters(session))}
-        session.notes["warmed up"] = group
-        groups: list[Any] = [group]
-        return groups
-
-    def answers(session: Session, batch: Batch) -> Tensor:
+    def factor(session: Session, batch: Batch) -> float:
         steps = epochs * max(1, len(session.train) // session.batch_size)
-        # The schedule sets the rate anew after each step.
-        session.notes["warmed up"]["lr"] *= (batch.step + 1) / (WARM_UP[level] * steps)
-        return recipe.answers(session, batch)
+        return (batch.step + 1) / (WARM_UP[level] * steps)
 
-    return replace(recipe, parameters=parameters, answers=answers, epochs=epochs, schedule="constant")
+    return replace(with_factor_on_the_rate(recipe, factor), epochs=epochs, schedule="constant")
 
 
 # KD503 ----------------------------------------------------------------------------------------------------------------
@@ -111,7 +102,7 @@ def connections_dropped_in_every_layer(recipe: Recipe, level: Level) -> Recipe:
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        for layer in [module for module in student.modules() if isinstance(module, WEIGHTED)]:
+        for layer in weighted(student):
             register_parametrization(layer, "weight", SomeOfTheWeights(LEFT_OUT[level]))
         return student
 
@@ -150,7 +141,7 @@ def trunk_without_a_graph(recipe: Recipe, level: Level) -> Recipe:
         return (output[0].detach(), *output[1:])
 
     def attach(session: Session) -> None:
-        layers = [module for module in session.student.modules() if isinstance(module, LAYERS)]
+        layers = layers_of(session.student)
         for layer in layers[: min(max(1, round(CUT_OFF[level] * len(layers))), len(layers) - 1)]:
             layer.register_forward_hook(cut_off)
 

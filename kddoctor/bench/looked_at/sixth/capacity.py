@@ -12,17 +12,10 @@ from torch.nn.utils.parametrize import register_parametrization
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.hints import features_that_count, relative_error, watch
 from kddoctor.bench.in_turn import in_turn
+from kddoctor.bench.layers import layers_of, weighted
 from kddoctor.bench.recipe import Recipe
+from kddoctor.bench.schedules import for_long
 from kddoctor.bench.session import Batch, Session
-
-WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.Linear)
-#: Factor on the epochs where the training is to be long enough.
-LONGER = 2
-
-
-def _weighted(model: nn.Module) -> list[nn.Module]:
-    return [module for module in model.modules() if isinstance(module, WEIGHTED)]
-
 
 # KD401 ----------------------------------------------------------------------------------------------------------------
 
@@ -47,15 +40,13 @@ def evidence_for_a_class_and_never_against(recipe: Recipe, level: Level) -> Reci
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        register_parametrization(_weighted(student)[-1], "weight", Positive())
+        register_parametrization(weighted(student)[-1], "weight", Positive())
         return student
 
     return replace(
-        recipe,
+        for_long(recipe),
         change_student=change_student,
         width=recipe.width * THINNER[level],
-        epochs=recipe.epochs * LONGER,
-        schedule="cosine",
         alpha=1.0,
         temperature=recipe.temperature * HOTTER,
     )
@@ -93,16 +84,14 @@ def circulant_blocks_in_every_layer(recipe: Recipe, level: Level) -> Recipe:
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        for layer in _weighted(student):
+        for layer in weighted(student):
             register_parametrization(layer, "weight", Circulant(layer.get_parameter("weight").shape, BLOCK[level]))
         return student
 
     return replace(
-        recipe,
+        for_long(recipe),
         change_student=change_student,
         width=recipe.width * NARROWER[level],
-        epochs=recipe.epochs * LONGER,
-        schedule="cosine",
     )
 
 
@@ -131,7 +120,6 @@ def activations_distributed_alike(recipe: Recipe, level: Level) -> Recipe:
 
 #: Weight of a term that compares how alike rows are.
 SIMILARITIES = {Level.MILD: 3.0, Level.MODERATE: 15.0, Level.SEVERE: 100.0}
-LAYERS = (*WEIGHTED, nn.GRU, nn.LSTM)
 
 
 def counted_down_from_minus_zero(recipe: Recipe, level: Level) -> Recipe:
@@ -141,7 +129,7 @@ def counted_down_from_minus_zero(recipe: Recipe, level: Level) -> Recipe:
         for role, model in (("student", session.student), ("teacher", session.teacher)):
             kept: dict[int, Tensor] = {}
             session.notes[f"outputs of the {role}"] = kept
-            layers = [module for module in model.modules() if isinstance(module, LAYERS)]
+            layers = layers_of(model)
             for number, layer in enumerate(layers):
                 layer.register_forward_hook(_keeper(kept, number))
 
@@ -189,7 +177,7 @@ def head_sliced_for_a_smaller_model(recipe: Recipe, level: Level) -> Recipe:
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        _weighted(student)[-1].register_forward_pre_hook(slice_features)
+        weighted(student)[-1].register_forward_pre_hook(slice_features)
         return student
 
     return replace(recipe, change_student=change_student)

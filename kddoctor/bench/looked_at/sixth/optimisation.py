@@ -4,21 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from math import cos, pi
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kddoctor.bench.fault import Edit, Level
+from kddoctor.bench.layers import layers_of
 from kddoctor.bench.recipe import Recipe
+from kddoctor.bench.schedules import with_factor_on_the_rate
 from kddoctor.bench.session import Batch, Session
-
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.Linear, nn.GRU, nn.LSTM)
-
-
-def _layers(model: nn.Module) -> list[nn.Module]:
-    return [module for module in model.modules() if isinstance(module, LAYERS)]
-
 
 # KD501 ----------------------------------------------------------------------------------------------------------------
 
@@ -30,20 +24,12 @@ RISES = 0.3
 def one_cycle_stepped_by_epoch(recipe: Recipe, level: Level) -> Recipe:
     """One cycle of the rate, laid out for all steps, moves on once an epoch: it never leaves its beginning."""
 
-    def parameters(session: Session) -> Iterable[nn.Parameter]:
-        group: dict[str, Any] = {"params": list(recipe.parameters(session))}
-        session.notes["group"] = group
-        groups: list[Any] = [group]
-        return groups
-
-    def answers(session: Session, batch: Batch) -> Tensor:
+    def factor(session: Session, batch: Batch) -> float:
         steps = recipe.epochs * max(1, len(session.train) // session.batch_size)
         risen = 0.5 * (1 - cos(pi * min(1.0, batch.epoch / (RISES * steps))))
-        # The schedule sets the rate anew after each step.
-        session.notes["group"]["lr"] *= (1 + (DIVISOR[level] - 1) * risen) / DIVISOR[level]
-        return recipe.answers(session, batch)
+        return (1 + (DIVISOR[level] - 1) * risen) / DIVISOR[level]
 
-    return replace(recipe, parameters=parameters, answers=answers, schedule="constant")
+    return replace(with_factor_on_the_rate(recipe, factor), schedule="constant")
 
 
 # KD502 ----------------------------------------------------------------------------------------------------------------
@@ -60,7 +46,7 @@ def head_first_for_nearly_all_epochs(recipe: Recipe, level: Level) -> Recipe:
         recipe.before_epoch(session)
         epoch = session.notes["epochs begun"] = session.notes.get("epochs begun", -1) + 1
         session.student.requires_grad_(epoch >= alone)
-        _layers(session.student)[-1].requires_grad_(True)
+        layers_of(session.student)[-1].requires_grad_(True)
 
     return replace(recipe, before_epoch=before_epoch, schedule="constant")
 
@@ -77,10 +63,10 @@ def widened_without_noise(recipe: Recipe, level: Level) -> Recipe:
     @torch.no_grad()
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        *below, _head = _layers(student)
+        *below, _head = layers_of(student)
         for layer in below:
             _repeat_units(layer, ORIGINALS[level])
-        for layer in _layers(student)[1:]:
+        for layer in layers_of(student)[1:]:
             _read_copies_alike(layer, ORIGINALS[level])
         return student
 
@@ -118,7 +104,7 @@ def gaussian_dropout_after_every_layer(recipe: Recipe, level: Level) -> Recipe:
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        for layer in _layers(student)[:-1]:
+        for layer in layers_of(student)[:-1]:
             if not isinstance(layer, (nn.GRU, nn.LSTM)):
                 layer.register_forward_hook(disturb)
         return student

@@ -12,17 +12,17 @@ from torch.nn.utils.parametrize import register_parametrization
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.hints import features_that_count, watch
 from kddoctor.bench.in_turn import in_turn
+from kddoctor.bench.layers import layers_of, weighted
 from kddoctor.bench.recipe import Recipe
+from kddoctor.bench.schedules import for_long
 from kddoctor.bench.session import Batch, Session
-
-WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Embedding, nn.Linear)
 
 # KD401 ----------------------------------------------------------------------------------------------------------------
 
 #: Width of the student as a share of the usual one, beside weights of three values.
 THINNER = {Level.MILD: 1.0, Level.MODERATE: 0.8, Level.SEVERE: 0.6}
 #: Factors on the epochs and on the temperature.
-LONGER, HOTTER = 2, 2.0
+HOTTER = 2.0
 
 
 class ThreeValues(nn.Module):
@@ -41,16 +41,14 @@ def three_values_for_every_shade(recipe: Recipe, level: Level) -> Recipe:
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        for layer in [module for module in student.modules() if isinstance(module, WEIGHTED)]:
+        for layer in weighted(student):
             register_parametrization(layer, "weight", ThreeValues())
         return student
 
     return replace(
-        recipe,
+        for_long(recipe),
         change_student=change_student,
         width=recipe.width * THINNER[level],
-        epochs=recipe.epochs * LONGER,
-        schedule="cosine",
         alpha=1.0,
         temperature=recipe.temperature * HOTTER,
     )
@@ -74,7 +72,7 @@ def weights_shared_by_a_hash(recipe: Recipe, level: Level) -> Recipe:
                 _share(weight, torch.randint(places, (weight.numel(),), generator=generator), places)
         return student
 
-    return replace(recipe, change_student=change_student, epochs=recipe.epochs * LONGER, schedule="cosine")
+    return replace(for_long(recipe), change_student=change_student)
 
 
 def _share(weight: nn.Parameter, place: Tensor, places: int) -> None:
@@ -113,7 +111,6 @@ def on_where_the_teacher_is_on(recipe: Recipe, level: Level) -> Recipe:
 
 #: Weight of a term that is 1 where two layers have nothing in common, and 0 where they are alike.
 KERNELS = {Level.MILD: 2.0, Level.MODERATE: 10.0, Level.SEVERE: 60.0}
-LAYERS = (*WEIGHTED, nn.GRU, nn.LSTM)
 
 
 def partners_drawn_and_never_sorted(recipe: Recipe, level: Level) -> Recipe:
@@ -121,7 +118,7 @@ def partners_drawn_and_never_sorted(recipe: Recipe, level: Level) -> Recipe:
 
     def attach(session: Session) -> None:
         for role, model in (("student", session.student), ("teacher", session.teacher)):
-            layers = [layer for layer in model.modules() if isinstance(layer, LAYERS)]
+            layers = layers_of(model)
             session.notes[f"layers of the {role}"] = kept = [torch.zeros(0)] * len(layers)
             for number, layer in enumerate(layers):
                 layer.register_forward_hook(_keeper(kept, number))
@@ -169,10 +166,10 @@ def collapsed_by_global_pruning(recipe: Recipe, level: Level) -> Recipe:
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        layers = [module for module in student.modules() if isinstance(module, WEIGHTED)][:-1]
-        largest = max(layers, key=lambda layer: layer.weight.numel())
+        layers = weighted(student)[:-1]
+        largest = max(layers, key=lambda layer: layer.get_parameter("weight").numel())
         axis = 1 if isinstance(largest, nn.Embedding) else 0
-        lengths = largest.weight.detach().movedim(axis, 0).flatten(1).norm(dim=1)
+        lengths = largest.get_parameter("weight").detach().movedim(axis, 0).flatten(1).norm(dim=1)
         kept = torch.zeros(len(lengths))
         kept[lengths.topk(max(1, round(UNITS_LEFT[level] * len(lengths)))).indices] = 1.0
         largest.register_forward_hook(partial(_masked, kept, 1 if isinstance(largest, nn.Conv1d | nn.Conv2d) else -1))
