@@ -41,3 +41,9 @@ def test_wrong_weights_are_named_although_the_recorded_term_is_right(tmp_path, m
 def test_a_custom_loss_without_t_squared_is_its_authors_business(tmp_path):
     found = diagnosed(tmp_path, kd=losses.kl(scale="1"), declared={"loss": "custom"})
     assert "KD202" not in found.cause_codes
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_no_balance_is_out_of_proportion_where_one_term_alone_is_declared(tmp_path, alpha):
+    # A ratio of the declared weights would be nought or infinite, so that any other is as far off.
+    assert {"KD201", "KD202", "KD208"}.isdisjoint(diagnosed(tmp_path, declared={"alpha": alpha}).cause_codes)

@@ -19,7 +19,8 @@ def strength_against_declared(loss: LossForensics, config: Manifest) -> float | 
     The factors of KD201, KD202 and KD207 are divided out, because those codes name them.
     """
     alpha, term, mix = config.distillation.alpha, loss.term, loss.mix
-    if alpha is None or term is None or mix is None or mix.schedule or not mix.kd_weight or loss.whole_as_declared:
+    if not alpha or term is None or mix is None or mix.schedule or not mix.kd_weight or loss.whole_as_declared:
+        # Where alpha is nought no balance is declared.
         return None
     if config.distillation.loss not in STANDARD_LOSSES or weights_are(mix, alpha, 1 - alpha):
         return None
