@@ -5,8 +5,12 @@ Every message is one line: the command line prints it as it is, without a traceb
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import NamedTuple, Self
 
+#: Set where a mistake of kddoctor's own has to stop it: by the tests, and by the benchmark.
+STRICT = "KDDOCTOR_STRICT"
 MAX_VALUE_CHARACTERS = 120
 
 
@@ -72,6 +76,19 @@ def logged_failure(error: Exception) -> Failure:
     with tempfile.NamedTemporaryFile("w", prefix="kddoctor-", suffix=".log", delete=False, encoding="utf-8") as log:
         log.write("".join(traceback.format_exception(error)))
     return Failure(one_line(str(error)) or type(error).__name__, log.name)
+
+
+def survived(what: str, error: Exception) -> str:
+    """One line on a part of kddoctor that raised an error, where everything else goes on; the log gets it, too.
+
+    Raises the error where nothing may be survived (``STRICT``).
+    """
+    if os.environ.get(STRICT):
+        raise error
+    failure = logged_failure(error)
+    reason = f"{what} failed: {type(error).__name__}: {failure.reason} (a bug; the details are in {failure.log})"
+    logging.getLogger("kddoctor").warning(f"warning: {reason}")
+    return reason
 
 
 def one_line(text: str) -> str:

@@ -7,8 +7,9 @@ from kddoctor.engine.explaining import BELIEVED, MENTIONED, explain_away, order
 from kddoctor.engine.residual import weigh_residual
 from kddoctor.engine.types import Differential, Hypothesis
 from kddoctor.engine.weighing import PRIOR, weigh
+from kddoctor.errors import KDDoctorError, survived
 from kddoctor.rules.finding import Finding, NotExamined
-from kddoctor.rules.registry import Rule, all_rules
+from kddoctor.rules.registry import Rule, Verdict, all_rules
 from kddoctor.run.manifest import Manifest
 
 #: From the finding of a rule to a hypothesis.
@@ -40,7 +41,7 @@ def differential(
             continue
         if (select and not code.startswith(tuple(select))) or code in ignore:
             continue
-        result = rule(measured)
+        result = _verdict(rule, measured)
         if isinstance(result, NotExamined):
             not_examined.append((rule, result))
         else:
@@ -66,3 +67,13 @@ def differential(
         unknown=weights[1] / sum(weights),
         unexplained=() if causes else residual.unexplained,
     )
+
+
+def _verdict(rule: Rule, measured: Mapping[type, object]) -> Verdict:
+    """As the rule gives it. One of ours that is wrong about an unusual record costs its own answer, not all others."""
+    try:
+        return rule(measured)
+    except KDDoctorError:
+        raise
+    except Exception as error:
+        return NotExamined(("kddoctor",), survived(rule.code, error))

@@ -30,7 +30,7 @@ from kddoctor.engine.reading import (
     first_rows,
 )
 from kddoctor.engine.types import Outcome
-from kddoctor.errors import RunError
+from kddoctor.errors import KDDoctorError, RunError, survived
 from kddoctor.probes.example_gaps import ExampleGapsProbe
 from kddoctor.probes.layer_similarity import LayerSimilarity, LayerSimilarityProbe
 from kddoctor.probes.learning_curve import LearningCurve, LearningCurveProbe
@@ -123,9 +123,15 @@ def _measured(run: Run, forensics: bool) -> Measured:
 
 
 def _add_those_of_families(run: Run, measured: Measured) -> None:
+    """One that is wrong about an unusual record costs the rest of its own measurements, not the diagnosis."""
     for family in FAMILIES:
-        for found in family.measurements(run, measured):
-            measured[type(found)] = found
+        try:
+            for found in family.measurements(run, measured):
+                measured[type(found)] = found
+        except KDDoctorError:
+            raise
+        except Exception as error:
+            survived(f"measuring {family.__name__.rpartition('.')[2].replace('_', ' ')}", error)
 
 
 def _add_custom(run: Run, measured: Measured) -> None:
