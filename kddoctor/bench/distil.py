@@ -71,6 +71,7 @@ def distil(
     train the same student on the labels alone and record its outputs. states: where trained teachers are kept. code:
     also keep what a retraining needs.
     """
+    torch.manual_seed(seed + 86028121)  # what no checkpoint fills is the same in every process, too
     teacher = task.make_teacher()
     key = key_of("teacher", task, recipe.teacher, seed)
     recipe.load_teacher(teacher, states.take(key, lambda: _teacher(task, recipe.teacher, seed)))
