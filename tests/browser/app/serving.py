@@ -74,10 +74,23 @@ def go(page: Any, server: Server, name: str, query: str = "") -> Any:
     return page
 
 
+#: Whether nothing has been drawn or waited for during the last 600 ms: parts of a page come one after the other.
+CALM = """() => {
+    const selector = '[data-testid=stStatusWidget], [data-stale=true], [data-testid=stSkeleton]';
+    const now = performance.now();
+    if (window.calmSince === undefined || document.querySelector(selector)) window.calmSince = now;
+    return now - window.calmSince > 600;
+}"""
+
+
 def settled(page: Any) -> None:
     """Wait until nothing is being drawn."""
-    page.wait_for_function(
-        "() => !document.querySelector('[data-testid=stStatusWidget], [data-stale=true], [data-testid=stSkeleton]')",
-        timeout=60_000,
-    )
-    page.wait_for_timeout(400)
+    page.evaluate("() => { delete window.calmSince }")
+    page.wait_for_function(CALM, timeout=60_000)
+
+
+def drawn(page: Any) -> None:
+    """Wait until charts, too, have drawn themselves, with code that they fetch only then."""
+    page.wait_for_load_state("networkidle")
+    settled(page)
+    page.wait_for_timeout(1500)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.browser.app.serving import PATHS, go, settled
+from tests.browser.app.serving import PATHS, drawn, go, settled
 
 pytestmark = pytest.mark.browser
 
@@ -24,7 +24,7 @@ def test_axe_finds_nothing_on_any_page(page, scheme, server, browsing, axe):
 @pytest.mark.parametrize("page", PATHS)
 def test_nothing_is_asked_of_any_other_machine(page, server, browsing):
     shown = go(browsing("light"), server, page)
-    shown.wait_for_timeout(1500)
+    drawn(shown)
     outside = [url for url in shown.asked if not url.startswith((server.url, "data:", "blob:", server.socket_url))]
     assert outside == []
     assert shown.said == []
