@@ -10,6 +10,7 @@ from kddoctor.run.arrays import LazyArray, first_nonfinite
 from kddoctor.run.directory import Run
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.predictions import Predictions
+from kddoctor.run.steps import Steps
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
@@ -69,6 +70,20 @@ def class_rows(manifest: Manifest, logits: Floats, labels: NDArray[Any]) -> tupl
     flat_labels = np.asarray(labels).reshape(-1).astype(np.int64)
     keep = flat_labels != -100
     return (rows, flat_labels) if keep.all() else (rows[keep], flat_labels[keep])
+
+
+def shown_rows(manifest: Manifest, steps: Steps, most: int) -> tuple[Floats, Ints]:
+    """What the teacher said in recorded steps, as ``class_rows`` has it: so many finite rows at most, evenly."""
+    width = classes(manifest)
+    rows, truth = [np.zeros((0, width), np.float32)], [np.zeros(0, np.int64)]
+    each = max(1, steps.teacher_logits.size // max(1, steps.count * width))
+    most = max(1, min(most, MAX_ELEMENTS // width))
+    for k in map(int, evenly(steps.count, max(1, most // each))):
+        logits, labels = class_rows(manifest, steps.teacher_logits[k], steps.labels[k])
+        whole = np.isfinite(logits).all(axis=1)
+        rows.append(logits[whole])
+        truth.append(labels[whole])
+    return np.concatenate(rows)[:most], np.concatenate(truth)[:most]
 
 
 def finite_rows(*arrays: LazyArray | None) -> Iterator[tuple[Any, ...]]:

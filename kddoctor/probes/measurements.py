@@ -58,16 +58,20 @@ class TeacherViews:
 
 @dataclass(frozen=True)
 class TargetSoftness:
-    """Soft targets of both splits at the run's temperature and at 4; None where a split was not recorded."""
+    """Soft targets of both splits at the run's temperature and at 4; None where a split was not recorded.
+
+    in_loop: of rows as recorded steps hold them, where the targets of the training split itself were not kept.
+    """
 
     temperature: float
     train: SoftTargets | None
     held_out: SoftTargets | None
+    in_loop: SoftTargets | None = None
 
     @property
     def targets(self) -> SoftTargets:
-        """The training split's where recorded: that is what the student was shown."""
-        found = self.train or self.held_out
+        """What the student was shown, as far as that was recorded."""
+        found = self.in_loop or self.train or self.held_out
         assert found is not None
         return found
 

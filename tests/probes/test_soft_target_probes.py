@@ -8,6 +8,7 @@ import pytest
 from kddoctor.probes.ensemble import ensemble_means
 from kddoctor.probes.logit_gradient import LogitGradientProbe
 from kddoctor.probes.logit_scale import LogitScaleProbe
+from kddoctor.probes.loop_teacher import loop_teacher
 from kddoctor.probes.non_target_structure import ClassPatterns, NonTargetStructureProbe
 from kddoctor.probes.popularity import popularity_lean
 from kddoctor.probes.positives_kept import positives_kept
@@ -294,3 +295,41 @@ def test_positives_below_the_cut():
     found = positives_kept(scores, scores > 1, scores, np.arange(1000) % 2 == 0)
     assert found is not None
     assert (found.rate_below < 0.01, found.held_out_rate_below) == (True, pytest.approx(0.5, abs=0.01))
+
+
+def free(rows: int, seed: int, classes: int = 10) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 3, (rows, classes))
+
+
+@pytest.mark.parametrize("factor", [0.05, 0.5, 1.0, 8.0])
+def test_a_factor_on_all_logits_of_the_loop_is_measured_on_other_rows(factor):
+    found = loop_teacher(factor * free(600, 1), free(800, 2), 4.0, same_split=True)
+    assert found is not None
+    assert found.multiple == pytest.approx(factor, rel=0.05)
+
+
+def test_logits_that_grew_for_some_rows_have_no_factor():
+    loop = free(600, 1)
+    loop[::2] *= 5
+    found = loop_teacher(loop, free(800, 2), 4.0, same_split=True)
+    assert found is not None
+    assert found.multiple is None
+
+
+def test_a_filled_row_is_one_in_which_half_of_the_classes_or_more_have_its_smallest_value():
+    loop, own = free(600, 1), free(800, 2)
+    cut = np.where(loop >= np.sort(loop, axis=1)[:, -3][:, None], loop, -30.0)
+    found = loop_teacher(cut, own, 1.0, same_split=True)
+    assert found is not None
+    likely = np.sort(np.exp(own) / np.exp(own).sum(1, keepdims=True), axis=1)[:, -3:].sum(1).mean()
+    assert (found.levelled, found.own_levelled, found.kept) == (1.0, 0.0, 3)
+    assert found.kept_mass == pytest.approx(likely)
+    seven = loop_teacher(
+        np.where(loop >= np.sort(loop, axis=1)[:, -7][:, None], loop, -30.0), own, 1.0, same_split=True
+    )
+    assert seven is not None
+    assert seven.levelled == 0.0
+
+
+def test_of_a_few_rows_nothing_is_said():
+    assert loop_teacher(free(199, 1), free(800, 2), 4.0, same_split=True) is None

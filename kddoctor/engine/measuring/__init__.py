@@ -28,6 +28,7 @@ from kddoctor.engine.reading import (
     finite_baseline,
     finite_rows,
     first_rows,
+    shown_rows,
 )
 from kddoctor.engine.types import Outcome
 from kddoctor.errors import KDDoctorError, RunError, survived
@@ -63,6 +64,8 @@ FAMILIES = (pipeline, losses, soft_targets, optimisation, capacity, data, deploy
 FORENSIC_ELEMENTS = 40_000_000
 #: Rows in which outputs are searched for their owners.
 PAIRED_ROWS = 20_000
+#: Rows of recorded steps whose targets stand for all, at most and at least.
+STEP_ROWS, FEWEST_STEP_ROWS = 2000, 100
 #: Rounding that a softmax in float32 (or float16) leaves in the sum of a row.
 ROW_SUM = {"F16": 5e-3, "BF16": 3e-2}
 #: Decimals to which services round probabilities, and the most by which that may move the sum of a row.
@@ -500,7 +503,24 @@ def _softness(run: Run, loss: object) -> TargetSoftness | None:
     train = _soft_targets(run, "train", temperature) if split != "train" else None
     if train is None and held_out is None:
         return None
-    return TargetSoftness(temperature, train, held_out)
+    return TargetSoftness(temperature, train, held_out, _softness_in_loop(run, temperature))
+
+
+def _softness_in_loop(run: Run, temperature: float) -> SoftTargets | None:
+    """Of the rows that recorded steps hold, where nobody kept the targets of a whole split."""
+    part, steps = run.predictions("train"), run.steps
+    if steps is None or (part is not None and part.teacher_targets is not None):
+        return None
+    logits, labels = shown_rows(run.manifest, steps, STEP_ROWS)
+    if len(logits) < FEWEST_STEP_ROWS:
+        return None
+    probe = SoftTargetsProbe(_temperatures(temperature), classes(run.manifest))
+    probe.update(logits, labels)
+    return probe.compute()
+
+
+def _temperatures(own: float) -> list[float]:
+    return sorted({*map(float, DEFAULT_TEMPERATURES), own})
 
 
 def _soft_targets(run: Run, split: str, temperature: float) -> SoftTargets | None:
@@ -508,7 +528,7 @@ def _soft_targets(run: Run, split: str, temperature: float) -> SoftTargets | Non
     array = None if part is None else part.teacher_targets or part.teacher_logits
     if part is None or array is None:
         return None
-    probe = SoftTargetsProbe(sorted({*map(float, DEFAULT_TEMPERATURES), temperature}), classes(run.manifest))
+    probe = SoftTargetsProbe(_temperatures(temperature), classes(run.manifest))
     rows = 0
     for logits, labels in pairs(run.manifest, part, array):
         probe.update(logits, labels)

@@ -8,10 +8,20 @@ import numpy as np
 from scipy.special import log_softmax
 
 from kddoctor.engine.measuring.splits import Measured, held_out_split
-from kddoctor.engine.reading import binary_like, class_rows, classes, evenly, finite_baseline, finite_rows
+from kddoctor.engine.reading import (
+    binary_like,
+    class_rows,
+    classes,
+    evenly,
+    finite_baseline,
+    finite_rows,
+    first_rows,
+    shown_rows,
+)
 from kddoctor.probes.ensemble import EnsembleMeans, ensemble_means
 from kddoctor.probes.gradient_ratio import gradient_ratio
 from kddoctor.probes.logit_scale import LogitScale, LogitScaleProbe
+from kddoctor.probes.loop_teacher import LoopTeacher, loop_teacher
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.non_target_structure import (
     MAX_PATTERN_CLASSES,
@@ -42,6 +52,8 @@ TEMPERATURES, FEW_CLASSES = (1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0, 20.0), 4096
 MEMBER_LOGITS = "teacher_member_logits"
 #: Elements of predictions that are looked at; longer ones are thinned by whole rows.
 LOOKED_AT = 60_000_000
+#: Rows of the teacher in the loop, and at evaluation, that are compared.
+COMPARED_ROWS = 2000
 
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
@@ -67,6 +79,9 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     scale = _scale(run, split)
     if scale is not None:
         yield scale
+    loop = _loop_teacher(run, split)
+    if loop is not None:
+        yield loop
 
 
 def _rows(run: Run, split: str) -> Iterator[tuple[Any, Any, Any, Any]]:
@@ -120,6 +135,23 @@ def _scale(run: Run, split: str) -> LogitScale | None:
         if student is not None:
             probe.update(teacher, student)
     return probe.compute()
+
+
+def _loop_teacher(run: Run, split: str) -> LoopTeacher | None:
+    """The steps' teacher beside that of the predictions, of training rows where they were recorded."""
+    steps, manifest = run.steps, run.manifest
+    if steps is None:
+        return None
+    for source in ("train", split):
+        part = run.predictions(source)
+        if part is None or part.teacher_logits is None:
+            continue
+        logits = first_rows(part.teacher_logits, COMPARED_ROWS)
+        rows, _ = class_rows(manifest, logits, part.labels[: len(logits)])
+        loop, _ = shown_rows(manifest, steps, COMPARED_ROWS)
+        own = rows[np.isfinite(rows).all(axis=1)][:COMPARED_ROWS]
+        return loop_teacher(loop, own, manifest.distillation.temperature or 1.0, same_split=source == "train")
+    return None
 
 
 def _truncation(run: Run, loss: object) -> Truncation | None:

@@ -50,6 +50,8 @@ SMALL_GAIN: Share = 0.05
 #: An exchanged class: the teacher is right on at most this share of its rows before, and on so many after matching.
 WRONG_BEFORE: Share = 0.2
 RIGHT_AFTER: Share = 0.7
+#: The same as a share of what is usual for the teacher's other classes.
+OF_USUAL: Share = 0.75
 #: Area under the curve below one half that is no accident, and in standard errors of a ranking without skill.
 TURNED: Share = 0.05
 TURNED_ERRORS: Deviations = 5.0
@@ -220,7 +222,9 @@ def _exchanged(permutation: np.ndarray, confusion: np.ndarray, own: np.ndarray |
     confusion, own: [predicted, label] counts in the loop and outside. Other classes stay in place, and are about as
     right there: a teacher that confuses two of them now and then makes a matching move them for nothing.
     """
-    right_after = np.full(len(permutation), RIGHT_AFTER)
+    found = confusion.sum(axis=1) >= ROWS
+    usual = np.median(np.diag(confusion)[found] / confusion.sum(axis=1)[found]) if found.any() else 1.0
+    right_after = np.full(len(permutation), min(RIGHT_AFTER, OF_USUAL * max(float(usual), RANDOM)))
     if own is not None:
         precision = np.diag(own) / np.maximum(own.sum(axis=1), 1)
         right_after = np.minimum(RIGHT_AFTER, OF_OWN * precision[permutation])

@@ -60,6 +60,8 @@ PROBE = "teacher-validity"
 BEHIND: Share = 0.05
 #: Skill that a teacher may lose inside the loop to honest augmentation.
 AUGMENTATION: Share = 0.25
+#: Entropy, as a share of the largest, by which a teacher that is as right as before is less sure than it was.
+LESS_SURE: Share = 0.3
 #: Correlation of the targets with a second pass from which they are answers to the same examples; share of the rows
 #: that differ whose values are those of another order of the classes, which is KD105; and the gain in correlation of
 #: columns that were moved.
@@ -199,15 +201,21 @@ def _by_skill(
     views: TeacherViews, seen: Observations, pairing: RowPairing | None, passes: TeacherPasses | None
 ) -> Finding:
     """Where nobody noted what the inputs are like: tensors of its own on which a good teacher is far worse."""
-    repeats = passes is not None and passes.relative_difference <= REPEATABLE
+    # Where no second pass was recorded, a teacher in training mode is told by the flag alone.
+    twice = passes is not None and passes.rows > 0
+    repeats = passes.relative_difference <= REPEATABLE if passes and twice else seen.teacher_training is False
     if seen.same_inputs is not False or not repeats or views.own is None or views.in_loop is None:
         return Finding()
     own = views.own_train or views.own
     if max(own.skill, views.in_loop.skill) <= NO_SKILL and views.in_loop.validity.entropy_ratio_median < SURE_OF_ITSELF:
-        return _sure_at_chance(views.in_loop)
+        return _sure_at_chance(views.in_loop) if twice else Finding()
     lost = own.skill - views.in_loop.skill
     # Views that are drawn at random make a teacher unsure; one preparation for all rows makes it prefer some classes.
     skewed = views.in_loop.validity.histogram_l1 - own.validity.histogram_l1 > SKEWED
+    if not twice and not skewed:
+        return Finding()
+    if skewed and _unsure_but_right(views.in_loop, own):
+        return _by_sureness(views.in_loop, own)
     if lost <= (BEHIND if skewed else AUGMENTATION) or _other_rows(views.in_loop, pairing):
         return Finding()
     text = (
@@ -221,6 +229,32 @@ def _by_skill(
             lost,
             text,
             threshold=AUGMENTATION,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+        )
+    )
+
+
+def _unsure_but_right(in_loop: TeacherView, own: TeacherView) -> bool:
+    """Whether the teacher is far less sure in the loop than on its own rows, and about as often right.
+
+    Views that make it so unsure by being hard to read, or neurons that are left out, would have it wrong as well.
+    """
+    less_sure = in_loop.validity.entropy_ratio_median - own.validity.entropy_ratio_median
+    return less_sure > LESS_SURE and abs(own.skill - in_loop.skill) < AUGMENTATION and own.skill > NO_SKILL
+
+
+def _by_sureness(in_loop: TeacherView, own: TeacherView) -> Finding:
+    entropy, before = in_loop.validity.entropy_ratio_median, own.validity.entropy_ratio_median
+    return _said(
+        Finding().supported_by(
+            PROBE,
+            "less_sure",
+            entropy - before,
+            f"the teacher is given other tensors than the student; on them its entropy is {entropy:.0%} of the largest "
+            f"possible, where on {own.source} it is {before:.0%}, and it prefers some classes, though it is about as "
+            f"often right ({in_loop.skill:.0%} of what is possible above chance, and {own.skill:.0%})",
+            threshold=LESS_SURE,
             origin="convention",
             grade=Grade.INTERVENTIONAL,
         )

@@ -33,15 +33,16 @@ Read more
 
 from kddoctor.probes.logit_gradient import LogitGradient
 from kddoctor.probes.logit_scale import LogitScale
+from kddoctor.probes.loop_teacher import LoopTeacher
 from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.probes.measurements import Gaps, TargetSoftness
+from kddoctor.probes.measurements import Gaps, TargetSoftness, TeacherViews
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.harm import harm_of
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.optimisation.harm import behind
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Correlation, Factor, Nats, Share, Temperature
+from kddoctor.rules.settings import Correlation, Distance, Factor, Nats, Share, Temperature
 from kddoctor.rules.soft_targets.soft_targets_collapsed import COLLAPSED_ENTROPY, SOFTENS, WANTED
 from kddoctor.run.manifest import Manifest
 
@@ -66,6 +67,11 @@ ORDER: Correlation = 0.2
 TRAINED_MARGIN: Nats = 50.0
 #: Temperature that was meant to soften. Below it, it is the temperature that is at fault, which is KD301.
 MEANT_TO_SOFTEN: Temperature = 1.5
+#: Relative distance from one over the temperature within which logits were recorded after it; and the differences in
+#: skill, and in how often classes are named, that samples of a teacher's rows leave.
+BY_TEMPERATURE: Share = 0.1
+AS_RIGHT: Share = 0.1
+AS_OFTEN: Distance = 0.1
 
 
 @rule(
@@ -75,7 +81,7 @@ MEANT_TO_SOFTEN: Temperature = 1.5
     title="The scales of the logits cannot meet",
     stage=39,
     reads=(LogitScale, Manifest),
-    uses=(Gaps, TargetSoftness, LogitGradient, LossForensics),
+    uses=(Gaps, TargetSoftness, LogitGradient, LossForensics, LoopTeacher, TeacherViews),
     masks=("KD102", "KD301", "KD401", "KD402", "KD501", "KD502", "KD503", "KD504", "KD604"),
 )
 def logit_scale_mismatch(
@@ -85,10 +91,14 @@ def logit_scale_mismatch(
     softness: TargetSoftness | None,
     gradient: LogitGradient | None,
     loss: LossForensics | None,
+    loop: LoopTeacher | None = None,
+    teacher: TeacherViews | None = None,
 ) -> Finding:
     finding = Finding()
     if not distils(config):
         return finding
+    if loop is not None and loop.multiple is not None and _scaled_in_loop(loop, config, teacher):
+        return _by_loop(loop, loop.multiple, held_out)
     finding = _bounded(finding, scale, held_out)
     finding = _multiplied(finding, scale, gradient, loss)
     better = None
@@ -215,3 +225,43 @@ def _scaled(finding: Finding, scale: LogitScale, softness: TargetSoftness) -> tu
     # Entropy depends on logits over T only: beyond the grid, the largest temperature stands for the rest.
     best = int(abs(targets.entropy_ratio_median - WANTED).argmin())
     return finding, float(round(float(targets.temperatures[best]), 2))
+
+
+def _scaled_in_loop(loop: LoopTeacher, config: Manifest, teacher: TeacherViews | None) -> bool:
+    """Whether the loop's logits are the teacher's own times a number, as right as they are without it.
+
+    Not where the number is one over the temperature: then the record holds what the softmax was given.
+    """
+    if loop.multiple is None or teacher is None or teacher.in_loop is None:
+        return False
+    temperature = config.distillation.temperature or 1.0
+    own = (teacher.own_train if loop.same_split else None) or teacher.own
+    # On rows that it has learned a teacher is surer; by far less than this.
+    least = LARGER if loop.same_split else LARGER**2
+    far = not 1 / least < loop.multiple < least and abs(loop.multiple * temperature - 1) > BY_TEMPERATURE
+    softened = loop.multiple < 1 or temperature >= MEANT_TO_SOFTEN
+    if not (far and softened) or own is None:
+        return False
+    # A factor leaves each row's largest logit in its place; other inputs (KD108) do not.
+    as_right = abs(own.skill - teacher.in_loop.skill) < AS_RIGHT
+    return as_right and teacher.in_loop.validity.histogram_l1 - own.validity.histogram_l1 < AS_OFTEN
+
+
+def _by_loop(loop: LoopTeacher, times: float, held_out: Gaps | None) -> Finding:
+    finding = Finding().supported_by(
+        "loop-teacher",
+        "multiple",
+        times,
+        f"on {loop.rows} rows of the loop the teacher's logits are {times:.3g} times as large as its own at "
+        "evaluation, large and small ones alike",
+        threshold=LARGER,
+        origin="taxonomy",
+        grade=Grade.INTERVENTIONAL,
+        weight=6.5,
+    )
+    harmless = held_out is not None and harm_of(held_out).none
+    return finding.saying(
+        f"The loop multiplies the teacher's logits by {times:.3g} before the loss sees them.",
+        where="the training loop: what happens to the teacher's outputs before the loss",
+        severity="note" if harmless else "warning",
+    ).prescribe("take the teacher's logits as they are", treatment__pairing="online")

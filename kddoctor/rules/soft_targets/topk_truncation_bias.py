@@ -1,10 +1,11 @@
 """Only some of the classes are kept in a row, and what is left is no distribution of the teacher's.
 
 What it checks
-    Whether the recorded loss is, on every step, the divergence over k classes alone, the teacher's largest, the
-    student's, or the first of the list: renormalised, with the rest ignored (and perhaps clamped at zero), or with
-    zeros, or the least logit kept, in place of those left out. k may be the same for all rows or follow from a share of
-    the probability.
+    Whether, in the loop, all of the teacher's logits but a few are one number in each row, where at evaluation they are
+    not. Otherwise whether the recorded loss is, on every step, the divergence over k classes alone, the teacher's
+    largest, the student's, or the first of the list: renormalised, with the rest ignored (and perhaps clamped at zero),
+    or with zeros, or the least logit kept, in place of those left out. k may be the same for all rows or follow from a
+    share of the probability.
 
 Why it hurts
     Renormalised targets are more certain than the teacher. A sum that stops early falls below zero, where clamping it
@@ -31,6 +32,7 @@ Read more
     Anshumann et al. 2025, arXiv:2503.16870, on the bias of top-k and on sampling instead.
 """
 
+from kddoctor.probes.loop_teacher import LoopTeacher
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.truncated_teacher import OWNERS, ROUNDING, SOUND_FORMS, Truncation
 from kddoctor.rules.finding import Finding, Grade
@@ -44,6 +46,9 @@ PROBE = "truncated-teacher"
 WORSE: Factor = 20.0
 #: Probability that a list has to keep for its bias to be worth a note only (taxonomy).
 ENOUGH_MASS: Share = 0.95
+#: Shares of rows in which most classes have the same logit: of a list that was filled up, and of free outputs.
+FILLED: Share = 0.95
+FREE: Share = 0.05
 
 
 @rule(
@@ -53,10 +58,14 @@ ENOUGH_MASS: Share = 0.95
     title="Only the teacher's most probable classes are kept",
     stage=31,
     reads=(LossForensics, Manifest),
-    uses=(Truncation,),
+    uses=(Truncation, LoopTeacher),
     masks=("KD208", "KD301", "KD402", "KD502"),
 )
-def topk_truncation_bias(loss: LossForensics, config: Manifest, cut: Truncation | None) -> Finding:
+def topk_truncation_bias(
+    loss: LossForensics, config: Manifest, cut: Truncation | None, loop: LoopTeacher | None = None
+) -> Finding:
+    if distils(config) and loop is not None and loop.levelled >= FILLED and loop.own_levelled <= FREE:
+        return _filled(loop)
     finding = as_declared(Finding(), loss)
     if not distils(config):
         return finding
@@ -95,3 +104,34 @@ def topk_truncation_bias(loss: LossForensics, config: Manifest, cut: Truncation 
         where="the training loop: how the teacher's outputs are shortened",
         severity="note" if harmless else "error",
     ).prescribe("all of the teacher's classes, or one more class for the rest", loss__form="declared")
+
+
+def _filled(loop: LoopTeacher) -> Finding:
+    """The list was cut before the loss saw it, which then is the declared one over what is left."""
+    finding = (
+        Finding()
+        .supported_by(
+            "loop-teacher",
+            "levelled",
+            loop.levelled,
+            f"in {loop.levelled:.0%} of {loop.rows} rows of the loop all of the teacher's logits but {loop.kept} "
+            f"(median) are one and the same number; at evaluation in {loop.own_levelled:.0%}",
+            threshold=FILLED,
+            origin="identity",
+            grade=Grade.PROOF,
+        )
+        .supported_by(
+            "loop-teacher",
+            "kept_mass",
+            loop.kept_mass,
+            f"its {loop.kept} largest hold {loop.kept_mass:.1%} of the probability",
+            threshold=ENOUGH_MASS,
+            origin="paper",
+            weight=1.0,
+        )
+    )
+    return finding.saying(
+        f"The loss sees the teacher's largest {loop.kept} alone; all other classes have one logit.",
+        where="the training loop: how the teacher's outputs are shortened",
+        severity="note" if loop.kept_mass >= ENOUGH_MASS else "error",
+    ).prescribe("all of the teacher's classes, or one more class for the rest", treatment__pairing="online")

@@ -1,0 +1,95 @@
+"""What the loss saw of the teacher, beside the teacher itself: records without a second pass and without targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from kddoctor.engine import Diagnosis, diagnose
+from kddoctor.run import load
+from tests import builders as b
+from tests.builders import recorded_run
+
+POOR = b.forgetting(0.15)
+LESS = b.forgetting(0.12)
+
+
+def diagnosed(path: Path, **changes: object) -> Diagnosis:
+    run = recorded_run(path / "run", student=POOR, steps=20, **changes)
+    steps = load_file(run / "steps.safetensors")
+    del steps["teacher_logits_check"]
+    save_file(steps, run / "steps.safetensors")
+    return diagnose(load(run))
+
+
+def largest(kept: int, filling: float):
+    def cut(logits, labels):
+        least = np.sort(logits, axis=1)[:, -kept][:, None]
+        return np.where(logits >= least, logits, np.float32(filling))
+
+    return cut
+
+
+def times(factor: float):
+    return lambda logits, labels: np.asarray(factor * logits, np.float32)
+
+
+def exchanged(logits, labels):
+    """Classes 0 and 1, of a teacher that is wrong on a quarter of the rows."""
+    return np.ascontiguousarray(LESS(logits, labels)[:, [1, 0, *range(2, logits.shape[1])]])
+
+
+def pushed(logits, labels):
+    """Hardly sure of anything, and with a liking for one class."""
+    return np.asarray(0.1 * logits + 0.25 * np.eye(logits.shape[1])[0], np.float32)
+
+
+@pytest.mark.parametrize("filling", [-30.0, 0.0, -1e4])
+def test_a_list_that_was_filled_up_before_the_loss_saw_it_is_proven(tmp_path, filling):
+    found = diagnosed(tmp_path, in_loop=largest(2, filling))
+    assert found.cause_codes[:1] == ["KD306"]
+    (evidence,) = (e for e in found.findings[0].evidence if e.measure == "levelled")
+    assert evidence.value == 1.0
+    assert "all of the teacher's logits but 2 (median) are one and the same number" in evidence.text
+
+
+def test_a_teacher_whose_own_outputs_are_filled_up_was_not_cut_by_the_loop(tmp_path):
+    assert "KD306" not in diagnosed(tmp_path, teacher=largest(2, -30.0)).cause_codes
+
+
+@pytest.mark.parametrize("factor", [6.0, 0.1])
+def test_logits_that_the_loop_multiplies_are_named_with_their_factor(tmp_path, factor):
+    found = diagnosed(tmp_path, in_loop=times(factor))
+    assert found.cause_codes[:1] == ["KD305"]
+    (evidence,) = (e for e in found.findings[0].evidence if e.measure == "multiple")
+    assert evidence.value == pytest.approx(factor, rel=0.1)
+
+
+def test_logits_that_were_recorded_after_the_temperature_are_not_multiplied(tmp_path):
+    assert "KD305" not in diagnosed(tmp_path, in_loop=times(0.25)).cause_codes
+
+
+def test_targets_without_information_are_seen_where_the_loss_saw_them(tmp_path):
+    found = diagnosed(tmp_path, in_loop=times(20.0), declared={"temperature": 1.0})
+    assert found.cause_codes[:1] == ["KD301"]
+
+
+def test_two_classes_are_exchanged_though_the_teacher_is_not_right_about_all_their_rows(tmp_path):
+    assert diagnosed(tmp_path, teacher=exchanged).cause_codes[:1] == ["KD105"]
+
+
+def test_a_teacher_that_is_unsure_of_other_inputs_and_about_as_right_is_badly_prepared(tmp_path):
+    found = diagnosed(tmp_path, in_loop=pushed, observations={"same_inputs": False})
+    assert found.cause_codes[:1] == ["KD108"]
+
+
+def test_of_inputs_that_are_the_students_own_that_is_not_said(tmp_path):
+    assert "KD108" not in diagnosed(tmp_path, in_loop=pushed, observations={"same_inputs": True}).cause_codes
+
+
+def test_nothing_is_said_of_a_loop_with_the_teachers_own_outputs(tmp_path):
+    found = diagnosed(tmp_path)
+    assert {"KD105", "KD108", "KD301", "KD305", "KD306"}.isdisjoint(found.cause_codes)
