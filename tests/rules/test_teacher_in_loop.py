@@ -93,3 +93,29 @@ def test_of_inputs_that_are_the_students_own_that_is_not_said(tmp_path):
 def test_nothing_is_said_of_a_loop_with_the_teachers_own_outputs(tmp_path):
     found = diagnosed(tmp_path)
     assert {"KD105", "KD108", "KD301", "KD305", "KD306"}.isdisjoint(found.cause_codes)
+
+
+def with_inputs(run: Path, prepared) -> Path:
+    """The same run with inputs of both models, without a word of them in observations.json."""
+    rows = np.random.default_rng(0).normal(0.3, 1.0, (600, 1, 8, 8)).astype(np.float32)
+    (run / "inputs").mkdir()
+    save_file({"inputs": rows, "teacher_inputs": prepared(rows)}, run / "inputs" / "train.safetensors")
+    (run / "observations.json").write_text("{}")
+    return run
+
+
+def darker(rows):
+    return np.ascontiguousarray(rows * np.float32(0.2))
+
+
+def test_recorded_inputs_tell_that_the_teachers_are_prepared_otherwise(tmp_path):
+    worse = recorded_run(tmp_path / "run", student=POOR, in_loop=b.forgetting(0.3))
+    found = diagnose(load(with_inputs(worse, darker)))
+    assert found.cause_codes[:1] == ["KD108"]
+    assert "prepared otherwise than the student's" in found.findings[0].evidence[0].text
+
+
+def test_a_teacher_that_does_as_well_with_inputs_of_its_own_is_sound(tmp_path):
+    found = diagnose(load(with_inputs(recorded_run(tmp_path / "run"), darker)))
+    assert "KD108" not in found.cause_codes
+    assert "KD108" in found.ruled_out

@@ -17,6 +17,7 @@ from kddoctor.engine.measuring import (
     sequences,
     soft_targets,
 )
+from kddoctor.engine.measuring.observed import observed
 from kddoctor.engine.measuring.splits import Chunk, Measured, held_out_split, pairs
 from kddoctor.engine.outcome import measure_outcome
 from kddoctor.engine.reading import (
@@ -89,7 +90,7 @@ def measure(run: Run, *, forensics: bool = True) -> Measured:
 
 
 def _measured(run: Run, forensics: bool) -> Measured:
-    measured: Measured = {Manifest: run.manifest, Observations: run.observations}
+    measured: Measured = {Manifest: run.manifest, Observations: observed(run)}
     _refuse_broken_teachers(run)
     health = _output_health(run)
     measured[OutputHealth] = health
