@@ -60,6 +60,10 @@ def test_a_teacher_whose_own_outputs_are_filled_up_was_not_cut_by_the_loop(tmp_p
     assert "KD306" not in diagnosed(tmp_path, teacher=largest(2, -30.0)).cause_codes
 
 
+def test_one_class_alone_is_no_list(tmp_path):
+    assert "KD306" not in diagnosed(tmp_path, in_loop=largest(1, -30.0)).cause_codes
+
+
 @pytest.mark.parametrize("factor", [6.0, 0.1])
 def test_logits_that_the_loop_multiplies_are_named_with_their_factor(tmp_path, factor):
     found = diagnosed(tmp_path, in_loop=times(factor))

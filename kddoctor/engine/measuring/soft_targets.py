@@ -146,7 +146,7 @@ def _loop_teacher(run: Run, split: str) -> LoopTeacher | None:
         part = run.predictions(source)
         if part is None or part.teacher_logits is None:
             continue
-        logits = first_rows(part.teacher_logits, COMPARED_ROWS)
+        logits = np.asarray(first_rows(part.teacher_logits, COMPARED_ROWS), np.float32)
         rows, _ = class_rows(manifest, logits, part.labels[: len(logits)])
         loop, _ = shown_rows(manifest, steps, COMPARED_ROWS)
         own = rows[np.isfinite(rows).all(axis=1)][:COMPARED_ROWS]

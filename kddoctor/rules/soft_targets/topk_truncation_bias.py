@@ -64,7 +64,9 @@ FREE: Share = 0.05
 def topk_truncation_bias(
     loss: LossForensics, config: Manifest, cut: Truncation | None, loop: LoopTeacher | None = None
 ) -> Finding:
-    if distils(config) and loop is not None and loop.levelled >= FILLED and loop.own_levelled <= FREE:
+    # One class alone is an answer that was drawn or chosen, and no list.
+    filled = loop is not None and loop.levelled >= FILLED and loop.own_levelled <= FREE and loop.kept > 1
+    if distils(config) and loop is not None and filled:
         return _filled(loop)
     finding = as_declared(Finding(), loss)
     if not distils(config):
