@@ -23,6 +23,8 @@ CHUNK_ELEMENTS = 8_388_608
 #: Elements of a sample of rows that is held whole; longer rows are read in fewer numbers.
 MAX_ELEMENTS = 16_000_000
 
+#: Logit of a class that has no probability at any usual temperature.
+IMPOSSIBLE = -1e4
 #: Logged losses below which a curve shows nothing.
 FEWEST_LOGGED = 10
 
@@ -73,13 +75,17 @@ def class_rows(manifest: Manifest, logits: Floats, labels: NDArray[Any]) -> tupl
 
 
 def shown_rows(manifest: Manifest, steps: Steps, most: int) -> tuple[Floats, Ints]:
-    """What the teacher said in recorded steps, as ``class_rows`` has it: so many finite rows at most, evenly."""
+    """What the teacher said in recorded steps, as ``class_rows`` has it: so many finite rows at most, evenly.
+
+    Minus infinity, with which loops fill up what they leave out, is a very small number.
+    """
     width = classes(manifest)
     rows, truth = [np.zeros((0, width), np.float32)], [np.zeros(0, np.int64)]
     each = max(1, steps.teacher_logits.size // max(1, steps.count * width))
     most = max(1, min(most, MAX_ELEMENTS // width))
     for k in map(int, evenly(steps.count, max(1, most // each))):
         logits, labels = class_rows(manifest, steps.teacher_logits[k], steps.labels[k])
+        logits = np.where(np.isneginf(logits), IMPOSSIBLE, logits)
         whole = np.isfinite(logits).all(axis=1)
         rows.append(logits[whole])
         truth.append(labels[whole])

@@ -47,7 +47,7 @@ def pushed(logits, labels):
     return np.asarray(0.1 * logits + 0.25 * np.eye(logits.shape[1])[0], np.float32)
 
 
-@pytest.mark.parametrize("filling", [-30.0, 0.0, -1e4])
+@pytest.mark.parametrize("filling", [-30.0, 0.0, -1e4, -np.inf])
 def test_a_list_that_was_filled_up_before_the_loss_saw_it_is_proven(tmp_path, filling):
     found = diagnosed(tmp_path, in_loop=largest(2, filling))
     assert found.cause_codes[:1] == ["KD306"]
