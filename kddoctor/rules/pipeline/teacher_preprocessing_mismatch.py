@@ -174,9 +174,9 @@ def _by_passes(both: PassesAgain) -> Finding:
     return _said(finding)
 
 
-def _said(finding: Finding) -> Finding:
+def _said(finding: Finding, harm: str = "worse") -> Finding:
     return finding.saying(
-        "The teacher is worse inside the loop, where its inputs are prepared in another way.",
+        f"The teacher is {harm} inside the loop, where its inputs are prepared in another way.",
         where="the training loop: preprocessing of the teacher's inputs",
     ).prescribe("prepare the teacher's inputs as in its own training", automatic=False, safety="manual")
 
@@ -257,7 +257,8 @@ def _by_sureness(in_loop: TeacherView, own: TeacherView) -> Finding:
             threshold=LESS_SURE,
             origin="convention",
             grade=Grade.INTERVENTIONAL,
-        )
+        ),
+        "far less sure",
     )
 
 
