@@ -102,7 +102,7 @@ def student_branch_detached(
         alone = next((part.gaps for part in (train, held_out) if part and part.gaps.kl_teacher_baseline), None)
         if fit is None or alone is None or not _leads(config, loss):
             return NotExamined(*RECORD["TermGradients"])
-        return _by_twin(fit, alone)
+        return _by_twin(fit, alone, held_out)
     if not distils(config):
         return Finding()
     if gradients is None:
@@ -171,15 +171,22 @@ def _leads(config: Manifest, loss: LossForensics | None) -> bool:
     return distils(config) and verified and alpha is not None and alpha >= LEADS and not _nothing_promised(loss, None)
 
 
-def _by_twin(fit: ScaleFit, gaps: ExampleGaps) -> Finding:
-    """Where gradients were not noted: a student that follows the labels as its twin does, and the teacher no more."""
+def _by_twin(fit: ScaleFit, gaps: ExampleGaps, held_out: Gaps | None) -> Finding:
+    """Where gradients were not noted: a student that follows the labels as its twin does, and the teacher no more.
+
+    On rows that were learnt by heart both may be better than a teacher of which held-out rows show what it is worth.
+    """
     assert gaps.kl_teacher_baseline is not None
     assert gaps.baseline_accuracy is not None
     followed = 1 - gaps.kl_teacher_student / gaps.kl_teacher_baseline
     text = f"distilling removed {followed:.0%} of the labels-only student's divergence from the teacher"
     if followed > FOLLOWED:
         return Finding().against("example-gaps", "followed", followed, text, threshold=FOLLOWED, weight=3.0)
-    behind = gaps.teacher_accuracy - max(gaps.student_accuracy, gaps.baseline_accuracy) >= MODERATE
+    behind = any(
+        g.teacher_accuracy - max(g.student_accuracy, g.baseline_accuracy) >= MODERATE
+        for g in (gaps, *([held_out.gaps] if held_out is not None else []))
+        if g.baseline_accuracy is not None
+    )
     if not behind or fit.gain <= AT_MINIMUM or gaps.student_accuracy < gaps.baseline_accuracy - LEARNT:
         return Finding()
     finding = Finding().supported_by(
