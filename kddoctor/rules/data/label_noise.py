@@ -3,8 +3,9 @@
 What it checks
     How often labels contradict the teacher where it is surest, beyond the errors that its own probabilities concede,
     on training and on held-out rows, or on training rows alone where held-out labels are clean and the student sides
-    with the teacher; whether that is nearly as often as where it is unsure; and whether the student,
-    or one that never saw the teacher, knows the labels better than the teacher does.
+    with the teacher, or the teacher is as sure of both and names the same classes; whether that is nearly as often as
+    where it is unsure; and whether the student, or one that never saw the teacher, knows the labels better than the
+    teacher does.
 
 Why it hurts
     The term of the labels teaches mistakes, and the evaluation counts right answers as wrong.
@@ -42,7 +43,7 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.pipeline.merged_classes import RIGHT, merged_classes
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Deviations, Factor, Share
+from kddoctor.rules.settings import Deviations, Distance, Factor, Share
 
 PROBE = "label-doubt"
 #: Share of wrong labels, beyond what the teacher concedes, from which they matter; and one that is nearly none. Data
@@ -60,6 +61,10 @@ EXCHANGED: Share = 0.9
 RESTORED: Share = 0.1
 #: Skill of a teacher that knows nothing of these labels, right or wrong.
 NO_SKILL: Share = 0.1
+#: Entropy, as a share of the largest, by which a teacher is less sure of inputs that are not its own; and distance
+#: between the shares of classes that it names, of which splits of a few hundred rows have half.
+AS_SURE: Share = 0.05
+AS_OFTEN: Distance = 0.15
 #: Shares of doubt within which both models give the same other class by more than chance.
 AGREED: Share = 0.5
 
@@ -79,7 +84,9 @@ def label_noise(doubts: LabelDoubts, teacher: TeacherViews | None, scores: Thres
     parts = {name: part for name, part in splits.items() if part is not None}
     excess = {name: part.sure_doubted - part.sure_stated for name, part in parts.items()}
     least = min(excess, key=lambda name: excess[name])
-    if _in_training_alone(parts, excess):
+    alike = _as_sure_of_both(teacher)
+    alone = _in_training_alone(parts, excess, alike)
+    if alone:
         least = "training"
     part = parts[least]
     finding = Finding().saying("A sizeable share of the labels is wrong.", where="the labels of both splits")
@@ -91,17 +98,22 @@ def label_noise(doubts: LabelDoubts, teacher: TeacherViews | None, scores: Thres
         f"{each.sure_stated:.1%} are conceded"
         for name, each in parts.items()
     )
-    if excess[least] > max(NOISE, SURE * _error(part)) and part.sure_doubted > EVEN * part.doubted:
+    # A teacher that errs no more where it is unsure is told by clean rows of the same kind, where there are any.
+    even = part.sure_doubted > EVEN * part.doubted or bool(alone and alike)
+    if excess[least] > max(NOISE, SURE * _error(part)) and even:
         agreed, twin = part.sure_agreed / max(1e-9, part.sure_doubted), _of_twin(doubts.held_out)
+        certain = bool(alone and alike) or (agreed > AGREED and (len(parts) > 1 or bool(twin)))
+        sure = ", and the teacher is as sure of the rows of both" if alone and alike else ""
         finding = finding.supported_by(
             PROBE,
             "excess",
             excess[least],
-            f"{text}; the student gives the same answer on {agreed:.0%} of them{twin}",
+            f"{text}; the student gives the same answer on {agreed:.0%} of them{twin}{sure}",
             threshold=NOISE,
             origin="convention",
-            # Noise of a single split may be another fault of that split, unless the labels' own student sees it.
-            weight=6.0 if agreed > AGREED and (len(parts) > 1 or twin) else 3.5,
+            # Noise of a single split may be another fault of that split, unless the labels' own student sees it, or
+            # the teacher's answers to both splits are of one kind.
+            weight=6.0 if certain else 3.5,
         )
         finding = _of_rivals(finding, doubts.held_out, scores)
         finding = _of_exchanges(finding, part, teacher)
@@ -112,16 +124,33 @@ def label_noise(doubts: LabelDoubts, teacher: TeacherViews | None, scores: Thres
     return finding
 
 
-def _in_training_alone(parts: Mapping[str, LabelDoubt], excess: Mapping[str, float]) -> bool:
-    """Whether held-out labels are clean, and in training both models know better than the labels.
+def _in_training_alone(parts: Mapping[str, LabelDoubt], excess: Mapping[str, float], alike: bool | None) -> bool:
+    """Whether held-out labels are clean, and in training the models know better than the labels.
 
-    The student, too, gives the teacher's answer to most rows whose label was changed: it saw the same inputs, so that
-    neither of the two was fed otherwise there.
+    So does the teacher where its answers to both splits are of one kind. Where that is not known, the student has to
+    give the teacher's answer to most rows whose label was changed: it saw the same inputs, so that neither of the two
+    was fed otherwise there.
     """
     train = parts.get("training")
-    if train is None or excess.get("held-out", 1.0) >= NOISE:
+    if train is None or excess.get("held-out", 1.0) >= NOISE or alike is False:
         return False
-    return train.sure_agreed > AGREED * train.sure_doubted
+    return alike is True or train.sure_agreed > AGREED * train.sure_doubted
+
+
+def _as_sure_of_both(teacher: TeacherViews | None) -> bool | None:
+    """Whether the teacher is as sure of training rows as of held-out ones, which it is not of other inputs (KD603).
+
+    None where it names other classes there, which may be more frequent, and where one of the splits was not recorded.
+    """
+    if teacher is None or teacher.own is None or teacher.own_train is None:
+        return None
+    held_out, train = teacher.own.validity, teacher.own_train.validity
+    if held_out.confusion is None or train.confusion is None:
+        return None
+    if train.entropy_ratio_median - held_out.entropy_ratio_median >= AS_SURE:
+        return False
+    there, here = (counts.sum(axis=1) / counts.sum() for counts in (train.confusion, held_out.confusion))
+    return True if float(np.abs(there - here).sum()) < AS_OFTEN else None
 
 
 def _of_twin(part: LabelDoubt) -> str:

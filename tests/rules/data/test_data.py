@@ -125,6 +125,25 @@ def test_wrong_labels_are_told_from_a_bad_teacher(tmp_path):
     assert diagnosed(tmp_path, _noisy(part(600, 1)), _noisy(part(600, 2))).cause_codes == ["KD605"]
 
 
+def _learnt_by_heart(split):
+    """A student that gives each row the label that it has, right or wrong."""
+    split["student_logits"] = np.asarray(6 * np.eye(10)[split["labels"]], np.float32) + split["student_logits"] / 10
+    return split
+
+
+def test_wrong_labels_of_training_rows_that_the_student_learnt_by_heart(tmp_path):
+    # Nobody contradicts them but the teacher, which is as sure of these rows as of the clean ones.
+    found = diagnosed(tmp_path, _learnt_by_heart(_noisy(part(800, 1))), part(600, 2, b.forgetting(0.2)))
+    assert found.cause_codes[0] == "KD605"
+    assert "the teacher is as sure of the rows of both" in found.findings[0].evidence[0].text
+
+
+def test_a_teacher_that_is_unsure_of_training_rows_does_not_make_their_labels_wrong(tmp_path):
+    train = _learnt_by_heart(_noisy(part(800, 1)))
+    train["teacher_logits"] = train["teacher_logits"] / 4
+    assert "KD605" not in diagnosed(tmp_path, train, part(600, 2, b.forgetting(0.2))).cause_codes
+
+
 def test_a_teacher_that_errs_where_it_is_unsure_does_not_make_labels_wrong(tmp_path):
     def unsure(split):
         wrong = np.arange(len(split["labels"])) % 3 == 0
