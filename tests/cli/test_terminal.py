@@ -9,6 +9,7 @@ The expected texts lie in ``golden/``. After a wanted change, write them anew an
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,13 @@ def test_the_text_is_the_expected_one(piped, name):
     text = "".join(f"{line.rstrip()}\n" for line in piped[name].out.splitlines())
     if os.environ.get(REFRESH):
         file.write_text(text, encoding="utf-8")
-    assert text == file.read_text(encoding="utf-8"), f"wanted? then refresh with {REFRESH}=1"
+    expected = file.read_text(encoding="utf-8")
+    assert _without_rounding(text) == _without_rounding(expected), f"wanted? then refresh with {REFRESH}=1"
+
+
+def _without_rounding(text: str) -> str:
+    """What float32 leaves in the place of zero differs from processor to processor; its order of magnitude does not."""
+    return re.sub(r"\d\.\d+e-07", "…e-07", text)
 
 
 @each_run
