@@ -131,6 +131,10 @@ def test_a_student_that_learnt_labels_by_heart_as_its_twin_did_has_not_heard_its
     apart = {"student": b.forgetting(0.4, 1), "baseline": b.forgetting(0.4, 2), "teacher": b.forgetting(0.15, 3)}
     detached = {"train_student": by_heart(1), "train_baseline": by_heart(2)}
     assert diagnosed(tmp_path / "deaf", **apart, **detached).cause_codes[:1] == ["KD111"]
+    # A term that is next to nothing in the total could not have been heard with its gradient either.
+    weak = diagnosed(tmp_path / "weak", mix=(0.1, 0.002), **apart, **detached)
+    assert weak.cause_codes[:1] == ["KD208"]
+    assert "KD111" not in weak.cause_codes
     heard = {"train_student": b.unchanged, "train_baseline": by_heart(2)}
     assert "KD111" not in diagnosed(tmp_path / "heard", **apart, **heard).cause_codes
 
