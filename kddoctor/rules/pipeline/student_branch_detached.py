@@ -30,7 +30,6 @@ Read more
 """
 
 from kddoctor.probes.example_gaps import ExampleGaps
-from kddoctor.probes.gradient_ratio import GradientRatio
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.probes.loss_schedule import LossSchedule
@@ -39,10 +38,9 @@ from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.term_gradients import TermGradients, TermReach
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.loss.declared import distils
-from kddoctor.rules.loss.strength import strength_against_declared
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Count, Factor, Share
+from kddoctor.rules.settings import Count, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
@@ -63,9 +61,6 @@ AT_MINIMUM: Share = 0.15
 #: twin.
 LEADS: Share = 0.3
 LEARNT: Share = 0.02
-#: Pull of the weighted term over that of the weighted labels, by their formulas, and its strength over the declared
-#: one, from which a student follows it.
-HEARD: Factor = 0.5
 #: Points below the teacher from which following it would have shown: the benchmark's definition of moderate harm.
 MODERATE: Share = 0.03
 
@@ -87,7 +82,6 @@ MODERATE: Share = 0.03
         ScaleFit,
         TrainGaps,
         Gaps,
-        GradientRatio,
     ),
     masks=("KD102", "KD208", "KD302", "KD401", "KD402", "KD501", "KD502", "KD504"),
     implies=("KD212", "KD305"),
@@ -103,14 +97,12 @@ def student_branch_detached(
     fit: ScaleFit | None = None,
     train: TrainGaps | None = None,
     held_out: Gaps | None = None,
-    pull: GradientRatio | None = None,
 ) -> Finding | NotExamined:
     if gradients is None and reach is None:
         alone = next((part.gaps for part in (train, held_out) if part and part.gaps.kl_teacher_baseline), None)
         if fit is None or alone is None or not _leads(config, loss):
             return NotExamined(*RECORD["TermGradients"])
-        # A term that pulls at nothing by its own formula, as at a temperature too high (KD302), is not heard either.
-        return Finding() if _too_weak(pull, loss, config) else _by_twin(fit, alone, held_out)
+        return _by_twin(fit, alone)
     if not distils(config):
         return Finding()
     if gradients is None:
@@ -179,35 +171,15 @@ def _leads(config: Manifest, loss: LossForensics | None) -> bool:
     return distils(config) and verified and alpha is not None and alpha >= LEADS and not _nothing_promised(loss, None)
 
 
-def _too_weak(pull: GradientRatio | None, loss: LossForensics | None, config: Manifest) -> bool:
-    """Whether the term has far less weight than was declared (KD208), or with its weight pulls less than the labels."""
-    mix = None if loss is None else loss.mix
-    if loss is None or mix is None or not mix.ce_weight:
-        return False
-    strength = strength_against_declared(loss, config)
-    if strength is not None and strength < HEARD:
-        return True
-    if pull is None:
-        return False
-    return pull.median * abs(mix.kd_weight / mix.ce_weight) < HEARD
-
-
-def _by_twin(fit: ScaleFit, gaps: ExampleGaps, held_out: Gaps | None) -> Finding:
-    """Where gradients were not noted: a student that follows the labels as its twin does, and the teacher no more.
-
-    On rows that were learnt by heart both may be better than a teacher of which held-out rows show what it is worth.
-    """
+def _by_twin(fit: ScaleFit, gaps: ExampleGaps) -> Finding:
+    """Where gradients were not noted: a student that follows the labels as its twin does, and the teacher no more."""
     assert gaps.kl_teacher_baseline is not None
     assert gaps.baseline_accuracy is not None
     followed = 1 - gaps.kl_teacher_student / gaps.kl_teacher_baseline
     text = f"distilling removed {followed:.0%} of the labels-only student's divergence from the teacher"
     if followed > FOLLOWED:
         return Finding().against("example-gaps", "followed", followed, text, threshold=FOLLOWED, weight=3.0)
-    behind = any(
-        g.teacher_accuracy - max(g.student_accuracy, g.baseline_accuracy) >= MODERATE
-        for g in (gaps, *([held_out.gaps] if held_out is not None else []))
-        if g.baseline_accuracy is not None
-    )
+    behind = gaps.teacher_accuracy - max(gaps.student_accuracy, gaps.baseline_accuracy) >= MODERATE
     if not behind or fit.gain <= AT_MINIMUM or gaps.student_accuracy < gaps.baseline_accuracy - LEARNT:
         return Finding()
     finding = Finding().supported_by(

@@ -116,29 +116,6 @@ def test_a_term_that_was_only_logged_without_its_graph_says_nothing() -> None:
     assert not found.evidence
 
 
-def by_heart(seed: int) -> b.Change:
-    """A student that learnt the labels of its own rows, and nothing else of them."""
-
-    def answers(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        noise = np.random.default_rng(seed).normal(0, 1, logits.shape)
-        return np.asarray(8 * np.eye(logits.shape[1])[labels] + noise, np.float32)
-
-    return answers
-
-
-def test_a_student_that_learnt_labels_by_heart_as_its_twin_did_has_not_heard_its_teacher(tmp_path) -> None:
-    # On the rows that both know by heart they are better than the teacher, which is better on all others.
-    apart = {"student": b.forgetting(0.4, 1), "baseline": b.forgetting(0.4, 2), "teacher": b.forgetting(0.15, 3)}
-    detached = {"train_student": by_heart(1), "train_baseline": by_heart(2)}
-    assert diagnosed(tmp_path / "deaf", **apart, **detached).cause_codes[:1] == ["KD111"]
-    # A term that is next to nothing in the total could not have been heard with its gradient either.
-    weak = diagnosed(tmp_path / "weak", mix=(0.1, 0.002), **apart, **detached)
-    assert weak.cause_codes[:1] == ["KD208"]
-    assert "KD111" not in weak.cause_codes
-    heard = {"train_student": b.unchanged, "train_baseline": by_heart(2)}
-    assert "KD111" not in diagnosed(tmp_path / "heard", **apart, **heard).cause_codes
-
-
 def test_weights_of_gradients_are_medians_over_the_steps_that_were_seen() -> None:
     nan = float("nan")
     found = term_gradients_of(
