@@ -81,9 +81,9 @@ def logged_failure(error: Exception) -> Failure:
 def survived(what: str, error: Exception) -> str:
     """One line on a part of kddoctor that raised an error, where everything else goes on; the log gets it, too.
 
-    Raises the error where nothing may be survived (``STRICT``).
+    Raises the error where it is about what kddoctor was given, and where nothing may be survived (``STRICT``).
     """
-    if os.environ.get(STRICT):
+    if isinstance(error, KDDoctorError) or os.environ.get(STRICT):
         raise error
     failure = logged_failure(error)
     reason = f"{what} failed: {type(error).__name__}: {failure.reason} (a bug; the details are in {failure.log})"

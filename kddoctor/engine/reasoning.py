@@ -7,7 +7,7 @@ from kddoctor.engine.explaining import BELIEVED, MENTIONED, explain_away, order
 from kddoctor.engine.residual import weigh_residual
 from kddoctor.engine.types import Differential, Hypothesis
 from kddoctor.engine.weighing import PRIOR, weigh
-from kddoctor.errors import KDDoctorError, survived
+from kddoctor.errors import survived
 from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.registry import Rule, Verdict, all_rules
 from kddoctor.run.manifest import Manifest
@@ -73,7 +73,5 @@ def _verdict(rule: Rule, measured: Mapping[type, object]) -> Verdict:
     """As the rule gives it. One of ours that is wrong about an unusual record costs its own answer, not all others."""
     try:
         return rule(measured)
-    except KDDoctorError:
-        raise
     except Exception as error:
         return NotExamined(("kddoctor",), survived(rule.code, error))

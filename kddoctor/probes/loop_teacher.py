@@ -38,28 +38,36 @@ def loop_teacher(loop: Rows, own: Rows, temperature: float, *, same_split: bool)
     """Compare logits [n, C] in the loop with those [m, C] at evaluation, of other rows. None for too few rows."""
     if min(len(loop), len(own)) < FEWEST_ROWS:
         return None
-    at_least, own_at_least = _at_least(loop), _at_least(own)
-    levelled = _levelled(at_least, loop.shape[1])
-    kept = int(np.median(loop.shape[1] - at_least[levelled])) if levelled.any() else loop.shape[1]
-    likely = np.sort(softmax(own.astype(np.float64) / temperature, axis=1), axis=1)[:, ::-1]
+    above, own_above = _above_least(loop), _above_least(own)
+    levelled = _levelled(above, loop.shape[1])
+    kept = int(np.median(above[levelled])) if levelled.any() else loop.shape[1]
     return LoopTeacher(
         rows=len(loop),
         same_split=same_split,
         multiple=_multiple(loop, own),
         levelled=float(levelled.mean()),
-        own_levelled=float(_levelled(own_at_least, own.shape[1]).mean()),
+        own_levelled=float(_levelled(own_above, own.shape[1]).mean()),
         kept=kept,
-        kept_mass=float(likely[:, :kept].sum(axis=1).mean()),
+        kept_mass=_mass(own, kept, temperature),
     )
 
 
-def _at_least(rows: Rows) -> NDArray[np.intp]:
-    """[n] number of classes that have the smallest value of their row."""
-    return np.asarray((rows == rows.min(axis=1, keepdims=True)).sum(axis=1))
+def _above_least(rows: Rows) -> NDArray[np.intp]:
+    """[n] number of classes above the smallest value of their row."""
+    return np.asarray((rows > rows.min(axis=1, keepdims=True)).sum(axis=1))
 
 
-def _levelled(at_least: NDArray[np.intp], classes: int) -> NDArray[np.bool_]:
-    return np.asarray((at_least >= 2) & (at_least < classes) & (2 * at_least >= classes))
+def _levelled(above: NDArray[np.intp], classes: int) -> NDArray[np.bool_]:
+    """[n] whether two classes or more, and half of them, share the smallest value; not all of them."""
+    return np.asarray((above >= 1) & (above <= classes - 2) & (2 * above <= classes))
+
+
+def _mass(rows: Rows, largest: int, temperature: float) -> float:
+    """Mean probability of so many of the largest classes; nothing has to be sorted for all of them."""
+    if largest == rows.shape[1]:
+        return 1.0
+    likely = np.sort(softmax(rows.astype(np.float64) / temperature, axis=1), axis=1)
+    return float(likely[:, -largest:].sum(axis=1).mean())
 
 
 def _multiple(loop: Rows, own: Rows) -> float | None:

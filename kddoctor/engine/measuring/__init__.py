@@ -32,7 +32,7 @@ from kddoctor.engine.reading import (
     shown_rows,
 )
 from kddoctor.engine.types import Outcome
-from kddoctor.errors import KDDoctorError, RunError, survived
+from kddoctor.errors import RunError, survived
 from kddoctor.probes.example_gaps import ExampleGapsProbe
 from kddoctor.probes.layer_similarity import LayerSimilarity, LayerSimilarityProbe
 from kddoctor.probes.learning_curve import LearningCurve, LearningCurveProbe
@@ -132,8 +132,6 @@ def _add_those_of_families(run: Run, measured: Measured) -> None:
         try:
             for found in family.measurements(run, measured):
                 measured[type(found)] = found
-        except KDDoctorError:
-            raise
         except Exception as error:
             survived(f"measuring {family.__name__.rpartition('.')[2].replace('_', ' ')}", error)
 

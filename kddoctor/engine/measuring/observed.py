@@ -20,11 +20,12 @@ def observed(run: Run) -> Observations:
     if np.array_equal(student, teacher):
         return seen
     known = {"same_inputs": False if seen.same_inputs is None else seen.same_inputs}
-    places = {"loop_student": _facts(student), "loop_teacher": _facts(teacher)}
     # The same values in other places are another arrangement of them, of which mean and spread say nothing.
     if np.array_equal(np.sort(student, axis=None), np.sort(teacher, axis=None)):
         return seen.model_copy(update=known)
-    return seen.model_copy(update=known | {"inputs": places})
+    return seen.model_copy(
+        update=known | {"inputs": {"loop_student": _facts(student), "loop_teacher": _facts(teacher)}}
+    )
 
 
 def _facts(rows: NDArray[np.generic]) -> InputFacts:

@@ -99,11 +99,12 @@ def label_noise(doubts: LabelDoubts, teacher: TeacherViews | None, scores: Thres
         for name, each in parts.items()
     )
     # A teacher that errs no more where it is unsure is told by clean rows of the same kind, where there are any.
-    even = part.sure_doubted > EVEN * part.doubted or bool(alone and alike)
+    told = alone and alike is True
+    even = part.sure_doubted > EVEN * part.doubted or told
     if excess[least] > max(NOISE, SURE * _error(part)) and even:
         agreed, twin = part.sure_agreed / max(1e-9, part.sure_doubted), _of_twin(doubts.held_out)
-        certain = bool(alone and alike) or (agreed > AGREED and (len(parts) > 1 or bool(twin)))
-        sure = ", and the teacher is as sure of the rows of both" if alone and alike else ""
+        certain = told or (agreed > AGREED and (len(parts) > 1 or bool(twin)))
+        sure = ", and the teacher is as sure of the rows of both" if told else ""
         finding = finding.supported_by(
             PROBE,
             "excess",

@@ -97,8 +97,8 @@ def logit_scale_mismatch(
     finding = Finding()
     if not distils(config):
         return finding
-    if loop is not None and loop.multiple is not None and _scaled_in_loop(loop, config, teacher):
-        return _by_loop(loop, loop.multiple, held_out)
+    if loop is not None and (times := _factor_in_loop(loop, config, teacher)) is not None:
+        return _by_loop(loop, times, held_out)
     finding = _bounded(finding, scale, held_out)
     finding = _multiplied(finding, scale, gradient, loss)
     better = None
@@ -227,13 +227,13 @@ def _scaled(finding: Finding, scale: LogitScale, softness: TargetSoftness) -> tu
     return finding, float(round(float(targets.temperatures[best]), 2))
 
 
-def _scaled_in_loop(loop: LoopTeacher, config: Manifest, teacher: TeacherViews | None) -> bool:
-    """Whether the loop's logits are the teacher's own times a number, as right as they are without it.
+def _factor_in_loop(loop: LoopTeacher, config: Manifest, teacher: TeacherViews | None) -> float | None:
+    """What the loop's logits are the teacher's own times, as right as they are without it; None where they are not.
 
-    Not where the number is one over the temperature: then the record holds what the softmax was given.
+    Nor where it is one over the temperature: then the record holds what the softmax was given.
     """
     if loop.multiple is None or teacher is None or teacher.in_loop is None:
-        return False
+        return None
     temperature = config.distillation.temperature or 1.0
     own = (teacher.own_train if loop.same_split else None) or teacher.own
     # On rows that it has learned a teacher is surer; by far less than this.
@@ -241,10 +241,11 @@ def _scaled_in_loop(loop: LoopTeacher, config: Manifest, teacher: TeacherViews |
     far = not 1 / least < loop.multiple < least and abs(loop.multiple * temperature - 1) > BY_TEMPERATURE
     softened = loop.multiple < 1 or temperature >= MEANT_TO_SOFTEN
     if not (far and softened) or own is None:
-        return False
+        return None
     # A factor leaves each row's largest logit in its place; other inputs (KD108) do not.
     as_right = abs(own.skill - teacher.in_loop.skill) < AS_RIGHT
-    return as_right and teacher.in_loop.validity.histogram_l1 - own.validity.histogram_l1 < AS_OFTEN
+    as_often = teacher.in_loop.validity.histogram_l1 - own.validity.histogram_l1 < AS_OFTEN
+    return loop.multiple if as_right and as_often else None
 
 
 def _by_loop(loop: LoopTeacher, times: float, held_out: Gaps | None) -> Finding:

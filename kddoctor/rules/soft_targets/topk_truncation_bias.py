@@ -64,9 +64,7 @@ FREE: Share = 0.05
 def topk_truncation_bias(
     loss: LossForensics, config: Manifest, cut: Truncation | None, loop: LoopTeacher | None = None
 ) -> Finding:
-    # One class alone is an answer that was drawn or chosen, and no list.
-    filled = loop is not None and loop.levelled >= FILLED and loop.own_levelled <= FREE and loop.kept > 1
-    if distils(config) and loop is not None and filled:
+    if distils(config) and loop is not None and _is_filled(loop):
         return _filled(loop)
     finding = as_declared(Finding(), loss)
     if not distils(config):
@@ -106,6 +104,11 @@ def topk_truncation_bias(
         where="the training loop: how the teacher's outputs are shortened",
         severity="note" if harmless else "error",
     ).prescribe("all of the teacher's classes, or one more class for the rest", loss__form="declared")
+
+
+def _is_filled(loop: LoopTeacher) -> bool:
+    """Whether most classes of a row are one number; one class alone is an answer that was drawn, and no list."""
+    return loop.levelled >= FILLED and loop.own_levelled <= FREE and loop.kept > 1
 
 
 def _filled(loop: LoopTeacher) -> Finding:
