@@ -22,7 +22,8 @@ class EvaluatedStudent:
     first. answers: to training rows, in the recorded steps and after training; then, after, agreement, moved and batch
     are of these where nobody ran the last batch again, and opinion what then and after are shares of. head: values of
     the weights by which the student's logits follow from its last recorded layer, where they follow from it exactly.
-    is_teacher: its answers are the teacher's, and those of the last recorded step were not.
+    is_teacher: its answers are the teacher's, and those of the last recorded step were not. matrices_alone: of what was
+    written to each is a matrix, and at least as many other parameters, such as their biases, are those of training.
     """
 
     written: int | None
@@ -43,6 +44,7 @@ class EvaluatedStudent:
     head: ValueGrid | None = None
     opinion: Literal["right", "of its teacher's opinion"] = "right"
     is_teacher: bool = False
+    matrices_alone: bool = False
 
 
 @dataclass(frozen=True)

@@ -360,6 +360,7 @@ def values_by_batch(rows: StepRows, t: float) -> Iterator[tuple[str, float]]:
     yield "both over everything", float((np.exp(whole_p) * (whole_p - whole_q)).sum()) / count
     yield "targets over everything", float((np.exp(whole_p) * (whole_p - log_q)).sum()) / count
     yield "answers over everything", float((np.exp(log_p) * (log_p - whole_q)).sum()) / count
+    yield from _overlaps(*((np.exp(x) if x.shape[1] > 2 else np.exp(x[:, 1:])) for x in (log_p, log_q)))
     if rows.kind == "labels":
         over_s, over_t = (x[:, 1].reshape(rows.shape) for x in (rows.student / t, rows.teacher / t))
         yield "softmax over labels", float(divergences(over_t, over_s).mean())
@@ -370,6 +371,14 @@ def values_by_batch(rows: StepRows, t: float) -> Iterator[tuple[str, float]]:
         for axis, name in ((0, "both over the batch, every position"), (1, "both over the positions")):
             # A softmax over the first axis of what was never flattened.
             yield name, float(divergences(cube_t, cube_s, axis).sum()) / every
+
+
+def _overlaps(p: Array, q: Array) -> Iterator[tuple[str, float]]:
+    """What a segmentation's masks are compared by, of the probabilities of a whole batch at once."""
+    both, sizes, squares = float((p * q).sum()), float((p + q).sum()), float((p * p + q * q).sum())
+    yield "overlap", 1 - 2 * both / sizes
+    yield "overlap of squares", 1 - 2 * both / squares
+    yield "intersection over union", 1 - both / max(sizes - both, 1e-300)
 
 
 def _log_sum_of_all(z: Array) -> float:

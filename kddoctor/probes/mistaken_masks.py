@@ -20,7 +20,8 @@ def values_by_mask(rows: StepRows, t: float) -> Iterator[tuple[str, Array]]:
     "from token" and "before token" n from 1 to C − 1: positions whose label is at least, or less than n. "all but
     token" n from 0: those whose label is any other. "mask late by" and "mask early by" k from 1 to L − 1: every row's
     mask shifted, with nothing coming in from outside. "rows with little padding" k from 0 to L − 1: rows of which
-    at most k positions do not count, or all of them where there is none; "rows with much padding": the others.
+    at most k positions do not count, or all of them where there is none; "rows with much padding": the others. "padding
+    alone": the positions that do not count.
     """
     each = np.concatenate(
         [divergences(rows.teacher[b] / t, rows.student[b] / t) for b in row_blocks(*rows.student.shape)]
@@ -33,6 +34,8 @@ def values_by_mask(rows: StepRows, t: float) -> Iterator[tuple[str, Array]]:
         yield "before token", below / np.maximum(number, 1)
         yield "from token", (summed.sum() - below) / np.maximum(counted.sum() - number, 1)
         yield "all but token", (summed.sum() - summed) / np.maximum(counted.sum() - counted, 1)
+    if not rows.counts.all():
+        yield "padding alone", np.array([each[~rows.counts].mean()])
     cube, mask = each.reshape(rows.shape), rows.counts.reshape(rows.shape)
     length = rows.shape[1]
     yield from _by_row(cube, mask)

@@ -36,9 +36,10 @@ class RateSigns:
     loss of the beginning (median of three) over the first. low, end: lowest running median and median of the last
     tenth, over the median of the first three losses. pace: how fast the loss fell in the second half of the time for
     which the rate had not been wound down, over its average pace up to there, with the ends of a 90 % interval;
-    infinite where it never fell. rate: largest learning rate. stride: lr ‖g‖² over the loss at the step that is longer
-    than nine tenths of them: the share of the loss that a first-order model takes off at one step; travel: the sum of
-    these shares over all updates; both None as overshoots. set_back: mean rise of the loss from the end of an epoch to
+    infinite where it never fell. rate: largest learning rate. spent: mean rate over the largest one, None where none was
+    logged. stride: lr ‖g‖² over the loss at the step that is longer than nine tenths of those at full rate: the share of
+    the loss that a first-order model takes off at one step; travel: the sum of these shares over all updates; both None
+    as overshoots. set_back: mean rise of the loss from the end of an epoch to
     the beginning of the next, in its standard errors; None for fewer than five epochs of four losses or more.
     efficiency: of the first three tenths of its fall, the fall over the sum of lr ‖g‖² up to there: 1 for short steps
     of gradient descent without momentum, 1 / (1 - m) with a momentum m, and less for steps so long that the slope
@@ -59,6 +60,7 @@ class RateSigns:
     travel: float | None = None
     set_back: float | None = None
     efficiency: float | None = None
+    spent: float | None = None
 
 
 class RateSignsProbe:
@@ -89,6 +91,7 @@ class RateSignsProbe:
         known = np.isfinite(rate) & np.isfinite(norm) & (loss > 0)
         pace, low, high = _pace_at_full_rate(step, loss, rate)
         strides = (rate[known] * norm[known] ** 2) / loss[known]
+        full = rate[known] >= FULL_RATE * rate[known].max(initial=0.0)
         return RateSigns(
             updates=updates,
             per_epoch=updates / epochs if epochs else None,
@@ -100,10 +103,11 @@ class RateSignsProbe:
             pace_high=high,
             rate=float(np.nanmax(rate)) if np.isfinite(rate).any() else None,
             pace_low=low,
-            stride=float(np.quantile(strides, LONG)) if known.any() else None,
+            stride=float(np.quantile(strides[full], LONG)) if known.any() else None,
             travel=float(strides.mean()) * updates if known.any() else None,
             set_back=_set_back(loss, epoch),
             efficiency=_efficiency(step, loss, rate * norm**2) if known.all() else None,
+            spent=_spent(rate),
         )
 
     def _columns(self) -> Array | None:
@@ -123,6 +127,11 @@ class RateSignsProbe:
 def _number(row: Row, key: str) -> float:
     value = row.get(key)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def _spent(rate: Array) -> float | None:
+    largest = float(rate.max()) if np.isfinite(rate).all() else 0.0
+    return float(rate.mean()) / largest if largest > 0 else None
 
 
 def _set_back(loss: Array, epoch: Array) -> float | None:

@@ -9,6 +9,7 @@ softmaxes at temperature T over all classes, P and Q their sums over the first k
     cross-entropy  −Σ_k p log q, as it is or divided by P
     zero-filled    KL(softmax(z'/T) ‖ q), where z' is z for the first k and 0 elsewhere
     least-filled   the same with the k-th logit in the place of 0
+    tail spread    KL(p' ‖ q), where each of the other C − k classes has p' = (1 − P) / (C − k)
     tail bucket    KL of (p_1 … p_k, 1 − P) and (q_1 … q_k, 1 − Q), which is a sound bound of the whole
 
 so cumulative sums give every k at once. The same holds of classes in any other order: by the student's logits, or as
@@ -38,6 +39,8 @@ FORMS = (
     "cross-entropy, renormalised",
     "zero-filled",
     "least-filled",
+    "tail spread evenly",
+    "cross-entropy, tail spread evenly",
     "tail bucket",
 )
 #: Who puts the classes in order: either model by its logits, or their places in the list.
@@ -299,6 +302,7 @@ def _sums(
     filled = _filled(teacher, log_q_all, z, log_q, at, np.zeros_like(z[:, at]))
     least = _filled(teacher, log_q_all, z, log_q, at, z[:, at])
     rest, student_rest = np.maximum(1 - mass, 0), np.maximum(1 - student_mass, 1e-300)
+    spread = _spread(rest, log_q_all, log_q, at)
     bucket = divergence + np.where(rest > 0, rest * (np.log(np.maximum(rest, 1e-300)) - np.log(student_rest)), 0)
     values = (
         renormalised,
@@ -309,6 +313,8 @@ def _sums(
         cross / mass,
         filled,
         least,
+        divergence + _entropy_of_tail(rest, student.shape[1], at) + spread,
+        cross + spread,
         bucket,
     )
     taken = np.zeros((len(student), 0), np.int64)
@@ -324,6 +330,23 @@ def _sums(
 
     negative = summed((divergence < 0).astype(np.float64))
     return np.stack([summed(v) for v in values]), summed(mass), negative, taken.sum(axis=0).astype(np.float64)
+
+
+def _spread(rest: Array, log_q_all: Array, log_q: Array, at: NDArray[np.int64]) -> Array:
+    """Cross-entropy of what is left of one, [n, k + 1], where all classes but the first k share it alike."""
+    left = log_q_all.shape[1] - (at + 1)
+    outside = log_q_all.sum(axis=1, keepdims=True) - np.cumsum(log_q, axis=1)[:, at]
+    spread = np.zeros_like(rest)
+    spread[:, :-1] = -rest[:, :-1] / left * outside
+    return spread
+
+
+def _entropy_of_tail(rest: Array, classes: int, at: NDArray[np.int64]) -> Array:
+    """What is left of one times the log of each class's share of it, [n, k + 1]; nothing where all are kept."""
+    found = np.zeros_like(rest)
+    tail = rest[:, :-1]
+    found[:, :-1] = tail * (np.log(np.maximum(tail, 1e-300)) - np.log(classes - (at + 1)))
+    return found
 
 
 def _filled(teacher: Array, log_q_all: Array, z: Array, log_q: Array, at: NDArray[np.int64], others: Array) -> Array:

@@ -41,7 +41,6 @@ from kddoctor.probes.loss_forensics import (
     LossForensics,
     LossForensicsProbe,
     RecordedSteps,
-    investigate,
 )
 from kddoctor.probes.loss_forms import declared_form
 from kddoctor.probes.measurements import Gaps, TargetSoftness, TeacherView, TeacherViews, TrainGaps
@@ -252,7 +251,7 @@ def _forensics(manifest: Manifest, steps: Steps) -> LossForensics:
             probe.update(_step(steps, int(k)))
         return probe
 
-    return investigate(fed)
+    return losses.explained_loss(manifest, steps, fed)
 
 
 def examined_steps(steps: Steps) -> NDArray[np.int64]:

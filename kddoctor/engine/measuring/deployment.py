@@ -19,7 +19,7 @@ from kddoctor.probes.threshold_shift import ThresholdShift, threshold_shift
 from kddoctor.probes.value_grid import LEVELS, ValueGrid, linear_weights, value_grid
 from kddoctor.run.arrays import ArrayFile, LazyArray
 from kddoctor.run.directory import Run
-from kddoctor.run.observations import LastStep
+from kddoctor.run.observations import LastStep, Observations
 from kddoctor.run.steps import Steps
 
 #: Values whose grid is looked at, and rows whose threshold is.
@@ -34,6 +34,8 @@ COUNTED = 2e-4
 #: Rows by which rounding moves a share of them.
 WHOLE = 0.02
 LOGGED = "student_accuracy"
+#: In the last part of a matrix's name, by the conventions of PyTorch and Keras.
+MATRICES = ("weight", "kernel", "embedding")
 
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
@@ -139,7 +141,17 @@ def _evaluated(run: Run, gaps: Gaps, stored: StoredStudent | None) -> EvaluatedS
         answers=answers,
         head=_head(run),
         is_teacher=_is_teacher(run, gaps.split),
+        matrices_alone=_matrices_alone(seen),
     )
+
+
+def _matrices_alone(seen: Observations) -> bool:
+    """Whether matrices alone were written to after training: a file would have brought their biases as well."""
+    changed, graph = seen.parameters_changed_after_training, seen.graph
+    known = None if graph is None or graph.loss is None else graph.loss.student
+    if not changed or known is None or known < 2 * len(changed):
+        return False
+    return all(any(word in name.rpartition(".")[2] for word in MATRICES) for name in changed)
 
 
 def _rows_of(shares: Sequence[float], most: int) -> int:

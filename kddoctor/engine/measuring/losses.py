@@ -1,6 +1,6 @@
 """Measurements of the loss and its gradients."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from kddoctor.engine.measuring.splits import Measured
 from kddoctor.engine.reading import binary_like, evenly
 from kddoctor.probes.gradient_rhythm import GradientRhythm, gradient_rhythm
 from kddoctor.probes.gradient_scale import CONSTANT, GradientScale, Ratio, one_beside_the_other, part_of_rows, ratio
-from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_forensics import LossForensics, LossForensicsProbe, investigate
 from kddoctor.probes.loss_forms import LossForm, declared_form
 from kddoctor.probes.loss_mistakes import LossMistakes, search_mistakes
 from kddoctor.probes.loss_numerics import (
@@ -23,6 +23,7 @@ from kddoctor.probes.loss_numerics import (
 )
 from kddoctor.probes.loss_schedule import MIN_STEPS, LossSchedule, find_schedule
 from kddoctor.probes.loss_sums import row_blocks
+from kddoctor.probes.loss_temperatures import MOST_STEPS, two_temperatures
 from kddoctor.probes.mistaken_forms import Kind, StepRows, divergences, jensen_shannon, log_partition
 from kddoctor.run.directory import Run
 from kddoctor.run.manifest import Manifest
@@ -56,6 +57,29 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     scale = _gradient_scale(run.manifest, run.steps, loss)
     if scale is not None:
         yield scale
+
+
+def explained_loss(
+    manifest: Manifest, steps: Steps, fed: Callable[[tuple[float, ...]], LossForensicsProbe]
+) -> LossForensics:
+    """The formula that reproduces the recorded losses; where none of the usual temperatures does, of any two.
+
+    fed: a probe that was given the steps, with these temperatures beside the usual ones.
+    """
+    loss = investigate(fed)
+    if loss.term is not None or loss.declared_holds or loss.kd_always_zero or not loss.steps or steps.kd_loss is None:
+        return loss
+    usable = np.flatnonzero(np.isfinite(steps.kd_loss) & np.isfinite(steps.loss))
+    chosen = usable[evenly(len(usable), MOST_STEPS)] if len(usable) else usable
+    rows = [rows_of_step(manifest, steps, int(k)) for k in chosen]
+    finite = [np.isfinite(step.student).all() and np.isfinite(step.teacher).all() for step in rows]
+    if not rows or not all(finite):
+        return loss
+    found = two_temperatures(rows, steps.kd_loss[chosen])
+    if found is None:
+        return loss
+    again = fed(found).compute()
+    return loss if again.term is None else again
 
 
 def _mistakes(manifest: Manifest, steps: Steps, loss: LossForensics) -> LossMistakes:

@@ -30,6 +30,7 @@ Read more
 from scipy.stats import binom
 
 from kddoctor.probes.deployment_measurements import ThresholdShifts
+from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Deviations, Logits, Share
@@ -60,9 +61,10 @@ CHANCE: Share = 0.01
         "multilabel",
     ),
     reads=(ThresholdShifts,),
+    uses=(LossForensics,),
     masks=("KD402", "KD502"),
 )
-def decision_threshold_shift(found: ThresholdShifts) -> Finding:
+def decision_threshold_shift(found: ThresholdShifts, loss: LossForensics | None = None) -> Finding:
     student = found.student
     off = student.predicted - student.base_rate
     finding = Finding().prescribe(
@@ -107,6 +109,14 @@ def decision_threshold_shift(found: ThresholdShifts) -> Finding:
             f"the ranking is not sound either: {found.student_auc:.3f} where {best:.3f} is possible",
             threshold=RANKING,
             weight=12.0,
+        )
+    if loss is not None and loss.declared_differs and loss.term is None:
+        finding = finding.against(
+            "loss-forensics",
+            "relative_error",
+            None,
+            "no form that is known reproduces the recorded loss: what was minimised comes before where it is cut",
+            weight=5.0,
         )
     loop = found.in_loop
     if loop is not None and abs(loop.shift) >= LOGITS and loop.shift * student.shift > 0 and centred:

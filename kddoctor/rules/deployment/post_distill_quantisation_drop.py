@@ -31,6 +31,10 @@ from kddoctor.rules.deployment.ending import LACKING, PROBE, drop, grid, is_quan
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Nats
+
+#: Nats for matrices that were rewritten without their biases, which pruning does as well.
+REWRITTEN: Nats = 6.0
 
 
 @rule(
@@ -47,6 +51,8 @@ def post_distill_quantisation_drop(student: EvaluatedStudent) -> Finding | NotEx
     quantised = is_quantised(student)
     finding = Finding().saying("The student was sound until it was quantised.", where="the export of the student")
     finding = finding.prescribe("a scale for each channel, and ranges from many rows", automatic=False, safety="manual")
+    if not quantised and found is None and student.matrices_alone:
+        return _of_matrices(finding, student)
     if not quantised and found is None:
         if student.weights is None and not student.outputs:
             return NotExamined(*RECORD["EvaluatedStudent"])
@@ -77,4 +83,22 @@ def post_distill_quantisation_drop(student: EvaluatedStudent) -> Finding | NotEx
         f"{where}; {worse.text}",
         grade=Grade.PROOF if worse.how == "certainly" else Grade.STATISTICAL,
         weight=None if worse.how == "certainly" else 6.5,
+    )
+
+
+def _of_matrices(finding: Finding, student: EvaluatedStudent) -> Finding:
+    """Values that are no grid any more, as after a scale and an offset for each channel, in matrices alone."""
+    worse = drop(student)
+    if worse.how in ("none", "unknown"):
+        return finding.against(
+            PROBE, "drop", worse.points, f"its matrices were rewritten, and it is no worse for it: {worse.text}", weight=5.0
+        )
+    return finding.supported_by(
+        PROBE,
+        "matrices_alone",
+        float(student.written or 0),
+        f"after the last optimizer step {student.written} matrices of the student were written to and no bias, as an "
+        f"export does; {worse.text}",
+        grade=Grade.INTERVENTIONAL,
+        weight=REWRITTEN,
     )

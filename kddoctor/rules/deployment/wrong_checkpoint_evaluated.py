@@ -43,6 +43,10 @@ from kddoctor.rules.deployment.ending import (
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Nats
+
+#: Nats against a checkpoint, where no bias was written to.
+PARTLY: Nats = 10.0
 
 
 @rule(
@@ -102,6 +106,14 @@ def wrong_checkpoint_evaluated(student: EvaluatedStudent) -> Finding | NotExamin
             float(student.weights or 0),
             f"a quantisation: {values_of(student)}",
             weight=12.0,
+        )
+    elif student.matrices_alone:
+        finding = finding.against(
+            PROBE,
+            "matrices_alone",
+            float(student.written),
+            "matrices alone were written to: a checkpoint would have brought their biases as well",
+            weight=PARTLY,
         )
     return finding
 

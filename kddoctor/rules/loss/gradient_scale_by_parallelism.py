@@ -42,7 +42,7 @@ from kddoctor.probes.gradient_scale import CONSTANT, Beside, GradientScale, Part
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import Verdict, rule
-from kddoctor.rules.settings import Factor, Share
+from kddoctor.rules.settings import Factor, Nats, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "gradient-scale"
@@ -61,6 +61,9 @@ OF_GROWTH, ORDER = 0.9, 0.9
 #: Smallest factor that counts: accumulation and devices multiply by whole numbers, and learning rates are no better
 #: known than this.
 SMALL: Factor = 1.5
+#: Measures of one term's gradient in the student's logits, and nats where it differs by no constant.
+OF_ONE_TERM = ("term", "labels")
+UNEVEN: Nats = 8.0
 #: The two terms' gradients go through the same layers, and one of them may lie along what these pass on: by so much, at
 #: the median of the steps, and on every one of them. Of 130 runs of four tasks without such a factor the largest came
 #: to 5.4 and 3.9, with a factor of eight the smallest to 8.0 and 6.3 (calibrated).
@@ -220,6 +223,19 @@ def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str, *, sc
             grade=Grade.PROOF,
             group=measure,
         )
+    if found.spread > CONSTANT and measure in OF_ONE_TERM and _never_as_recorded(found):
+        lowest, highest = sorted((found.value / (1 + found.spread), found.value * (1 + found.spread)))
+        return finding.supported_by(
+            PROBE,
+            measure,
+            found.value,
+            f"{of} {found.value:.2g} times what the recorded loss says at the median of {found.steps} steps, and "
+            f"within {lowest:.2g} to {highest:.2g} times on each: its rows do not count as they do in the loss",
+            threshold=1 / SMALL if found.value < 1 else SMALL,
+            grade=Grade.INTERVENTIONAL,
+            weight=UNEVEN,
+            group=measure,
+        )
     if found.spread > CONSTANT or found.varied < VARIED or size < SMALL:
         return finding
     if scaled and _loss_scale(found.value):
@@ -233,6 +249,11 @@ def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str, *, sc
         grade=Grade.PROOF,
         group=measure,
     )
+
+
+def _never_as_recorded(found: Ratio) -> bool:
+    """Whether the gradient is far from what it should be on every step, all of them on the same side."""
+    return found.value * (1 + found.spread) < 1 / SMALL or found.value / (1 + found.spread) > SMALL
 
 
 def _loss_scale(value: float) -> bool:

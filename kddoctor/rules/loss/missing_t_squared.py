@@ -32,7 +32,11 @@ from kddoctor.rules.finding import Finding
 from kddoctor.rules.loss.declared import ambiguous_factor, as_declared, distils, excluded, reproduced
 from kddoctor.rules.loss.strength import lacking_in_total
 from kddoctor.rules.registry import rule
+from kddoctor.rules.settings import Share
 from kddoctor.run.manifest import Manifest
+
+#: Temperatures closer than this are one.
+SAME: Share = 0.005
 
 
 @rule(
@@ -70,6 +74,8 @@ def missing_t_squared(loss: LossForensics, config: Manifest) -> Finding:
         return excluded(finding, loss) if term.explanations else finding
     if term.form.temperature in (None, 1.0):
         return finding  # two temperatures have no common square
+    if config.distillation.temperature and abs(term.form.temperature / config.distillation.temperature - 1) > SAME:
+        return finding  # another temperature than the declared one, of which the factor is the smaller part (KD211)
     scale = wrong[0].scale
     text = "no temperature factor" if scale == "1" else f"the factor {scale}"
     finding = reproduced(finding, loss, f"recorded = {term.form.describe()} with {text}")

@@ -90,7 +90,10 @@ def objective_config_drift(loss: LossForensics, config: Manifest, mistakes: Loss
         return finding
     difference = _difference(loss.term.form, config)
     if difference is not None:
-        finding = undecided(reproduced(finding, loss, f"recorded = {loss.term.form.describe()}"), loss)
+        finding = reproduced(finding, loss, f"recorded = {loss.term.form.describe()}")
+        # Whichever of several it is, none of them was declared.
+        if any(_difference(rival, config) is None for rival in loss.term.rivals):
+            finding = undecided(finding, loss)
         return finding.saying(
             f"The loss is {loss.term.form.describe()}; {difference}.", where=_where(difference)
         ).prescribe("the declared loss on both sides", loss__form="declared")

@@ -3,7 +3,8 @@
 What it checks
     Whether accuracy (or agreement) on held-out rows still rose in the last third of the schedule, by a robust line
     and its 90 % interval; whether the training loss fell in the second half as fast as on average, or had not levelled
-    when the learning rate was wound down; whether all updates together, at a rate that is no lower than usual, were too
+    when the learning rate was wound down; whether that was so early that hardly any full step was taken; whether all
+    updates together, at a rate that is no lower than usual, were too
     short a way to learn anything; whether the student is still clearly below its teacher, on training rows as well; and
     whether the same schedule sufficed for the labels alone. A loss that no known form reproduces speaks against it.
 
@@ -108,6 +109,10 @@ UNREACHED: Share = 0.3
 FAR_TOO_FEW = 4.5
 #: Of the slope of that divergence.
 INTERVAL: Share = 0.9
+#: Mean learning rate over its largest value: 0.5 of a cosine, 0.37 of a step to a tenth after each third. And points on
+#: training rows that have to be missing for it to matter.
+SPENT: Share = 0.1
+UNFITTED_ROWS: Share = 0.1
 #: Nats for a loss that certainly fell no slower than on average, and for one that did not certainly fall slower.
 CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
 
@@ -144,20 +149,29 @@ def undertrained_distillation(
             finding, falling = _of_outputs(finding, signs, found)
     if signs is not None and short_way(signs, config, path) and (signs.stride or 0.0) >= SHORT_STEP:
         finding, falling = _of_way(finding, signs), "certainly"
+    if signs is not None and _rate_was_gone(signs) and _unfitted(train):
+        finding, falling = _of_rate(finding, signs), "certainly"
     finding = _of_count(finding, signs)
     if curve.quality is None and not finding.evidence:
         return _of_few_steps(config, path, held_out, train, loss)
     if curve.quality is not None:
         finding = _of_quality(finding, curve, curve.quality, held_out, falling)
     if held_out is not None:
-        finding = _of_gaps(finding, curve, held_out)
+        finding = _of_gaps(finding, curve, held_out, gone=_rate_was_gone(signs))
     finding = against_set_back(finding, signs)
     finding = against_untaught(against_another(finding, path, fit), path)
     finding = _against_arrived(finding, outputs(output, path, fit))
     if signs is not None:
         finding = _of_promise(against_shortened(finding, signs, config), signs, config)
     finding = _of_others(finding, train, held_out, loss, falling)
-    return _said(finding, config.training.epochs or max(1, round(curve.epochs) or 1))
+    said = _said(finding, config.training.epochs or max(1, round(curve.epochs) or 1))
+    if not any(evidence.measure == "spent" for evidence in finding.supporting):
+        return said
+    return said.saying(
+        "The learning rate was wound down before the student had learned.",
+        where="the training loop: the schedule of the learning rate; kd_run.yaml: training.epochs",
+        severity="warning",
+    )
 
 
 def _said(finding: Finding, epochs: int) -> Finding:
@@ -270,10 +284,33 @@ def _of_quality(finding: Finding, curve: LearningCurve, trend: Trend, held_out: 
     return finding
 
 
-def _of_gaps(finding: Finding, curve: LearningCurve, held_out: Gaps) -> Finding:
+def _of_gaps(finding: Finding, curve: LearningCurve, held_out: Gaps, *, gone: bool) -> Finding:
     if curve.quality is not None:
         finding = _against_the_gap(finding, curve, curve.quality.rise, held_out)
-    return _against_near(_against_the_twin(finding, held_out), held_out)
+    # What a rate that was gone left undone, another run with another rate says nothing of.
+    return _against_near(finding if gone else _against_the_twin(finding, held_out), held_out)
+
+
+def _rate_was_gone(signs: RateSigns | None) -> bool:
+    """Whether all updates together are worth no more than a few at full rate; half of them is what cosine leaves."""
+    return signs is not None and signs.spent is not None and signs.spent < SPENT
+
+
+def _unfitted(train: TrainGaps | None) -> bool:
+    return train is not None and train.gaps.teacher_accuracy - train.gaps.student_accuracy > UNFITTED_ROWS
+
+
+def _of_rate(finding: Finding, signs: RateSigns) -> Finding:
+    return finding.supported_by(
+        "rate-signs",
+        "spent",
+        signs.spent,
+        f"the learning rate was gone early: its mean is {signs.spent:.1%} of its largest value, so that "
+        f"{signs.updates} updates are worth {signs.updates * (signs.spent or 0.0):.0f} full ones",
+        threshold=SPENT,
+        origin="a fifth of what a cosine leaves; convention",
+        weight=CERTAINLY_STEADY,
+    )
 
 
 def _against_near(finding: Finding, held_out: Gaps) -> Finding:

@@ -52,6 +52,8 @@ WRONG_BEFORE: Share = 0.2
 RIGHT_AFTER: Share = 0.7
 #: The same as a share of what is usual for the teacher's other classes.
 OF_USUAL: Share = 0.75
+#: Share of the rows of all other classes that a teacher is right on, below which it has other troubles: one half.
+IN_ORDER: Share = 0.5
 #: Area under the curve below one half that is no accident, and in standard errors of a ranking without skill.
 TURNED: Share = 0.05
 TURNED_ERRORS: Deviations = 5.0
@@ -225,13 +227,15 @@ def _exchanged(permutation: np.ndarray, confusion: np.ndarray, own: np.ndarray |
     found = confusion.sum(axis=1) >= ROWS
     usual = np.median(np.diag(confusion)[found] / confusion.sum(axis=1)[found]) if found.any() else 1.0
     right_after = np.full(len(permutation), min(RIGHT_AFTER, OF_USUAL * max(float(usual), RANDOM)))
-    if own is not None:
-        precision = np.diag(own) / np.maximum(own.sum(axis=1), 1)
-        right_after = np.minimum(RIGHT_AFTER, OF_OWN * precision[permutation])
     rows = confusion.sum(axis=1)
     every = np.arange(len(permutation))
+    outside = np.ones(len(permutation)) if own is None else np.diag(own) / np.maximum(own.sum(axis=1), 1)
     before, after = (confusion[every, column] / np.maximum(rows, 1) for column in (every, permutation))
+    if own is not None:
+        right_after = np.minimum(RIGHT_AFTER, OF_OWN * outside[permutation])
+    # A class that the teacher gets wrong outside the loop as well was not moved by the loop.
     good = (rows >= ROWS) & (before <= WRONG_BEFORE) & (after >= right_after) & (after - before >= GAIN)
+    good &= outside - before >= GAIN
     kept = every.copy()
     for start in every:
         cycle = [start]
@@ -244,5 +248,5 @@ def _exchanged(permutation: np.ndarray, confusion: np.ndarray, own: np.ndarray |
         return None
     # An exchange leaves all else in order; where it does not, the teacher has other troubles than its columns.
     stayed = confusion[~moved, every[~moved]].sum() / max(1, rows[~moved].sum()) if (~moved).any() else 1.0
-    in_order = own is not None or stayed >= MATCHED * float(after[moved].mean())
+    in_order = own is not None or stayed >= max(IN_ORDER, MATCHED * float(after[moved].mean()))
     return kept if in_order else None

@@ -113,8 +113,8 @@ def student_branch_detached(
         return Finding()
     if gradients.kd_weight is None or abs(gradients.kd_weight) > NO_WEIGHT:
         return _connected(Finding(), gradients)
-    if _nothing_promised(loss, mistakes) or schedule is not None:
-        # Where a weight moves, it takes gradient and value to nothing alike: KD208.
+    if _nothing_promised(loss, mistakes) or _hardly_promised(loss) or schedule is not None:
+        # Where a weight moves, or is next to nothing, it takes gradient and value to nothing alike: KD208.
         return Finding()
     finding = Finding().supported_by(
         PROBE,
@@ -140,6 +140,12 @@ def _nothing_promised(loss: LossForensics | None, mistakes: LossMistakes | None)
     if loss is not None and (loss.kd_always_zero or (loss.mix is not None and loss.mix.kd_weight == 0)):
         return True
     return mistakes is not None and mistakes.zero is not None
+
+
+def _hardly_promised(loss: LossForensics | None) -> bool:
+    """Whether the term's weight in the total's value is as small as one that its gradient could not be told by."""
+    mix = None if loss is None else loss.mix
+    return mix is not None and not mix.schedule and 0 < abs(mix.kd_weight) <= NO_WEIGHT * abs(mix.ce_weight)
 
 
 def _by_norms(

@@ -42,9 +42,10 @@ from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
 from kddoctor.rules.pipeline.merged_classes import RIGHT, Merged, merged_classes, unanswered_classes
-from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL, blank, has_learned
+from kddoctor.rules.pipeline.teacher_weights_not_loaded import LITTLE_SKILL, NO_SKILL, blank, has_learned
+from kddoctor.rules.pipeline.teacher_weights_not_loaded import UNSURE as BLANK
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Deviations, Share
+from kddoctor.rules.settings import Deviations, Nats, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "example-gaps"
@@ -71,6 +72,8 @@ MATCHED: Share = 0.8
 UNANSWERED: Share = 0.1
 #: Skill that a teacher loses from training rows to held-out ones when it knows the first by heart.
 BY_HEART: Share = 0.5
+#: Nats for answers that first weights give.
+FIRST_WEIGHTS: Nats = 7.0
 
 
 @dataclass(frozen=True)
@@ -287,6 +290,16 @@ def _of_the_teacher(finding: Finding, teacher: TeacherViews, *, hardly_behind: b
             f"after the best matching of classes it is right on {matched:.1%}",
             threshold=MATCHED,
             weight=8.0,
+        )
+    if blank(view.validity) and view.skill <= LITTLE_SKILL:
+        finding = finding.against(
+            "teacher-validity",
+            "entropy_ratio",
+            view.validity.entropy_ratio_median,
+            f"its entropy is {view.validity.entropy_ratio_median:.2f} of the largest possible and its answers are "
+            "lopsided, as those of first weights: a teacher of another task is sure of itself",
+            threshold=BLANK,
+            weight=FIRST_WEIGHTS,
         )
     unsure = view.validity.accuracy - view.validity.top1_mean
     if unsure > UNSURE and hardly_behind:

@@ -63,11 +63,11 @@ MATCHED: Share = 0.6
     name="tokenizer-or-template-mismatch",
     family="sequence-LM",
     title="The teacher reads token numbers that mean something else to it",
-    stage=12,
+    stage=11,
     only=("tokens",),
     reads=(Manifest,),
     uses=(TeacherViews, TokenReading, Tokenizers, Gaps, Observations),
-    masks=("KD101", "KD102", "KD208", "KD301", "KD402", "KD502"),
+    masks=("KD101", "KD102", "KD106", "KD108", "KD208", "KD301", "KD402", "KD502"),
 )
 def tokenizer_or_template_mismatch(
     config: Manifest,

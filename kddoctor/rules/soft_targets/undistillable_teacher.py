@@ -35,7 +35,7 @@ from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.harm import weighed_by_harm
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Correlation, Count, Share
+from kddoctor.rules.settings import Correlation, Count, Nats, Share
 from kddoctor.rules.soft_targets.label_smoothed_teacher import EQUAL_NATS
 from kddoctor.run.manifest import Manifest
 
@@ -58,6 +58,10 @@ UNRELATED: Correlation = 0.2
 KNOWS_CLASSES: Share = 0.5
 #: Share of different rows among the training rows below which classes are read from copies.
 FEW: Share = 0.5
+#: Share of its teacher's accuracy from which a twin knows which classes are alike.
+NEARLY: Share = 0.8
+#: Nats for a structure that is turned round.
+TURNED_ROUND: Nats = 6.0
 #: Weight at which such a teacher does little harm.
 SMALL_ALPHA: Share = 0.1
 
@@ -74,7 +78,7 @@ SMALL_ALPHA: Share = 0.1
     ),
     reads=(NonTargetStructure, Manifest),
     uses=(Gaps, SplitOverlap),
-    masks=("KD402", "KD502"),
+    masks=("KD401", "KD402", "KD502"),
 )
 def undistillable_teacher(
     structure: NonTargetStructure, config: Manifest, held_out: Gaps | None, overlap: SplitOverlap | None = None
@@ -139,8 +143,9 @@ def _of_structure(finding: Finding, found: NonTargetStructure, held_out: Gaps | 
             origin="calibrated on digits and language",
             weight=4.5,
         )
-    if twin is None or held_out is None or (held_out.baseline_accuracy or 0) < KNOWS_CLASSES:
-        # A twin that learned nothing knows nothing of the classes either.
+    knows = 0.0 if held_out is None else (held_out.baseline_accuracy or 0.0)
+    if twin is None or held_out is None or knows < max(KNOWS_CLASSES, NEARLY * held_out.gaps.teacher_accuracy):
+        # A twin that hardly learned its labels knows as little of how alike the classes are.
         return finding
     text = f"the teacher's mean logits by class correlate by {twin:.2f} with those of a student on labels alone"
     if twin < UNRELATED and found.others_sd > EQUAL_NATS:
@@ -152,7 +157,8 @@ def _of_structure(finding: Finding, found: NonTargetStructure, held_out: Gaps | 
             threshold=UNRELATED,
             origin="calibrated on digits and language",
             grade=Grade.INTERVENTIONAL,
-            weight=4.0,
+            # Correlations below zero are no want of structure, but one that is turned round.
+            weight=4.0 if twin > -UNRELATED else TURNED_ROUND,
         )
     return finding.against(
         PROBE,
