@@ -29,6 +29,8 @@ REPORTED_TASKS = ("digits", "language", "clothes")
 #: Tasks on which the held-out implementations are run: all unseen ones, and the quick ones. Those of mistakes that only
 #: sequences can have are run on every task of sequences.
 HELD_OUT_TASKS = (*QUICK_TASKS, "clothes", "cloze", "sentiment")
+#: Implementations of a code that are run, of those that were held out once.
+LATEST = 1
 #: Codes of which mild cases are made on all tasks, and moderate ones on the quick tasks; of the others the severe ones,
 #: and mild ones on the quick tasks alone.
 EVERY_LEVEL = {
@@ -108,9 +110,13 @@ def _faulty(task: Task) -> Iterator[Case]:
 
 
 def _in_sight(task: Task, fault: Fault) -> Iterable[Edit]:
-    """The implementations that rules were developed with; on unseen and on slow tasks the first ones stand for all."""
+    """The implementations that rules were developed with; on unseen and on slow tasks the first ones stand for all.
+
+    Of those that were held out once, the latest: what was learned from older ones, tests hold, and all of them together
+    would take the benchmark beyond an hour.
+    """
     if task.name in QUICK_TASKS or fault.kinds == ("tokens",):
-        return (*fault.seen, *fault.unseen, *LOOKED_AT.get(fault.code, ()))
+        return (*fault.seen, *fault.unseen, *LOOKED_AT.get(fault.code, ())[-LATEST:])
     return fault.seen
 
 

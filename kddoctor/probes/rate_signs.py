@@ -36,11 +36,11 @@ class RateSigns:
     loss of the beginning (median of three) over the first. low, end: lowest running median and median of the last
     tenth, over the median of the first three losses. pace: how fast the loss fell in the second half of the time for
     which the rate had not been wound down, over its average pace up to there, with the ends of a 90 % interval;
-    infinite where it never fell. rate: largest learning rate. spent: mean rate over the largest one, None where none was
-    logged. stride: lr ‖g‖² over the loss at the step that is longer than nine tenths of those at full rate: the share of
-    the loss that a first-order model takes off at one step; travel: the sum of these shares over all updates; both None
-    as overshoots. set_back: mean rise of the loss from the end of an epoch to
-    the beginning of the next, in its standard errors; None for fewer than five epochs of four losses or more.
+    infinite where it never fell. rate: largest learning rate. spent: mean rate over the largest one, None where none
+    was logged. stride: lr ‖g‖² over the loss at the step that is longer than nine tenths of those at full rate: the
+    share of the loss that a first-order model takes off at one step; travel: the sum of these shares over all updates;
+    both None as overshoots. set_back: mean rise of the loss from the end of an epoch to the beginning of the next, in
+    its standard errors; None for fewer than five epochs of four losses or more.
     efficiency: of the first three tenths of its fall, the fall over the sum of lr ‖g‖² up to there: 1 for short steps
     of gradient descent without momentum, 1 / (1 - m) with a momentum m, and less for steps so long that the slope
     changes within them; None as overshoots.

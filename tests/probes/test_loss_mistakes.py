@@ -167,7 +167,12 @@ def weighted_by_what_the_student_lacks(s: Tensor, t: Tensor, y: Tensor) -> Tenso
     return (weight * each).sum() / weight.sum()
 
 
+def the_padding_alone(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    return kl(s[y == -100], t[y == -100])
+
+
 EXPECTED = {
+    the_padding_alone: ("KD801", None),
     rest_piled_on_the_last_token: ("KD804", 5),
     whole_rows_alone: ("KD801", 1),
     sigmoid_for_log_softmax: ("KD203", None),
@@ -278,6 +283,20 @@ def ranked(z: Tensor) -> Tensor:
 def test_what_leaves_the_signs_alone_of_two_logits_does_not_fit_them(reading):
     found = yes_or_no(lambda s, t: kl(reading(s), reading(t))).found
     assert (found[0].code, found[0].name) == ("KD214", "signs")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "name"),
+    [
+        (lambda p, q: 2 * (p * q).sum() / (p + q).sum(), "overlap"),
+        (lambda p, q: 2 * (p * q).sum() / (p * p + q * q).sum(), "overlap of squares"),
+        (lambda p, q: (p * q).sum() / (p + q - p * q).sum(), "intersection over union"),
+    ],
+    ids=["dice", "dice of squares", "jaccard"],
+)
+def test_a_mask_loss_of_yes_and_no_is_one_of_another_task(sizes, name):
+    found = yes_or_no(lambda s, t: 3 * (1 - sizes(*(F.softmax(z / T, -1)[:, 1] for z in (s, t))))).found
+    assert (found[0].code, found[0].name) == ("KD214", name)
 
 
 def test_a_divergence_of_yes_and_no_is_more_than_their_signs():

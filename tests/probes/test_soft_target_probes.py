@@ -55,6 +55,11 @@ def by_hand(form, student, teacher, k, temperature):
             filled[top] = z[top]
             f = softmax(filled[None] / temperature)[0]
             parts = (f * np.log(f / q)).sum()
+        elif form.endswith("tail spread evenly"):
+            spread = np.full_like(p, (1 - kept.sum()) / (len(p) - k))
+            spread[top] = kept
+            parts = -(spread * np.log(q)).sum()
+            parts += 0 if form.startswith("cross-entropy") else (spread * np.log(spread)).sum()
         elif form == "tail bucket":
             parts += (1 - kept.sum()) * np.log((1 - kept.sum()) / (1 - own.sum()))
         total += parts

@@ -1,6 +1,7 @@
 """Losses that must not be taken for something else: each once produced a wrong name at 0.99."""
 
 import pytest
+import torch.nn.functional as F
 
 from kddoctor import diagnose, load
 from tests.builders import recorded_run
@@ -15,6 +16,14 @@ def diagnosed(tmp_path, **settings):
 @pytest.mark.parametrize("temperature", [1.3, 2.7, 3.3, 17.3])
 def test_a_temperature_between_the_grid_points_is_drift_and_nothing_else(tmp_path, temperature, terms):
     assert diagnosed(tmp_path, kd=losses.kl(temperature), terms=terms).cause_codes == ["KD211"]
+
+
+@pytest.mark.parametrize(("student", "teacher"), [(0.1, 0.04), (0.3, 7.7), (11.0, 0.6)])
+def test_two_temperatures_far_from_any_grid_are_drift_and_nothing_else(tmp_path, student, teacher):
+    def loss(s, t, y):
+        return F.kl_div(F.log_softmax(s / student, -1), F.softmax(t / teacher, -1), reduction="batchmean")
+
+    assert diagnosed(tmp_path, kd=loss).cause_codes == ["KD211"]
 
 
 def test_an_unknown_loss_is_given_no_name(tmp_path):

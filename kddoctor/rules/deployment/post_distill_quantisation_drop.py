@@ -90,9 +90,8 @@ def _of_matrices(finding: Finding, student: EvaluatedStudent) -> Finding:
     """Values that are no grid any more, as after a scale and an offset for each channel, in matrices alone."""
     worse = drop(student)
     if worse.how in ("none", "unknown"):
-        return finding.against(
-            PROBE, "drop", worse.points, f"its matrices were rewritten, and it is no worse for it: {worse.text}", weight=5.0
-        )
+        text = f"its matrices were rewritten, and it is no worse for it: {worse.text}"
+        return finding.against(PROBE, "drop", worse.points, text, weight=5.0)
     return finding.supported_by(
         PROBE,
         "matrices_alone",

@@ -40,7 +40,7 @@ from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import OTHERS, severity, skill_lost
-from kddoctor.rules.optimisation.way import SET_BACK, against_another, against_come_back
+from kddoctor.rules.optimisation.way import SET_BACK, against_another, against_come_back, against_set_back
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, Nats, Pace, Share
 from kddoctor.run.manifest import Manifest
@@ -68,6 +68,8 @@ ROWS: Count = 50
 AUGMENTED: Nats = 0.1
 #: Pace, as a multiple of the average, below which a loss is level.
 LEVEL: Pace = 0.4
+#: Pace below which a loss falls more slowly than it did.
+SLOWING: Pace = 1.0
 #: Dropout that is more than usual (0.1), and weight decay: convention.
 DROPOUT: Share = 0.3
 DECAY: Share = 0.01
@@ -108,8 +110,9 @@ def student_over_regularised(
         )  # fmt: skip
     elif fit.factor < RIGHT and verified:
         finding = finding.against(PROBE, "factor", fit.factor, text, threshold=RIGHT, weight=3.0, group="factor")
-    finding, kept = _of_modes(finding, fit, path)
-    if not level and not kept < HALF:
+    slowing = signs is not None and signs.pace_high < SLOWING
+    finding, kept = _of_modes(finding, fit, path, slowing=slowing)
+    if not level and not (slowing and kept < HALF):
         finding = finding.against(
             "rate-signs",
             "pace",
@@ -120,7 +123,7 @@ def student_over_regularised(
             # had 7/8 of its way behind it in the last quarter.
             weight=2.0 if kept < LOST_IN_TRAINING else 10.0,
         )
-    finding = against_come_back(against_another(finding, path, fit), signs)
+    finding = against_set_back(against_come_back(against_another(finding, path, fit), signs), signs)
     finding = _of_settings(finding, config, seen)
     return finding.saying(
         "Dropout or weight decay keeps the student from its soft targets.",
@@ -155,7 +158,7 @@ def _of_targets(finding: Finding, teacher: TeacherViews | None) -> Finding:
     )
 
 
-def _of_modes(finding: Finding, fit: ScaleFit, path: StudentPath | None) -> tuple[Finding, float]:
+def _of_modes(finding: Finding, fit: ScaleFit, path: StudentPath | None, *, slowing: bool) -> tuple[Finding, float]:
     """What training mode costs, on rows that are no harder for the teacher; and the share of the student's agreement
     (or of its closeness) that is left of it there, 1 where progress may explain what is missing.
 
@@ -180,7 +183,7 @@ def _of_modes(finding: Finding, fit: ScaleFit, path: StudentPath | None) -> tupl
     return finding.supported_by(
         "student-path", "kl_ratio", ratio, text, threshold=IN_TRAINING, origin="taxonomy",
         grade=Grade.INTERVENTIONAL, weight=5.0,
-    ), 1 / ratio if ratio > 1 / HALF else 1.0  # fmt: skip
+    ), 1 / ratio if slowing and ratio > 1 / HALF else 1.0  # fmt: skip
 
 
 def _of_answers(finding: Finding, fit: ScaleFit, path: StudentPath) -> Finding | None:

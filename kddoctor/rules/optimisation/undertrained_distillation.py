@@ -64,6 +64,8 @@ from kddoctor.rules.settings import Count, Factor, Pace, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "learning-curve"
+#: How surely the training loss still fell.
+Falling = Literal["certainly", "perhaps", "no"]
 #: Points that another schedule of the same length would add at the final slope.
 STILL_RISING: Share = 0.06
 #: Points below the teacher from which more training is worth asking for.
@@ -147,11 +149,8 @@ def undertrained_distillation(
         found = outputs(output, path, fit)
         if falling == "no" and found is not None:
             finding, falling = _of_outputs(finding, signs, found)
-    if signs is not None and short_way(signs, config, path) and (signs.stride or 0.0) >= SHORT_STEP:
-        finding, falling = _of_way(finding, signs), "certainly"
-    if signs is not None and _rate_was_gone(signs) and _unfitted(train):
-        finding, falling = _of_rate(finding, signs), "certainly"
-    finding = _of_count(finding, signs)
+    if signs is not None:
+        finding, falling = _of_steps(finding, falling, signs, short=short_way(signs, config, path), train=train)
     if curve.quality is None and not finding.evidence:
         return _of_few_steps(config, path, held_out, train, loss)
     if curve.quality is not None:
@@ -172,6 +171,17 @@ def undertrained_distillation(
         where="the training loop: the schedule of the learning rate; kd_run.yaml: training.epochs",
         severity="warning",
     )
+
+
+def _of_steps(
+    finding: Finding, falling: Falling, signs: RateSigns, *, short: bool, train: TrainGaps | None
+) -> tuple[Finding, Falling]:
+    """What all steps together were worth, in length, in rate and in number."""
+    if short and (signs.stride or 0.0) >= SHORT_STEP:
+        finding, falling = _of_way(finding, signs), "certainly"
+    if _rate_was_gone(signs) and _unfitted(train):
+        finding, falling = _of_rate(finding, signs), "certainly"
+    return _of_count(finding, signs), falling
 
 
 def _said(finding: Finding, epochs: int) -> Finding:
@@ -214,9 +224,9 @@ def _of_few_steps(
     return _said(finding, epochs or 1)
 
 
-def _of_count(finding: Finding, signs: RateSigns | None) -> Finding:
+def _of_count(finding: Finding, signs: RateSigns) -> Finding:
     """A loss that certainly still falls after so few updates as nobody trains for, all in one or two epochs."""
-    if signs is None or signs.updates >= HUNDRED or not signs.pace_low > 0:
+    if signs.updates >= HUNDRED or not signs.pace_low > 0:
         return finding
     if signs.per_epoch is None or signs.updates > FEW_EPOCHS * signs.per_epoch:
         return finding
@@ -411,9 +421,7 @@ def _against_the_gap(finding: Finding, curve: LearningCurve, rise: float, held_o
     )
 
 
-def _of_loss(
-    finding: Finding, curve: LearningCurve, annealed: bool
-) -> tuple[Finding, Literal["certainly", "perhaps", "no"]]:
+def _of_loss(finding: Finding, curve: LearningCurve, annealed: bool) -> tuple[Finding, Falling]:
     """Whether the training loss, which has more points than the evaluations, still falls without having slowed down."""
     pace = curve.pace
     if annealed or pace is None or not (pace.low > 0 and pace.high >= AVERAGE_PACE):
@@ -428,7 +436,7 @@ def _of_loss(
     return finding, "certainly" if certain else "perhaps"
 
 
-def _of_full_rate(finding: Finding, signs: RateSigns) -> tuple[Finding, Literal["certainly", "perhaps", "no"]]:
+def _of_full_rate(finding: Finding, signs: RateSigns) -> tuple[Finding, Falling]:
     """Whether the rate was wound down while the loss still fell: what lies flat after that is flat because of it."""
     if not LEVEL < signs.pace < math.inf or not signs.pace_low > 0:
         return finding, "no"
@@ -446,9 +454,7 @@ def _of_full_rate(finding: Finding, signs: RateSigns) -> tuple[Finding, Literal[
     return finding, "certainly" if certain else "perhaps"
 
 
-def _of_outputs(
-    finding: Finding, signs: RateSigns, output: OutputFit
-) -> tuple[Finding, Literal["certainly", "perhaps", "no"]]:
+def _of_outputs(finding: Finding, signs: RateSigns, output: OutputFit) -> tuple[Finding, Falling]:
     """A last layer that has not arrived, beside a loss that had not levelled: a level one would be a constraint."""
     falls = math.isfinite(signs.pace) and signs.pace_low >= FALLING  # of a loss that never moved the pace is no number
     if output.gain < UNFITTED or RIGHT_SIZE[0] < output.scale < RIGHT_SIZE[1] or not falls:

@@ -20,7 +20,9 @@ FLOATS = {"parameter": "0.weight", "distinct": 5000, "elements": 5000}
 FEW = {"parameter": "0.weight", "distinct": 7, "elements": 5000}
 
 
-def after(path, lost: float, written: list[str], last: dict[str, float], values=None, change=None, logged=None) -> Any:
+def after(
+    path, lost: float, written: list[str], last: dict[str, float], values=None, change=None, logged=None, graph=None
+) -> Any:
     """A run whose student lost this share of its right answers after the last evaluation of the loop."""
     sound, val = part(500, 2), part(500, 2, b.forgetting(lost))
     if change is not None:
@@ -35,6 +37,7 @@ def after(path, lost: float, written: list[str], last: dict[str, float], values=
             "parameters_changed_after_training": written,
             "last_step": last,
             "student_distinct_values": values or FLOATS,
+            **({} if graph is None else {"graph": graph}),
         },
     )
 
@@ -45,6 +48,29 @@ def deployment(found) -> list[str]:
 
 def test_weights_that_were_overwritten_and_are_worse_are_another_checkpoint(tmp_path):
     assert deployment(after(tmp_path, 0.4, ["0.weight"], OTHER)) == ["KD701"]
+
+
+GRAPH = {"loss": {"student": 4, "teacher": 0, "other": 0}}
+
+
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        (["0.weight", "2.weight"], "KD703"),
+        (["0.weight", "0.bias"], "KD701"),
+        (["0.weight", "2.weight", "2.bias"], "KD701"),
+    ],
+    ids=["matrices alone", "one layer", "most of it"],
+)
+def test_matrices_that_were_rewritten_without_their_biases_are_an_export(tmp_path, written, named):
+    assert deployment(after(tmp_path, 0.4, written, OTHER, graph=GRAPH)) == [named]
+
+
+def test_matrices_that_were_rewritten_at_no_cost_are_no_fault(tmp_path):
+    found = after(
+        tmp_path, 0.0, ["0.weight", "2.weight"], {**OTHER, "agreement": 0.97, "accuracy_after": 0.97}, graph=GRAPH
+    )
+    assert deployment(found) == []
 
 
 def test_a_best_checkpoint_that_is_as_good_is_a_choice(tmp_path):

@@ -81,6 +81,69 @@ def test_a_training_too_short_for_a_curve_is_told_by_what_is_left_of_the_diverge
     assert examined is named
 
 
+def rows(rates: list[float], losses: list[float]) -> list[dict[str, float]]:
+    return [
+        {"step": k, "loss": loss, "lr": rate, "grad_norm": 1.0, "epoch": k // 10}
+        for k, (rate, loss) in enumerate(zip(rates, losses, strict=True))
+    ]
+
+
+def probed(rates: list[float], losses: list[float]) -> RateSigns:
+    probe = RateSignsProbe()
+    probe.update(rows(rates, losses))
+    found = probe.compute()
+    assert found is not None
+    return found
+
+
+def test_a_rate_is_spent_by_its_mean_and_a_stride_is_that_of_full_steps():
+    decayed = [0.1] * 10 + [1e-9] * 190
+    found = probed(decayed, [2.0] * 200)
+    assert found.spent == pytest.approx(0.05)
+    assert found.stride == pytest.approx(0.05)
+    cosine = [0.05 * (1 + math.cos(math.pi * k / 200)) for k in range(200)]
+    assert probed(cosine, [2.0] * 200).spent == pytest.approx(0.5, abs=0.01)
+    assert probed([math.nan] * 200, [2.0] * 200).spent is None
+
+
+def fitted(tmp_path, share: float) -> dict[type, object]:
+    """Splits of a run whose student lost this share of its right answers everywhere."""
+    measured = measure(load(recorded_run(tmp_path / "run", student=b.forgetting(share))))
+    return {kind: measured[kind] for kind in (Gaps, TrainGaps)}
+
+
+@pytest.mark.parametrize(("spent", "lost", "named"), [(0.05, 0.4, True), (0.5, 0.4, False), (0.05, 0.0, False)])
+def test_a_rate_that_was_gone_early_leaves_training_unfinished(tmp_path, spent, lost, named):
+    still = Trend(0.0, 0.0, 0.0, points=12, first=0.5, last=0.5, best=0.5, best_is_last=False)
+    level = LearningCurve(still, "student_accuracy", None, 350, 0, 0.0, 1.0, 50.0, Pace(0.01, 0.0, 0.02), 1e-6)
+    measured = fitted(tmp_path, lost)
+    found = confidence("KD502", manifest(epochs=50), level, signs(spent=spent), *measured.values())
+    assert (found > 0.5) is named
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({}, True), ({"efficiency": 0.3}, False), ({"overshoots": 0.05}, False), ({"set_back": 9.0}, False)],
+    ids=["short", "as promised", "too long", "set back"],
+)
+def test_a_loss_that_falls_by_a_trifle_of_what_its_gradients_promise_had_another_rate(tmp_path, changes, named):
+    run = load(recorded_run(tmp_path / "run", student=b.forgetting(0.4)))
+    measured = measure(run)
+    seen = signs(**{"efficiency": 0.005, "low": 0.6, "end": 0.65, "set_back": -1.0, **changes})
+    meant = manifest(optimizer="sgd", momentum=0.0)
+    found = confidence("KD501", seen, meant, path(), measured[Gaps], measured[LossForensics])
+    assert (found > 0.5) is named
+
+
+@pytest.mark.parametrize(("in_training", "named"), [(0.3, True), (0.62, False)])
+def test_choices_that_training_mode_takes_away_need_no_level_loss(tmp_path, in_training, named):
+    measured = measure(load(recorded_run(tmp_path / "run", student=b.forgetting(0.2))))
+    way = path(agreement=in_training, kl=0.5, excess=-0.2)
+    falling = signs(pace=0.6, pace_high=0.8)
+    found = confidence("KD504", fit(factor=1.2), manifest(), way, falling, measured[Gaps])
+    assert (found > 0.5) is named
+
+
 def test_a_parameter_that_no_optimizer_holds_is_proof_of_a_frozen_part(tmp_path):
     seen = {**ALL_LEARN, "parameters_not_in_optimizer": ["head.weight"]}
     found = diagnose(load(recorded_run(tmp_path / "run", student=b.forgetting(0.3), observations=seen)))
