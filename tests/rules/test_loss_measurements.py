@@ -95,6 +95,21 @@ def test_norms_in_the_parameters_are_held_against_each_other(beside, sick):
     assert (sureness("KD212", scale) > 0.5) is sick
 
 
+@pytest.mark.parametrize(
+    ("labels", "term", "sick"),
+    [
+        (Ratio(1.0, 1e-7, 20, 0.5, 0), Ratio(0.2, 0.9, 20, 0.5, 0), True),
+        (Ratio(1.0, 1e-7, 20, 0.5, 0), Ratio(9.0, 0.9, 20, 0.5, 0), True),
+        (Ratio(1.0, 1e-7, 20, 0.5, 0), Ratio(0.8, 0.9, 20, 0.5, 0), False),
+        # Norms in the parameters: neither is what its closed form in the logits says.
+        (Ratio(30.0, 0.9, 20, 0.5, 0), Ratio(30.0, 0.9, 20, 0.5, 0), False),
+    ],
+    ids=["shorter", "longer", "about right", "in the parameters"],
+)
+def test_a_gradient_that_is_always_too_short_by_another_factor_counts_its_rows_unevenly(labels, term, sick):
+    assert (sureness("KD212", GradientScale(None, term, None, labels=labels)) > 0.5) is sick
+
+
 def test_a_quotient_of_norms_needs_several_steps_that_have_both():
     nan, measured = np.nan, np.array([0.0, 8, 8, 16, 8, 8, 8, 8.0])
     found = one_beside_the_other(measured, np.array([1, 1, 1, 1, 1, 1, 2, nan]))

@@ -61,8 +61,7 @@ OF_GROWTH, ORDER = 0.9, 0.9
 #: Smallest factor that counts: accumulation and devices multiply by whole numbers, and learning rates are no better
 #: known than this.
 SMALL: Factor = 1.5
-#: Measures of one term's gradient in the student's logits, and nats where it differs by no constant.
-OF_ONE_TERM = ("term", "labels")
+#: Nats where one term's gradient in the student's logits differs, by no constant.
 UNEVEN: Nats = 8.0
 #: The two terms' gradients go through the same layers, and one of them may lie along what these pass on: by so much, at
 #: the median of the steps, and on every one of them. Of 130 runs of four tasks without such a factor the largest came
@@ -106,7 +105,8 @@ def gradient_scale_by_parallelism(
         (scale.weight, "weight", "the distillation term's share in the total's gradient is"),
         (scale.labels, "labels", "the hard-label term's gradient is"),
     ):
-        finding = _weighed(finding, found, measure, of, scaled=scaled)
+        other = {"term": scale.labels, "labels": scale.term}.get(measure)
+        finding = _weighed(finding, found, measure, of, scaled=scaled, in_logits=_as_recorded(other))
     concerned = [e.value for e in finding.supporting if e.value is not None]
     times = concerned[0] if concerned else 1.0
     words = f"{times:.4g} times as long as" if times > 1 else f"{1 / max(times, 1e-9):.4g} times shorter than"
@@ -207,7 +207,10 @@ def _as_recorded(found: Ratio | None) -> bool:
     return found is not None and abs(found.value - 1) < SAME and found.spread <= SAME
 
 
-def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str, *, scaled: bool) -> Finding:
+def _weighed(
+    finding: Finding, found: Ratio | None, measure: str, of: str, *, scaled: bool, in_logits: bool
+) -> Finding:
+    """in_logits: whether the other term's norm shows that these are norms in the logits, and none in the parameters."""
     if found is None or found.value <= 0:
         return finding
     size = max(found.value, 1 / found.value)
@@ -223,7 +226,7 @@ def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str, *, sc
             grade=Grade.PROOF,
             group=measure,
         )
-    if found.spread > CONSTANT and measure in OF_ONE_TERM and _never_as_recorded(found):
+    if found.spread > CONSTANT and in_logits and _never_as_recorded(found):
         lowest, highest = sorted((found.value / (1 + found.spread), found.value * (1 + found.spread)))
         return finding.supported_by(
             PROBE,
