@@ -13,7 +13,8 @@ What it looks like
 
 Told apart from
     KD208 and KD901, where the scores are of another size but centred. KD102, where the ranking suffers as well. Scores
-    trained on pairs, which say nothing about a threshold: then the teacher's are off, too.
+    trained on pairs, which say nothing about a threshold: then the teacher's are off, too. A loss that no known form
+    reproduces, which comes first.
 
 Fix
     - pos_weight=torch.tensor(20.0)

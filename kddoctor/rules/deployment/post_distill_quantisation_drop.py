@@ -2,8 +2,8 @@
 
 What it checks
     Whether a weight of the student has a handful of different values, or the student's logits or activations are whole
-    multiples of one step and pile up at the ends; and whether it is worse than the loop had logged. Quantisation
-    without a loss is no fault.
+    multiples of one step and pile up at the ends; or whether, after the last step, matrices alone were written to and
+    no bias was; and whether it is worse than the loop had logged. Quantisation without a loss is no fault.
 
 Why it hurts
     Distilled students are small, and use all the range that they have: few bits cost them more than they cost others.
@@ -12,8 +12,8 @@ What it looks like
     In float the student is fine; after the export it is not, and only then.
 
 Told apart from
-    KD701, where the weights are another checkpoint's. KD702, where the same inputs reach the model in another form. A
-    student trained with rounded weights, which is as good as what was logged.
+    KD701, where the weights are another checkpoint's, biases included. KD702, where the same inputs reach the model in
+    another form. A student trained with rounded weights, which is as good as what was logged.
 
 Fix
     One scale for each channel, ranges from many rows, and training that knows of the rounding, with the teacher's

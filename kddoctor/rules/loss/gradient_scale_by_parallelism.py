@@ -3,12 +3,12 @@
 What it checks
     The norm of the gradient that the optimizer got against the norm that the recorded loss has, the norms of the
     distillation term's and of the hard-label term's own gradients against their closed forms, and the former's share in
-    the total's gradient against its share in the total's value: whether one of these ratios is a constant other than 1.
-    Where norms are those of the gradients in the student's parameters, whose closed form nobody knows: whether one term
-    is several times as large beside the other as its gradient in the logits is, on every step.
-    Where the distillation term's gradient is no multiple of its closed form: whether it is that of the first, the last
-    or every k-th rows of the batch alone. And whether the gradient that the optimizer got grows over so many steps and
-    then starts anew, as sums do.
+    the total's gradient against its share in the total's value: whether one of these ratios is a constant other than 1,
+    or, where the other term's is 1, far from it on every step. Where norms are those of the gradients in the student's
+    parameters, whose closed form nobody knows: whether one term is several times as large beside the other as its
+    gradient in the logits is, on every step. Where the distillation term's gradient is no multiple of its closed form:
+    whether it is that of the first, the last or every k-th rows of the batch alone. And whether the gradient that the
+    optimizer got grows over so many steps and then starts anew, as sums do.
 
 Why it hurts
     With micro-batches that are summed the step is as many times too long; divided twice, it is that much too short.
@@ -207,9 +207,7 @@ def _as_recorded(found: Ratio | None) -> bool:
     return found is not None and abs(found.value - 1) < SAME and found.spread <= SAME
 
 
-def _weighed(
-    finding: Finding, found: Ratio | None, measure: str, of: str, *, scaled: bool, in_logits: bool
-) -> Finding:
+def _weighed(finding: Finding, found: Ratio | None, measure: str, of: str, *, scaled: bool, in_logits: bool) -> Finding:
     """in_logits: whether the other term's norm shows that these are norms in the logits, and none in the parameters."""
     if found is None or found.value <= 0:
         return finding

@@ -3,8 +3,9 @@
 What it checks
     In tasks of yes-or-no answers: whether the recorded term is exactly zero with a gradient path to the student, as a
     softmax over a single number is; is the divergence of the yes alone, without that of the no; takes scores for
-    probabilities, or probabilities for scores; is a softmax over labels that do not exclude one another; or counts
-    nothing but the signs of both logits, which is all that correlation, standardising and ranks leave of two classes.
+    probabilities, or probabilities for scores; is a softmax over labels that do not exclude one another; is the overlap
+    of two masks, as if the batch were an image; or counts nothing but the signs of both logits, which is all that
+    correlation, standardising and ranks leave of two classes.
 
 Why it hurts
     A softmax over one logit is 1 whatever the logit. A divergence without its complement is no divergence: it falls

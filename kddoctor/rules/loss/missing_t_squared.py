@@ -13,8 +13,8 @@ What it looks like
 
 Told apart from
     KD201, whose factor is the number of classes: where T² = C one run cannot separate them. KD211, where the
-    temperature itself is another one. With alpha = 1 there is no other term, and T² only scales the learning
-    rate: then this is a note.
+    temperature itself is another one: of that the factor is the smaller part. With alpha = 1 there is no other term,
+    and T² only scales the learning rate: then this is a note.
 
 Fix
     - loss = alpha * kl + (1 - alpha) * ce

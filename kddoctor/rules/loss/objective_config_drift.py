@@ -1,8 +1,9 @@
 """The loop minimises another objective than the one that was declared.
 
 What it checks
-    Whether the form, the temperatures or the weights that reproduce the recorded loss are the declared ones, where
-    no more specific code names the difference.
+    Whether the form, the temperatures or the weights that reproduce the recorded loss are the declared ones, where no
+    more specific code names the difference. Temperatures are searched for on either side, beyond the usual ones as
+    well.
 
 Why it hurts
     Every conclusion drawn from the settings is about another experiment. A temperature on one side only asks the

@@ -14,11 +14,12 @@ What it looks like
     Distillation is worse than plain training, and the hard-label loss falls more slowly with it.
 
 Told apart from
-    KD101 (the teacher is at chance), KD105 (right after a permutation of classes), KD108 (right with its own
-    preprocessing), KD401 (the teacher is clearly better than the student). A teacher that knows the training rows by
-    heart, and no others, was trained on this task; self-distillation, whose student may beat its teacher by a point or
-    two. KD606, whose teacher knows the classes that the transfer set lacks. Without a twin, nothing in a record tells a
-    teacher that is weak on all classes, and that its student follows, from the limit of the task.
+    KD101 (the teacher is at chance, or little above and as unsure and lopsided as first weights are), KD105 (right
+    after a permutation of classes), KD108 (right with its own preprocessing), KD401 (the teacher is clearly better than
+    the student). A teacher that knows the training rows by heart, and no others, was trained on this task;
+    self-distillation, whose student may beat its teacher by a point or two. KD606, whose teacher knows the classes that
+    the transfer set lacks. Without a twin, nothing in a record tells a teacher that is weak on all classes, and that
+    its student follows, from the limit of the task.
 
 Fix
     Fine-tune the teacher on this task first, lower alpha to 0.1, or distil only where the teacher is right.

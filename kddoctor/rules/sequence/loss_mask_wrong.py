@@ -2,9 +2,9 @@
 
 What it checks
     Whether the recorded distillation loss is a mean over other positions than those that are labelled: all of them,
-    padding included; those from some place on; those of some token numbers; those of a mask that is some places off; or
-    a sum over some divided by the number of others. Also whether losses are not finite at exactly the steps at which no
-    position counts.
+    padding included; the padding alone; those from some place on; those of some token numbers; those of a mask that is
+    some places off; or a sum over some divided by the number of others. Also whether losses are not finite at exactly
+    the steps at which no position counts.
 
 Why it hurts
     Padding teaches the student about nothing and dilutes the rest: longer padding, lower loss. A mask that takes too

@@ -14,7 +14,8 @@ What it looks like
 Told apart from
     KD101 and KD102, where a teacher that knows little is unsure: its loss is its entropy. KD105, where a permutation of
     its *outputs* makes it right. KD803, where each output is that of a neighbouring position. KD605, where the labels
-    are wrong, and each token is still read as itself. KD811, where the teacher knows more and not less.
+    are wrong, and each token is still read as itself. KD811, where the teacher knows more and not less. KD106 and
+    KD108, which are what foreign numbers look like as well.
 
 Fix
     - teacher(student_tokenizer(text).input_ids)

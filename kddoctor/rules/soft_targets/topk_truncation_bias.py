@@ -4,8 +4,8 @@ What it checks
     Whether, in the loop, all of the teacher's logits but a few are one number in each row, where at evaluation they are
     not. Otherwise whether the recorded loss is, on every step, the divergence over k classes alone, the teacher's
     largest, the student's, or the first of the list: renormalised, with the rest ignored (and perhaps clamped at zero),
-    or with zeros, or the least logit kept, in place of those left out. k may be the same for all rows or follow from a
-    share of the probability.
+    with zeros, or the least logit kept, in place of those left out, or with the rest spread evenly over these. k may be
+    the same for all rows or follow from a share of the probability.
 
 Why it hurts
     Renormalised targets are more certain than the teacher. A sum that stops early falls below zero, where clamping it

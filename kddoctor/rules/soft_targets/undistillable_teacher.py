@@ -3,7 +3,8 @@
 What it checks
     On rows that the teacher has right: whether its second choices are fixed by the class and never mutual, although
     similarity is; or whether the class explains nothing of the other logits, although they lie far apart. And whether
-    the mean logits by class are unrelated to those of a student that was trained on labels alone.
+    the mean logits by class are unrelated, or contrary, to those of a student that learned the labels alone, and
+    learned them well.
 
 Why it hurts
     A student learns more from the probabilities of the wrong classes than from the top one. Where they were made up,
