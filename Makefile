@@ -9,8 +9,8 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 # more threads of linear algebra than cores wait for each other, busily, and take four times as long.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-.PHONY: install demo app test test-ray test-ray-quick test-slow test-browser test-integrations test-keras-backends lint \
-        types contracts check testbed bench bench-quick reports benchmarks clean
+.PHONY: install demo app test test-ray test-ray-quick test-slow test-browser test-integrations test-mdistiller lint \
+        test-keras-backends types contracts check testbed bench bench-quick reports benchmarks clean
 
 install: $(STAMP)
 
@@ -41,6 +41,12 @@ test-integrations: install  ## recorders and importers with the real tools: tran
 	$(PIP) -e '.[dev,integrations,importers]' mlflow-skinny alembic sqlalchemy
 	$(PIP) --no-deps torchdistill tensorboardX
 	KERAS_BACKEND=torch $(PYTEST) -m integrations tests/integrations tests/importers tests/docs
+
+test-mdistiller: install  ## the importer on what mdistiller's own trainer writes in the test; SOURCE: a clone, or its address
+	$(PIP) -e '.[dev,importers]' yacs tqdm pillow
+	$(PIP) --no-deps tensorboardX
+	rm -rf $(VENV)/mdistiller && git clone --quiet --depth 1 $(or $(SOURCE),https://github.com/megvii-research/mdistiller) $(VENV)/mdistiller
+	MDISTILLER=$(abspath $(VENV))/mdistiller $(PYTEST) -m integrations tests/importers/test_mdistiller.py
 
 test-keras-backends: install  ## the Keras recorder on TensorFlow and on JAX; large packages, so that CI runs torch alone
 	$(PIP) -e '.[dev,integrations]' grpcio protobuf requests
