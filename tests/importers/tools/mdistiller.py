@@ -6,10 +6,10 @@ mdistiller is in no package index. Where a checkout of its repository is at hand
     --cfg vanilla.yaml DATASET.NUM_WORKERS 0
     --cfg kd.yaml SOLVER.BATCH_SIZE 32 SOLVER.EPOCHS 6 SOLVER.LR_DECAY_STAGES [3,5] KD.TEMPERATURE 3
 
-Elsewhere, the directories below ``left_by/mdistiller`` are laid out, which it wrote just so (commit a08d46f). The teacher
-is the student_best of the first. Another start of the second with ``--resume``, which its ``torch.load`` refuses, leaves a
-second event file. The checkpoints, pickles of 4 MB, are left out; the names of the experiments hold colons, which not
-every file system allows, and so are given here.
+Elsewhere, the directories below ``left_by/mdistiller`` are laid out, which it wrote just so (commit a08d46f). The
+teacher is the student_best of the first. Another start of the second with ``--resume``, which its ``torch.load``
+refuses, leaves a second event file. The checkpoints, pickles of 4 MB, are left out; the names of the experiments hold
+colons, which not every file system allows, and so are given here.
 """
 
 import os
@@ -21,7 +21,7 @@ from pathlib import Path
 LEFT = Path(__file__).parents[1] / "left_by" / "mdistiller"
 OPTIONS = {
     "vanilla": ["DATASET.NUM_WORKERS", "0"],
-    "kd": "SOLVER.BATCH_SIZE 32 SOLVER.EPOCHS 6 SOLVER.LR_DECAY_STAGES [3,5] KD.TEMPERATURE 3".split(),
+    "kd": ["SOLVER.BATCH_SIZE", "32", "SOLVER.EPOCHS", "6", "SOLVER.LR_DECAY_STAGES", "[3,5]", "KD.TEMPERATURE", "3"],
 }
 NAMES = {
     "vanilla": "teachers/res56DATASET.NUM_WORKERS:0",
