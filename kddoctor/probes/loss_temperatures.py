@@ -18,22 +18,23 @@ Array = NDArray[np.float64]
 
 #: Points of the coarse grid on each side.
 COARSE = tuple(float(t) for t in np.geomspace(0.02, 64.0, 12))
-#: The best points of the grid from which a descent starts.
-STARTS = 3
+#: The best points of the grid from which a descent starts, and evaluations that each may take.
+STARTS, EVALUATIONS = 3, 160
 #: Steps from which two temperatures and a constant are identified, and as many as are looked at.
 FEWEST_STEPS, MOST_STEPS = 6, 12
 #: Root mean square of the relative errors at which both are found, in float32.
 FOUND = 3e-5
-#: Elements of all steps together beyond which it takes too long.
-MOST_ELEMENTS = 2_000_000
+#: Elements of all steps together, some milliseconds an evaluation; of more, fewer steps are looked at, or none.
+MOST_ELEMENTS = 100_000
 
 
 def two_temperatures(steps: Sequence[StepRows], recorded: Array) -> tuple[float, float] | None:
     """(the student's, the teacher's), where recorded [steps] is a constant times a divergence at these; else None."""
-    if len(steps) < FEWEST_STEPS or not np.abs(recorded).max() > 0:
+    count = min(len(steps), MOST_ELEMENTS // max(1, *(rows.student.size for rows in steps))) if steps else 0
+    if count < FEWEST_STEPS or not np.abs(recorded).max() > 0:
         return None
-    if sum(rows.student.size for rows in steps) > MOST_ELEMENTS:
-        return None
+    chosen = np.linspace(0, len(steps) - 1, count).round().astype(int)
+    steps, recorded = [steps[k] for k in chosen], recorded[chosen]
     sides = [(rows.student[rows.counts], rows.teacher[rows.counts]) for rows in steps]
     best: tuple[float, tuple[float, float]] | None = None
     for backwards in (False, True):
@@ -43,7 +44,9 @@ def two_temperatures(steps: Sequence[StepRows], recorded: Array) -> tuple[float,
 
         grid = sorted(product(np.log(COARSE), repeat=2), key=lambda at: error(np.asarray(at)))
         for start in grid[:STARTS]:
-            found = minimize(error, start, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-10})
+            found = minimize(
+                error, start, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-10, "maxfev": EVALUATIONS}
+            )
             if best is None or found.fun < best[0]:
                 best = float(found.fun), (float(np.exp(found.x[0])), float(np.exp(found.x[1])))
             if best[0] < FOUND:
