@@ -9,6 +9,8 @@ Array = NDArray[np.float64]
 
 #: A divergence near zero is a difference of two large numbers: below this share of them, float32 noise rules.
 CANCELLATION = 3e-3
+#: Size of a direction, relative to the largest one, below which terms are collinear.
+RANK = 1e-10
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,51 @@ def fit_mix(total: Array, terms: dict[str, Array]) -> MixFit:
     design = np.stack([x / size for x in terms.values()], axis=1)
     if not (np.isfinite(design).all() and np.isfinite(total).all()):
         return MixFit(dict.fromkeys(terms, 0.0), np.full(len(total), np.inf))
-    solution, _, rank, _ = np.linalg.lstsq(design, total / size, rcond=1e-10)
+    solution, _, rank, _ = np.linalg.lstsq(design, total / size, rcond=RANK)
     weights = dict(zip(terms, map(float, solution), strict=True))
     errors = mix_errors(total, terms, weights)
     if rank < len(terms):  # collinear terms: any mixture fits, so none is identified
         errors = np.full_like(errors, np.inf)
     return MixFit(weights, errors)
+
+
+@dataclass(frozen=True)
+class MixFits:
+    """What ``fit_mix`` says of many candidates for one term. names: of the terms; weights: [forms, terms]; errors:
+    [forms, steps].
+    """
+
+    names: tuple[str, ...]
+    weights: Array
+    errors: Array
+
+    @property
+    def worst(self) -> Array:
+        """[forms] largest relative error over the steps."""
+        return np.asarray(self.errors.max(axis=1))
+
+    def of(self, index: int) -> MixFit:
+        """The fit of one candidate."""
+        return MixFit(dict(zip(self.names, map(float, self.weights[index]), strict=True)), self.errors[index])
+
+
+def fit_mixes(total: Array, name: str, values: Array, shared: dict[str, Array]) -> MixFits:
+    """``fit_mix`` with each of values [forms, steps] as the term of that name, beside the shared terms, all at once."""
+    size = np.maximum(np.abs(total), 1e-12)
+    beside = [np.broadcast_to(x, values.shape) for x in shared.values()]
+    terms = np.stack([values, *beside], axis=2)
+    finite = np.asarray(np.isfinite(terms).all(axis=(1, 2)) & np.isfinite(total).all())
+    terms = np.where(finite[:, None, None], terms, 0.0)
+    with np.errstate(invalid="ignore"):
+        u, sizes, v = np.linalg.svd(terms / size[:, None], full_matrices=False)
+        kept = sizes > RANK * sizes[:, :1]
+        along = np.einsum("fsk,s->fk", u, np.nan_to_num(total / size))
+        weights = np.einsum("fk,fkt->ft", np.where(kept, along / np.where(kept, sizes, 1.0), 0.0), v)
+        parts = weights[:, None, :] * terms
+        largest = np.maximum(np.abs(total), np.abs(parts).sum(axis=2))
+        errors = np.abs(total - parts.sum(axis=2)) / np.maximum(largest, 1e-12)
+    errors[~finite | ~kept.all(axis=1)] = np.inf
+    return MixFits((name, *shared), weights, errors)
 
 
 def smooth_schedule(weights: Array) -> bool:

@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 from kddoctor.probes.loss_balance import divergence, feature_share, gradient_share
 from kddoctor.probes.loss_candidates import Candidates, View, candidates_of
 from kddoctor.probes.loss_factors import Explanation, explain_factor
-from kddoctor.probes.loss_fit import MixFit, errors_at, fit_constants, fit_mix, mix_errors, smooth_schedule
+from kddoctor.probes.loss_fit import (
+    MixFit,
+    MixFits,
+    errors_at,
+    fit_constants,
+    fit_mix,
+    fit_mixes,
+    mix_errors,
+    smooth_schedule,
+)
 from kddoctor.probes.loss_forms import LossForm
 from kddoctor.probes.loss_results import Declared, LossForensics, Mix, TermFit
 from kddoctor.probes.loss_steps import StepSums
@@ -382,40 +391,38 @@ class Search:
         best: list[tuple[int, int, TermFit, Mix]] = []
         if len(self.finite) < MIN_STEPS_TOTAL_ONLY:
             return None, None, None, float("inf")
-        fits = [self._fit_total(ce, value) for value in candidates.values]
-        worst = np.array([fit.worst for fit in fits])
-        closest, closest_error = _closest_plain(candidates.forms, worst)
-        if worst.min() > self.tolerance and self._may_be_smoothed():
-            fits = [self._fit_smoothed(ce, value) for value in candidates.values]
-            worst = np.array([fit.worst for fit in fits])
+        fits = self._fit_totals(ce, candidates.values)
+        closest, closest_error = _closest_plain(candidates.forms, fits.worst)
+        if fits.worst.min() > self.tolerance and self._may_be_smoothed():
+            fits = self._fit_smoothed(ce, candidates.values)
+        worst = fits.worst
         limit = min(self.tolerance, max(DISTINGUISHABLE * float(worst.min()), ROUNDING))
-        for index, fit in enumerate(fits):
-            if fit.worst <= limit:
-                form = candidates.forms[index]
-                cost, term, mix = self._weigh_total(form, fit)
-                best.append((cost + form.complexity(self.declared.form), index, term, mix))
+        for index in map(int, np.flatnonzero(worst <= limit)):
+            form = candidates.forms[index]
+            cost, term, mix = self._weigh_total(form, fits.of(index))
+            best.append((cost + form.complexity(self.declared.form), index, term, mix))
         if not best:
             return None, None, closest, closest_error
         best.sort(key=lambda item: item[:2])
         term = _with_rivals([item[:3] for item in best])
         return term, best[0][3], closest, closest_error
 
-    def _fit_total(self, ce: Array, value: Array) -> MixFit:
+    def _fit_totals(self, ce: Array, values: Array) -> "_Totals":
+        """By the term alone where that is enough, beside the others where it is not."""
         assert self.loss is not None
-        terms = {"kd": value} | self._terms(ce, None)
-        alone = fit_mix(self.loss, {"kd": value})
-        return alone if alone.worst <= self.tolerance else fit_mix(self.loss, terms)
+        alone = fit_mixes(self.loss, "kd", values, {})
+        return _Totals(alone, fit_mixes(self.loss, "kd", values, self._terms(ce, None)), alone.worst <= self.tolerance)
 
     def _may_be_smoothed(self) -> bool:
         """Label smoothing is one constant more, so it takes more steps to tell."""
         return self.ce_recorded is None and len(self.finite) >= MIN_STEPS_SMOOTHED
 
-    def _fit_smoothed(self, ce: Array, value: Array) -> MixFit:
+    def _fit_smoothed(self, ce: Array, values: Array) -> "_Totals":
         """The same with a hard-label term that spreads a part of itself over all classes."""
         assert self.loss is not None
-        return _merged(
-            fit_mix(self.loss, {"kd": value, "uniform": self._uniform_cross_entropy()} | self._terms(ce, None))
-        )
+        terms = {"uniform": self._uniform_cross_entropy()} | self._terms(ce, None)
+        fits = _without_smoothing(fit_mixes(self.loss, "kd", values, terms))
+        return _Totals(fits, fits, np.ones(len(values), bool))
 
     def _weigh_total(self, form: LossForm, fit: MixFit) -> tuple[int, TermFit, Mix]:
         """Split the fitted constant into weight and factor, the declared weights first."""
@@ -477,6 +484,33 @@ class Search:
         if term.source == "total":
             return 1.0  # already given to the weight
         return abs(term.factor) / self._declared_factor(term.form)
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """Fits of the total by every candidate: by the first of two mixtures where that is enough."""
+
+    alone: MixFits
+    beside: MixFits
+    enough: NDArray[np.bool_]
+
+    @property
+    def worst(self) -> Array:
+        """[forms] largest relative error over the steps."""
+        return np.where(self.enough, self.alone.worst, self.beside.worst)
+
+    def of(self, index: int) -> MixFit:
+        """The fit by one candidate."""
+        return (self.alone if self.enough[index] else self.beside).of(index)
+
+
+def _without_smoothing(fits: MixFits) -> MixFits:
+    """``_merged`` for many."""
+    at = {name: fits.weights[:, k] for k, name in enumerate(fits.names)}
+    smoothing, hard = at.pop("uniform"), at["ce"]
+    sound = (smoothing > 0) & (smoothing < hard)
+    merged = at | {"ce": np.where(sound, hard + smoothing, hard)}
+    return MixFits(tuple(merged), np.stack(list(merged.values()), 1), np.where(sound[:, None], fits.errors, np.inf))
 
 
 def _merged(fit: MixFit) -> MixFit:
