@@ -77,7 +77,7 @@ check: lint types contracts test   ## what CI runs
 testbed: install         ## the whole fault test-bed: every fault, more seeds; prints accuracy and false alarms
 	$(BIN)/python -m tests.testbed
 
-bench: install           ## the fault benchmark: how often is the diagnosis right? Two hours the first time, then minutes
+bench: install           ## the fault benchmark: how often is the diagnosis right? An hour the first time, then minutes
 	$(BIN)/kddoctor bench --output reports --readme README.md --accuracy kddoctor/report/accuracy.json
 
 bench-quick: install     ## a slice of it in a few minutes, against the committed verdicts
