@@ -180,6 +180,12 @@ def test_few_rows_that_are_learnt_by_heart_are_too_few(tmp_path):
     assert found.cause_codes == ["KD602"]
 
 
+def test_a_small_set_from_which_most_is_learnt_is_small_and_no_fault(tmp_path):
+    # As of 500 posts in 20 groups, of which a sound student keeps half of its teacher's skill.
+    found = diagnosed(tmp_path, part(250, 1), part(600, 2, b.forgetting(0.35)))
+    assert "KD602" not in found.cause_codes
+
+
 def test_a_few_rows_that_are_nearly_learnt_by_heart_are_too_few_and_not_undertrained(tmp_path):
     found = diagnosed(tmp_path, part(150, 1, b.forgetting(0.06)), part(600, 2, b.forgetting(0.5)))
     assert found.cause_codes == ["KD602"]
