@@ -43,7 +43,7 @@ PROBE = "example-gaps"
 AGREEMENT: Share = 0.1
 FURTHER: Share = 0.15
 #: Share of the teacher's advantage over chance that students of small sets that are sound keep: of an area under the
-#: ROC curve, calibrated on movielens; and of an accuracy, where it hangs on how much a row says: sound students of 1,500
+#: ROC curve, calibrated on movielens; and of an accuracy, where it hangs on how much a row says: students of 1,500
 #: posts in 20 groups keep from 0.66, of 500 posts 0.48, of 150 posts 0.22 (newsgroups).
 KEPT: Share = 0.78
 KEPT_OF_CLASSES: Share = 0.45
