@@ -199,9 +199,12 @@ def _by_family(full: Sequence[Result], gate: Gate) -> Json:
     families: dict[str, list[Result]] = {}
     for r in full:
         rule = all_rules().get(r.case.truth[0]) if r.case.group == "fault" else None
-        if rule is not None and UNSEEN(r) and gate.counts(r.case):
+        if rule is not None and gate.counts(r.case):
             families.setdefault(rule.family, []).append(r)
-    return {family: _share(of) for family, of in sorted(families.items())}
+    return {
+        family: {"all": _share(of), "unseen": _share([r for r in of if UNSEEN(r)])}
+        for family, of in sorted(families.items())
+    }
 
 
 def _by_severity(full: Sequence[Result], gate: Gate) -> Json:

@@ -52,6 +52,7 @@ def all_tables(summary: Json) -> list[Table]:
         by_code(summary),
         confusions(summary, "unseen"),
         confusions(summary, "seen"),
+        by_family(summary),
         by_severity(summary),
         by_tier(summary),
         by_task(summary),
@@ -61,6 +62,10 @@ def all_tables(summary: Json) -> list[Table]:
         *([cures(summary)] if summary.get("cure") else []),
         tasks(summary),
     ]
+
+
+#: Heads of tables by a part of the faults.
+BY_SHARE = ("", "runs", "sick", "top 1", "top 3", "unseen runs", "sick", "top 1", "top 3")
 
 
 def headline(summary: Json) -> Table:
@@ -110,8 +115,8 @@ def by_code(summary: Json) -> Table:
                 code,
                 str(row["made"]),
                 str(row["latent"]),
-                *(_percent(row["seen"][n]) for n in ("top1", "top3")),
-                *(_percent(row["unseen"][n]) for n in ("top1", "top3")),
+                *(_percent(row["seen"][n]) for n in ("detection", "top1", "top3")),
+                *(_percent(row["unseen"][n]) for n in ("detection", "top1", "top3")),
                 _mistakes(row["all"]["mistaken_for"]),
             )
         )
@@ -119,7 +124,7 @@ def by_code(summary: Json) -> Table:
     return Table(
         "Which faults are missed?",
         f"Worst on unseen tasks and implementations is {first}. Latent: no measurable harm, counted apart.",
-        ("code", "runs", "latent", "seen top 1", "top 3", "unseen top 1", "top 3", "mistaken for"),
+        ("code", "runs", "latent", "seen: sick", "top 1", "top 3", "unseen: sick", "top 1", "top 3", "mistaken for"),
         tuple(rows),
     )
 
@@ -139,23 +144,41 @@ def confusions(summary: Json, name: str) -> Table:
     )
 
 
+def by_family(summary: Json) -> Table:
+    """By the family of the true code."""
+    return Table(
+        "Does it depend on the kind of mistake?",
+        "Runs with a measured effect, by the family of their code.",
+        BY_SHARE,
+        _shares(summary["by_family"]),
+    )
+
+
 def by_severity(summary: Json) -> Table:
     """By the harm that was measured."""
-    rows = [
-        (
-            name,
-            str(of["all"]["n"]),
-            *(_percent(of["all"][n]) for n in ("detection", "top1", "top3")),
-            str(of["unseen"]["n"]),
-            *(_percent(of["unseen"][n]) for n in ("detection", "top1", "top3")),
-        )
-        for name, of in summary["by_severity"].items()
-    ]
     return Table(
         "Does it depend on the harm done?",
         "Mild: one to three points below the healthy twin; moderate: to ten; severe: more.",
-        ("", "runs", "sick", "top 1", "top 3", "unseen runs", "sick", "top 1", "top 3"),
-        tuple(rows),
+        BY_SHARE,
+        _shares(summary["by_severity"]),
+    )
+
+
+def _shares(parts: Json) -> tuple[tuple[str, ...], ...]:
+    """A row for each part of the faults: all implementations, then those that are unseen, on unseen tasks."""
+    return tuple(
+        (
+            name,
+            *(
+                cell
+                for which in ("all", "unseen")
+                for cell in (
+                    str(of[which]["n"]),
+                    *(_percent(of[which][n]) for n in ("detection", "top1", "top3")),
+                )
+            ),
+        )
+        for name, of in parts.items()
     )
 
 
