@@ -44,7 +44,6 @@ from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
 from kddoctor.rules.pipeline.merged_classes import RIGHT, Merged, merged_classes, unanswered_classes
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import LITTLE_SKILL, NO_SKILL, blank, has_learned
-from kddoctor.rules.pipeline.teacher_weights_not_loaded import UNSURE as BLANK
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Deviations, Nats, Share
 from kddoctor.run.manifest import Manifest
@@ -299,7 +298,6 @@ def _of_the_teacher(finding: Finding, teacher: TeacherViews, *, hardly_behind: b
             view.validity.entropy_ratio_median,
             f"its entropy is {view.validity.entropy_ratio_median:.2f} of the largest possible and its answers are "
             "lopsided, as those of first weights: a teacher of another task is sure of itself",
-            threshold=BLANK,
             weight=FIRST_WEIGHTS,
         )
     unsure = view.validity.accuracy - view.validity.top1_mean
