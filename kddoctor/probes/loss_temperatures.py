@@ -24,6 +24,8 @@ STARTS, EVALUATIONS = 3, 160
 FEWEST_STEPS, MOST_STEPS = 6, 12
 #: Root mean square of the relative errors at which both are found, in float32.
 FOUND = 3e-5
+#: Probability of a class that is all there is, and share of the rows.
+CERTAIN, NEARLY_ALL = 0.9999, 0.9
 #: Elements of all steps together, some milliseconds an evaluation; of more, fewer steps are looked at, or none.
 MOST_ELEMENTS = 100_000
 
@@ -50,8 +52,19 @@ def two_temperatures(steps: Sequence[StepRows], recorded: Array) -> tuple[float,
             if best is None or found.fun < best[0]:
                 best = float(found.fun), (float(np.exp(found.x[0])), float(np.exp(found.x[1])))
             if best[0] < FOUND:
-                return best[1]
+                return None if _one_hot(sides, *best[1]) else best[1]
     return None
+
+
+def _one_hot(sides: Sequence[tuple[Array, Array]], own: float, other: float) -> bool:
+    """Whether one side is all but certain of one class on nearly all rows: then it has no temperature to be found."""
+    for part, t in ((0, own), (1, other)):
+        tops = np.concatenate(
+            [np.exp((z / t).max(axis=1) - log_partition(z / t)[:, 0]) for z in (s[part] for s in sides)]
+        )
+        if float((tops > CERTAIN).mean()) > NEARLY_ALL:
+            return True
+    return False
 
 
 def _error(sides: Sequence[tuple[Array, Array]], recorded: Array, own: float, other: float, backwards: bool) -> float:

@@ -5,9 +5,7 @@ What it checks
     value, or that had fallen and rose again to where it began, answers that no longer depend on the input although they
     did at first. Batch too large: one update an epoch in a student that is still behind. Too low: a thousand updates
     that took off less than half of the loss, at a steady pace; or a student that knows next to nothing, after steps of
-    plain gradient descent that might have been a hundred times as long, or at a rate below Adam's usual one; or a loss
-    that fell by a small part of what its gradients and the logged rate promise, in steps none of which was too long:
-    then most parameters had another rate. Hundreds
+    plain gradient descent that might have been a hundred times as long, or at a rate below Adam's usual one. Hundreds
     of updates suffice where the loss fell exactly as its gradients promise, which is only so for short steps.
 
 Why it hurts
@@ -35,7 +33,6 @@ Read more
 
 from kddoctor.probes.feature_term import FeatureTerm
 from kddoctor.probes.learning_curve import LearningCurve
-from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
@@ -43,7 +40,6 @@ from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.optimisation.harm import behind, severity
 from kddoctor.rules.optimisation.way import (
-    SET_BACK,
     SHORT_STEP,
     against_another,
     against_shortened,
@@ -94,7 +90,6 @@ HUNDREDS: Count = 200
 #: Fall of the loss over what gradient descent promises of steps that might be longer: of sound runs of the digits at
 #: most 0.18. And the share of the loss that a long step takes off, where nobody said what the momentum is.
 PROMISED: Share = 0.5
-LITTLE: Factor = 0.03
 STRIDE: Share = 0.01
 
 
@@ -105,7 +100,7 @@ STRIDE: Share = 0.01
     title="The learning rate or the batch belongs to another set-up",
     stage=51,
     reads=(RateSigns, Manifest),
-    uses=(StudentPath, Observations, FeatureTerm, Gaps, LearningCurve, ScaleFit, LossForensics),
+    uses=(StudentPath, Observations, FeatureTerm, Gaps, LearningCurve, ScaleFit),
     masks=(
         "KD305",
         "KD307",
@@ -125,7 +120,6 @@ def lr_or_batch_mismatch(
     held_out: Gaps | None,
     curve: LearningCurve | None,
     fit: ScaleFit | None,
-    loss: LossForensics | None = None,
 ) -> Finding:
     finding = _of_others(Finding(), path, curve)
     idle = seen is not None and bool(seen.parameters_not_in_optimizer or seen.frozen_parameters)
@@ -134,8 +128,6 @@ def lr_or_batch_mismatch(
         finding = _too_high(finding, signs, config, path)
         finding = _too_low(finding, signs, config)
         finding = _too_short(finding, signs, config, path)
-        if loss is not None and loss.declared_holds and behind(held_out):
-            finding = _not_the_logged_one(finding, signs, config)
     large = (config.training.batch_size or 0) >= LARGE
     epochs = signs.updates / signs.per_epoch if signs.per_epoch else 0.0
     if signs.per_epoch is not None and signs.per_epoch < ONE and epochs >= EPOCHS and large and behind(held_out):
@@ -258,24 +250,6 @@ def _too_low(finding: Finding, signs: RateSigns, config: Manifest) -> Finding:
         f"{signs.pace:.1f} times its average pace",
         threshold=STEADY,
         origin="convention",
-        weight=5.0,
-    )
-
-
-def _not_the_logged_one(finding: Finding, signs: RateSigns, config: Manifest) -> Finding:
-    """Steps of the right gradients that led hardly anywhere, and were none too long: they were shorter than logged."""
-    found = efficiency(signs, config)
-    calm = signs.overshoots == 0 and signs.peak < JUMP and (signs.set_back is None or signs.set_back < SET_BACK)
-    if found is None or found >= LITTLE or not calm or signs.updates < SOME:
-        return finding
-    return finding.supported_by(
-        PROBE,
-        "efficiency",
-        found,
-        f"early on the loss fell by {found:.1%} of what its gradients and the logged rate promise, and no step was too "
-        "long: for most parameters the rate was far below the logged one",
-        threshold=LITTLE,
-        origin="identity of gradient descent; sound runs of the digits 9 % and more",
         weight=5.0,
     )
 

@@ -121,20 +121,6 @@ def test_a_rate_that_was_gone_early_leaves_training_unfinished(tmp_path, spent, 
     assert (found > 0.5) is named
 
 
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [({}, True), ({"efficiency": 0.3}, False), ({"overshoots": 0.05}, False), ({"set_back": 9.0}, False)],
-    ids=["short", "as promised", "too long", "set back"],
-)
-def test_a_loss_that_falls_by_a_trifle_of_what_its_gradients_promise_had_another_rate(tmp_path, changes, named):
-    run = load(recorded_run(tmp_path / "run", student=b.forgetting(0.4)))
-    measured = measure(run)
-    seen = signs(**{"efficiency": 0.005, "low": 0.6, "end": 0.65, "set_back": -1.0, **changes})
-    meant = manifest(optimizer="sgd", momentum=0.0)
-    found = confidence("KD501", seen, meant, path(), measured[Gaps], measured[LossForensics])
-    assert (found > 0.5) is named
-
-
 @pytest.mark.parametrize(("in_training", "named"), [(0.3, True), (0.62, False)])
 def test_choices_that_training_mode_takes_away_need_no_level_loss(tmp_path, in_training, named):
     measured = measure(load(recorded_run(tmp_path / "run", student=b.forgetting(0.2))))
