@@ -9,6 +9,9 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 # more threads of linear algebra than cores wait for each other, busily, and take four times as long.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
+# Hundreds of processes are started: where bytecode is not kept, each compiles all that it imports anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: install demo app test test-ray test-ray-quick test-slow test-browser test-integrations test-mdistiller lint \
         test-keras-backends types contracts check testbed bench bench-quick reports benchmarks clean
 
