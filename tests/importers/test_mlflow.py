@@ -49,8 +49,8 @@ def test_the_last_run_is_taken_and_the_others_are_said(written, tmp_path):
 
 
 def test_an_unknown_run_is_named_with_those_that_are_there(store, tmp_path):
-    with pytest.raises(UsageError, match=r"no runs are called 42; the last ones are .*\(second\)"):
-        brought_in(store, tmp_path / "run", run_id="42")
+    with pytest.raises(UsageError, match=r"no runs are called nobody; the last ones are .*\(second\)"):
+        brought_in(store, tmp_path / "run", run_id="nobody")
 
 
 def test_logits_among_the_artifacts_are_taken(written, tmp_path):
