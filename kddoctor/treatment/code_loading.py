@@ -152,12 +152,17 @@ def loaded_loss(run: Run) -> Iterator[Callable[..., torch.Tensor] | None]:
 
 @contextmanager
 def _on_path(folder: Path) -> Iterator[None]:
-    """The code's folder on sys.path, and its modules forgotten afterwards: two runs may both have a ``recipe``."""
-    before = set(sys.modules)
+    """The code's folder on sys.path, and its modules forgotten afterwards: two runs may both have a ``recipe``.
+
+    No bytecode is written meanwhile, which would lie in the run: nothing but its owner changes that.
+    """
+    before, no_bytecode = set(sys.modules), sys.dont_write_bytecode
     sys.path.insert(0, str(folder))
+    sys.dont_write_bytecode = True
     try:
         yield
     finally:
+        sys.dont_write_bytecode = no_bytecode
         with suppress(ValueError):  # the run's own code may have taken it away
             sys.path.remove(str(folder))
         for name in set(sys.modules) - before:

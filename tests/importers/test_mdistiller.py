@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -42,6 +43,8 @@ def test_without_events_the_log_is_read(experiment, tmp_path):
     logged = (experiment / "worklog.txt").read_text()
     assert curve(run, "loss") == [float(loss) for loss in re.findall(r"train_loss: (.*)", logged)]
     assert len(curve(run, "loss")) == 6
+    if "MDISTILLER" not in os.environ:  # what it left once, not what it trains here and now
+        assert curve(run, "loss") == [11.07, 1.98, 1.01, 0.73, 0.67, 0.64]
     assert curve(run, "lr") == []
     assert "worklog.txt: rounds its values to two decimals; the learning rate is not taken from it" in imported.left
 
