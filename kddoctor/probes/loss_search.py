@@ -351,8 +351,7 @@ class Search:
         assert self.loss is not None
         if self.ce_recorded is not None or len(self.finite) <= len(terms) + 1:
             return None
-        fit = fit_mix(self.loss, terms | {"uniform": self._uniform_cross_entropy()})
-        merged = _merged(fit)
+        merged = _merged(fit_mixes(self.loss, "uniform", self._uniform_cross_entropy()[None], terms)).of(0)
         return Mix(merged) if merged.worst <= self.tolerance else None
 
     def _schedule(self, ce: Array, kd: Array) -> Mix | None:
@@ -391,7 +390,7 @@ class Search:
         best: list[tuple[int, int, TermFit, Mix]] = []
         if len(self.finite) < MIN_STEPS_TOTAL_ONLY:
             return None, None, None, float("inf")
-        fits = self._fit_totals(ce, candidates.values)
+        fits: _Totals | MixFits = self._fit_totals(ce, candidates.values)
         closest, closest_error = _closest_plain(candidates.forms, fits.worst)
         if fits.worst.min() > self.tolerance and self._may_be_smoothed():
             fits = self._fit_smoothed(ce, candidates.values)
@@ -417,12 +416,11 @@ class Search:
         """Label smoothing is one constant more, so it takes more steps to tell."""
         return self.ce_recorded is None and len(self.finite) >= MIN_STEPS_SMOOTHED
 
-    def _fit_smoothed(self, ce: Array, values: Array) -> "_Totals":
+    def _fit_smoothed(self, ce: Array, values: Array) -> MixFits:
         """The same with a hard-label term that spreads a part of itself over all classes."""
         assert self.loss is not None
         terms = {"uniform": self._uniform_cross_entropy()} | self._terms(ce, None)
-        fits = _without_smoothing(fit_mixes(self.loss, "kd", values, terms))
-        return _Totals(fits, fits, np.ones(len(values), bool))
+        return _merged(fit_mixes(self.loss, "kd", values, terms))
 
     def _weigh_total(self, form: LossForm, fit: MixFit) -> tuple[int, TermFit, Mix]:
         """Split the fitted constant into weight and factor, the declared weights first."""
@@ -504,22 +502,13 @@ class _Totals:
         return (self.alone if self.enough[index] else self.beside).of(index)
 
 
-def _without_smoothing(fits: MixFits) -> MixFits:
-    """``_merged`` for many."""
+def _merged(fits: MixFits) -> MixFits:
+    """Label smoothing counted into the hard-label term; no fit where the smoothing is none."""
     at = {name: fits.weights[:, k] for k, name in enumerate(fits.names)}
     smoothing, hard = at.pop("uniform"), at["ce"]
     sound = (smoothing > 0) & (smoothing < hard)
     merged = at | {"ce": np.where(sound, hard + smoothing, hard)}
     return MixFits(tuple(merged), np.stack(list(merged.values()), 1), np.where(sound[:, None], fits.errors, np.inf))
-
-
-def _merged(fit: MixFit) -> MixFit:
-    """Label smoothing counted into the hard-label term; no fit where the smoothing is none."""
-    smoothing = fit.weights.get("uniform", 0.0)
-    weights = {name: weight for name, weight in fit.weights.items() if name != "uniform"}
-    if not 0 < smoothing < weights.get("ce", 0.0):
-        return MixFit(weights, np.full_like(fit.errors, np.inf))
-    return MixFit(weights | {"ce": weights["ce"] + smoothing}, fit.errors)
 
 
 def _closest_plain(forms: Sequence[LossForm], worst: Array) -> tuple[LossForm | None, float]:

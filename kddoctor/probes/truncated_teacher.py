@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kddoctor.probes.loss_fit import fit_constants, fit_mix
+from kddoctor.probes.loss_fit import fit_constants, fit_mixes
 
 Array = NDArray[np.float64]
 
@@ -170,9 +170,8 @@ class TruncatedTeacherProbe:
             errors, factors = np.maximum(fits.worst, rest), fits.factors
         elif ce is not None and len(self._losses) >= MIN_STEPS_TOTAL_ONLY:
             total = np.array([losses[0] for losses in self._losses])
-            mixes = [fit_mix(total, {"ce": ce, "kd": values}) for values in flat]
-            errors = np.array([mix.worst for mix in mixes])
-            factors = np.array([mix.weights["kd"] for mix in mixes])
+            mixes = fit_mixes(total, "kd", flat, {"ce": ce})
+            errors, factors = mixes.worst, mixes.weights[:, 0]
         else:
             return None
         errors, factors = errors.reshape(table.shape[:-1]), factors.reshape(table.shape[:-1])

@@ -51,9 +51,8 @@ def post_distill_quantisation_drop(student: EvaluatedStudent) -> Finding | NotEx
     quantised = is_quantised(student)
     finding = Finding().saying("The student was sound until it was quantised.", where="the export of the student")
     finding = finding.prescribe("a scale for each channel, and ranges from many rows", automatic=False, safety="manual")
-    if not quantised and found is None and student.matrices_alone:
-        return _of_matrices(finding, student)
-    if not quantised and found is None:
+    rewritten = not quantised and found is None and student.matrices_alone
+    if not quantised and found is None and not rewritten:
         if student.weights is None and not student.outputs:
             return NotExamined(*RECORD["EvaluatedStudent"])
         return finding.against(
@@ -65,8 +64,18 @@ def post_distill_quantisation_drop(student: EvaluatedStudent) -> Finding | NotEx
         )
     worse = drop(student)
     if worse.how in ("none", "unknown"):
-        return finding.against(
-            PROBE, "drop", worse.points, f"it is quantised, and no worse for it: {worse.text}", weight=5.0
+        what = "its matrices were rewritten, and it is" if rewritten else "it is quantised, and"
+        return finding.against(PROBE, "drop", worse.points, f"{what} no worse for it: {worse.text}", weight=5.0)
+    if rewritten:
+        # Values that are no grid any more, as after a scale and an offset for each channel.
+        return finding.supported_by(
+            PROBE,
+            "matrices_alone",
+            float(student.written or 0),
+            f"after the last optimizer step {student.written} matrices of the student were written to and no bias, as "
+            f"an export does; {worse.text}",
+            grade=Grade.INTERVENTIONAL,
+            weight=REWRITTEN,
         )
     where = values_of(student) if quantised else ""
     if found is not None and not quantised:
@@ -83,21 +92,4 @@ def post_distill_quantisation_drop(student: EvaluatedStudent) -> Finding | NotEx
         f"{where}; {worse.text}",
         grade=Grade.PROOF if worse.how == "certainly" else Grade.STATISTICAL,
         weight=None if worse.how == "certainly" else 6.5,
-    )
-
-
-def _of_matrices(finding: Finding, student: EvaluatedStudent) -> Finding:
-    """Values that are no grid any more, as after a scale and an offset for each channel, in matrices alone."""
-    worse = drop(student)
-    if worse.how in ("none", "unknown"):
-        text = f"its matrices were rewritten, and it is no worse for it: {worse.text}"
-        return finding.against(PROBE, "drop", worse.points, text, weight=5.0)
-    return finding.supported_by(
-        PROBE,
-        "matrices_alone",
-        float(student.written or 0),
-        f"after the last optimizer step {student.written} matrices of the student were written to and no bias, as an "
-        f"export does; {worse.text}",
-        grade=Grade.INTERVENTIONAL,
-        weight=REWRITTEN,
     )

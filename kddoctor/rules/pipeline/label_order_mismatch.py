@@ -224,18 +224,17 @@ def _exchanged(permutation: np.ndarray, confusion: np.ndarray, own: np.ndarray |
     confusion, own: [predicted, label] counts in the loop and outside. Other classes stay in place, and are about as
     right there: a teacher that confuses two of them now and then makes a matching move them for nothing.
     """
-    found = confusion.sum(axis=1) >= ROWS
-    usual = np.median(np.diag(confusion)[found] / confusion.sum(axis=1)[found]) if found.any() else 1.0
-    right_after = np.full(len(permutation), min(RIGHT_AFTER, OF_USUAL * max(float(usual), RANDOM)))
-    rows = confusion.sum(axis=1)
-    every = np.arange(len(permutation))
-    outside = np.ones(len(permutation)) if own is None else np.diag(own) / np.maximum(own.sum(axis=1), 1)
+    rows, every = confusion.sum(axis=1), np.arange(len(permutation))
+    found = rows >= ROWS
     before, after = (confusion[every, column] / np.maximum(rows, 1) for column in (every, permutation))
-    if own is not None:
-        right_after = np.minimum(RIGHT_AFTER, OF_OWN * outside[permutation])
-    # A class that the teacher gets wrong outside the loop as well was not moved by the loop.
-    good = (rows >= ROWS) & (before <= WRONG_BEFORE) & (after >= right_after) & (after - before >= GAIN)
-    good &= outside - before >= GAIN
+    good = found & (before <= WRONG_BEFORE) & (after - before >= GAIN)
+    if own is None:
+        usual = np.median(np.diag(confusion)[found] / rows[found]) if found.any() else 1.0
+        good &= after >= min(RIGHT_AFTER, OF_USUAL * max(float(usual), RANDOM))
+    else:
+        outside = np.diag(own) / np.maximum(own.sum(axis=1), 1)
+        # A class that the teacher gets wrong outside the loop as well was not moved by the loop.
+        good &= (after >= np.minimum(RIGHT_AFTER, OF_OWN * outside[permutation])) & (outside - before >= GAIN)
     kept = every.copy()
     for start in every:
         cycle = [start]
