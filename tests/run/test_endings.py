@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from kddoctor.run import load
 from tests.run.distillation import VAL, Distillation
@@ -115,6 +116,26 @@ def test_records_that_are_written_in_between_change_nothing(tmp_path: Path) -> N
         watched.train_for(2, run)
         assert_same(everything(watched), everything(plain))
     assert load(tmp_path / "run").observations.recording is None
+
+
+def test_ctrl_c_in_a_record_that_is_written_in_between_ends_the_loop(tmp_path: Path) -> None:
+    distillation = Distillation()
+    interrupted = False
+
+    def interrupt_evaluation(module: nn.Module, *_: object) -> None:
+        nonlocal interrupted
+        if not module.training and not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
+
+    distillation.student[0].register_forward_hook(interrupt_evaluation)
+    with pytest.raises(KeyboardInterrupt), distillation.record(tmp_path / "run", checkpoint_seconds=0) as run:
+        distillation.train_for(1, run)
+        raise AssertionError("the loop went on")
+    written = load(tmp_path / "run")
+    assert written.steps is not None
+    assert written.observations.recording is not None
+    assert written.observations.recording.ended == "KeyboardInterrupt"
 
 
 def test_ctrl_c_while_the_models_are_evaluated_keeps_what_there_is(tmp_path: Path) -> None:

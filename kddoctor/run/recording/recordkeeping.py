@@ -36,19 +36,21 @@ class Recordkeeping:
     _latest: dict[str, SplitRecord] = field(default_factory=dict)
 
     def write_few_rows(self, live: LiveSteps, observations: dict[str, Any], ended: str) -> None:
-        """A record of the first rows of each split, in little time."""
-        self._write(live, observations, self.evaluation.of_few_rows(), ended)
+        """A record of the first rows of each split, in little time. Raises as ``write_all_rows`` does."""
+        self._write_evaluated(live, observations, self.evaluation.of_few_rows(), ended)
 
     def write_all_rows(self, live: LiveSteps, observations: dict[str, Any], ended: str) -> None:
         """The record. Raises what interrupted it after writing what there was by then."""
-        done = self.evaluation.of_all_rows()
-        if done.interruption is not None:
-            ended = type(done.interruption).__name__
-            done.splits = {**self._latest, **done.splits}
-        self._write(live, observations, done, ended)
         self._complain_about_steps(live)
-        if done.interruption is not None:
-            raise done.interruption
+        self._write_evaluated(live, observations, self.evaluation.of_all_rows(), ended)
+
+    def _write_evaluated(self, live: LiveSteps, observations: dict[str, Any], done: Evaluated, ended: str) -> None:
+        if done.interruption is None:
+            self._write(live, observations, done, ended)
+            return
+        done.splits = {**self._latest, **done.splits}
+        self._write(live, observations, done, type(done.interruption).__name__)
+        raise done.interruption
 
     def _write(self, live: LiveSteps, observations: dict[str, Any], done: Evaluated, ended: str) -> None:
         parts = assembled(live, done.splits)
