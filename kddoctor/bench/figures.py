@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest, bootstrap
@@ -114,7 +115,7 @@ def clustered(results: Sequence[Result], hit: Callable[[Result], bool]) -> Figur
     cells = _cells(results, hit)
     hits = np.array([sum(cell) for cell in cells.values()], float)
     sizes = np.array([len(cell) for cell in cells.values()], float)
-    return _resampled((hits, sizes), lambda h, s: float(h.sum() / s.sum()), len(results))
+    return _resampled((hits, sizes), lambda h, s, axis=-1: h.sum(axis) / s.sum(axis), len(results), vectorized=True)
 
 
 def macro(results: Sequence[Result], hit: Callable[[Result], bool]) -> Figure:
@@ -151,7 +152,9 @@ def _cells(results: Sequence[Result], hit: Callable[[Result], bool]) -> dict[tup
     return cells
 
 
-def _resampled(data: tuple[np.ndarray, ...], statistic: Callable[..., float], n: int) -> Figure:
+def _resampled(
+    data: tuple[np.ndarray, ...], statistic: Callable[..., Any], n: int, *, vectorized: bool = False
+) -> Figure:
     if not n:
         return NOTHING
     value = float(statistic(*data))
@@ -163,7 +166,7 @@ def _resampled(data: tuple[np.ndarray, ...], statistic: Callable[..., float], n:
         data,
         statistic,
         paired=True,
-        vectorized=False,
+        vectorized=vectorized,
         n_resamples=RESAMPLES,
         method="percentile",
         rng=np.random.default_rng(0),

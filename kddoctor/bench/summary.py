@@ -7,7 +7,7 @@ from statistics import fmean, median
 from typing import Any
 
 from kddoctor.bench.fault import all_faults
-from kddoctor.bench.figures import Figure, Figures, clustered, confusion, counted, figures, in_top, reliability
+from kddoctor.bench.figures import Figure, Figures, clustered, confusion, figures, in_top, reliability
 from kddoctor.bench.gate import Gate, Severity
 from kddoctor.bench.judging import Result
 from kddoctor.bench.running import Broken, tiers
@@ -72,8 +72,12 @@ def summarise(
         "all": _plain(figures(results, gate)),
         "targets": _targets(unseen),
         "intervals": {"seen": _intervals(seen), "unseen": _intervals(unseen)},
-        "by_task": {name: _plain(figures([r for r in results if r.case.task == name], gate)) for name in names},
-        "by_tier": {tier.value: _plain(figures([r for r in results if at_every_tier(r)], gate, tier)) for tier in Tier},
+        "by_task": {
+            name: _with_intervals(figures([r for r in results if r.case.task == name], gate)) for name in names
+        },
+        "by_tier": {
+            tier.value: _with_intervals(figures([r for r in results if at_every_tier(r)], gate, tier)) for tier in Tier
+        },
         "by_code": _by_code(full, gate),
         "by_family": _by_family(full, gate),
         "by_severity": _by_severity(full, gate),
@@ -157,6 +161,10 @@ def _intervals(found: Figures) -> Json:
     }
 
 
+def _with_intervals(found: Figures) -> Json:
+    return {**_plain(found), "intervals": _intervals(found)}
+
+
 def _targets(found: Figures) -> list[Json]:
     rows = []
     for name, (least, most) in TARGETS.items():
@@ -184,11 +192,16 @@ def _by_code(full: Sequence[Result], gate: Gate) -> Json:
 
 
 def _share(results: Sequence[Result]) -> Json:
+    """Shares of some runs, with intervals under the same names."""
+    found = {
+        "detection": clustered(results, lambda r: r.sick),
+        "top1": clustered(results, in_top(1)),
+        "top3": clustered(results, in_top(3)),
+    }
     return {
         "n": len(results),
-        "detection": counted([r.sick for r in results]).value,
-        "top1": counted([in_top(1)(r) for r in results]).value,
-        "top3": counted([in_top(3)(r) for r in results]).value,
+        **{name: figure.value for name, figure in found.items()},
+        "intervals": {name: asdict(figure) for name, figure in found.items()},
         "mistaken_for": dict(
             Counter(r.first or r.verdict for r in results if not r.right).most_common(3),
         ),
@@ -218,7 +231,6 @@ def _by_severity(full: Sequence[Result], gate: Gate) -> Json:
         rows[severity.value] = {
             "all": _share(of),
             "unseen": _share([r for r in of if UNSEEN(r)]),
-            "detection_interval": asdict(clustered(of, lambda r: r.sick)),
         }
     return rows
 

@@ -36,6 +36,8 @@ NAMES: Mapping[str, str] = {
     "top3_with_missing": "top three, codes without a rule counted as misses",
 }
 RATIOS = {"ece"}
+#: What stands in brackets.
+INTERVALS = "In brackets: 95 %; shares of faults resample fault, task and implementation, the others are Wilson's."
 
 
 def left_out(summary: Json) -> str:
@@ -115,15 +117,15 @@ def by_code(summary: Json) -> Table:
                 code,
                 str(row["made"]),
                 str(row["latent"]),
-                *(_percent(row["seen"][n]) for n in ("detection", "top1", "top3")),
-                *(_percent(row["unseen"][n]) for n in ("detection", "top1", "top3")),
+                *(_ranged(row["seen"], n) for n in ("detection", "top1", "top3")),
+                *(_ranged(row["unseen"], n) for n in ("detection", "top1", "top3")),
                 _mistakes(row["all"]["mistaken_for"]),
             )
         )
     first = rows[0][0] if rows else "none"
     return Table(
         "Which faults are missed?",
-        f"Worst on unseen tasks and implementations is {first}. Latent: no measurable harm, counted apart.",
+        f"Worst on unseen tasks and implementations is {first}. Latent: no measurable harm, counted apart. {INTERVALS}",
         ("code", "runs", "latent", "seen: sick", "top 1", "top 3", "unseen: sick", "top 1", "top 3", "mistaken for"),
         tuple(rows),
     )
@@ -148,7 +150,7 @@ def by_family(summary: Json) -> Table:
     """By the family of the true code."""
     return Table(
         "Does it depend on the kind of mistake?",
-        "Runs with a measured effect, by the family of their code.",
+        f"Runs with a measured effect, by the family of their code. {INTERVALS}",
         BY_SHARE,
         _shares(summary["by_family"]),
     )
@@ -158,7 +160,7 @@ def by_severity(summary: Json) -> Table:
     """By the harm that was measured."""
     return Table(
         "Does it depend on the harm done?",
-        "Mild: one to three points below the healthy twin; moderate: to ten; severe: more.",
+        f"Mild: one to three points below the healthy twin; moderate: to ten; severe: more. {INTERVALS}",
         BY_SHARE,
         _shares(summary["by_severity"]),
     )
@@ -174,7 +176,7 @@ def _shares(parts: Json) -> tuple[tuple[str, ...], ...]:
                 for which in ("all", "unseen")
                 for cell in (
                     str(of[which]["n"]),
-                    *(_percent(of[which][n]) for n in ("detection", "top1", "top3")),
+                    *(_ranged(of[which], n) for n in ("detection", "top1", "top3")),
                 )
             ),
         )
@@ -185,10 +187,10 @@ def _shares(parts: Json) -> tuple[tuple[str, ...], ...]:
 def by_tier(summary: Json) -> Table:
     """By what was recorded."""
     names = ("detection", "top1", "top3", "false_alarms", "lookalike_alarms", "unsure", "precision_at_09")
-    rows = [(tier, *(_cell(n, of[n]) for n in names)) for tier, of in summary["by_tier"].items()]
+    rows = [(tier, *(_ranged(of, n) for n in names)) for tier, of in summary["by_tier"].items()]
     return Table(
         "What does a thin record cost?",
-        "The same cases, with parts of their records taken away.",
+        f"The same cases, with parts of their records taken away. {INTERVALS}",
         ("recorded", *(NAMES[n] for n in names)),
         tuple(rows),
     )
@@ -198,11 +200,14 @@ def by_task(summary: Json) -> Table:
     """By task."""
     names = ("detection", "top1", "top3", "false_alarms", "lookalike_alarms", "unknown")
     rows = [
-        (task, "seen" if summary["tasks"][task]["seen"] else "unseen", *(_cell(n, of[n]) for n in names))
+        (task, "seen" if summary["tasks"][task]["seen"] else "unseen", *(_ranged(of, n) for n in names))
         for task, of in summary["by_task"].items()
     ]
     return Table(
-        "Does it depend on the task?", "All implementations.", ("", "", *(NAMES[n] for n in names)), tuple(rows)
+        "Does it depend on the task?",
+        f"All implementations. {INTERVALS}",
+        ("", "", *(NAMES[n] for n in names)),
+        tuple(rows),
     )
 
 
@@ -362,6 +367,14 @@ def _interval(figure: Json | None) -> str:
     if figure is None or figure["low"] is None:
         return ""
     return f"{100 * figure['low']:.0f} to {100 * figure['high']:.0f} %, n {figure['n']}"
+
+
+def _ranged(of: Json, name: str) -> str:
+    """A share and, in brackets, its interval."""
+    figure = of["intervals"][name]
+    if figure["value"] is None:
+        return "-"
+    return f"{_percent(figure['value'])} ({100 * figure['low']:.0f} to {100 * figure['high']:.0f})"
 
 
 def _wanted(target: Json | None) -> str:
