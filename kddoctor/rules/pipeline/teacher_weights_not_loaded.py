@@ -90,9 +90,7 @@ def teacher_weights_not_loaded(
     assert view is not None
     finding = Finding()
     missing = len((seen.missing_keys if seen else None) or ())
-    skill = max(v.skill for v in (view, teacher.own_train) if v is not None)
-    lopsided = skill <= LITTLE_SKILL and view.validity.histogram_l1 > LOPSIDED
-    if skill > NO_SKILL and not lopsided:
+    if not may_be_first_weights(teacher):
         return finding.against(
             PROBE,
             "accuracy",
@@ -152,6 +150,15 @@ def teacher_weights_not_loaded(
         automatic=False,
         safety="manual",
     )
+
+
+def may_be_first_weights(teacher: TeacherViews) -> bool:
+    """Whether the teacher knows no more of any rows than a network may that was never trained."""
+    view = teacher.own or teacher.in_loop
+    assert view is not None
+    skill = max(v.skill for v in (view, teacher.own_train) if v is not None)
+    lopsided = skill <= LITTLE_SKILL and view.validity.histogram_l1 > LOPSIDED
+    return skill <= NO_SKILL or lopsided
 
 
 def _learned(finding: Finding, path: StudentPath | None) -> Finding:

@@ -43,7 +43,12 @@ from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
 from kddoctor.rules.pipeline.merged_classes import RIGHT, Merged, merged_classes, unanswered_classes
-from kddoctor.rules.pipeline.teacher_weights_not_loaded import LITTLE_SKILL, NO_SKILL, blank, has_learned
+from kddoctor.rules.pipeline.teacher_weights_not_loaded import (
+    NO_SKILL,
+    blank,
+    has_learned,
+    may_be_first_weights,
+)
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Deviations, Nats, Share
 from kddoctor.run.manifest import Manifest
@@ -119,8 +124,10 @@ def _at_random(teacher: TeacherViews) -> bool:
     own, train = teacher.own, teacher.own_train
     if own is None:
         return True
-    return own.skill <= max(NO_SKILL if blank(own.validity) else 0.0, _accident(own)) and (
-        train is None or train.skill <= max(NO_SKILL, _accident(train))
+    return (
+        may_be_first_weights(teacher)
+        and own.skill <= max(NO_SKILL if blank(own.validity) else 0.0, _accident(own))
+        and (train is None or train.skill <= max(NO_SKILL, _accident(train)))
     )
 
 
@@ -291,7 +298,7 @@ def _of_the_teacher(finding: Finding, teacher: TeacherViews, *, hardly_behind: b
             threshold=MATCHED,
             weight=8.0,
         )
-    if blank(view.validity) and view.skill <= LITTLE_SKILL:
+    if blank(view.validity) and may_be_first_weights(teacher):
         finding = finding.against(
             "teacher-validity",
             "entropy_ratio",
