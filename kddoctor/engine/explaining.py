@@ -24,8 +24,8 @@ def order(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
 def explain_away(believed: Sequence[Hypothesis]) -> tuple[list[Hypothesis], list[Hypothesis]]:
     """(causes, symptoms). A hypothesis with proof of its own stays a cause, unless a proven one implies it.
 
-    The best-founded ones are taken first, equally founded ones upstream first, capacity last of all; so a symptom
-    is listed under the best-founded and most upstream cause that masks it.
+    The best-founded ones are taken first, equally founded ones upstream first, capacity after them, and arguments by
+    exclusion last of all; so a symptom is listed under the best-founded and most upstream cause that masks it.
     """
     causes: list[Hypothesis] = []
     symptoms: list[Hypothesis] = []
@@ -38,13 +38,22 @@ def explain_away(believed: Sequence[Hypothesis]) -> tuple[list[Hypothesis], list
     return order(causes), order(symptoms)
 
 
-def _precedence(hypothesis: Hypothesis) -> tuple[bool, bool, int, int, str]:
+def _precedence(hypothesis: Hypothesis) -> tuple[bool, bool, bool, int, int, str]:
     rule = hypothesis.rule
-    return rule.last, rule.family == "capacity", -hypothesis.grade, rule.stage, rule.code
+    return (
+        hypothesis.finding.by_exclusion,
+        rule.last,
+        rule.family == "capacity",
+        -hypothesis.grade,
+        rule.stage,
+        rule.code,
+    )
 
 
 def _explains(cause: Hypothesis, symptom: Hypothesis) -> bool:
     if symptom.rule.code in cause.rule.implies and cause.grade is Grade.PROOF and not cause.conflict:
+        return True
+    if symptom.finding.by_exclusion and cause.finding.severity != "note":
         return True
     if symptom.rule.last and not cause.rule.last and cause.finding.severity != "note":
         return symptom.grade is not Grade.PROOF

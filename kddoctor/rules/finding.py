@@ -66,7 +66,10 @@ class Worth:
 
 @dataclass(frozen=True)
 class Finding:
-    """Evidence about one code. Built up with ``supported_by`` and ``against``, each of which returns a copy."""
+    """Evidence about one code. Built up with ``supported_by`` and ``against``, each of which returns a copy.
+
+    by_exclusion: nothing speaks for the code but that no other form of fault was found where one certainly is.
+    """
 
     evidence: tuple[Evidence, ...] = ()
     summary: str = ""
@@ -74,6 +77,7 @@ class Finding:
     severity: Severity = "error"
     prescription: Prescription | None = None
     worth: Worth | None = None
+    by_exclusion: bool = False
 
     def supported_by(
         self,

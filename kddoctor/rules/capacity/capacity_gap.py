@@ -42,7 +42,7 @@ from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.capacity.exclusion import against_unfitted, narrow
 from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.optimisation.harm import OTHERS, skill_lost
-from kddoctor.rules.optimisation.way import against_another, against_set_back, against_untaught
+from kddoctor.rules.optimisation.way import against_another, against_fallen_back, against_set_back, against_untaught
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Pace, Share
@@ -125,7 +125,7 @@ def capacity_gap(
     finding = _of_twin(finding, train, held_out)
     finding = _of_read_out(finding, held_out, ranks)
     finding = against_set_back(against_unfitted(finding, output, path, fit), signs)
-    finding = against_untaught(against_another(finding, path, fit), path)
+    finding = against_fallen_back(against_untaught(against_another(finding, path, fit), path), path)
     if unlabelled:
         finding = finding.supported_by(
             "manifest", "alpha", config.distillation.alpha, "nothing but imitation was asked for", weight=2.0

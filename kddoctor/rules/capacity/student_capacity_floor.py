@@ -40,7 +40,7 @@ from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.capacity.exclusion import against_unfitted, narrow, nothing_else
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.optimisation.way import against_another, against_set_back, against_untaught
+from kddoctor.rules.optimisation.way import against_another, against_fallen_back, against_set_back, against_untaught
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Nats, Pace, Share
@@ -109,9 +109,10 @@ def student_capacity_floor(
         )
     labelled = config is None or config.distillation.alpha != 1
     # Answers over a vocabulary always lie in fewer dimensions than it has words, in sound students as well.
+    vocabulary = config is not None and config.task == "tokens"
     classes = config is not None and config.task == "multiclass"
     arrived = narrow(finding, output, ranks, path, fit, held_out) if labelled and classes else None
-    width = _too_narrow(ranks)
+    width = None if vocabulary else _too_narrow(ranks)
     if below < FAR_BELOW and width is None and arrived is None:
         return finding
     finding = arrived or finding
@@ -146,11 +147,11 @@ def student_capacity_floor(
             "manifest", "alpha", 1.0, "the labels were not asked for, so that nobody knows whether they would fit",
             weight=2.5, group="baseline_train_accuracy",
         )  # fmt: skip
-    finding = _of_width(finding, ranks)
+    finding = finding if vocabulary else _of_width(finding, ranks)
     if curve.pace.high < LEVEL_PACE and labelled:
         finding = nothing_else(finding, fit, path)
     finding = against_set_back(against_unfitted(finding, output, path, fit), signs)
-    finding = against_untaught(against_another(finding, path, fit), path)
+    finding = against_fallen_back(against_untaught(against_another(finding, path, fit), path), path)
     frozen = seen is not None and (seen.parameters_not_in_optimizer or seen.parameters_without_gradient)
     if frozen:
         finding = finding.against(

@@ -55,8 +55,8 @@ from kddoctor.run.observations import Observations
 VISIBLE_DIVERGENCE: Nats = 1e-3
 #: What float32 leaves of a divergence of equals, where no T² enlarges it.
 PLAIN_ROUNDING: Nats = 1e-5
-#: Rank correlation with the declared divergence below which a term goes against it: half of what it could be.
-AGAINST = -0.5
+#: Rank correlation with the declared divergence up to which a term does not go with it at all.
+UNRELATED = 0.0
 #: Share of the declared term below which an unexplained one is next to nothing (as KD208's inert terms, taxonomy).
 NEXT_TO_NOTHING: Share = 0.05
 
@@ -109,15 +109,15 @@ def _astray(finding: Finding, mistakes: LossMistakes, loss: LossForensics, confi
     astray = mistakes.astray
     if astray is None or loss.term is not None or config.distillation.loss not in ("kl", "reverse-kl"):
         return finding
-    if astray.follows > AGAINST or astray.most > NEXT_TO_NOTHING:
+    if astray.follows > UNRELATED or astray.most > NEXT_TO_NOTHING:
         return finding
     finding = finding.supported_by(
         "loss-mistakes",
         "follows",
         astray.follows,
-        f"on each of {mistakes.steps} steps the term is at most {astray.most:.2g} times the declared one, and it grows "
-        f"as the declared one falls (rank correlation {astray.follows:+.2f}): it measures no distance from the teacher",
-        threshold=AGAINST,
+        f"on each of {mistakes.steps} steps the term is at most {astray.most:.2g} times the declared one, and does "
+        f"not grow with it (rank correlation {astray.follows:+.2f}): it measures no distance from the teacher",
+        threshold=UNRELATED,
         origin="convention",
         grade=Grade.INTERVENTIONAL,
         weight=6.0,

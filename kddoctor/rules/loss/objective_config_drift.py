@@ -3,7 +3,8 @@
 What it checks
     Whether the form, the temperatures or the weights that reproduce the recorded loss are the declared ones, where no
     more specific code names the difference. Temperatures are searched for on either side, beyond the usual ones as
-    well.
+    well. Where no form that is known reproduces a term that is far off the declared one, and whose ratio to it moves,
+    this is named by exclusion, as long as the student is behind.
 
 Why it hurts
     Every conclusion drawn from the settings is about another experiment. A temperature on one side only asks the
@@ -29,9 +30,12 @@ Read more
     Hinton et al. 2015, arXiv:1503.02531, section 2.
 """
 
+from dataclasses import replace
+
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import FAMILY_TEXT, LossForm
 from kddoctor.probes.loss_mistakes import LossMistakes
+from kddoctor.probes.measurements import Gaps
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import (
     PROBE,
@@ -43,19 +47,27 @@ from kddoctor.rules.loss.declared import (
     named_elsewhere,
     reproduced,
     undecided,
+    unexplained,
 )
+from kddoctor.rules.loss.kd_target_wrong_source import NEXT_TO_NOTHING, UNRELATED
 from kddoctor.rules.loss.kl_direction_swapped import OPPOSITE
 from kddoctor.rules.loss.kl_input_not_log import NOT_LOGGED
 from kddoctor.rules.loss.loss_weight_imbalance import IMBALANCE
 from kddoctor.rules.loss.strength import named_strength, strength_against_declared
+from kddoctor.rules.optimisation.harm import behind
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Factor, Share
+from kddoctor.rules.settings import Count, Factor, Share
 from kddoctor.run.manifest import Manifest
 
 #: Differences that another code names.
 NAMED_ELSEWHERE = tuple(NOT_LOGGED)
 #: Relative difference from which a temperature is another one: a fitted temperature is good to 1e-3.
 SAME_TEMPERATURE: Share = 0.005
+#: Steps, and largest error of the declared loss on them, from which one that nothing reproduces is another one.
+FEWEST_STEPS: Count = 8
+FAR_OFF: Share = 0.2
+#: Rank correlation with the declared divergence from which a term may be that, times what moves from step to step.
+IN_STEP = 0.95
 #: Smallest ratio of strengths that counts as drift; fitted weights are good to 1e-3.
 SAME_STRENGTH: Factor = 1.05
 
@@ -67,10 +79,12 @@ SAME_STRENGTH: Factor = 1.05
     title="The loop minimises another objective than the declared one",
     stage=35,
     reads=(LossForensics, Manifest),
-    uses=(LossMistakes,),
+    uses=(LossMistakes, Gaps),
     masks=("KD208", "KD301", "KD402", "KD502", "KD102"),
 )
-def objective_config_drift(loss: LossForensics, config: Manifest, mistakes: LossMistakes | None) -> Finding:
+def objective_config_drift(
+    loss: LossForensics, config: Manifest, mistakes: LossMistakes | None, held_out: Gaps | None = None
+) -> Finding:
     finding = as_declared(Finding(), loss)
     if config.distillation.loss not in STANDARD_LOSSES or not distils(config):
         return finding
@@ -87,6 +101,8 @@ def objective_config_drift(loss: LossForensics, config: Manifest, mistakes: Loss
             )
             .prescribe("the declared loss", loss__form="declared")
         )
+    if mistakes is not None and unexplained(loss) and not mistakes.found:
+        return _of_nothing_known(finding, loss, mistakes, config, held_out)
     if loss.term is None or (other is None and named_elsewhere(mistakes, config)):
         return finding
     difference = _difference(loss.term.form, config)
@@ -98,6 +114,10 @@ def objective_config_drift(loss: LossForensics, config: Manifest, mistakes: Loss
         return finding.saying(
             f"The loss is {loss.term.form.describe()}; {difference}.", where=_where(difference)
         ).prescribe("the declared loss on both sides", loss__form="declared")
+    return _of_weights(finding, loss, config)
+
+
+def _of_weights(finding: Finding, loss: LossForensics, config: Manifest) -> Finding:
     strength = strength_against_declared(loss, config)
     if loss.mix is None:
         return finding
@@ -123,6 +143,42 @@ def objective_config_drift(loss: LossForensics, config: Manifest, mistakes: Loss
             severity="warning",
         )
         .prescribe("the declared weights", loss__weights="declared")
+    )
+
+
+def _of_nothing_known(
+    finding: Finding, loss: LossForensics, mistakes: LossMistakes, config: Manifest, held_out: Gaps | None
+) -> Finding:
+    """By exclusion: not what was declared, and no mistake that has a code of its own."""
+    astray, error = mistakes.astray, loss.declared_error
+    if astray is None or error is None or error < FAR_OFF or loss.steps < FEWEST_STEPS or config.task == "tokens":
+        return finding
+    if astray.follows >= IN_STEP or (astray.most <= NEXT_TO_NOTHING and astray.follows <= UNRELATED):
+        # A factor that moves from step to step may be a schedule; what measures no distance has a code of its own.
+        return finding
+    finding = finding.supported_by(
+        PROBE,
+        "declared_error",
+        error,
+        f"the recorded distillation loss is off the declared one by {error:.0%}, by another factor on each of "
+        f"{loss.steps} steps, and no form that is known reproduces it",
+        threshold=FAR_OFF,
+        origin="convention",
+        weight=5.0,
+    )
+    if behind(held_out) is False:
+        finding = finding.against(
+            "example-gaps", "behind", None, "the student is not behind: the formula may be its author's own", weight=4.0
+        )
+    return (
+        replace(finding, by_exclusion=True)
+        .saying(
+            f"The distillation loss is not {FAMILY_TEXT[str(config.distillation.loss)]}, which was declared, nor any "
+            "mistake that is known.",
+            where="the training loop: the distillation loss; kd_run.yaml: distillation.loss",
+            severity="warning",
+        )
+        .prescribe("the declared loss", loss__form="declared")
     )
 
 

@@ -33,11 +33,13 @@ Read more
 
 from kddoctor.probes.feature_term import FeatureTerm
 from kddoctor.probes.learning_curve import LearningCurve
+from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
+from kddoctor.rules.loss.declared import unexplained
 from kddoctor.rules.optimisation.harm import behind, severity
 from kddoctor.rules.optimisation.way import (
     SHORT_STEP,
@@ -100,7 +102,7 @@ STRIDE: Share = 0.01
     title="The learning rate or the batch belongs to another set-up",
     stage=51,
     reads=(RateSigns, Manifest),
-    uses=(StudentPath, Observations, FeatureTerm, Gaps, LearningCurve, ScaleFit),
+    uses=(StudentPath, Observations, FeatureTerm, Gaps, LearningCurve, ScaleFit, LossForensics),
     masks=(
         "KD305",
         "KD307",
@@ -120,6 +122,7 @@ def lr_or_batch_mismatch(
     held_out: Gaps | None,
     curve: LearningCurve | None,
     fit: ScaleFit | None,
+    loss: LossForensics | None = None,
 ) -> Finding:
     finding = _of_others(Finding(), path, curve)
     idle = seen is not None and bool(seen.parameters_not_in_optimizer or seen.frozen_parameters)
@@ -127,7 +130,8 @@ def lr_or_batch_mismatch(
     if sane and not idle and feature is None:
         finding = _too_high(finding, signs, config, path)
         finding = _too_low(finding, signs, config)
-        finding = _too_short(finding, signs, config, path)
+        # How long a step ought to be is read off the loss, and of this one nobody knows what it asks for.
+        finding = finding if loss is not None and unexplained(loss) else _too_short(finding, signs, config, path)
     large = (config.training.batch_size or 0) >= LARGE
     epochs = signs.updates / signs.per_epoch if signs.per_epoch else 0.0
     if signs.per_epoch is not None and signs.per_epoch < ONE and epochs >= EPOCHS and large and behind(held_out):

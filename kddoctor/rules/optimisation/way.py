@@ -138,6 +138,27 @@ def against_come_back(finding: Finding, signs: RateSigns | None) -> Finding:
     )
 
 
+def against_fallen_back(finding: Finding, path: StudentPath | None) -> Finding:
+    """Answers that had been much nearer to the teacher's: the student held then what it does not hold now."""
+    if path is None or not path.late("kl") > CAME_BACK * float(path.kl.min()):
+        return finding
+    best, late = float(path.agreement.max()), path.late("agreement")
+    error = math.sqrt(standard_error(late, path.late_rows) ** 2 + standard_error(best, int(path.rows.min())) ** 2)
+    if best - late < max(POINTS, SET_BACK * error):
+        return finding
+    return finding.against(
+        "student-path",
+        "agreement",
+        late,
+        f"at its best step the student agreed with its teacher in {best:.1%}, in its last ones in {late:.1%}: it can "
+        "hold more than it holds now",
+        threshold=best - POINTS,
+        origin="three standard errors",
+        group="came back",
+        weight=BACK,
+    )
+
+
 def against_shortened(finding: Finding, signs: RateSigns | None, config: Manifest) -> Finding:
     """A loss that fell further than the gradients that were applied can take it: they are not the loss's own.
 

@@ -34,9 +34,11 @@ Read more
 
 from kddoctor.probes.loop_teacher import LoopTeacher
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.truncated_teacher import OWNERS, ROUNDING, SOUND_FORMS, Truncation
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import as_declared, distils, excluded
+from kddoctor.rules.pipeline.wrong_tensor_distilled import UNRELATED
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.manifest import Manifest
@@ -58,13 +60,17 @@ FREE: Share = 0.05
     title="Only the teacher's most probable classes are kept",
     stage=31,
     reads=(LossForensics, Manifest),
-    uses=(Truncation, LoopTeacher),
+    uses=(Truncation, LoopTeacher, TargetsInLoop),
     masks=("KD208", "KD301", "KD402", "KD502"),
 )
 def topk_truncation_bias(
-    loss: LossForensics, config: Manifest, cut: Truncation | None, loop: LoopTeacher | None = None
+    loss: LossForensics,
+    config: Manifest,
+    cut: Truncation | None,
+    loop: LoopTeacher | None = None,
+    targets: TargetsInLoop | None = None,
 ) -> Finding:
-    if distils(config) and loop is not None and _is_filled(loop):
+    if distils(config) and loop is not None and _is_filled(loop) and not _of_another_tensor(targets):
         return _filled(loop)
     finding = as_declared(Finding(), loss)
     if not distils(config):
@@ -109,6 +115,11 @@ def topk_truncation_bias(
 def _is_filled(loop: LoopTeacher) -> bool:
     """Whether most classes of a row are one number; one class alone is an answer that was drawn, and no list."""
     return loop.levelled >= FILLED and loop.own_levelled <= FREE and loop.kept > 1
+
+
+def _of_another_tensor(targets: TargetsInLoop | None) -> bool:
+    """Whether what is left has nothing to do with the teacher's logits: units that a ReLU shut are level as well."""
+    return targets is not None and targets.correlation <= UNRELATED
 
 
 def _filled(loop: LoopTeacher) -> Finding:
