@@ -34,7 +34,7 @@ Read more
 """
 
 from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.probes.loss_mistakes import LossMistakes
+from kddoctor.probes.loss_mistakes import Astray, LossMistakes
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import (
     LEAVES_ROUNDING,
@@ -55,10 +55,12 @@ from kddoctor.run.observations import Observations
 VISIBLE_DIVERGENCE: Nats = 1e-3
 #: What float32 leaves of a divergence of equals, where no T² enlarges it.
 PLAIN_ROUNDING: Nats = 1e-5
-#: Rank correlation with the declared divergence up to which a term does not go with it at all.
-UNRELATED = 0.0
+#: Rank correlation with the declared divergence up to which a term does not go with it at all, or goes against it.
+UNRELATED, AGAINST = 0.0, -0.5
 #: Share of the declared term below which an unexplained one is next to nothing (as KD208's inert terms, taxonomy).
 NEXT_TO_NOTHING: Share = 0.05
+#: The same of one that goes against it.
+SMALL: Share = 0.25
 
 
 @rule(
@@ -105,11 +107,18 @@ def kd_target_wrong_source(
     return _said(finding, f"The distillation loss is {found.text}: the other model is not in it.")
 
 
+def measures_no_distance(astray: Astray) -> bool:
+    """Whether an unexplained term is small beside the distance from the teacher, and does not grow with it."""
+    if astray.follows <= AGAINST:
+        return astray.most <= SMALL
+    return astray.follows <= UNRELATED and astray.most <= NEXT_TO_NOTHING
+
+
 def _astray(finding: Finding, mistakes: LossMistakes, loss: LossForensics, config: Manifest) -> Finding:
     astray = mistakes.astray
     if astray is None or loss.term is not None or config.distillation.loss not in ("kl", "reverse-kl"):
         return finding
-    if astray.follows > UNRELATED or astray.most > NEXT_TO_NOTHING:
+    if not measures_no_distance(astray):
         return finding
     finding = finding.supported_by(
         "loss-mistakes",

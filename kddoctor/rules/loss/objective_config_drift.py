@@ -49,7 +49,7 @@ from kddoctor.rules.loss.declared import (
     undecided,
     unexplained,
 )
-from kddoctor.rules.loss.kd_target_wrong_source import NEXT_TO_NOTHING, UNRELATED
+from kddoctor.rules.loss.kd_target_wrong_source import measures_no_distance
 from kddoctor.rules.loss.kl_direction_swapped import OPPOSITE
 from kddoctor.rules.loss.kl_input_not_log import NOT_LOGGED
 from kddoctor.rules.loss.loss_weight_imbalance import IMBALANCE
@@ -153,7 +153,7 @@ def _of_nothing_known(
     astray, error = mistakes.astray, loss.declared_error
     if astray is None or error is None or error < FAR_OFF or loss.steps < FEWEST_STEPS or config.task == "tokens":
         return finding
-    if astray.follows >= IN_STEP or (astray.most <= NEXT_TO_NOTHING and astray.follows <= UNRELATED):
+    if astray.follows >= IN_STEP or measures_no_distance(astray):
         # A factor that moves from step to step may be a schedule; what measures no distance has a code of its own.
         return finding
     finding = finding.supported_by(

@@ -134,6 +134,18 @@ def teacher_rows_misaligned(
             grade=Grade.INTERVENTIONAL,
             weight=8.0,
         )
+    elif targets is not None and _of_another_kind(targets, pairing):
+        finding = finding.against(
+            "targets-in-loop",
+            "unlike",
+            targets.unlike,
+            "what the loss used are no answers of the teacher, to whichever rows: their largest values and spreads are "
+            f"others (distance {targets.unlike:.2f})",
+            threshold=2 * ALIKE,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+            weight=6.0,
+        )
     elif pairing is None or pairing.elsewhere <= STRAYS or view.skill <= SKILLED:
         # Where some outputs are proven to be out of place, that the others are right speaks against nothing.
         finding = _by_chance(finding, view, teacher.own)
@@ -159,6 +171,12 @@ def _as_a_shuffle(targets: TargetsInLoop | None, passes: TeacherPasses | None) -
     moved = targets.columns_matched - targets.columns_in_place > MOVED
     unrelated = abs(targets.changed_correlation) < max(UNRELATED, UNRELATED_ERRORS / math.sqrt(drawn))
     return unrelated and not moved and targets.unlike < max(ALIKE, ALIKE_ERRORS * math.sqrt(1 / drawn + 1 / rows))
+
+
+def _of_another_kind(targets: TargetsInLoop, pairing: RowPairing | None) -> bool:
+    """Whether nearly all outputs differ from the teacher's, and as a set as well: another order would leave that."""
+    found = pairing is not None and pairing.elsewhere > STRAYS
+    return not found and targets.changed > 1 - STRAYS and targets.unlike > 2 * ALIKE
 
 
 def _cached_alike(teacher: TeacherViews) -> bool:
