@@ -56,6 +56,7 @@ CHANCE: Share = 0.01
     family="deployment",
     title="The ranking is sound, and the decision threshold has moved",
     stage=73,
+    last=True,
     only=(
         "binary",
         "ranking",
