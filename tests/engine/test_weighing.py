@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,6 +104,17 @@ def test_no_verdict_about_capacity_stands_beside_anything_upstream():
 def test_a_cause_that_masks_nothing_explains_nothing():
     causes, symptoms = explain_away([believed("KD901"), believed("KD902", Grade.STATISTICAL, stage=20)])
     assert (len(causes), symptoms) == (2, [])
+
+
+def test_an_argument_by_exclusion_gives_way_to_whatever_has_evidence_of_its_own():
+    excluded = believed("KD901", stage=5)
+    excluded = replace(excluded, finding=replace(excluded.finding, by_exclusion=True))
+    late = believed("KD902", Grade.STATISTICAL, stage=70)
+    causes, symptoms = explain_away([excluded, late])
+    assert ([h.rule.code for h in causes], [h.rule.code for h in symptoms]) == (["KD902"], ["KD901"])
+    noted = replace(late, finding=replace(late.finding, severity="note"))
+    assert {h.rule.code for h in explain_away([excluded, noted])[0]} == {"KD901", "KD902"}
+    assert [h.rule.code for h in explain_away([excluded])[0]] == ["KD901"]
 
 
 def test_a_symptom_is_listed_under_its_most_upstream_cause():

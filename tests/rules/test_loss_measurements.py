@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from kddoctor.engine.weighing import weigh
+from kddoctor.probes.example_gaps import ExampleGapsProbe
+from kddoctor.probes.gradient_rhythm import GradientRhythm
 from kddoctor.probes.gradient_scale import Beside, GradientScale, Ratio, one_beside_the_other
 from kddoctor.probes.loss_fit import MixFit
 from kddoctor.probes.loss_mistakes import Astray, LossMistakes, Mistake
 from kddoctor.probes.loss_numerics import BrokenStep, LossNumerics
 from kddoctor.probes.loss_results import Mix
 from kddoctor.probes.loss_schedule import LossSchedule
+from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.output_health import OutputHealth
 from kddoctor.probes.term_gradients import TermGradients
 from kddoctor.probes.token_shift import TokenShift
@@ -22,6 +25,7 @@ from kddoctor.rules.finding import NotExamined
 from kddoctor.rules.registry import all_rules
 from kddoctor.run.manifest import manifest_from
 from kddoctor.run.observations import observations_from
+from tests import builders as b
 from tests.forensics import losses
 from tests.forensics.asking import fed
 from tests.forensics.test_forms import recorded
@@ -122,6 +126,57 @@ def test_a_term_that_grows_as_the_student_nears_its_teacher_is_no_distance_from_
     assert sureness("KD209", found, _forensics()) > 0.8
     assert sureness("KD209", replace(found, astray=Astray(0.4, 0.01)), _forensics()) < 0.1
     assert sureness("KD209", replace(found, astray=Astray(-0.9, 0.5)), _forensics()) < 0.1
+    # Small and without any relation to the distance: of the student and what it was itself before, say.
+    assert sureness("KD209", replace(found, astray=Astray(-0.2, 0.01)), _forensics()) > 0.8
+    assert sureness("KD209", replace(found, astray=Astray(-0.2, 0.2)), _forensics()) < 0.1
+
+
+FAR = Astray(0.6, 0.9)
+
+
+def unexplained(error=0.8):
+    return replace(_forensics(), term=None, declared_errors=np.full(12, error), steps=12)
+
+
+@pytest.mark.parametrize(
+    ("astray", "error", "task", "named"),
+    [
+        (FAR, 0.8, "multiclass", True),
+        (FAR, 0.05, "multiclass", False),
+        # A weight that moves from step to step, and a term that measures no distance.
+        (Astray(0.99, 0.9), 0.8, "multiclass", False),
+        (Astray(-0.2, 0.01), 0.8, "multiclass", False),
+        # Masks and vocabularies leave terms of tokens unexplained as often.
+        (FAR, 0.8, "tokens", False),
+    ],
+    ids=["far off", "nearly", "in step", "of no distance", "tokens"],
+)
+def test_what_is_not_the_declared_loss_nor_any_that_is_known_is_another_objective(astray, error, task, named):
+    found = replace(NOTHING, astray=astray)
+    assert (sureness("KD211", found, unexplained(error), task=task) > 0.5) is named
+
+
+def test_a_formula_of_its_authors_own_that_left_the_student_well_is_no_fault():
+    world = b.World()
+    labels = world.labels(500, 3)
+    teacher = world.teacher(labels, 3)
+
+    def held_out(student):
+        probe = ExampleGapsProbe(teacher.shape[1])
+        probe.update(teacher, student(teacher, labels), labels)
+        return Gaps("val", probe.compute(), None)
+
+    sound, low = held_out(b.unchanged), held_out(b.forgetting(0.4))
+    found = replace(NOTHING, astray=FAR)
+    assert sureness("KD211", found, unexplained(), sound) < 0.1
+    assert sureness("KD211", found, unexplained(), low) > 0.5
+
+
+@pytest.mark.parametrize(("places", "sick"), [(5, True), (3, False)])
+def test_a_rhythm_of_three_places_has_no_order_that_says_much(places, sick):
+    rhythm = GradientRhythm(places, 300.0, 2.2 if places == 3 else 4.0, 1.0, places, 350, within_epochs=False)
+    calm = GradientScale(None, SAME, None, labels=SAME)
+    assert (sureness("KD212", calm, rhythm) > 0.5) is sick
 
 
 @pytest.mark.parametrize(("near", "sick"), [(0.01, True), (0.2, False), (None, False)])

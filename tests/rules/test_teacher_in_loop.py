@@ -56,6 +56,15 @@ def test_a_list_that_was_filled_up_before_the_loss_saw_it_is_proven(tmp_path, fi
     assert "all of the teacher's logits but 2 (median) are one and the same number" in evidence.text
 
 
+def test_units_that_a_relu_shut_are_no_list_that_was_filled_up(tmp_path):
+    def hidden(logits, labels):
+        units = logits @ np.random.default_rng(5).normal(size=(logits.shape[1], logits.shape[1]))
+        return np.maximum(units - np.median(units, axis=1, keepdims=True), 0).astype(np.float32)
+
+    run = recorded_run(tmp_path / "run", student=POOR, steps=20, in_loop=hidden)
+    assert "KD306" not in diagnose(load(run)).cause_codes
+
+
 def test_a_teacher_whose_own_outputs_are_filled_up_was_not_cut_by_the_loop(tmp_path):
     assert "KD306" not in diagnosed(tmp_path, teacher=largest(2, -30.0)).cause_codes
 

@@ -9,7 +9,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from kddoctor.engine import diagnose
+from kddoctor.engine.explaining import explain_away
 from kddoctor.engine.measuring.deployment import _rows_of
+from kddoctor.engine.weighing import weigh
+from kddoctor.rules.finding import Finding
+from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
 from tests import builders as b
 from tests.rules.splits import diagnosed, part
@@ -152,6 +156,16 @@ def _scores(rows: int, draw: int, moved: float, noise: float = 0.5) -> dict[str,
 def test_scores_that_all_moved_are_a_moved_threshold(tmp_path):
     found = diagnosed(tmp_path, _scores(2000, 1, 2.5), _scores(2000, 2, 2.5), task="binary")
     assert found.cause_codes == ["KD705"]
+
+
+@pytest.mark.parametrize("upstream", ["KD605", "KD308", "KD203"])
+def test_a_moved_threshold_is_a_symptom_of_what_the_student_was_taught(upstream):
+    both = [
+        weigh(all_rules()[code], Finding().supported_by("p", "m", 1.0, "seen", weight=weight))
+        for code, weight in (("KD705", 9.0), (upstream, 6.0))
+    ]
+    causes, symptoms = explain_away(both)
+    assert ([h.rule.code for h in causes], [h.rule.code for h in symptoms]) == ([upstream], ["KD705"])
 
 
 def test_centred_scores_have_their_threshold_in_place(tmp_path):
