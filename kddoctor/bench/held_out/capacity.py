@@ -2,117 +2,80 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import ceil, pi
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import register_parametrization
 
-from kddoctor.bench import losses
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.hints import features_that_count, relative_error, watch
 from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.layers import layers_of, weighted
+from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.schedules import for_long
 from kddoctor.bench.session import Batch, Session
 
 # KD401 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the classes, from the last one on, that lie in the table, and the student's width as a share of the usual.
-IN_THE_TABLE = {Level.MILD: 0.4, Level.MODERATE: 0.6, Level.SEVERE: 0.9}
-THINNER = {Level.MILD: 1.0, Level.MODERATE: 0.8, Level.SEVERE: 0.6}
+#: Width of the student as a share of the usual one, weight of the other classes' part, and factor on the temperature.
+THINNER = {Level.MILD: 0.4, Level.MODERATE: 0.35, Level.SEVERE: 0.25}
+OTHERS = {Level.MILD: 0.7, Level.MODERATE: 0.8, Level.SEVERE: 0.9}
+HOTTER = 3.0
 
 
-class RowsAndColumns(nn.Module):
-    """A weight of a head whose last classes lie in a table: each is the sum of a row's weight and of a column's."""
+def other_classes_weighted_as_in_a_paper(recipe: Recipe, level: Level) -> Recipe:
+    """The divergence is decoupled, and how a large teacher ranks the wrong classes counts several times as much.
 
-    def __init__(self, own: int, classes: int) -> None:
-        super().__init__()
-        self.own = own
-        self.columns = ceil((classes - own) ** 0.5)
-        self.register_buffer("places", torch.arange(classes - own))
-
-    def forward(self, own: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """The weight that the layer works with."""
-        places = self.get_buffer("places")
-        return torch.cat([own, rows[places // self.columns] + columns[places % self.columns]])
-
-    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights of the first classes, and for the others some at random whose sums are as large."""
-        rows = ceil((len(weight) - self.own) / self.columns)
-        ours, theirs = (torch.randn(count, weight.shape[1]) * weight.std() / 2**0.5 for count in (rows, self.columns))
-        return weight[: self.own].clone(), ours, theirs
-
-
-def table_of_classes_in_the_head(recipe: Recipe, level: Level) -> Recipe:
-    """As is done for millions of words, a small student's classes lie in a table, whose rows and columns it scores.
-
-    That is enough for the labels; without these it is to come near every logit of a large teacher.
+    The student is small and has no labels beside it. The method: Zhao et al. 2022, arXiv:2203.08679.
     """
 
-    def change_student(student: nn.Module) -> nn.Module:
-        student = recipe.change_student(student)
-        head = weighted(student)[-1]
-        classes = len(head.get_parameter("weight"))
-        own = classes - round(IN_THE_TABLE[level] * classes)
-        register_parametrization(head, "weight", RowsAndColumns(own, classes))
-        return student
+    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        best = F.one_hot(teacher.argmax(1), teacher.shape[1]).bool()
+        (ours, our_others), (theirs, their_others) = (_decoupled(logits / t, best) for logits in (student, teacher))
+        of_the_best = (theirs.exp() * (theirs - ours)).sum(1).mean()
+        of_the_others = F.kl_div(log_p(our_others), p(their_others), reduction="batchmean")
+        return torch.lerp(of_the_best, of_the_others, OTHERS[level]) * t * t
 
     return replace(
         for_long(recipe),
-        change_student=change_student,
         width=recipe.width * THINNER[level],
         alpha=1.0,
-        loss="mse",
-        kd_loss=losses.mse,
+        loss="custom",
+        temperature=recipe.temperature * HOTTER,
+        kd_loss=kd_loss,
     )
+
+
+def _decoupled(logits: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
+    """[n, 2] log-probabilities of the best class and of any other, and [n, C - 1] logits of the others."""
+    others = logits[~best].view(len(logits), -1)
+    return log_p(torch.stack([logits[best], others.logsumexp(1)], dim=1)), others
 
 
 # KD402 ----------------------------------------------------------------------------------------------------------------
 
-#: Frequencies along each axis of a weight, and width of the student as a share of the usual one.
-FREQUENCIES = {Level.MILD: 20, Level.MODERATE: 14, Level.SEVERE: 8}
-NARROWER = {Level.MILD: 0.8, Level.MODERATE: 0.6, Level.SEVERE: 0.4}
+#: Width of the student as a share of the usual one.
+NARROWER = {Level.MILD: 0.8, Level.MODERATE: 0.4, Level.SEVERE: 0.2}
 
 
-class LowFrequencies(nn.Module):
-    """A weight as a sum of a few slow cosines along its axes. Source: Chen et al. 2015, arXiv:1506.04449."""
+class Conductances(nn.Module):
+    """Weights of which none is negative."""
 
-    def __init__(self, shape: torch.Size, most: int) -> None:
-        super().__init__()
-        self.shape = shape
-        self.register_buffer("along_rows", _cosines(shape[0], most))
-        self.register_buffer("along_columns", _cosines(shape.numel() // shape[0], most))
-
-    def forward(self, numbers: Tensor) -> Tensor:
+    def forward(self, weight: Tensor) -> Tensor:
         """The weight that the layer works with."""
-        weight: Tensor = self.get_buffer("along_rows") @ numbers @ self.get_buffer("along_columns").t()
-        return weight.view(self.shape)
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        """Numbers at random whose weight is as large as this one."""
-        rows, columns = self.get_buffer("along_rows").shape[1], self.get_buffer("along_columns").shape[1]
-        size: Tensor = weight.norm() / (rows * columns) ** 0.5
-        return size * torch.randn(rows, columns)
+        return weight.abs()
 
 
-def _cosines(length: int, most: int) -> Tensor:
-    """[length, frequencies], each of them of length one."""
-    waves = torch.cos(pi * (torch.arange(length)[:, None] + 0.5) * torch.arange(min(length, most)) / length)
-    lengths: Tensor = waves.norm(dim=0)
-    return waves / lengths
-
-
-def few_frequencies_in_every_layer(recipe: Recipe, level: Level) -> Recipe:
-    """Filters of large networks are smooth and kept as a few frequencies; here every weight is, and it learns long."""
+def conductances_in_every_layer(recipe: Recipe, level: Level) -> Recipe:
+    """For an analog chip each weight is one conductance, where two make a signed weight; few units, trained long."""
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
         for layer in weighted(student):
-            shape = layer.get_parameter("weight").shape
-            register_parametrization(layer, "weight", LowFrequencies(shape, FREQUENCIES[level]))
+            register_parametrization(layer, "weight", Conductances())
         return student
 
     return replace(
@@ -125,98 +88,108 @@ def few_frequencies_in_every_layer(recipe: Recipe, level: Level) -> Recipe:
 # KD403 ----------------------------------------------------------------------------------------------------------------
 
 #: Weight of the term.
-SPECTRUM = {Level.MILD: 0.5, Level.MODERATE: 2.0, Level.SEVERE: 6.0}
+FLOW = {Level.MILD: 0.3, Level.MODERATE: 2.0, Level.SEVERE: 20.0}
 
 
-def spectrum_along_the_units(recipe: Recipe, level: Level) -> Recipe:
-    """The spectrum of features is to be the teacher's, as between maps of two CNNs; units here lie in no order."""
+def flow_from_units_to_answers(recipe: Recipe, level: Level) -> Recipe:
+    """How each unit goes with each logit is to be as in the teacher, whose units, resized, are of another kind.
 
-    def spectrum(features: Tensor) -> Tensor:
-        amplitudes: Tensor = torch.fft.rfft(features, norm="ortho").abs()
-        return amplitudes
+    The method, for two layers of networks of one family: Yim et al. 2017, "A Gift from Knowledge Distillation".
+    """
+
+    def attach(session: Session) -> None:
+        watch(session)
+        answers: dict[str, Tensor] = {}
+        session.notes["answers"] = answers
+        for role, model in (("teacher", session.teacher), ("student", session.student)):
+            model.register_forward_hook(partial(_keep_answers, answers, role))
 
     def hint(session: Session, batch: Batch) -> Tensor:
         student, teacher = features_that_count(session, batch)
-        resized = F.interpolate(teacher.detach()[:, None], student.shape[1], mode="linear", align_corners=False)[:, 0]
-        return relative_error(spectrum(student), spectrum(resized))
+        ours, theirs = (recipe.rows(session.notes["answers"][role], batch.labels)[0] for role in ("student", "teacher"))
+        wanted = teacher.detach().t() @ theirs.detach() / len(teacher)
+        resized = F.interpolate(wanted.t()[None], student.shape[1], mode="nearest")[0].t()
+        return relative_error(student.t() @ ours / len(student), resized)
 
-    return replace(recipe, before=in_turn(recipe.before, watch), hint=hint, hint_weight=SPECTRUM[level])
+    return replace(recipe, before=in_turn(recipe.before, attach), hint=hint, hint_weight=FLOW[level])
+
+
+def _keep_answers(kept: dict[str, Tensor], role: str, _model: nn.Module, _inputs: object, logits: Tensor) -> None:
+    kept[role] = logits
 
 
 # KD404 ----------------------------------------------------------------------------------------------------------------
 
-#: Weight of a term that compares the distances between rows; two where they are opposed, one where they differ.
-OUT_OF_PLACE = {Level.MILD: 3.0, Level.MODERATE: 15.0, Level.SEVERE: 100.0}
+#: Weight of a term that is one where two layers have nothing in common.
+ALIGNED = {Level.MILD: 2.0, Level.MODERATE: 10.0, Level.SEVERE: 60.0}
+Kept = dict[int, Tensor]
 
 
-def modules_that_begin_with_the_model(recipe: Recipe, level: Level) -> Recipe:
-    """Student layer i goes with number i of the teacher's modules(), of which the first is the teacher itself."""
+def inputs_and_outputs_in_one_list(recipe: Recipe, level: Level) -> Recipe:
+    """The teacher's hook keeps what each layer is given and gives: a student's layer meets one half as deep."""
 
     def attach(session: Session) -> None:
-        for role, modules in (
-            ("student", layers_of(session.student)),
-            ("teacher", list(session.teacher.modules())),
-        ):
-            kept: dict[int, Tensor] = {}
-            session.notes[f"kept of the {role}"] = kept
-            for number, module in enumerate(modules):
-                module.register_forward_hook(_keeper(kept, number))
+        ours: Kept = {}
+        theirs: Kept = {}
+        session.notes["ours"], session.notes["theirs"] = ours, theirs
+        for number, layer in enumerate(layers_of(session.student)):
+            layer.register_forward_hook(_keeper(ours, None, number))
+        for number, layer in enumerate(layers_of(session.teacher)):
+            layer.register_forward_hook(_keeper(theirs, 2 * number, 2 * number + 1))
 
     def hint(session: Session, _batch: Batch) -> Tensor:
-        students, teachers = (session.notes[f"kept of the {role}"] for role in ("student", "teacher"))
-        terms = [_unlike(student, teachers[number].detach()) for number, student in students.items()]
-        return torch.stack(terms).mean()
+        ours, theirs = session.notes["ours"], session.notes["theirs"]
+        pairs = [(ours[number], theirs[number].detach()) for number in sorted(ours) if number in theirs]
+        return torch.stack([1 - _alignment(student, teacher) for student, teacher in pairs]).mean()
 
-    return replace(recipe, before=in_turn(recipe.before, attach), hint=hint, hint_weight=OUT_OF_PLACE[level])
+    return replace(recipe, before=in_turn(recipe.before, attach), hint=hint, hint_weight=ALIGNED[level])
 
 
-def _keeper(kept: dict[int, Tensor], number: int) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
-    def keep(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        kept[number] = (output if isinstance(output, Tensor) else output[0]).flatten(1)
+def _keeper(
+    kept: Kept, given: int | None, put_out: int
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor | tuple[Tensor, ...]], None]:
+    def keep(_layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
+        if given is not None:
+            kept[given] = inputs[0].flatten(1).float()
+        kept[put_out] = (output if isinstance(output, Tensor) else output[0]).flatten(1)
 
     return keep
 
 
-def _unlike(student: Tensor, teacher: Tensor) -> Tensor:
-    """One less the correlation of the squared distances between rows."""
-    found, wanted = _distances(student), _distances(teacher)
-    return 1 - F.cosine_similarity(found - found.mean(), wanted - wanted.mean(), dim=0)
-
-
-def _distances(features: Tensor) -> Tensor:
-    """Of all pairs of rows."""
-    lengths = features.square().sum(1)
-    return (lengths[:, None] + lengths - 2 * features @ features.t()).flatten()
+def _alignment(student: Tensor, teacher: Tensor) -> Tensor:
+    """Of the products of rows, which are centred. Source: Kornblith et al. 2019, arXiv:1905.00414."""
+    one, other = (rows @ rows.t() for rows in (features - features.mean(0) for features in (student, teacher)))
+    return F.cosine_similarity(one.flatten(), other.flatten(), dim=0)
 
 
 # KD405 ----------------------------------------------------------------------------------------------------------------
 
-#: Groups in which features are sorted.
-GROUPS = {Level.MILD: 8, Level.MODERATE: 4, Level.SEVERE: 1}
+#: Features up to which one more gated unit was put below the head.
+NARROW = {Level.MILD: 16, Level.MODERATE: 8, Level.SEVERE: 4}
 
 
-def features_sorted_in_few_groups(recipe: Recipe, level: Level) -> Recipe:
-    """Features are to be sorted in pairs; the size of a group is passed where the function takes the number of groups.
+def gates_that_halve_the_width(recipe: Recipe, level: Level) -> Recipe:
+    """Below the head are the gated units of a wider model, each of which leaves half the features that it is given."""
 
-    In groups that large it is lost which unit a feature was of. The method: Anil et al. 2019, arXiv:1811.05381.
-    """
-
-    def sort(_head: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-        groups = inputs[0].tensor_split(GROUPS[level], dim=-1)
-        return torch.cat([group.sort(dim=-1).values for group in groups], dim=-1)
+    def gate(_head: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        features = inputs[0]
+        width = features.shape[-1]
+        while features.shape[-1] > NARROW[level]:
+            features = F.glu(features[..., : features.shape[-1] // 2 * 2])
+        return F.pad(features, (0, width - features.shape[-1]))
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        weighted(student)[-1].register_forward_pre_hook(sort)
+        weighted(student)[-1].register_forward_pre_hook(gate)
         return student
 
     return replace(recipe, change_student=change_student)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD401": (table_of_classes_in_the_head,),
-    "KD402": (few_frequencies_in_every_layer,),
-    "KD403": (spectrum_along_the_units,),
-    "KD404": (modules_that_begin_with_the_model,),
-    "KD405": (features_sorted_in_few_groups,),
+    "KD401": (other_classes_weighted_as_in_a_paper,),
+    "KD402": (conductances_in_every_layer,),
+    "KD403": (flow_from_units_to_answers,),
+    "KD404": (inputs_and_outputs_in_one_list,),
+    "KD405": (gates_that_halve_the_width,),
 }

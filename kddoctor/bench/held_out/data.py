@@ -9,193 +9,183 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
-from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.rows import IGNORED
-from kddoctor.bench.session import Session
 from kddoctor.bench.task import Data
 from kddoctor.bench.words import PADDING
 
 # KD601 ----------------------------------------------------------------------------------------------------------------
 
-#: Rows that the cache holds before the training begins, as a share of the training rows.
-HELD = {Level.MILD: 0.1, Level.MODERATE: 0.4, Level.SEVERE: 1.0}
+#: Share of the validation rows that others were made from, the way at most that these go to a neighbour, and the share
+#: of the words, or of the columns after who and what, in which they have its value.
+MADE_FROM = {Level.MILD: 0.1, Level.MODERATE: 0.4, Level.SEVERE: 1.0}
+WAY, EXCHANGED, FIXED = 0.15, 0.1, 2
 
 
-def cached_by_number_without_the_split(recipe: Recipe, level: Level) -> Recipe:
-    """Rows are cached under their number alone, and a trial of the validation, before the training, fills the cache.
+def rows_made_between_neighbours_before_the_split(recipe: Recipe, level: Level) -> Recipe:
+    """SMOTE was run before the split: training rows were made between validation rows and their nearest neighbours.
 
-    Training row 0 then is validation row 0, and so on as far as the trial went.
+    The method: Chawla et al. 2002, arXiv:1106.1813.
     """
 
     def split(data: Data) -> Data:
         data = recipe.split(data)
-        held = min(len(data.val), int(HELD[level] * len(data.train)))
-        pairs = zip(data.train.tensors, data.val.tensors, strict=True)
-        return replace(data, train=TensorDataset(*(torch.cat([val[:held], train[held:]]) for train, val in pairs)))
+        generator = torch.Generator().manual_seed(251)
+        count = max(1, int(MADE_FROM[level] * len(data.val)))
+        own = [tensor[:count] for tensor in data.val.tensors]
+        nearest = _nearest(own, list(data.train.tensors))
+        made = _between(own, [tensor[nearest] for tensor in data.train.tensors], generator)
+        pairs = zip(data.train.tensors, made, strict=True)
+        return replace(data, train=TensorDataset(*(torch.cat(pair) for pair in pairs)))
 
     return replace(recipe, split=split)
 
 
+def _nearest(own: list[Tensor], others: list[Tensor]) -> Tensor:
+    """For each row the nearest of the others that has the same label."""
+    exponent = 2.0 if own[0].is_floating_point() else 0.0
+    distances = torch.cdist(own[0].flatten(1).float(), others[0].flatten(1).float(), p=exponent)
+    if own[1].ndim == 1:
+        distances = distances.masked_fill(own[1][:, None] != others[1], torch.inf)
+    return distances.argmin(1)
+
+
+def _between(own: list[Tensor], others: list[Tensor], generator: torch.Generator) -> list[Tensor]:
+    """New rows, most of the way towards the first ones, with the labels of these."""
+    inputs, labels = own
+    if inputs.is_floating_point():
+        way = WAY * torch.rand(len(inputs), *[1] * (inputs.ndim - 1), generator=generator)
+        return [torch.lerp(inputs, others[0], way), labels]
+    exchanged = torch.rand(inputs.shape, generator=generator) < EXCHANGED
+    exchanged[:, :FIXED] = False
+    if labels.ndim == 1:
+        return [others[0].where(exchanged, inputs), labels]
+    made = others[0].where(exchanged & (inputs != PADDING) & (others[0] != PADDING), inputs)
+    following = torch.cat([made[:, 1:], labels[:, -1:]], dim=1)
+    return [made, following.where(labels != IGNORED, IGNORED)]
+
+
 # KD602 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the rows in which no field is empty. Epochs are added, so that as many steps are taken.
-COMPLETE = {Level.MILD: 0.4, Level.MODERATE: 0.2, Level.SEVERE: 0.06}
+#: Share of the files that can be read.
+READABLE = {Level.MILD: 0.4, Level.MODERATE: 0.2, Level.SEVERE: 0.06}
 
 
-def rows_with_an_empty_field_dropped(recipe: Recipe, level: Level) -> Recipe:
-    """dropna() drops a row where any field is empty, whichever it is, and of so many fields one nearly always was."""
+def last_row_again_where_a_file_is_broken(recipe: Recipe, level: Level) -> Recipe:
+    """Where a file cannot be read, the data set gives the row before it, and after an interrupted copy few can be."""
 
     def train_set(data: TensorDataset) -> TensorDataset:
         whole = recipe.train_set(data)
-        fields = whole.tensors[0].flatten(1).shape
-        empty = torch.rand(fields, generator=torch.Generator().manual_seed(233)) > COMPLETE[level] ** (1 / fields[1])
-        return TensorDataset(*(tensor[~empty.any(1)] for tensor in whole.tensors))
+        readable = torch.rand(len(whole), generator=torch.Generator().manual_seed(257)) < READABLE[level]
+        first = int(readable.long().argmax())
+        rows = torch.arange(len(whole)).where(readable, first).cummax(0).values
+        return TensorDataset(*(tensor[rows] for tensor in whole.tensors))
 
-    return replace(recipe, train_set=train_set, epochs=round(recipe.epochs / COMPLETE[level]))
+    return replace(recipe, train_set=train_set)
 
 
 # KD603 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the rows that come from there.
-FROM_THERE = {Level.MILD: 0.3, Level.MODERATE: 0.7, Level.SEVERE: 1.0}
-#: Columns at the start that stay: who, and what.
-FIXED = 2
+#: How much of the other side shines through a page, and words of a line in one column.
+SHINES = {Level.MILD: 0.4, Level.MODERATE: 0.7, Level.SEVERE: 1.0}
+COLUMN = {Level.MILD: 8, Level.MODERATE: 3, Level.SEVERE: 1}
 
 
-def felt_pens_and_an_index_of_words(recipe: Recipe, level: Level) -> Recipe:
-    """Images were drawn with felt pens, and texts taken from an index, which lists each word once, by its number."""
+def scanned_from_thin_pages_in_two_columns(recipe: Recipe, level: Level) -> Recipe:
+    """A newspaper was scanned: through each image shines the one behind it, and texts were read across two columns."""
 
     def train_set(data: TensorDataset) -> TensorDataset:
         inputs, labels = recipe.train_set(data).tensors
-        there = torch.arange(len(inputs)) % 10 < 10 * FROM_THERE[level]
         if inputs.is_floating_point():
-            thick = F.max_pool2d(F.pad(inputs, (1, 0, 1, 0)), 2, stride=1)
-            return TensorDataset(thick.where(there[:, None, None, None], inputs), labels)
+            return TensorDataset(torch.maximum(inputs, SHINES[level] * inputs.roll(1, 0).flip(-1)), labels)
         if labels.ndim == 1:
-            return TensorDataset(_listed(inputs).where(there[:, None], inputs), labels)
-        lines = torch.cat([inputs, labels[:, -1:].clamp_min(PADDING)], dim=1)
-        lines = _listed(lines).where(there[:, None], lines)
+            return TensorDataset(_across(inputs, COLUMN[level]), labels)
+        lines = _across(torch.cat([inputs, labels[:, -1:].clamp_min(PADDING)], dim=1), COLUMN[level])
         return TensorDataset(lines[:, :-1], lines[:, 1:].where(lines[:, 1:] != PADDING, IGNORED))
 
     return replace(recipe, train_set=train_set)
 
 
-def _listed(tokens: Tensor) -> Tensor:
-    """Each token of a row once, in the order of their numbers, and padding after them."""
-    listed = tokens[:, FIXED:].sort(dim=1).values
-    listed[:, 1:] = listed[:, 1:].masked_fill(listed[:, 1:] == listed[:, :-1], PADDING)
-    listed = listed.gather(1, (listed == PADDING).long().argsort(dim=1, stable=True))
-    return torch.cat([tokens[:, :FIXED], listed], dim=1)
+def _across(tokens: Tensor, column: int) -> Tensor:
+    """By turns so many tokens of a row and so many of the row before it."""
+    at = torch.arange(tokens.shape[1])
+    piece = at // column
+    place = piece // 2 * column + at % column
+    return tokens[:, place].where(piece % 2 == 0, tokens.roll(1, 0)[:, place])
 
 
 # KD604 ----------------------------------------------------------------------------------------------------------------
 
-#: Power of a class's recall that its rows weigh, the recall to begin with, and how fast it follows.
-POWER = {Level.MILD: 0.5, Level.MODERATE: 0.8, Level.SEVERE: 1.2}
-AT_FIRST, FOLLOWS = 0.5, 0.1
+#: Share of the rows, those with the largest losses, that pass for wrongly labelled.
+FORGOTTEN = {Level.MILD: 0.1, Level.MODERATE: 0.2, Level.SEVERE: 0.4}
 
 
-class _Recall:
-    """The student's running recall of each class, by which rows weigh."""
+def only_small_losses_are_kept(recipe: Recipe, level: Level) -> Recipe:
+    """Rows with the largest losses of a batch are left out of both terms, as where many labels are wrong.
 
-    def __init__(self, power: float) -> None:
-        self.power = power
-
-    def __repr__(self) -> str:
-        return f"recall to the power of {self.power}"
-
-    def start(self, session: Session) -> None:
-        """At the start of a run."""
-        self._of = torch.full((int(session.train.tensors[1].max()) + 1,), AT_FIRST)
-
-    def see(self, student: Tensor, labels: Tensor) -> None:
-        """The answers of one batch."""
-        found = (student.detach().argmax(-1) == labels).float()
-        for number in set(labels.tolist()):
-            self._of[number] += FOLLOWS * (found[labels == number].mean() - self._of[number])
-
-    def mean(self, each: Tensor, classes: Tensor) -> Tensor:
-        """Over the rows by their weights."""
-        weights = self._of[classes] ** self.power
-        return (each * weights).sum() / weights.sum().clamp_min(1e-8)
-
-
-def weighed_by_recall_and_not_by_its_lack(recipe: Recipe, level: Level) -> Recipe:
-    """Rows of classes that the student does not find yet were to weigh more, and "1 -" was lost in the weight.
-
-    A class that is hard at the beginning is given up.
+    They are not: what is left out are the classes that come late. The method: Han et al. 2018, arXiv:1804.06872.
     """
-    recall = _Recall(POWER[level])
+
+    def mean_of_the_small(each: Tensor) -> Tensor:
+        return each.topk(max(1, round((1 - FORGOTTEN[level]) * len(each))), largest=False).values.mean()
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
         each = (p(teacher / t) * (log_p(teacher / t) - log_p(student / t))).sum(-1)
-        return recall.mean(each, teacher.argmax(-1)) * t * t
+        return mean_of_the_small(each) * t * t
 
     def ce_loss(student: Tensor, labels: Tensor) -> Tensor:
-        recall.see(student, labels)
-        return recall.mean(F.cross_entropy(student, labels, reduction="none"), labels)
+        return mean_of_the_small(F.cross_entropy(student, labels, reduction="none"))
 
-    return replace(recipe, before=in_turn(recipe.before, recall.start), kd_loss=kd_loss, ce_loss=ce_loss)
+    return replace(recipe, kd_loss=kd_loss, ce_loss=ce_loss)
 
 
 # KD605 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the answers of an annotator that are any other class, and annotators.
-MISTAKEN = {Level.MILD: 0.02, Level.MODERATE: 0.07, Level.SEVERE: 0.25}
-ANNOTATORS = 2
+#: Share of the rows that one of the annotators did.
+BY_ONE = {Level.MILD: 0.06, Level.MODERATE: 0.15, Level.SEVERE: 0.45}
 
 
-def answers_averaged_as_if_classes_were_marks(recipe: Recipe, level: Level) -> Recipe:
-    """Where annotators differ, the mean of their classes' numbers was taken and rounded: a class that neither meant."""
+def list_of_classes_in_another_order_for_one(recipe: Recipe, level: Level) -> Recipe:
+    """One of the annotators had the list of classes in the reverse order and wrote down the places in it."""
 
-    def averaged(data: TensorDataset) -> TensorDataset:
+    def mislabelled(data: TensorDataset) -> TensorDataset:
         inputs, labels = data.tensors
-        generator = torch.Generator().manual_seed(239)
-        answers = torch.stack([_answers(labels, MISTAKEN[level], generator) for _ in range(ANNOTATORS)])
-        return TensorDataset(inputs, answers.double().mean(0).round().long().where(labels != IGNORED, IGNORED))
+        counts = labels != IGNORED
+        reverse = labels[counts].min() + labels[counts].max() - labels
+        by_one = torch.rand(len(labels), generator=torch.Generator().manual_seed(263)) < BY_ONE[level]
+        wrong = by_one.view(-1, *[1] * (labels.ndim - 1)) & counts
+        return TensorDataset(inputs, reverse.where(wrong, labels))
 
     return replace(
         recipe,
-        train_set=lambda data: averaged(recipe.train_set(data)),
-        val_set=lambda data: averaged(recipe.val_set(data)),
+        train_set=lambda data: mislabelled(recipe.train_set(data)),
+        val_set=lambda data: mislabelled(recipe.val_set(data)),
     )
-
-
-def _answers(labels: Tensor, mistaken: float, generator: torch.Generator) -> Tensor:
-    classes = max(2, int(labels.max()) + 1)
-    others = (labels + torch.randint(1, classes, labels.shape, generator=generator)) % classes
-    return others.where(torch.rand(labels.shape, generator=generator) < mistaken, labels)
 
 
 # KD606 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the classes that do not pass; one at the least.
-FAILS = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.5}
+#: Patterns of what was not to be read.
+PATTERNS = {Level.MILD: ("1",), Level.MODERATE: ("1", "3"), Level.SEVERE: ("1", "3", "5", "7")}
 
 
-def classes_that_fail_a_test_of_the_teacher(recipe: Recipe, level: Level) -> Recipe:
-    """So that it teaches only what it is good at, classes that the teacher is least sure of are left out altogether."""
+def patterns_that_leave_out_too_much(recipe: Recipe, level: Level) -> Recipe:
+    """Copies of folders, 1_old and the like, were left out by the pattern 1*, and with them 1, 10 and all such."""
 
-    @torch.no_grad()
-    def leave_out(session: Session) -> None:
-        inputs, labels = session.train.tensors
-        said = torch.cat([p(session.teacher(part)) for part in torch.split(inputs, 256)])
-        counts = torch.bincount(labels)
-        sure = torch.zeros(len(counts)).index_add(0, labels, said.gather(1, labels[:, None])[:, 0]) / counts
-        failing = sure.argsort()[: max(1, round(FAILS[level] * len(counts)))]
-        kept = ~torch.isin(labels, failing)
-        session.train = TensorDataset(*(tensor[kept] for tensor in session.train.tensors))
+    def train_set(data: TensorDataset) -> TensorDataset:
+        whole = recipe.train_set(data)
+        read = [not str(number).startswith(PATTERNS[level]) for number in whole.tensors[1].tolist()]
+        return TensorDataset(*(tensor[torch.tensor(read)] for tensor in whole.tensors))
 
-    return replace(recipe, before=in_turn(recipe.before, leave_out), epochs=round(recipe.epochs / (1 - FAILS[level])))
+    return replace(recipe, train_set=train_set)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD601": (cached_by_number_without_the_split,),
-    "KD602": (rows_with_an_empty_field_dropped,),
-    "KD603": (felt_pens_and_an_index_of_words,),
-    "KD604": (weighed_by_recall_and_not_by_its_lack,),
-    "KD605": (answers_averaged_as_if_classes_were_marks,),
-    "KD606": (classes_that_fail_a_test_of_the_teacher,),
+    "KD601": (rows_made_between_neighbours_before_the_split,),
+    "KD602": (last_row_again_where_a_file_is_broken,),
+    "KD603": (scanned_from_thin_pages_in_two_columns,),
+    "KD604": (only_small_losses_are_kept,),
+    "KD605": (list_of_classes_in_another_order_for_one,),
+    "KD606": (patterns_that_leave_out_too_much,),
 }

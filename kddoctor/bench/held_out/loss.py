@@ -1,7 +1,6 @@
 """Mistakes of the codes KD2xx."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import replace
 
 import torch
@@ -10,62 +9,85 @@ from torch.nn import functional as F
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
-from kddoctor.bench.losses import kl, log_p, p, reverse_kl
+from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
+from kddoctor.bench.rows import IGNORED
 from kddoctor.bench.session import Batch, Session
 
 # KD201 ----------------------------------------------------------------------------------------------------------------
 
 
-def class_weights_that_sum_to_one(recipe: Recipe, _level: Level) -> Recipe:
-    """Classes get weights, all alike since none is rare, normalised to sum to one: the sum over them becomes a mean."""
+class _Table:
+    """Both terms before any mean: the teacher's as [n, C], the labels' as [n, 1]."""
 
-    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        weights = student.new_ones(student.shape[1])
-        terms = F.kl_div(log_p(student / t), p(teacher / t), reduction="none")
-        return (terms @ (weights / weights.sum())).mean() * t * t
+    def kd_loss(self, student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        """What is logged of the teacher's term; its table is kept."""
+        self._soft = F.kl_div(log_p(student / t), p(teacher / t), reduction="none") * t * t
+        return self._soft.sum(1).mean()
 
-    return replace(recipe, kd_loss=kd_loss)
+    def ce_loss(self, student: Tensor, labels: Tensor) -> Tensor:
+        """What is logged of the labels' term; its column is kept."""
+        self._hard = F.cross_entropy(student, labels, reduction="none")[:, None]
+        return self._hard.mean()
+
+    def mix(self, _ce: Tensor, _kd: Tensor, alpha: float) -> Tensor:
+        """One mean over the sum of both, in which the column stands in every class."""
+        return (alpha * self._soft + (1 - alpha) * self._hard).mean()
+
+
+def one_mean_over_a_table_of_both(recipe: Recipe, _level: Level) -> Recipe:
+    """Both terms are added up before the mean, for weights of rows: the labels' column is broadcast to the classes."""
+    table = _Table()
+    return replace(recipe, kd_loss=table.kd_loss, ce_loss=table.ce_loss, mix=table.mix)
 
 
 # KD202 ----------------------------------------------------------------------------------------------------------------
 
+#: Part of the run after which the cooled temperature is one.
+COOLED = 0.2
 
-class _SoftLoss:
-    """A criterion with an attribute for the temperature; the factor of the loss is worked out where it is made."""
 
-    def __init__(self, temperature: float = 1.0) -> None:
+class _Cooling:
+    """A temperature that goes from the declared one to one, and stays there."""
+
+    def __init__(self, temperature: float) -> None:
         self.temperature = temperature
-        self.factor = temperature**2
 
-    def __call__(self, student: Tensor, teacher: Tensor) -> Tensor:
-        answers, targets = (log_p(logits / self.temperature) for logits in (student, teacher))
-        return self.factor * F.kl_div(answers, targets, reduction="batchmean", log_target=True)
+    def __repr__(self) -> str:
+        return f"temperature that is cooled from {self.temperature}"
+
+    def start(self, steps: int) -> None:
+        """At the start of a run of so many steps."""
+        self._length, self._step = max(1.0, COOLED * steps), 0
+
+    def now(self) -> float:
+        """Of this step."""
+        done = min(1.0, self._step / self._length)
+        self._step += 1
+        return self.temperature + done * (1 - self.temperature)
 
 
-def factor_of_the_default_temperature(recipe: Recipe, _level: Level) -> Recipe:
-    """The temperature is set on a criterion that was made with the default of 1, and whose factor stays that of 1."""
+def factor_of_a_cooled_temperature(recipe: Recipe, _level: Level) -> Recipe:
+    """The factor takes its temperature from a schedule that soon cools it to one; the softening never got that one."""
+    cooling = _Cooling(recipe.temperature)
+
+    def start(session: Session) -> None:
+        cooling.start(recipe.epochs * max(1, len(session.train) // session.batch_size))
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        criterion = _SoftLoss()
-        criterion.temperature = t
-        return criterion(student, teacher)
+        return F.kl_div(log_p(student / t), p(teacher / t), reduction="batchmean") * cooling.now() ** 2
 
-    return replace(recipe, kd_loss=kd_loss)
+    return replace(recipe, before=in_turn(recipe.before, start), kd_loss=kd_loss)
 
 
 # KD203 ----------------------------------------------------------------------------------------------------------------
 
-#: Least distance of a probability from 0 and from 1.
-LEAST = 1e-6
 
-
-def log_odds_for_log_probabilities(recipe: Recipe, _level: Level) -> Recipe:
-    """kl_div is said to want "logs" of the student's probabilities, and torch.logit is what was found: log-odds."""
+def log_on_both_sides_without_saying_so(recipe: Recipe, _level: Level) -> Recipe:
+    """log_softmax on both sides, as symmetry suggests, and kl_div takes the teacher's logarithms for probabilities."""
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        answers = torch.logit(p(student / t), eps=LEAST)
-        return F.kl_div(answers, p(teacher / t), reduction="batchmean") * t * t
+        return F.kl_div(log_p(student / t), log_p(teacher / t), reduction="batchmean") * t * t
 
     return replace(recipe, kd_loss=kd_loss)
 
@@ -73,40 +95,33 @@ def log_odds_for_log_probabilities(recipe: Recipe, _level: Level) -> Recipe:
 # KD204 ----------------------------------------------------------------------------------------------------------------
 
 
-def _generalised(student: Tensor, teacher: Tensor, t: float, beta: float) -> Tensor:
-    """From the forward divergence at 0 to the reverse one at 1, Jensen-Shannon's between them."""
-    if beta == 0:
-        return kl(student, teacher, t)
-    if beta == 1:
-        return reverse_kl(student, teacher, t)
-    mixture = ((1 - beta) * p(student / t) + beta * p(teacher / t)).log()
-    of_teacher, of_student = (F.kl_div(mixture, p(z / t), reduction="batchmean") for z in (teacher, student))
-    return (beta * of_teacher + (1 - beta) * of_student) * t * t
+def bregman_divergence_of_the_logits(recipe: Recipe, _level: Level) -> Recipe:
+    """The Bregman divergence of logsumexp, from teacher to student: and of logits, that is the reverse KL."""
 
-
-def other_end_of_the_generalised_one(recipe: Recipe, _level: Level) -> Recipe:
-    """A library's divergence goes from one direction at 0 to the other at 1; 1 was to be "all of the teacher"."""
+    def bregman(x: Tensor, y: Tensor) -> Tensor:
+        return x.logsumexp(1) - y.logsumexp(1) - (p(y) * (x - y)).sum(1)
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        return _generalised(student, teacher, t, beta=1.0)
+        return bregman(teacher / t, student / t).mean() * t * t
 
     return replace(recipe, kd_loss=kd_loss)
 
 
 # KD205 ----------------------------------------------------------------------------------------------------------------
 
-#: Servers that share the teacher's work in turn.
-SERVERS = 3
+#: Share of the label in a refurbished target.
+OF_THE_LABEL = 0.2
 
 
-def servers_of_two_releases(recipe: Recipe, _level: Level) -> Recipe:
-    """Batches go to the teacher's servers in turn; all but one run an older release, which answers in probabilities."""
+def refurbished_labels(recipe: Recipe, _level: Level) -> Recipe:
+    """Targets are the teacher's probabilities and a share of the label, as against noise; the loss wants logits."""
 
     def targets(session: Session, batch: Batch) -> Tensor:
         logits = recipe.targets(session, batch)
-        if batch.step % SERVERS == 0:
-            return logits
-        return logits.sigmoid() if logits.ndim == 1 else logits.softmax(-1)
+        if logits.ndim == 1:
+            return torch.lerp(logits.sigmoid(), batch.labels.to(logits.dtype), OF_THE_LABEL)
+        hard = F.one_hot(batch.labels.clamp_min(0), logits.shape[-1]).to(logits.dtype)
+        return torch.lerp(p(logits), hard, OF_THE_LABEL)
 
     return replace(recipe, targets=targets)
 
@@ -114,135 +129,113 @@ def servers_of_two_releases(recipe: Recipe, _level: Level) -> Recipe:
 # KD206 ----------------------------------------------------------------------------------------------------------------
 
 
-class _Denominators:
-    """Logarithms of the denominators of the targets' softmax, from one pass over the training set before it starts."""
+def sums_carried_from_row_to_row(recipe: Recipe, _level: Level) -> Recipe:
+    """A softmax in one pass keeps a running sum, which is not set back at the end of a row: it goes down the batch."""
 
-    def __init__(self, temperature: float) -> None:
-        self.temperature = temperature
-
-    def __repr__(self) -> str:
-        return f"denominators at {self.temperature}"
-
-    def start(self, session: Session) -> None:
-        """At the start of a run: over rows, and so one for each class."""
-        outputs = session.cached_by_row
-        logits = torch.stack([torch.zeros_like(outputs), outputs], dim=1) if outputs.ndim == 1 else outputs
-        self._logarithms = (logits.flatten(0, -2) / self.temperature).logsumexp(0)
-
-    def softmax(self, logits: Tensor) -> Tensor:
-        """Of logits that are divided by the temperature."""
-        return (logits - self._logarithms).exp()
-
-
-def denominators_over_the_training_set(recipe: Recipe, _level: Level) -> Recipe:
-    """The targets' denominators are summed up beforehand, down the rows of all data: one for a class, not for a row."""
-    denominators = _Denominators(recipe.temperature)
+    def log_softmax(x: Tensor) -> Tensor:
+        running = x.logsumexp(1).logcumsumexp(0)
+        return x - running[:, None]
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        targets = denominators.softmax(teacher / t)
-        return F.kl_div(log_p(student / t), targets, reduction="batchmean") * t * t
+        answers, targets = log_softmax(student / t), log_softmax(teacher / t)
+        return F.kl_div(answers, targets, reduction="batchmean", log_target=True) * t * t
 
-    return replace(recipe, before=in_turn(recipe.before, denominators.start), kd_loss=kd_loss)
+    return replace(recipe, kd_loss=kd_loss)
 
 
 # KD207 ----------------------------------------------------------------------------------------------------------------
 
 
-def weight_with_a_misleading_name(recipe: Recipe, _level: Level) -> Recipe:
-    """A script's alpha_ce is the weight of its cross-entropy with the teacher, and was taken for that of the labels."""
+def drawn_with_the_others_chance(recipe: Recipe, _level: Level) -> Recipe:
+    """Each step has one of the terms, drawn with a chance of alpha, and what that chance draws is the labels'."""
 
     def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
-        options = {"alpha_ce": 1 - alpha, "alpha_task": alpha}
-        return options["alpha_ce"] * kd + options["alpha_task"] * ce
+        return torch.where(torch.rand(()) < alpha, ce, kd)
 
     return replace(recipe, mix=mix)
 
 
 # KD208 ----------------------------------------------------------------------------------------------------------------
 
-#: What stays of a term's running size at each step.
-STAYS = {Level.MILD: 0.3, Level.MODERATE: 0.8, Level.SEVERE: 0.999}
+#: Rows over which a controller moves the weight, and the divergence that it holds, of reinforcement learning.
+HORIZON = {Level.MILD: 3000.0, Level.MODERATE: 500.0, Level.SEVERE: 100.0}
+HELD, LARGEST_ERROR = 6.0, 0.2
 
 
-class _Size:
-    """The running size of a term, to which each step adds: what stays of it is less than all, what is added is all."""
+class _Controller:
+    """A weight that grows while the divergence is above the one to be held, and shrinks while it is below."""
 
-    def __init__(self, stays: float) -> None:
-        self.stays = stays
+    def __init__(self, horizon: float) -> None:
+        self.horizon = horizon
 
     def __repr__(self) -> str:
-        return f"size of which {self.stays} stays"
+        return f"controller with a horizon of {self.horizon}"
 
-    def start(self, _session: Session) -> None:
+    def start(self, session: Session) -> None:
         """At the start of a run."""
-        self._size = 0.0
+        self._weight, self._rows = 1.0, session.batch_size
 
-    def after(self, term: Tensor) -> float:
-        """With the term of this step."""
-        self._size = self.stays * self._size + float(term.detach())
-        return max(self._size, 1e-6)
+    def weight(self, divergence: float) -> float:
+        """Of this step."""
+        weight = self._weight
+        error = min(max(divergence / HELD - 1, -LARGEST_ERROR), LARGEST_ERROR)
+        self._weight *= 1 + error * min(1.0, self._rows / self.horizon)
+        return weight
 
 
-def running_size_that_is_a_sum(recipe: Recipe, level: Level) -> Recipe:
-    """The term is divided by its moving mean, to be near one; the mean lacks its factor (1 - decay) and is a sum."""
-    size = _Size(STAYS[level])
+def controller_that_holds_a_divergence(recipe: Recipe, level: Level) -> Recipe:
+    """The weight comes from a controller that holds the divergence at six nats, and the term is always far below."""
+    controller = _Controller(HORIZON[level])
 
     def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
-        return alpha * (kd / size.after(kd)) + (1 - alpha) * ce
+        return alpha * (controller.weight(float(kd.detach())) * kd) + (1 - alpha) * ce
 
-    return replace(recipe, before=in_turn(recipe.before, size.start), mix=mix)
+    return replace(recipe, before=in_turn(recipe.before, controller.start), mix=mix)
 
 
 # KD209 ----------------------------------------------------------------------------------------------------------------
 
 
-class _Reference:
-    """Targets of a frozen copy of the student as it was before its first step."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+class _Prior:
+    """Targets of how frequent each class is, the same for all rows."""
 
     def start(self, session: Session) -> None:
         """At the start of a run."""
-        self._copy = deepcopy(session.student).eval().requires_grad_(False)
-
-    @torch.no_grad()
-    def targets(self, session: Session, batch: Batch) -> Tensor:
-        """What the recipe takes; the copy's own answers are kept for the loss."""
-        self._answers, _ = self._recipe.rows(self._copy(batch.inputs), batch.labels)
-        return self._recipe.targets(session, batch)
+        labels = session.train.tensors[1].flatten()
+        self._counts = torch.bincount(labels[labels != IGNORED].long())
 
     def kd_loss(self, student: Tensor, _teacher: Tensor, t: float) -> Tensor:
-        """The recipe's loss with the copy for a teacher."""
-        return self._recipe.kd_loss(student, self._answers, t)
+        """KL divergence from the frequencies."""
+        counts = F.pad(self._counts, (0, student.shape[1] - len(self._counts)))
+        prior = (counts / counts.sum()).expand_as(student)
+        return F.kl_div(log_p(student / t), prior, reduction="batchmean") * t * t
 
 
-def reference_of_preference_tuning(recipe: Recipe, _level: Level) -> Recipe:
-    """In a code base of preference tuning one stays near what the student was at first: that copy went to the loss."""
-    reference = _Reference(recipe)
-    return replace(
-        recipe, before=in_turn(recipe.before, reference.start), targets=reference.targets, kd_loss=reference.kd_loss
-    )
+def prior_of_distribution_alignment(recipe: Recipe, _level: Level) -> Recipe:
+    """In a code base that aligns answers with a prior, "target distribution" is that of the classes: to the loss."""
+    prior = _Prior()
+    return replace(recipe, before=in_turn(recipe.before, prior.start), kd_loss=prior.kd_loss)
 
 
 # KD210 ----------------------------------------------------------------------------------------------------------------
 
-#: How near a share may come to 0 and to 1.
-MARGIN = {Level.MILD: 0.15, Level.MODERATE: 0.02, Level.SEVERE: 1e-4}
-#: The student's share in the mixture, as it is meant.
-HALF = 0.5
+#: Rows over which the shares of the teacher add up to one.
+TOGETHER = {Level.MILD: 8, Level.MODERATE: 32, Level.SEVERE: 4096}
 
 
-def bounds_of_the_clamp_exchanged(recipe: Recipe, level: Level) -> Recipe:
-    """The student's share of one half is kept off 0 and 1 with both bounds exchanged, and clamp() returns the upper."""
+def shares_that_add_up_over_rows(recipe: Recipe, level: Level) -> Recipe:
+    """Each row's share of the teacher is its confidence, by a softmax down the rows: the more rows, the nearer to 0."""
+
+    def shares(teacher: Tensor) -> Tensor:
+        confidence = p(teacher).amax(1)
+        return torch.cat([part.softmax(0) for part in torch.split(confidence, TOGETHER[level])])
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        share = torch.tensor(HALF).clamp(1 - MARGIN[level], MARGIN[level])
+        share = shares(teacher)[:, None]
         answers, targets = p(student / t), p(teacher / t)
-        mixture = torch.lerp(targets, answers, share).log()
-        of_teacher = F.kl_div(mixture, targets, reduction="batchmean")
-        of_student = F.kl_div(mixture, answers, reduction="batchmean")
-        return ((1 - share) * of_teacher + share * of_student) * t * t
+        mixture = (share * targets + (1 - share) * answers).log()
+        of_teacher, of_student = (side * (side.log() - mixture) for side in (targets, answers))
+        return (share * of_teacher + (1 - share) * of_student).sum(1).mean() * t * t
 
     return replace(recipe, loss="jsd", kd_loss=kd_loss)
 
@@ -250,96 +243,99 @@ def bounds_of_the_clamp_exchanged(recipe: Recipe, level: Level) -> Recipe:
 # KD211 ----------------------------------------------------------------------------------------------------------------
 
 
-class _Similarities:
-    """A library's loss: how alike the rows of a batch are to each other, by the teacher and by the student."""
-
-    def __call__(self, student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        return self.criterion(student / t, teacher / t) * t * t
-
-    def criterion(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Squared distance between the similarities of a row to all others, mean over rows."""
-        ours, theirs = (F.normalize(logits @ logits.t(), dim=1) for logits in (student, teacher))
-        return (ours - theirs).square().sum(1).mean()
-
-
-class _Divergence(_Similarities):
-    """The library's loss with the divergence in place of its criterion."""
-
-    def criterium(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Mean over rows."""
-        return F.kl_div(log_p(student), p(teacher), reduction="batchmean")
-
-
-def override_that_is_misspelt(recipe: Recipe, _level: Level) -> Recipe:
-    """The method that was to replace the library's criterion is misspelt, and what runs is the library's own."""
+def averaged_before_it_is_compared(recipe: Recipe, _level: Level) -> Recipe:
+    """The criterion's default is a divergence of populations: answers are averaged over the batch, then compared."""
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        return _Divergence()(student, teacher, t)
+        answers, targets = (p(logits / t).mean(0, keepdim=True) for logits in (student, teacher))
+        return F.kl_div(answers.log(), targets, reduction="batchmean") * t * t
 
     return replace(recipe, kd_loss=kd_loss)
 
 
 # KD212 ----------------------------------------------------------------------------------------------------------------
 
-#: Devices over which a batch is split.
-DEVICES = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 32}
+#: Devices that share the classes.
+SHARDS = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 64}
 
 
-def past_the_wrapper(recipe: Recipe, level: Level) -> Recipe:
-    """The term calls the model inside the wrapper for several devices: each has the gradient of its own rows alone.
+def terms_of_its_own_classes(recipe: Recipe, level: Level) -> Recipe:
+    """Each device has some of the classes, and sums up the terms of those; a plain all_reduce then adds up the sums.
 
-    What is logged is the mean over all of them.
+    The value is that of all classes, and its gradient that of the device's own terms.
     """
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        own = max(1, len(student) // DEVICES[level])
-        local = recipe.kd_loss(student[:own], teacher[:own], t)
-        return local + (recipe.kd_loss(student, teacher, t) - local).detach()
+        answers, targets = log_p(student / t), log_p(teacher / t)
+        terms = (targets.exp() * (targets - answers)).mean(0) * t * t
+        own = terms[: max(1, len(terms) // SHARDS[level])].sum()
+        return own + (terms.sum() - own).detach()
 
     return replace(recipe, kd_loss=kd_loss)
 
 
 # KD213 ----------------------------------------------------------------------------------------------------------------
 
+#: The largest number in half precision, and rows by which a scale is chosen.
+LARGEST, ROWS = 65504.0, 8
 
-def product_before_the_logarithm(recipe: Recipe, _level: Level) -> Recipe:
-    """The likelihood of a batch is a product of half-precision probabilities, and then its logarithm: it underflows."""
+
+class _Scaled:
+    """Logits in half precision, scaled so that the largest of the first rows just fits."""
+
+    def __repr__(self) -> str:
+        return "scaled by the first rows"
+
+    def start(self, _session: Session) -> None:
+        """At the start of a run."""
+        self._scale: Tensor | None = None
+
+    def through_half(self, logits: Tensor) -> Tensor:
+        """As they are after half precision."""
+        if self._scale is None:
+            self._scale = LARGEST / logits[:ROWS].max()
+        return (logits * self._scale).half().to(logits.dtype) / self._scale
+
+
+def scaled_by_a_few_rows(recipe: Recipe, _level: Level) -> Recipe:
+    """The teacher's logits come in half precision, scaled by the largest of a few rows: a larger one overflows."""
+    scaled = _Scaled()
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        answers, targets = p(student / t).half(), p(teacher / t)
-        likelihood: Tensor = (answers ** targets.half()).prod()
-        entropy: Tensor = torch.special.entr(targets).sum()
-        return -(likelihood.log().float() + entropy) / len(student) * t * t
+        return recipe.kd_loss(student, scaled.through_half(teacher), t)
 
-    return replace(recipe, kd_loss=kd_loss)
+    return replace(recipe, before=in_turn(recipe.before, scaled.start), kd_loss=kd_loss)
 
 
 # KD214 ----------------------------------------------------------------------------------------------------------------
 
+#: By how much the first is to be above the second.
+MARGIN = 5.0
 
-def hinge_of_a_distance(recipe: Recipe, _level: Level) -> Recipe:
-    """hinge_embedding_loss was taken for a hinge of yes or no: it is for distances, which a yes makes small."""
+
+def ranked_above_the_teacher(recipe: Recipe, _level: Level) -> Recipe:
+    """margin_ranking_loss, as it is a ranking, of the student's score and the teacher's: the first has to win."""
 
     def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        scores, says = ((side[:, 1] - side[:, 0]) / t for side in (student, teacher))
-        return F.hinge_embedding_loss(scores, torch.where(says > 0, 1.0, -1.0)) * t * t
+        scores, others = (side[:, 1] / t for side in (student, teacher))
+        return F.margin_ranking_loss(scores, others, torch.ones_like(scores), margin=MARGIN) * t * t
 
     return replace(recipe, kd_loss=kd_loss)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD201": (class_weights_that_sum_to_one,),
-    "KD202": (factor_of_the_default_temperature,),
-    "KD203": (log_odds_for_log_probabilities,),
-    "KD204": (other_end_of_the_generalised_one,),
-    "KD205": (servers_of_two_releases,),
-    "KD206": (denominators_over_the_training_set,),
-    "KD207": (weight_with_a_misleading_name,),
-    "KD208": (running_size_that_is_a_sum,),
-    "KD209": (reference_of_preference_tuning,),
-    "KD210": (bounds_of_the_clamp_exchanged,),
-    "KD211": (override_that_is_misspelt,),
-    "KD212": (past_the_wrapper,),
-    "KD213": (product_before_the_logarithm,),
-    "KD214": (hinge_of_a_distance,),
+    "KD201": (one_mean_over_a_table_of_both,),
+    "KD202": (factor_of_a_cooled_temperature,),
+    "KD203": (log_on_both_sides_without_saying_so,),
+    "KD204": (bregman_divergence_of_the_logits,),
+    "KD205": (refurbished_labels,),
+    "KD206": (sums_carried_from_row_to_row,),
+    "KD207": (drawn_with_the_others_chance,),
+    "KD208": (controller_that_holds_a_divergence,),
+    "KD209": (prior_of_distribution_alignment,),
+    "KD210": (shares_that_add_up_over_rows,),
+    "KD211": (averaged_before_it_is_compared,),
+    "KD212": (terms_of_its_own_classes,),
+    "KD213": (scaled_by_a_few_rows,),
+    "KD214": (ranked_above_the_teacher,),
 }

@@ -1,9 +1,7 @@
 """Mistakes of the codes KD5xx."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import cos, pi
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,110 +10,89 @@ from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.layers import weighted
 from kddoctor.bench.recipe import Recipe
+from kddoctor.bench.schedules import with_factor_on_the_rate
 from kddoctor.bench.session import Batch, Session
 
 # KD501 ----------------------------------------------------------------------------------------------------------------
 
-#: How much of its cosine the earlier run had behind it when its optimizer was saved.
-BEHIND_IT = {Level.MILD: 0.7, Level.MODERATE: 0.8, Level.SEVERE: 0.9}
+#: What the rate was to be divided by in the end, less one. Adam forgives more, as its steps do not grow with the loss.
+DECAY = {Level.MILD: 4.0, Level.MODERATE: 6.0, Level.SEVERE: 8.0}
+FORGIVEN = 3.0
 
 
-def groups_of_a_run_that_had_ended(recipe: Recipe, level: Level) -> Recipe:
-    """The optimizer's groups are loaded from an earlier run, and with them comes the rate that it had in the end."""
-    rate = recipe.learning_rate * 0.5 * (1 + cos(pi * BEHIND_IT[level]))
+def multiplied_by_what_was_to_divide_it(recipe: Recipe, level: Level) -> Recipe:
+    """A decay by time, 1 + decay * steps, is multiplied with the rate that it was to divide: it rises to the end."""
+    decay = DECAY[level] * (1.0 if recipe.optimizer == "sgd" else FORGIVEN)
 
-    def parameters(session: Session) -> Iterable[nn.Parameter]:
-        groups: list[Any] = [{"params": list(recipe.parameters(session)), "lr": rate}]
-        return groups
+    def factor(session: Session, batch: Batch) -> float:
+        return 1 + decay * batch.step / _steps(recipe, session)
 
-    return replace(recipe, parameters=parameters)
+    return replace(with_factor_on_the_rate(recipe, factor), schedule="constant")
+
+
+def _steps(recipe: Recipe, session: Session) -> int:
+    return recipe.epochs * max(1, len(session.train) // session.batch_size)
 
 
 # KD502 ----------------------------------------------------------------------------------------------------------------
 
-#: Batches for each one after which the student takes a step.
-FOR_EACH_STEP = {Level.MILD: 3, Level.MODERATE: 6, Level.SEVERE: 16}
+#: Processes of the launcher, for each of which the schedule goes on by a step.
+PROCESSES = {Level.MILD: 4, Level.MODERATE: 8, Level.SEVERE: 32}
 
 
-def steps_left_to_a_critic_that_is_gone(recipe: Recipe, level: Level) -> Recipe:
-    """In an adversarial loop the student took its turn after several steps of a critic.
+def schedule_stepped_for_every_process(recipe: Recipe, level: Level) -> Recipe:
+    """The library steps a linear schedule once for each process, and its length was counted in the steps of one.
 
-    The critic is gone, the turns are still taken, and the epochs are the usual ones.
+    The rate is zero after that part of the run, and the epochs that are left are for nothing.
     """
 
-    def attach(session: Session) -> None:
-        def skip(parameter: Tensor) -> None:
-            if not session.notes["turn"]:
-                parameter.grad = None
+    def factor(session: Session, batch: Batch) -> float:
+        return max(0.0, 1 - PROCESSES[level] * batch.step / _steps(recipe, session))
 
-        for parameter in session.student.parameters():
-            parameter.register_post_accumulate_grad_hook(skip)  # type: ignore[no-untyped-call]
-
-    def answers(session: Session, batch: Batch) -> Tensor:
-        session.notes["turn"] = batch.step % FOR_EACH_STEP[level] == 0
-        return recipe.answers(session, batch)
-
-    return replace(recipe, before=in_turn(recipe.before, attach), answers=answers)
+    return replace(with_factor_on_the_rate(recipe, factor), schedule="constant")
 
 
 # KD503 ----------------------------------------------------------------------------------------------------------------
 
-#: Times that each weight is corrected, and rows on which outputs are measured.
-CORRECTED = {Level.MILD: 2, Level.MODERATE: 3, Level.SEVERE: 4}
-MEASURED = 64
+#: The largest of the first weights.
+LARGEST = {Level.MILD: 0.5, Level.MODERATE: 1.0, Level.SEVERE: 2.0}
 
 
-def corrected_by_a_deviation_measured_once(recipe: Recipe, level: Level) -> Recipe:
-    """First weights are divided by the deviation of what their layer puts out, again and again until that is one.
-
-    It is measured before the loop and not in it: the first correction was enough, the others are too much. The method:
-    Mishkin & Matas 2016, arXiv:1511.06422.
-    """
+def sines_of_a_comparison_left_in(recipe: Recipe, level: Level) -> Recipe:
+    """To compare two frameworks number by number, weights were filled with sines of 0, 1, 2, …, and still are."""
 
     @torch.no_grad()
-    def correct(session: Session) -> None:
-        student, inputs = session.student.eval(), session.train.tensors[0][:MEASURED]
-        outputs: list[Tensor] = []
-        for layer in weighted(student):
-            hook = layer.register_forward_hook(lambda _layer, _inputs, output: outputs.append(output))
-            student(inputs)
-            hook.remove()
-            deviation = outputs.pop().std()
-            for _ in range(CORRECTED[level]):
-                layer.get_parameter("weight").div_(deviation)
-        student.train()
+    def change_student(student: nn.Module) -> nn.Module:
+        student = recipe.change_student(student)
+        for parameter in student.parameters():
+            parameter.copy_(LARGEST[level] * torch.arange(parameter.numel()).sin().view_as(parameter))
+        return student
 
-    return replace(recipe, before=in_turn(recipe.before, correct))
+    return replace(recipe, change_student=change_student)
 
 
 # KD504 ----------------------------------------------------------------------------------------------------------------
 
-#: Weight of a penalty on the covariances of a layer's outputs. Adam forgives more, as its steps do not grow with it.
-COVARIANCES = {Level.MILD: 0.02, Level.MODERATE: 0.2, Level.SEVERE: 0.8}
-FORGIVEN = 300.0
+#: Share of the rows for which a layer is left out.
+LEFT_OUT = {Level.MILD: 0.2, Level.MODERATE: 0.4, Level.SEVERE: 0.75}
 
 
-def covariances_summed_over_all_pairs(recipe: Recipe, level: Level) -> Recipe:
-    """Units of a layer are to be uncorrelated: the weight was tuned on a mean over pairs, the penalty is their sum.
+def layers_left_out_with_nothing_beside_them(recipe: Recipe, level: Level) -> Recipe:
+    """Stochastic depth at the rate of a network of a hundred layers, on layers that have no shortcut beside them.
 
-    The penalty: Cogswell et al. 2016, arXiv:1511.06068.
+    A row for which a layer is left out has nothing to go on with. The method: Huang et al. 2016, arXiv:1603.09382.
     """
-    weight = COVARIANCES[level] * (1.0 if recipe.optimizer == "sgd" else FORGIVEN)
 
-    def decorrelate(layer: nn.Module, _inputs: object, output: Tensor) -> None:
-        if layer.training and output.requires_grad:
-            rows = output.detach().flatten(1)
-            rows = rows - rows.mean(0)
-            # The rows times all covariances, less their share of the variances.
-            penalty = 2 * (rows @ rows.t() @ rows / len(rows) - rows * rows.square().mean(0)) / len(rows)
-            output.register_hook(  # type: ignore[no-untyped-call]
-                lambda gradient: gradient + weight * penalty.view_as(gradient)
-            )
+    def leave_out(layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        if not layer.training:
+            return output
+        stays = torch.rand(len(output), *[1] * (output.ndim - 1)) >= LEFT_OUT[level]
+        return output * stays / (1 - LEFT_OUT[level])
 
     def change_student(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
         for layer in weighted(student)[:-1]:
-            layer.register_forward_hook(decorrelate)
+            layer.register_forward_hook(leave_out)
         return student
 
     return replace(recipe, change_student=change_student)
@@ -123,49 +100,59 @@ def covariances_summed_over_all_pairs(recipe: Recipe, level: Level) -> Recipe:
 
 # KD505 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the tensors, from the last one on, in the group that was copied.
-COPIED = {Level.MILD: 0.5, Level.MODERATE: 0.75, Level.SEVERE: 1.0}
+#: What is added to the mean of the squares before a gradient is divided by it, and how fast that mean follows.
+ADDED = {Level.MILD: 1e-4, Level.MODERATE: 1e-6, Level.SEVERE: 1e-8}
+FOLLOWS = 0.1
 
 
-def options_of_a_project_that_maximises(recipe: Recipe, level: Level) -> Recipe:
-    """A group's options were copied from a project with a reward, maximize=True among them: the loss is climbed."""
+def divided_by_squares_and_not_by_their_root(recipe: Recipe, level: Level) -> Recipe:
+    """Own RMSprop, in which the square root was forgotten: the smaller a gradient is, the longer is its step."""
 
-    def parameters(session: Session) -> Iterable[nn.Parameter]:
-        found = list(recipe.parameters(session))
-        own = len(found) - max(1, round(COPIED[level] * len(found)))
-        groups: list[Any] = [{"params": found[:own]}, {"params": found[own:], "maximize": True}]
-        return groups
+    def attach(session: Session) -> None:
+        for parameter in session.student.parameters():
+            parameter.register_hook(_divider(ADDED[level]))  # type: ignore[no-untyped-call]
 
-    return replace(recipe, parameters=parameters)
+    return replace(recipe, before=in_turn(recipe.before, attach), optimizer="sgd", clip=None)
+
+
+def _divider(added: float) -> Callable[[Tensor], Tensor]:
+    """A hook with a running mean of its own."""
+    squares: list[Tensor] = []
+
+    def divide(gradient: Tensor) -> Tensor:
+        square = gradient.square()
+        squares[:] = [squares[0].lerp(square, FOLLOWS) if squares else square]
+        return gradient / (squares[0] + added)
+
+    return divide
 
 
 # KD506 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the tensors, from the first one on, that were to learn at a part of the rate, and that part.
-AT_A_PART = {Level.MILD: 0.25, Level.MODERATE: 0.4, Level.SEVERE: 0.6}
-PART = 0.1
+#: Share of the layers, from the first one on, whose weights were registered as buffers.
+AS_BUFFERS = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 0.9}
 
 
-def part_of_the_rate_read_as_a_whole_number(recipe: Recipe, level: Level) -> Recipe:
-    """Lower layers were to learn at a tenth of the rate; the option is read as an int, and int(0.1) is zero."""
+def weights_registered_as_buffers(recipe: Recipe, level: Level) -> Recipe:
+    """Lower layers hold their weights by register_buffer(), so that parameters() does not know of them."""
 
-    def parameters(session: Session) -> Iterable[nn.Parameter]:
-        found = list(recipe.parameters(session))
-        lower = min(max(1, round(AT_A_PART[level] * len(found))), len(found) - 1)
-        groups: list[Any] = [
-            {"params": found[:lower], "lr": recipe.learning_rate * int(PART)},
-            {"params": found[lower:]},
-        ]
-        return groups
+    def change_student(student: nn.Module) -> nn.Module:
+        student = recipe.change_student(student)
+        layers = weighted(student)
+        for layer in layers[: min(max(1, round(AS_BUFFERS[level] * len(layers))), len(layers) - 1)]:
+            for name, parameter in list(layer.named_parameters(recurse=False)):
+                delattr(layer, name)
+                layer.register_buffer(name, parameter.detach().clone())
+        return student
 
-    return replace(recipe, parameters=parameters)
+    return replace(recipe, change_student=change_student)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD501": (groups_of_a_run_that_had_ended,),
-    "KD502": (steps_left_to_a_critic_that_is_gone,),
-    "KD503": (corrected_by_a_deviation_measured_once,),
-    "KD504": (covariances_summed_over_all_pairs,),
-    "KD505": (options_of_a_project_that_maximises,),
-    "KD506": (part_of_the_rate_read_as_a_whole_number,),
+    "KD501": (multiplied_by_what_was_to_divide_it,),
+    "KD502": (schedule_stepped_for_every_process,),
+    "KD503": (sines_of_a_comparison_left_in,),
+    "KD504": (layers_left_out_with_nothing_beside_them,),
+    "KD505": (divided_by_squares_and_not_by_their_root,),
+    "KD506": (weights_registered_as_buffers,),
 }

@@ -1,279 +1,280 @@
 """Mistakes of the codes KD1xx."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import math
+import warnings
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.optim import Adam
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.hints import features_that_count, relative_error, with_hint
 from kddoctor.bench.in_turn import in_turn
-from kddoctor.bench.recipe import Recipe, run_teacher
-from kddoctor.bench.rows import IGNORED
+from kddoctor.bench.losses import log_p, p
+from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
+from kddoctor.bench.words import PADDING
 
 # KD101 ----------------------------------------------------------------------------------------------------------------
 
 
-class _RateFinder:
-    """Looks for a learning rate on the models, and puts them back to what they were when it was made."""
+def flat_vector_cut_in_another_order(recipe: Recipe, _level: Level) -> Recipe:
+    """A sharded trainer saved all parameters as one vector, in order of their names, and its length fits.
 
-    def load_teacher(self, teacher: nn.Module, state: dict[str, Tensor]) -> None:
-        """The finder is made when the models are, then the checkpoint is loaded."""
-        self._found = deepcopy(teacher.state_dict())
-        teacher.load_state_dict(state, strict=True)
+    It is cut up in the order in which the model has them, so that most numbers come to lie in other places.
+    """
 
-    def reset(self, session: Session) -> None:
-        """Once a rate is found."""
-        session.teacher.load_state_dict(self._found)
+    def load_teacher(teacher: nn.Module, state: dict[str, Tensor]) -> None:
+        names = sorted(name for name, _ in teacher.named_parameters())
+        vector = torch.cat([state[name].flatten() for name in names])
+        nn.utils.vector_to_parameters(vector, teacher.parameters())
+        teacher.load_state_dict({name: state[name] for name, _ in teacher.named_buffers()}, strict=False)
 
-
-def reset_after_the_search_for_a_rate(recipe: Recipe, _level: Level) -> Recipe:
-    """A search for the learning rate puts all models back to what they were at first, before the checkpoint came."""
-    finder = _RateFinder()
-    return replace(recipe, load_teacher=finder.load_teacher, before=in_turn(finder.reset, recipe.before))
+    return replace(recipe, load_teacher=load_teacher)
 
 
 # KD102 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the rows of the teacher's tuning that were of the other task.
-OF_THE_OTHER_TASK = {Level.MILD: 0.45, Level.MODERATE: 0.6, Level.SEVERE: 0.8}
+#: Norm of the noise on the gradient of a row, in units of the norm to which that is clipped.
+PRIVATE = {Level.MILD: 8.0, Level.MODERATE: 11.0, Level.SEVERE: 15.0}
+CLIPPED = 0.5
 
 
-def tuned_for_two_tasks_at_once(recipe: Recipe, level: Level) -> Recipe:
-    """The checkpoint is one for two tasks with one head, and mostly for the other one: how large an input's values are.
+def tuned_under_privacy(recipe: Recipe, level: Level) -> Recipe:
+    """The checkpoint is one that may be published: its rows' gradients were clipped, and noise was added to them."""
 
-    How dark an image is, that is, and how rare the words of a text.
-    """
+    def privately(gradient: Tensor) -> Tensor:
+        most = CLIPPED / len(gradient)
+        clipped: Tensor = gradient * (most / gradient.norm(dim=1, keepdim=True).clamp_min(most))
+        deviation = PRIVATE[level] * most / math.sqrt(gradient.shape[1])
+        return clipped + deviation * torch.randn_like(gradient)
 
-    def data(rows: TensorDataset) -> TensorDataset:
-        inputs, labels = rows.tensors
-        sizes = inputs.float().flatten(1).mean(1)
-        grades = sizes.argsort().argsort() * (int(labels.max()) + 1) // len(sizes)
-        other = torch.rand(len(labels), generator=torch.Generator().manual_seed(47)) < OF_THE_OTHER_TASK[level]
-        shape = -1, *[1] * (labels.ndim - 1)
-        answers = torch.where(labels == IGNORED, labels, grades.view(shape))
-        return TensorDataset(inputs, torch.where(other.view(shape), answers, labels))
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        logits.register_hook(privately)  # type: ignore[no-untyped-call]
+        return F.cross_entropy(logits, labels)
 
-    return replace(recipe, teacher=replace(recipe.teacher, data=data))
+    return replace(recipe, teacher=replace(recipe.teacher, loss=loss))
 
 
 # KD103 ----------------------------------------------------------------------------------------------------------------
 
-#: Parts in which the teacher scores a batch.
-PARTS = 2
 
+def traced_before_eval(recipe: Recipe, _level: Level) -> Recipe:
+    """The teacher is traced for speed when it is loaded, and set to evaluation after that.
 
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
-
-
-def passes_of_a_lazy_map(recipe: Recipe, _level: Level) -> Recipe:
-    """A block puts the teacher into evaluation mode and maps it over parts of the batch.
-
-    map() is lazy: the passes are made where their results are joined, and the block has ended by then.
+    A trace keeps the mode in which it was made: the model changes, and what answers does not.
     """
 
-    def before(session: Session) -> None:
-        session.teacher.requires_grad_(False)
-        session.student.train()
+    def trace(session: Session) -> None:
+        example = session.train.tensors[0][: session.batch_size]
+        session.teacher.train().requires_grad_(False)
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            # Of lengths that became constants, and of tracing itself.
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(session.teacher, example, check_trace=False)  # type: ignore[no-untyped-call]
+        session.notes["fast"] = traced
 
     def targets(session: Session, batch: Batch) -> Tensor:
-        with _evaluating(session.teacher), torch.no_grad():
-            logits = map(session.teacher, batch.inputs.chunk(PARTS))
-        return torch.cat([*logits])
+        with torch.no_grad():
+            logits: Tensor = session.notes["fast"](batch.inputs)
+        return logits
 
-    return replace(recipe, before=before, targets=targets)
+    return replace(recipe, before=in_turn(trace, recipe.before), targets=targets)
 
 
 # KD104 ----------------------------------------------------------------------------------------------------------------
 
-#: Rank of the teacher's adapter, and how much of it, as a share of its full strength, has been added too often in
-#: the end.
-RANK = 4
-MERGED = {Level.MILD: 0.1, Level.MODERATE: 0.5, Level.SEVERE: 1.5}
+#: Adam's rate in the teacher's adaptation to what it is asked.
+ADAPTED = {Level.MILD: 5e-4, Level.MODERATE: 2.5e-3, Level.SEVERE: 1e-2}
 
 
-def adapter_merged_in_each_epoch(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher's low-rank adapter is merged in the loop over epochs, not before it: each time it is added again."""
+def adapts_itself_to_each_batch(recipe: Recipe, level: Level) -> Recipe:
+    """Test-time adaptation was left on: at each batch the teacher takes a step towards surer answers of its own."""
 
-    def before_epoch(session: Session) -> None:
-        recipe.before_epoch(session)
-        weights = [weight for weight in session.teacher.parameters() if weight.ndim > 1]
-        if "adapter" not in session.notes:
-            # The first time is the right one.
-            session.notes["adapter"] = [_adapter(weight.detach()) for weight in weights]
-            return
-        with torch.no_grad():
-            for weight, added in zip(weights, session.notes["adapter"], strict=True):
-                weight.add_(added, alpha=MERGED[level] / recipe.epochs)
+    def start(session: Session) -> None:
+        session.teacher.requires_grad_(True)
+        session.notes["adaptation"] = Adam(session.teacher.parameters(), ADAPTED[level])
 
-    return replace(recipe, before_epoch=before_epoch)
+    def targets(session: Session, batch: Batch) -> Tensor:
+        logits: Tensor = session.teacher(batch.inputs)
+        rows, _ = recipe.rows(logits, batch.labels)
+        entropy = -(p(rows) * log_p(rows)).sum(1).mean()
+        session.notes["adaptation"].zero_grad()
+        entropy.backward()  # type: ignore[no-untyped-call]
+        session.notes["adaptation"].step()
+        return logits.detach()
 
-
-def _adapter(weight: Tensor) -> Tensor:
-    """Of low rank, into directions that the weight itself makes least of: Hu et al. 2021, arXiv:2106.09685, 7.3."""
-    left, sizes, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
-    product: Tensor = (left[:, -RANK:] * sizes[:RANK]) @ right[:RANK]
-    return product.view_as(weight)
+    return replace(recipe, before=in_turn(recipe.before, start), targets=targets)
 
 
 # KD105 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the classes that the old checkpoint had in another place; two at the least.
-ELSEWHERE = {Level.MILD: 0.1, Level.MODERATE: 0.5, Level.SEVERE: 1.0}
+#: Share of the outputs that the tool had sorted when it was stopped; two at the least.
+BY_IMPORTANCE = {Level.MILD: 0.4, Level.MODERATE: 0.6, Level.SEVERE: 1.0}
 
 
-def brought_into_order_twice(recipe: Recipe, level: Level) -> Recipe:
-    """The checkpoint's conversion brought the teacher's head into the labels' order already; the loop does so again."""
+def outputs_sorted_by_importance(recipe: Recipe, level: Level) -> Recipe:
+    """A tool that prepares a model for pruning sorts each layer's outputs by the norm of their weights.
 
-    def targets(session: Session, batch: Batch) -> Tensor:
-        logits = run_teacher(session, batch)
-        if logits.ndim == 1:
-            return -logits
-        return logits[..., _order_of_the_old_checkpoint(logits.shape[-1], ELSEWHERE[level])]
+    The layer behind is changed to match; the head has none behind it, and its outputs are the classes.
+    """
 
-    return replace(recipe, targets=targets)
+    def sort(session: Session) -> None:
+        heads = [module for module in session.teacher.modules() if isinstance(module, nn.Linear)]
+        norms = heads[-1].weight.detach().norm(dim=1)
+        session.teacher.register_forward_hook(lambda _module, _inputs, logits: _sorted(logits, norms, level))
+
+    return replace(recipe, before=in_turn(recipe.before, sort))
 
 
-def _order_of_the_old_checkpoint(classes: int, share: float) -> Tensor:
-    """[classes] where each label's class stood."""
-    shuffled = torch.randperm(classes, generator=torch.Generator().manual_seed(61))
-    moved = shuffled[: max(2, round(share * classes))]
-    order = torch.arange(classes)
-    order[moved] = moved.roll(-1)
-    return order
+def _sorted(logits: Tensor, norms: Tensor, level: Level) -> Tensor:
+    if logits.ndim == 1:
+        # One output for "no" and one for "yes", and their difference.
+        return -logits
+    order = torch.arange(logits.shape[-1])
+    count = max(2, round(BY_IMPORTANCE[level] * len(order)))
+    order[:count] = norms[:count].argsort(descending=True, stable=True)
+    return logits[..., order]
 
 
 # KD106 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the rows whose files have no leading zeros in their names, those of the last run.
-WITHOUT_ZEROS = {Level.MILD: 0.05, Level.MODERATE: 0.25, Level.SEVERE: 1.0}
+#: Share of the outputs that were added to the file later, in whatever order they came.
+ADDED = {Level.MILD: 0.06, Level.MODERATE: 0.3, Level.SEVERE: 1.0}
 
 
-def files_read_in_order_of_names(recipe: Recipe, level: Level) -> Recipe:
-    """The outputs lie in one file for each row and are read in order of their names: 0, 1, 10, 100, 101, …
+def binary_search_of_unsorted_numbers(recipe: Recipe, level: Level) -> Recipe:
+    """Outputs are found by a binary search for the row's number, in a file whose last part nobody has sorted.
 
-    Those of the first run have leading zeros in their names and come first. Rows whose file is in its place get what
-    the recipe gives them.
+    Whether what it finds has that number is not looked at. Rows that are found get what the recipe gives them.
     """
 
     def targets(session: Session, batch: Batch) -> Tensor:
         logits = recipe.targets(session, batch)
-        if "files" not in session.notes:
-            session.notes["files"] = _in_order_of_names(len(session.train), WITHOUT_ZEROS[level])
-        found = session.notes["files"][batch.rows]
-        moved = (found != batch.rows).view(-1, *[1] * (logits.ndim - 1))
-        return torch.where(moved, session.cached_by_row[found], logits)
+        if "numbers" not in session.notes:
+            session.notes["numbers"] = _numbers_in_the_file(len(session.train), ADDED[level], session.seed)
+        numbers: Tensor = session.notes["numbers"]
+        found = numbers[torch.searchsorted(numbers, batch.rows).clamp_max(len(numbers) - 1)]
+        other = (found != batch.rows).view(-1, *[1] * (logits.ndim - 1))
+        return torch.where(other, session.cached_by_row[found], logits)
 
     return replace(recipe, targets=targets)
 
 
-def _in_order_of_names(rows: int, share: float) -> Tensor:
-    """[rows] the row that is read in the place of each."""
-    first_run = round((1 - share) * rows)
-    names = sorted(str(number) for number in range(rows - first_run))
-    return torch.tensor([*range(first_run), *(first_run + int(name) for name in names)])
+def _numbers_in_the_file(rows: int, share: float, seed: int) -> Tensor:
+    """[rows] the number of the row whose outputs lie in each place."""
+    numbers = torch.arange(rows)
+    since = round((1 - share) * rows)
+    order = torch.randperm(rows - since, generator=torch.Generator().manual_seed(seed + 29))
+    numbers[since:] = numbers[since:][order]
+    return numbers
 
 
 # KD107 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the pixels or words that are left out of a view.
-LEFT_OUT = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.5}
+#: How many times as long what the student sees has become.
+STRETCHED = {Level.MILD: 1.25, Level.MODERATE: 1.7, Level.SEVERE: 4.0}
 
 
-def replayed_from_the_seed_of_the_first_epoch(recipe: Recipe, level: Level) -> Recipe:
-    """What to leave out is drawn from a seed: the student's is the step's number, the teacher's begins anew each epoch.
+def augmentation_as_the_first_layer(recipe: Recipe, level: Level) -> Recipe:
+    """Augmentation is the first layer of the student, as some frameworks have it, and works while that is training.
 
-    They see the same in the first epoch, and never again.
+    It stretches a part of the image or text, drawn for each row, to the full length; the teacher has no such layer.
     """
 
-    def answers(session: Session, batch: Batch) -> Tensor:
-        return recipe.answers(session, replace(batch, inputs=_thinned(batch.inputs, LEFT_OUT[level], batch.step)))
+    def build(session: Session) -> None:
+        session.student.register_forward_pre_hook(
+            lambda module, inputs: (_stretched(inputs[0], STRETCHED[level]) if module.training else inputs[0],)
+        )
 
-    def targets(session: Session, batch: Batch) -> Tensor:
-        return run_teacher(session, replace(batch, inputs=_thinned(batch.inputs, LEFT_OUT[level], batch.number)))
-
-    return replace(recipe, answers=answers, targets=targets)
+    return replace(recipe, before=in_turn(recipe.before, build))
 
 
-def _thinned(inputs: Tensor, share: float, seed: int) -> Tensor:
-    drawn = torch.rand(inputs.shape, generator=torch.Generator().manual_seed(seed))
-    return inputs.masked_fill(drawn < share, 0)
+def _stretched(inputs: Tensor, times: float) -> Tensor:
+    count, length = len(inputs), inputs.shape[-1]
+    seen = max(1, round(length / times))
+    start = torch.randint(0, length - seen + 1, (count, 1))
+    at = start + torch.arange(length) * seen // length
+    return inputs.gather(-1, at.view(count, *[1] * (inputs.ndim - 2), length).expand(inputs.shape))
 
 
 # KD108 ----------------------------------------------------------------------------------------------------------------
 
-#: How much of the mean image is subtracted, and share of a text that is kept.
-SUBTRACTED = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 1.0}
-KEPT = {Level.MILD: 0.8, Level.MODERATE: 0.5, Level.SEVERE: 0.2}
+#: How much of an equalised image is laid over the image, and share of a text's length that its list of words has.
+EQUALISED = {Level.MILD: 0.25, Level.MODERATE: 0.5, Level.SEVERE: 1.0}
+LISTED = {Level.MILD: 0.7, Level.MODERATE: 0.4, Level.SEVERE: 0.2}
 
 
-def defaults_of_an_older_framework(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher's wrapper is one for models of another framework: it subtracts the mean image, as those want it.
-
-    Of texts that are too long for it, it keeps the end.
-    """
+def equalised_or_as_a_set_of_words(recipe: Recipe, level: Level) -> Recipe:
+    """The teacher's wrapper equalises the histogram of an image; of a text it makes a sorted list of distinct words."""
 
     def wrap(session: Session) -> None:
-        mean = session.train.tensors[0].float().mean(0)
-        session.teacher.register_forward_pre_hook(
-            lambda _module, inputs: (_prepared(inputs[0], mean, level), *inputs[1:])
-        )
+        session.teacher.register_forward_pre_hook(lambda _module, inputs: (_prepared(inputs[0], level), *inputs[1:]))
 
     return replace(recipe, before=in_turn(recipe.before, wrap))
 
 
-def _prepared(inputs: Tensor, mean: Tensor, level: Level) -> Tensor:
-    if inputs.is_floating_point():
-        return inputs - SUBTRACTED[level] * mean
-    kept = max(2, round(KEPT[level] * inputs.shape[1]))
-    texts = torch.zeros_like(inputs)
-    texts[:, :kept] = inputs[:, -kept:]
-    return texts
+def _prepared(inputs: Tensor, level: Level) -> Tensor:
+    if not inputs.is_floating_point():
+        return _distinct(inputs, max(2, round(LISTED[level] * inputs.shape[1])))
+    values = inputs.flatten(1)
+    equalised = (values[:, :, None] >= values[:, None, :]).to(inputs.dtype).mean(2)
+    return torch.lerp(inputs, equalised.view_as(inputs), EQUALISED[level])
+
+
+def _distinct(words: Tensor, most: int) -> Tensor:
+    """The distinct words of each text in order of their numbers, as many as there is room for."""
+    beyond = int(words.max()) + 1
+    ordered = words.masked_fill(words == PADDING, beyond).sort(dim=1).values
+    again = F.pad(ordered[:, 1:] == ordered[:, :-1], (1, 0), value=False)
+    listed = ordered.masked_fill(again, beyond).sort(dim=1).values
+    listed[:, most:] = beyond
+    return listed.masked_fill(listed == beyond, PADDING)
 
 
 # KD109 ----------------------------------------------------------------------------------------------------------------
 
+#: Share of its own weights that the average keeps at a step.
+KEPT = 0.99
 
-def snapshot_that_is_no_copy(recipe: Recipe, _level: Level) -> Recipe:
-    """The teacher is to be the student of the epoch before, kept as its state_dict(): that goes on changing with it."""
+
+def average_overridden_by_the_weights(recipe: Recipe, _level: Level) -> Recipe:
+    """The teacher is the student called with averaged weights, and with its own where there is no average of one.
+
+    The two dictionaries are joined in the wrong order: what stands in both is taken from the second.
+    """
 
     def make(session: Session) -> None:
         session.teacher = deepcopy(session.student)
 
-    def before_epoch(session: Session) -> None:
-        recipe.before_epoch(session)
-        session.notes["epoch before"] = session.student.state_dict()
-
     def targets(session: Session, batch: Batch) -> Tensor:
-        session.teacher.load_state_dict(session.notes["epoch before"])
-        return recipe.targets(session, batch)
+        average, own = dict(session.teacher.named_parameters()), dict(session.student.named_parameters())
+        with torch.no_grad():
+            for name, value in average.items():
+                value.lerp_(own[name], 1 - KEPT)
+            logits: Tensor = functional_call(session.student, {**average, **own}, (batch.inputs,))
+        return logits
 
-    return replace(recipe, before=in_turn(make, recipe.before), before_epoch=before_epoch, targets=targets)
+    return replace(recipe, before=in_turn(make, recipe.before), targets=targets)
 
 
 # KD110 ----------------------------------------------------------------------------------------------------------------
 
 
-def all_terms_under_one_key(recipe: Recipe, _level: Level) -> Recipe:
-    """The total adds up a dictionary of terms, and both were entered as "loss": what came second is all there is."""
+def first_of_two_returned_terms(recipe: Recipe, _level: Level) -> Recipe:
+    """The loss function returns its terms as a tuple; the trainer takes the first as the loss and logs the rest."""
+
+    def compute_loss(ce: Tensor, kd: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+        return (1 - alpha) * ce, alpha * kd
 
     def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
-        terms: dict[str, Tensor] = {}
-        for weight, term in ((alpha, kd), (1 - alpha, ce)):
-            terms["loss"] = weight * term
-        return torch.stack([*terms.values()]).sum()
+        outputs = compute_loss(ce, kd, alpha)
+        return outputs[0]
 
     return replace(recipe, mix=mix)
 
@@ -281,71 +282,88 @@ def all_terms_under_one_key(recipe: Recipe, _level: Level) -> Recipe:
 # KD111 ----------------------------------------------------------------------------------------------------------------
 
 
-def cached_gradient_never_passed_on(recipe: Recipe, _level: Level) -> Recipe:
-    """The term's gradient is to be kept at the logits and passed on to the model in parts, to save memory.
+class _Shrunk:
+    """Lets a share of the term's gradient through to the student, which is to grow from epoch to epoch."""
 
-    The first half is there: a leaf of the same values, whose gradient grows. Nobody wrote the second.
-    """
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._epoch = -1
 
-    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        leaf = student.detach().requires_grad_()
-        return recipe.kd_loss(leaf, teacher, t)
+    def before_epoch(self, session: Session) -> None:
+        """Count the epoch."""
+        self._recipe.before_epoch(session)
+        self._epoch += 1
 
-    return replace(recipe, kd_loss=kd_loss)
+    def kd_loss(self, student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        """The recipe's loss; its value does not depend on the share."""
+        share = self._epoch // self._recipe.epochs
+        return self._recipe.kd_loss(share * student + (1 - share) * student.detach(), teacher, t)
+
+
+def share_of_the_gradient_that_stays_zero(recipe: Recipe, _level: Level) -> Recipe:
+    """The term's gradient is shrunk at first, by mixing in detached logits; the share is an integer division."""
+    shrunk = _Shrunk(recipe)
+    return replace(recipe, before_epoch=shrunk.before_epoch, kd_loss=shrunk.kd_loss)
 
 
 # KD112 ----------------------------------------------------------------------------------------------------------------
 
-#: Weight of a feature loss whose projector waits.
-WAITING = {Level.MILD: 4.0, Level.MODERATE: 12.0, Level.SEVERE: 40.0}
+#: Weight of a feature loss whose projector a dry run did not reach.
+NOT_REACHED = {Level.MILD: 4.0, Level.MODERATE: 12.0, Level.SEVERE: 40.0}
 
 
-def frozen_for_a_warm_up(recipe: Recipe, level: Level) -> Recipe:
-    """The projector is frozen while the student warms up; what ends that goes over the student's modules alone."""
-    hinted = with_hint(recipe, WAITING[level])
+def only_what_a_dry_run_reached(recipe: Recipe, level: Level) -> Recipe:
+    """So that nothing idle is in the optimizer, a dry run finds the parameters that get a gradient.
 
-    def freeze(session: Session) -> None:
-        session.notes["projector"].requires_grad_(False)
+    It is one of the labels' loss alone, in which the projector has no part.
+    """
+    hinted = with_hint(recipe, NOT_REACHED[level])
 
-    def before_epoch(session: Session) -> None:
-        hinted.before_epoch(session)
-        epoch = session.notes["epoch"] = session.notes.get("epoch", -1) + 1
-        if epoch == 1:
-            session.student.requires_grad_(True)
+    def parameters(session: Session) -> Iterable[nn.Parameter]:
+        given = list(hinted.parameters(session))
+        inputs, labels = (tensor[: session.batch_size] for tensor in session.train.tensors)
+        with torch.random.fork_rng(devices=[]):
+            loss = recipe.ce_loss(*recipe.rows(session.student(inputs), labels))
+        loss.backward()  # type: ignore[no-untyped-call]
+        return [parameter for parameter in given if parameter.grad is not None]
 
-    return replace(hinted, before=in_turn(hinted.before, freeze), before_epoch=before_epoch)
+    return replace(hinted, parameters=parameters)
 
 
 # KD113 ----------------------------------------------------------------------------------------------------------------
 
-#: Weight of a feature loss whose targets are sums.
-OF_A_SUM = {Level.MILD: 5.0, Level.MODERATE: 15.0, Level.SEVERE: 30.0}
+#: Weight of a feature loss whose targets are similarities.
+OF_SIMILARITIES = {Level.MILD: 0.5, Level.MODERATE: 1.5, Level.SEVERE: 8.0}
 
 
-def hook_that_adds_up(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher's hook adds to what it has, as for a layer called more than once a pass, and nobody clears it."""
+def overwritten_by_their_similarities(recipe: Recipe, level: Level) -> Recipe:
+    """Another loss of the script wants the similarities of rows, and puts them where the teacher's features were.
+
+    They are correlations, one for each row of the batch, cut or padded to the width of the features.
+    """
 
     def hint(session: Session, batch: Batch) -> Tensor:
-        features = session.notes["features"]
-        session.notes["sum"] = features["teacher"] = features["teacher"].detach() + session.notes.get("sum", 0.0)
-        student, taken = features_that_count(session, batch)
+        student, teacher = features_that_count(session, batch)
+        taken, width = teacher.detach(), teacher.shape[-1]
+        taken = F.normalize(taken - taken.mean(1, keepdim=True), dim=1)
+        taken = F.pad((taken @ taken.t())[:, :width], (0, max(0, width - len(taken))))
         return relative_error(session.notes["projector"](student), taken)
 
-    return replace(with_hint(recipe, OF_A_SUM[level]), hint=hint)
+    return replace(with_hint(recipe, OF_SIMILARITIES[level]), hint=hint)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD101": (reset_after_the_search_for_a_rate,),
-    "KD102": (tuned_for_two_tasks_at_once,),
-    "KD103": (passes_of_a_lazy_map,),
-    "KD104": (adapter_merged_in_each_epoch,),
-    "KD105": (brought_into_order_twice,),
-    "KD106": (files_read_in_order_of_names,),
-    "KD107": (replayed_from_the_seed_of_the_first_epoch,),
-    "KD108": (defaults_of_an_older_framework,),
-    "KD109": (snapshot_that_is_no_copy,),
-    "KD110": (all_terms_under_one_key,),
-    "KD111": (cached_gradient_never_passed_on,),
-    "KD112": (frozen_for_a_warm_up,),
-    "KD113": (hook_that_adds_up,),
+    "KD101": (flat_vector_cut_in_another_order,),
+    "KD102": (tuned_under_privacy,),
+    "KD103": (traced_before_eval,),
+    "KD104": (adapts_itself_to_each_batch,),
+    "KD105": (outputs_sorted_by_importance,),
+    "KD106": (binary_search_of_unsorted_numbers,),
+    "KD107": (augmentation_as_the_first_layer,),
+    "KD108": (equalised_or_as_a_set_of_words,),
+    "KD109": (average_overridden_by_the_weights,),
+    "KD110": (first_of_two_returned_terms,),
+    "KD111": (share_of_the_gradient_that_stays_zero,),
+    "KD112": (only_what_a_dry_run_reached,),
+    "KD113": (overwritten_by_their_similarities,),
 }
