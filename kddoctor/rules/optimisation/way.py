@@ -92,8 +92,7 @@ def against_another(finding: Finding, path: StudentPath | None, fit: ScaleFit | 
     if path is None or fit is None or path.late_rows < ROWS or fit.kl < ANOTHER * path.late("kl"):
         return finding
     late, own = path.late("agreement"), fit.agreement
-    error = math.sqrt(standard_error(late, path.late_rows) ** 2 + standard_error(own, fit.n) ** 2)
-    if late - own < max(POINTS, SET_BACK * error):
+    if not _surely_more(late, path.late_rows, own, fit.n):
         return finding
     return finding.against(
         "student-path",
@@ -106,6 +105,12 @@ def against_another(finding: Finding, path: StudentPath | None, fit: ScaleFit | 
         group="another",
         weight=OTHER,
     )
+
+
+def _surely_more(share: float, rows: int, other: float, other_rows: int) -> bool:
+    """By some points, and by more than three standard errors of two shares of these rows."""
+    error = math.sqrt(standard_error(share, rows) ** 2 + standard_error(other, other_rows) ** 2)
+    return share - other >= max(POINTS, SET_BACK * error)
 
 
 def against_untaught(finding: Finding, path: StudentPath | None) -> Finding:
@@ -143,8 +148,7 @@ def against_fallen_back(finding: Finding, path: StudentPath | None) -> Finding:
     if path is None or not path.late("kl") > CAME_BACK * float(path.kl.min()):
         return finding
     best, late = float(path.agreement.max()), path.late("agreement")
-    error = math.sqrt(standard_error(late, path.late_rows) ** 2 + standard_error(best, int(path.rows.min())) ** 2)
-    if best - late < max(POINTS, SET_BACK * error):
+    if not _surely_more(best, int(path.rows.min()), late, path.late_rows):
         return finding
     return finding.against(
         "student-path",
