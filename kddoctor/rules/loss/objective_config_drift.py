@@ -4,7 +4,7 @@ What it checks
     Whether the form, the temperatures or the weights that reproduce the recorded loss are the declared ones, where no
     more specific code names the difference. Temperatures are searched for on either side, beyond the usual ones as
     well. Where no form that is known reproduces a term that is far off the declared one, and whose ratio to it moves,
-    this is named by exclusion, as long as the student is behind.
+    this is named by exclusion, as long as the student suffered.
 
 Why it hurts
     Every conclusion drawn from the settings is about another experiment. A temperature on one side only asks the
@@ -36,6 +36,7 @@ from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import FAMILY_TEXT, LossForm
 from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import (
     PROBE,
@@ -54,7 +55,6 @@ from kddoctor.rules.loss.kl_direction_swapped import OPPOSITE
 from kddoctor.rules.loss.kl_input_not_log import NOT_LOGGED
 from kddoctor.rules.loss.loss_weight_imbalance import IMBALANCE
 from kddoctor.rules.loss.strength import named_strength, strength_against_declared
-from kddoctor.rules.optimisation.harm import behind
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, Share
 from kddoctor.run.manifest import Manifest
@@ -66,6 +66,8 @@ SAME_TEMPERATURE: Share = 0.005
 #: Steps, and largest error of the declared loss on them, from which one that nothing reproduces is another one.
 FEWEST_STEPS: Count = 8
 FAR_OFF: Share = 0.2
+#: Points below its teacher at which a student came out well.
+CLOSE: Share = 0.05
 #: Rank correlation with the declared divergence from which a term may be that, times what moves from step to step.
 IN_STEP = 0.95
 #: Smallest ratio of strengths that counts as drift; fitted weights are good to 1e-3.
@@ -166,9 +168,15 @@ def _of_nothing_known(
         origin="convention",
         weight=5.0,
     )
-    if behind(held_out) is False:
+    if not _suffered(held_out):
         finding = finding.against(
-            "example-gaps", "behind", None, "the student is not behind: the formula may be its author's own", weight=4.0
+            "example-gaps",
+            "below_teacher",
+            None if held_out is None else held_out.gaps.teacher_accuracy - held_out.gaps.student_accuracy,
+            "the student came out well, or nobody knows: the formula may be its author's own",
+            threshold=CLOSE,
+            origin="convention",
+            weight=4.0,
         )
     return (
         replace(finding, by_exclusion=True)
@@ -180,6 +188,16 @@ def _of_nothing_known(
         )
         .prescribe("the declared loss", loss__form="declared")
     )
+
+
+def _suffered(held_out: Gaps | None) -> bool:
+    """Whether the student is below its labels-only twin, or no better and far below its teacher."""
+    if held_out is None or held_out.surely_gained:
+        return False
+    gaps, twin = held_out.gaps, held_out.baseline_accuracy
+    noise = noise_of_difference(standard_error(gaps.student_accuracy, gaps.n))
+    rivals = (gaps.teacher_accuracy - max(CLOSE, noise), 0.0 if twin is None else twin - noise)
+    return gaps.student_accuracy < max(rivals)
 
 
 def _top_classes(mistakes: LossMistakes) -> bool:
