@@ -15,13 +15,14 @@ from kddoctor.probes.loss_fit import MixFit
 from kddoctor.probes.loss_mistakes import Astray, LossMistakes, Mistake
 from kddoctor.probes.loss_numerics import BrokenStep, LossNumerics
 from kddoctor.probes.loss_results import Mix
-from kddoctor.probes.loss_schedule import LossSchedule
+from kddoctor.probes.loss_schedule import LARGEST, LossSchedule
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.output_health import OutputHealth
 from kddoctor.probes.term_gradients import TermGradients
 from kddoctor.probes.token_shift import TokenShift
 from kddoctor.probes.vocabulary import VocabularyTail
-from kddoctor.rules.finding import NotExamined
+from kddoctor.rules.finding import Grade, NotExamined
+from kddoctor.rules.loss.drawn import drawn_terms
 from kddoctor.rules.registry import all_rules
 from kddoctor.run.manifest import manifest_from
 from kddoctor.run.observations import observations_from
@@ -29,6 +30,7 @@ from tests import builders as b
 from tests.forensics import losses
 from tests.forensics.asking import fed
 from tests.forensics.test_forms import recorded
+from tests.rules.judging import strongest
 
 CALM = LossNumerics(20, 0, 0, None, None, True, 1e-7, 1e-6, 0.0, 0.5, False)
 BROKEN = replace(CALM, broken=10, first=BrokenStep(7, True, 12.0, 0.8, 1.0, True), declared=False)
@@ -180,6 +182,31 @@ def test_a_formula_of_its_authors_own_that_left_the_student_well_is_no_fault():
     # Better than the labels alone, however far from its teacher; and an outcome that nobody knows.
     assert sure(held_out(b.forgetting(0.4), b.forgetting(0.6, 6))) < 0.1
     assert sure() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("teacher", "inverted", "imbalanced"),
+    [(3, True, False), (27, False, False), (14, False, True)],
+    ids=["the other's chance", "as declared", "neither"],
+)
+def test_a_term_that_is_drawn_at_each_step_has_its_share_for_a_weight(teacher, inverted, imbalanced):
+    alone = np.random.default_rng(0).permutation(30) < teacher
+    drawn = LossSchedule("mixing weight", np.arange(30), np.where(alone, LARGEST, 0.0))
+    assert (sureness("KD207", _forensics(), drawn) > 0.9) is inverted
+    assert (sureness("KD208", _forensics(), drawn) > 0.9) is imbalanced
+
+
+def test_phases_of_one_term_each_are_no_draws():
+    phases = LossSchedule("mixing weight", np.arange(30), np.where(np.arange(30) < 20, 0.0, LARGEST))
+    assert drawn_terms(phases) is None
+    assert drawn_terms(replace(phases, strength=np.linspace(0, 2, 30))) is None
+    assert drawn_terms(replace(phases, what="weight")) is None
+
+
+def test_a_loss_that_is_never_finite_may_have_a_wrong_formula():
+    always = replace(BROKEN, broken=BROKEN.steps)
+    assert strongest(all_rules()["KD213"]({LossNumerics: BROKEN})) is Grade.PROOF
+    assert strongest(all_rules()["KD213"]({LossNumerics: always})) is Grade.INTERVENTIONAL
 
 
 @pytest.mark.parametrize(("places", "sick"), [(5, True), (3, False)])

@@ -25,8 +25,10 @@ Read more
 """
 
 from kddoctor.probes.loss_forensics import LossForensics, Mix
+from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import PROBE, distils
+from kddoctor.rules.loss.drawn import Drawn, drawn_terms
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Share
 from kddoctor.run.manifest import Manifest
@@ -44,6 +46,7 @@ SAME_WEIGHT = 0.01
     title="The weights of the two loss terms are exchanged",
     stage=33,
     reads=(LossForensics, Manifest),
+    uses=(LossSchedule,),
     masks=(
         "KD102",
         "KD208",
@@ -52,9 +55,11 @@ SAME_WEIGHT = 0.01
         "KD602",
     ),
 )
-def alpha_inverted(loss: LossForensics, config: Manifest) -> Finding:
+def alpha_inverted(loss: LossForensics, config: Manifest, schedule: LossSchedule | None = None) -> Finding:
     alpha = config.distillation.alpha
-    mix = loss.mix
+    mix, drawn = loss.mix, drawn_terms(schedule)
+    if drawn is not None and alpha is not None and distils(config):
+        return _of_draws(drawn, alpha)
     if alpha is None or not distils(config) or mix is None or mix.schedule or not mix.kd_weight:
         return Finding()
     if weights_are(mix, 1 - alpha, alpha):
@@ -83,6 +88,31 @@ def alpha_inverted(loss: LossForensics, config: Manifest) -> Finding:
             where="kd_run.yaml: distillation.alpha",
         )
         .prescribe("put alpha on the distillation term", loss__weights="declared")
+    )
+
+
+def _of_draws(drawn: Drawn, alpha: float) -> Finding:
+    text = f"{drawn.text}, where alpha = {alpha:g} of them were to be"
+    if drawn.may_be(alpha):
+        return Finding().against(PROBE, "drawn", drawn.teacher / drawn.steps, text, threshold=alpha, weight=6.0)
+    if abs(alpha - 0.5) <= SYMMETRIC or not drawn.may_be(1 - alpha):
+        return Finding()
+    return (
+        Finding()
+        .supported_by(
+            PROBE,
+            "drawn",
+            drawn.teacher / drawn.steps,
+            text,
+            threshold=alpha,
+            grade=Grade.INTERVENTIONAL,
+            weight=8.0,
+        )
+        .saying(
+            f"The teacher's term is drawn with the chance {1 - alpha:g} of the labels': the two are exchanged.",
+            where="the training loop: the draw between the two terms",
+        )
+        .prescribe("draw the distillation term with the chance alpha", loss__weights="declared")
     )
 
 

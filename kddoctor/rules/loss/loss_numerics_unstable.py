@@ -82,14 +82,18 @@ def _by_value(finding: Finding, numerics: LossNumerics) -> Finding:
         return finding
     calm = first.largest_logit < ORDINARY_LOGIT and first.finite_logits
     if calm and first.term is not False and first.exact == first.exact and abs(first.exact) < ORDINARY_LOGIT:
+        # A formula that is no number for any logits breaks on every step as well: the logarithm of a logarithm, KD203.
+        always = numerics.broken == numerics.steps
         return finding.supported_by(
             PROBE,
             "first_broken",
             first.exact,
             f"at step {first.step} the loss is not finite, where the logits are (at most {first.largest_logit:.3g}) "
-            f"and the declared divergence in float64 is {first.exact:.3g}",
-            grade=Grade.PROOF,
+            f"and the declared divergence in float64 is {first.exact:.3g}"
+            + (", nor at any other step, so that the formula may be none for any numbers (KD203)" if always else ""),
+            grade=Grade.INTERVENTIONAL if always else Grade.PROOF,
             group="broken",
+            weight=8.0 if always else None,
         )
     if not first.finite_logits and numerics.gradient_broke is None:
         return finding.against(

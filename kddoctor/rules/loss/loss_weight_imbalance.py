@@ -36,6 +36,7 @@ from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.term_gradients import TermGradients
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import PROBE, as_declared, distils, excluded, named_elsewhere
+from kddoctor.rules.loss.drawn import Drawn, drawn_terms
 from kddoctor.rules.loss.strength import named_strength, strength_against_declared
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Factor, Share
@@ -84,6 +85,9 @@ def loss_weight_imbalance(
         return finding
     if schedule is not None and config.distillation.loss == "jsd" and schedule.what == "factor inside the term":
         return finding  # a factor for each step is what a moving beta leaves, too: KD210
+    drawn = drawn_terms(schedule)
+    if drawn is not None:
+        return _of_draws(finding, drawn, config)
     if schedule is not None:
         return _by_schedule(finding, schedule)
     if loss.mix is None and gradients is not None:
@@ -114,6 +118,31 @@ def loss_weight_imbalance(
         where="the training loop: weights of the loss terms",
         severity="error" if proven else "warning",
     ).prescribe("declared weights, mean over the batch", loss__weights="declared", loss__reduction="batchmean")
+
+
+def _of_draws(finding: Finding, drawn: Drawn, config: Manifest) -> Finding:
+    """One term at each step, by chance: its share stands for the weight."""
+    alpha = config.distillation.alpha
+    if alpha is None or not 0 < alpha < 1 or drawn.may_be(alpha) or drawn.may_be(1 - alpha):
+        return finding
+    odds = drawn.teacher / (drawn.steps - drawn.teacher)
+    strength = odds * (1 - alpha) / alpha
+    if 1 / IMBALANCE < strength < IMBALANCE:
+        return finding
+    return (
+        finding.supported_by(
+            PROBE,
+            "drawn",
+            strength,
+            f"{drawn.text}, {strength:.3g} times the declared balance",
+            threshold=IMBALANCE,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+            weight=8.0,
+        )
+        .saying("The terms are not drawn with the chances that were declared.", where="the training loop: the draw")
+        .prescribe("declared weights", loss__weights="declared")
+    )
 
 
 def _by_schedule(finding: Finding, schedule: LossSchedule) -> Finding:
