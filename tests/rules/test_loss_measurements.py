@@ -9,7 +9,6 @@ import pytest
 
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.example_gaps import ExampleGapsProbe
-from kddoctor.probes.gradient_rhythm import GradientRhythm
 from kddoctor.probes.gradient_scale import Beside, GradientScale, Ratio, one_beside_the_other
 from kddoctor.probes.loss_fit import MixFit
 from kddoctor.probes.loss_mistakes import Astray, LossMistakes, Mistake
@@ -207,13 +206,6 @@ def test_a_loss_that_is_never_finite_may_have_a_wrong_formula():
     always = replace(BROKEN, broken=BROKEN.steps)
     assert strongest(all_rules()["KD213"]({LossNumerics: BROKEN})) is Grade.PROOF
     assert strongest(all_rules()["KD213"]({LossNumerics: always})) is Grade.INTERVENTIONAL
-
-
-@pytest.mark.parametrize(("places", "sick"), [(5, True), (3, False)])
-def test_a_rhythm_of_three_places_has_no_order_that_says_much(places, sick):
-    rhythm = GradientRhythm(places, 300.0, 2.2 if places == 3 else 4.0, 1.0, places, 350, within_epochs=False)
-    calm = GradientScale(None, SAME, None, labels=SAME)
-    assert (sureness("KD212", calm, rhythm) > 0.5) is sick
 
 
 @pytest.mark.parametrize(("near", "sick"), [(0.01, True), (0.2, False), (None, False)])

@@ -42,7 +42,7 @@ def clicks_for_likes(recipe: Recipe, level: Level) -> Recipe:
 BOUND = {Level.MILD: 1.0, Level.MODERATE: 0.3, Level.SEVERE: 0.03}
 
 
-def bounded_student(recipe: Recipe, level: Level) -> Recipe:
+def student_of_bounded_scores(recipe: Recipe, level: Level) -> Recipe:
     """The student's score ends in a tanh, as a similarity does, and no scale follows: no logit is in its reach."""
 
     def bounded(_student: nn.Module, _inputs: object, scores: Tensor) -> Tensor:
@@ -85,6 +85,6 @@ def only_what_the_teacher_leaves(recipe: Recipe, level: Level) -> Recipe:
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD901": (clicks_for_likes,),
-    "KD902": (bounded_student,),
+    "KD902": (student_of_bounded_scores,),
     "KD903": (only_what_the_teacher_leaves,),
 }

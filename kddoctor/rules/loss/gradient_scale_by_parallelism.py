@@ -42,7 +42,7 @@ from kddoctor.probes.gradient_scale import CONSTANT, Beside, GradientScale, Part
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import Verdict, rule
-from kddoctor.rules.settings import Count, Factor, Nats, Share
+from kddoctor.rules.settings import Factor, Nats, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "gradient-scale"
@@ -58,10 +58,6 @@ RHYTHM: Factor = 20.0
 #: Share of the growth that added gradients have at least, and rank correlation of their norms with the number added,
 #: where the measured means vary.
 OF_GROWTH, ORDER = 0.9, 0.9
-#: Places from which an order says something: from the largest drop on, half of all rhythms of three rise throughout, as
-#: where servers of two kinds teach in turn. And nats for many and for few.
-ORDERED: Count = 4
-MANY_PLACES, FEW_PLACES = 8.0, 3.5
 #: Smallest factor that counts: accumulation and devices multiply by whole numbers, and learning rates are no better
 #: known than this.
 SMALL: Factor = 1.5
@@ -176,7 +172,7 @@ def _of_a_rhythm(rhythm: GradientRhythm) -> Finding:
             threshold=OF_GROWTH * rhythm.least_growth,
             origin="identity",
             grade=Grade.INTERVENTIONAL,
-            weight=MANY_PLACES if rhythm.places >= ORDERED else FEW_PLACES,
+            weight=8.0,
         )
         .saying(
             f"Gradients add up over {rhythm.period} steps, and the optimizer takes a step with each sum.",
