@@ -29,7 +29,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Case, Path]]
         wanted = case.task == TASK and case.baseline and case.seed == (3 if case.group == "fault" else 1)
         if wanted:
             chosen.setdefault(case.truth[0] if case.group == "fault" else case.group, case)
-    cases = [chosen[name] for name in ("twin", "lookalike", "outside", "KD103", "KD105", "KD201", "KD207", "KD211")]
+    cases = [chosen[name] for name in ("twin", "lookalike", "outside", "KD103", "KD105", "KD201", "KD205", "KD211")]
     cached = next(c for c in all_cases().values() if c.task == TASK and c.name == "teacher cached by row")
     cases.append(replace(cached, baseline=True))
     for case in cases:
