@@ -52,10 +52,10 @@ def test_shares_by_task_and_tier_have_intervals(summary: Summary) -> None:
 def test_every_table_by_a_part_shows_intervals(summary: Summary) -> None:
     for table in (by_family, by_severity):
         row = next(row for row in table(summary).rows if row[0] in ("loss", "severe"))
-        assert "50 % (0 to 100)" in row, table
+        assert "50 % (0–100)" in row, table
     seen = [replace(r, case=replace(r.case, unseen_implementation=False)) for r in FAULTS]
     rows = by_code(summarise([*SOUND, *seen], decide([*SOUND, *seen]), [], {})).rows
     row = next(row for row in rows if row[0] == "KD201")
-    assert row[:4] == ("KD201", "8", "0", "50 % (0 to 100)")
-    assert "50 % (0 to 100)" in by_task(summary).rows[0]
-    assert "50 % (0 to 100)" in by_tier(summary).rows[0]
+    assert row[:4] == ("KD201", "8", "0", "50 % (0–100)")
+    assert "50 % (0–100)" in by_task(summary).rows[0]
+    assert "50 % (0–100)" in by_tier(summary).rows[0]

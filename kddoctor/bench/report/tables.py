@@ -374,7 +374,7 @@ def _ranged(of: Json, name: str) -> str:
     figure = of["intervals"][name]
     if figure["value"] is None:
         return "-"
-    return f"{_percent(figure['value'])} ({100 * figure['low']:.0f} to {100 * figure['high']:.0f})"
+    return f"{_percent(figure['value'])} ({100 * figure['low']:.0f}–{100 * figure['high']:.0f})"
 
 
 def _wanted(target: Json | None) -> str:
