@@ -115,3 +115,8 @@ class LossForensics:
     def declared_differs(self) -> bool:
         """Whether the declared form could be checked and is not the recorded one."""
         return self.declared_error is not None and not self.declared_holds
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether nobody knows what was minimised: another form than the declared one, and none that is known."""
+        return self.declared_differs and self.term is None

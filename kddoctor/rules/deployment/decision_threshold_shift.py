@@ -112,7 +112,7 @@ def decision_threshold_shift(found: ThresholdShifts, loss: LossForensics | None 
             threshold=RANKING,
             weight=12.0,
         )
-    if loss is not None and loss.declared_differs and loss.term is None:
+    if loss is not None and loss.unexplained:
         finding = finding.against(
             "loss-forensics",
             "relative_error",

@@ -38,11 +38,6 @@ def same_objective(loss: LossForensics, config: Manifest) -> bool:
     return term.form.objective == declared_form(meant.loss, meant.temperature)
 
 
-def unexplained(loss: LossForensics) -> bool:
-    """Whether nobody knows what was minimised: another form than the declared one, and none that is known."""
-    return loss.declared_differs and loss.term is None
-
-
 def reproduced(finding: Finding, loss: LossForensics, text: str) -> Finding:
     """Support by an identity: the fitted form equals the recorded loss at every step."""
     assert loss.term is not None

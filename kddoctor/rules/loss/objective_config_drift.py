@@ -36,7 +36,6 @@ from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import FAMILY_TEXT, LossForm
 from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.probes.measurements import Gaps
-from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import (
     PROBE,
@@ -48,13 +47,13 @@ from kddoctor.rules.loss.declared import (
     named_elsewhere,
     reproduced,
     undecided,
-    unexplained,
 )
 from kddoctor.rules.loss.kd_target_wrong_source import measures_no_distance
 from kddoctor.rules.loss.kl_direction_swapped import OPPOSITE
 from kddoctor.rules.loss.kl_input_not_log import NOT_LOGGED
 from kddoctor.rules.loss.loss_weight_imbalance import IMBALANCE
 from kddoctor.rules.loss.strength import named_strength, strength_against_declared
+from kddoctor.rules.optimisation.harm import behind
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, Share
 from kddoctor.run.manifest import Manifest
@@ -103,7 +102,7 @@ def objective_config_drift(
             )
             .prescribe("the declared loss", loss__form="declared")
         )
-    if mistakes is not None and unexplained(loss) and not mistakes.found:
+    if mistakes is not None and loss.unexplained and not mistakes.found:
         return _of_nothing_known(finding, loss, mistakes, config, held_out)
     if loss.term is None or (other is None and named_elsewhere(mistakes, config)):
         return finding
@@ -192,12 +191,7 @@ def _of_nothing_known(
 
 def _suffered(held_out: Gaps | None) -> bool:
     """Whether the student is below its labels-only twin, or no better and far below its teacher."""
-    if held_out is None or held_out.surely_gained:
-        return False
-    gaps, twin = held_out.gaps, held_out.baseline_accuracy
-    noise = noise_of_difference(standard_error(gaps.student_accuracy, gaps.n))
-    rivals = (gaps.teacher_accuracy - max(CLOSE, noise), 0.0 if twin is None else twin - noise)
-    return gaps.student_accuracy < max(rivals)
+    return held_out is not None and not held_out.surely_gained and behind(held_out, CLOSE) is True
 
 
 def _top_classes(mistakes: LossMistakes) -> bool:

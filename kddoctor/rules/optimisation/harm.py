@@ -10,13 +10,13 @@ BEHIND = 0.02
 OTHERS = 0.05
 
 
-def behind(held_out: Gaps | None) -> bool | None:
-    """Below the teacher by two points and more than noise, or below the labels-only twin; None where it is unknown."""
+def behind(held_out: Gaps | None, points: float = BEHIND) -> bool | None:
+    """Below the teacher by some points and more than noise, or below the labels-only twin; None where it is unknown."""
     if held_out is None:
         return None
     gaps = held_out.gaps
     noise = noise_of_difference(standard_error(gaps.student_accuracy, gaps.n))
-    rivals = [gaps.teacher_accuracy - max(BEHIND, noise)]
+    rivals = [gaps.teacher_accuracy - max(points, noise)]
     if gaps.baseline_accuracy is not None:
         rivals.append(gaps.baseline_accuracy - noise)
     return gaps.student_accuracy < max(rivals)

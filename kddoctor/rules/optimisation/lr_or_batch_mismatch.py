@@ -39,7 +39,6 @@ from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
-from kddoctor.rules.loss.declared import unexplained
 from kddoctor.rules.optimisation.harm import behind, severity
 from kddoctor.rules.optimisation.way import (
     SHORT_STEP,
@@ -131,7 +130,7 @@ def lr_or_batch_mismatch(
         finding = _too_high(finding, signs, config, path)
         finding = _too_low(finding, signs, config)
         # How long a step ought to be is read off the loss, and of this one nobody knows what it asks for.
-        finding = finding if loss is not None and unexplained(loss) else _too_short(finding, signs, config, path)
+        finding = finding if loss is not None and loss.unexplained else _too_short(finding, signs, config, path)
     large = (config.training.batch_size or 0) >= LARGE
     epochs = signs.updates / signs.per_epoch if signs.per_epoch else 0.0
     if signs.per_epoch is not None and signs.per_epoch < ONE and epochs >= EPOCHS and large and behind(held_out):

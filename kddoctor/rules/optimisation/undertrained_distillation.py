@@ -46,7 +46,6 @@ from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.loss.declared import unexplained
 from kddoctor.rules.optimisation.way import (
     SHORT_STEP,
     SHORT_WAY,
@@ -244,7 +243,7 @@ def _of_count(finding: Finding, signs: RateSigns) -> Finding:
 
 
 def _unexplained(loss: LossForensics) -> bool:
-    return loss.kd_always_zero or unexplained(loss)
+    return loss.kd_always_zero or loss.unexplained
 
 
 def _of_others(
