@@ -205,7 +205,9 @@ def test_phases_of_one_term_each_are_no_draws():
 def test_a_loss_that_is_never_finite_may_have_a_wrong_formula():
     always = replace(BROKEN, broken=BROKEN.steps)
     assert strongest(all_rules()["KD213"]({LossNumerics: BROKEN})) is Grade.PROOF
-    assert strongest(all_rules()["KD213"]({LossNumerics: always})) is Grade.INTERVENTIONAL
+    found = all_rules()["KD213"]({LossNumerics: always})
+    assert strongest(found) is Grade.INTERVENTIONAL
+    assert "never finite" in found.summary
 
 
 @pytest.mark.parametrize(("near", "sick"), [(0.01, True), (0.2, False), (None, False)])

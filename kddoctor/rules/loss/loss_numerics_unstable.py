@@ -63,7 +63,9 @@ def loss_numerics_unstable(numerics: LossNumerics) -> Finding:
     finding = _by_gradient(_by_value(Finding(), numerics), numerics)
     finding = _by_noise(finding, numerics) if not finding.supporting else finding
     return finding.saying(
-        "The distillation loss breaks in floating point, where the same formula in float64 does not.",
+        "The distillation loss is never finite: it breaks in floating point, or its formula is none for any numbers."
+        if _never_finite(numerics)
+        else "The distillation loss breaks in floating point, where the same formula in float64 does not.",
         where="the training loop: precision of softmax and logarithm",
         severity="error" if numerics.broken or numerics.gradient_broke else "warning",
     ).prescribe("log_softmax in float32 on both sides", loss__precision="float32")
@@ -76,6 +78,10 @@ def loss_broke_first(numerics: LossNumerics | None) -> bool:
     return bool(_by_gradient(_by_value(Finding(), numerics), numerics).supporting)
 
 
+def _never_finite(numerics: LossNumerics) -> bool:
+    return 0 < numerics.steps == numerics.broken
+
+
 def _by_value(finding: Finding, numerics: LossNumerics) -> Finding:
     first = numerics.first
     if first is None or numerics.broken_without_rows:
@@ -83,7 +89,7 @@ def _by_value(finding: Finding, numerics: LossNumerics) -> Finding:
     calm = first.largest_logit < ORDINARY_LOGIT and first.finite_logits
     if calm and first.term is not False and first.exact == first.exact and abs(first.exact) < ORDINARY_LOGIT:
         # A formula that is no number for any logits breaks on every step as well: the logarithm of a logarithm, KD203.
-        always = numerics.broken == numerics.steps
+        always = _never_finite(numerics)
         return finding.supported_by(
             PROBE,
             "first_broken",
