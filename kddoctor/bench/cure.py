@@ -15,6 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from kddoctor.bench.case import Case
 from kddoctor.bench.distil import distil, labels_only
@@ -50,13 +52,13 @@ Said = Literal["helped", "did not help", "harmed", "declined", ""]
 CURE_TASKS = ("digits", "movielens", "clothes", "sentiment")
 #: Shares of the lost points: a cure that is as good as one, and the one that the project asks of itself.
 CURED, CLOSED = 0.8, 0.9
-#: Causes whose right value only trials can tell, and how many trainings they are given.
-ASKED = ("KD401", "KD402", "KD501", "KD502", "KD504")
+#: Causes whose right value only trials can tell, or whose teacher may be past saving; and how many trainings they get.
+ASKED = ("KD104", "KD401", "KD402", "KD501", "KD502", "KD504")
 TRIALS = 15
 #: Distance of the seed with which the faulty loop is run once more.
 OTHER_SEED = 1000
 #: Changes with the way in which cures are measured, so that older ones are not taken for new.
-VERSION = 2
+VERSION = 3
 Json = dict[str, Any]
 #: What people try when they do not know: the control draws one of these changes of the script.
 SHELF: tuple[Callable[[Recipe], Recipe], ...] = (
@@ -260,8 +262,7 @@ def _prescribed(case: Case, cache: Cache) -> str:
     measured = measure_case(case, Tier.FULL, cache).measured
     findings = () if measured is None else judge("run", measured).findings
     changes = [None if f.prescription is None else f.prescription.model_dump(mode="json") for f in findings]
-    asked = [f.code for f in findings if f.code in ASKED]
-    text = json.dumps([VERSION, changes, asked, TRIALS if asked else 0], sort_keys=True)
+    text = json.dumps([VERSION, changes, [f.code for f in findings if f.code in ASKED], TRIALS], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
@@ -295,7 +296,7 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
         if diagnosis is None:
             return [*cures, replace(found, said="declined")]
         cures.append(_treated(found, sick, Path(folder) / "treated", diagnosis, trials=0))
-        if any(f.code in ASKED for f in diagnosis.causes):
+        if _asks(diagnosis):
             asked = replace(found, means="with experiments")
             cures.append(_treated(asked, sick, Path(folder) / "asked", diagnosis, trials=TRIALS))
         second = _by_the_second(diagnosis)
@@ -303,6 +304,12 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
             other = replace(found, means="second diagnosis")
             cures.append(_treated(other, sick, Path(folder) / "second", second, trials=0))
     return cures
+
+
+def _asks(diagnosis: Diagnosis) -> bool:
+    """Whether a user would give trials: for causes that they settle, or in an unwell run without one to treat."""
+    by_itself = [f for f in diagnosis.causes if f.prescription is not None and f.prescription.automatic]
+    return any(f.code in ASKED for f in diagnosis.causes) or (diagnosis.verdict != "healthy" and not by_itself)
 
 
 def _diagnosed(run: Path) -> Diagnosis | None:
@@ -314,19 +321,32 @@ def _diagnosed(run: Path) -> Diagnosis | None:
 
 
 def recoverable(case: Case, twin: float, cache: Cache) -> float:
-    """The metric that a retraining with the same models could reach: that of the healthy twin.
+    """The metric that a retraining with the same models could reach: that of the healthy twin, on the run's own rows.
 
     The twin of a run whose teacher or student is another one is out of reach of any loop. There it is what the labels
     alone give the same student.
     """
     task = find_task(case.task)
+    rows = OwnCode(case).val_data().tensors
+    if not all(torch.equal(*pair) for pair in zip(rows, task.data().val.tensors, strict=True)):
+        twin = _twin_on(case, rows, cache)
     same = case.recipe.teacher == task.recipe.teacher and case.recipe.width == task.recipe.width
     if same and case.recipe.make_student is None:
         return twin
     alone = labels_only(task, case.recipe, case.seed, cache.states())
     with torch.no_grad():
-        inputs, labels = OwnCode(case).val_data().tensors
-        return min(twin, metric_on(alone(inputs), labels))
+        return min(twin, metric_on(alone(rows[0]), rows[1]))
+
+
+def _twin_on(case: Case, rows: tuple[Tensor, ...], cache: Cache) -> float:
+    """The healthy twin, trained again, on other rows than its own: a wrong label there is wrong for any student."""
+    with TemporaryDirectory() as folder:
+        run, task = Path(folder) / "twin", find_task(case.task)
+        distil(run, task, task.recipe, seed=case.seed, states=cache.states(), baseline=False, code=True)
+        student = task.make_student(task.recipe.width)
+        student.load_state_dict(load_file(run / "checkpoints" / "student.safetensors"))
+        with torch.no_grad():
+            return metric_on(student.eval()(rows[0]), rows[1])
 
 
 def _treated(found: Cure, sick: Path, output: Path, diagnosis: Diagnosis, *, trials: int) -> Cure:

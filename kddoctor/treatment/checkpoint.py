@@ -2,10 +2,11 @@
 
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,9 @@ from kddoctor.run.manifest import MANIFEST_FILE
 from kddoctor.run.paths import reason
 from kddoctor.treatment.work_directory import CHECKPOINT, LOCK, SCRIPT, TRIAL, checkpoint_directory
 
+#: A checkpoint waits for this many times what the last one took: a tenth of the time at most, for the disk's sake.
+REST = 10
+
 
 class Stateful(Protocol):
     """Whatever can be put away and taken up again."""
@@ -26,9 +30,9 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> object: ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class Checkpoint:
-    """Model, optimiser, scheduler and the like after every epoch, in one file that is replaced atomically.
+    """Model, optimiser, scheduler and the like after an epoch, in one file that is replaced atomically.
 
     signature: what has to be the same for the file to be gone on from. what: the training, as messages call it.
     """
@@ -37,9 +41,16 @@ class Checkpoint:
     signature: str
     parts: dict[str, Stateful]
     what: str = "treatment"
+    _next: float = field(default=0.0, init=False)
+
+    def offer(self, epochs: int, *, of: int) -> None:
+        """After each of so many epochs: saved at the end, and where it is worth its time. Short ones go by."""
+        if epochs == of or time.monotonic() >= self._next:
+            self.save(epochs)
 
     def save(self, epochs: int) -> None:
         """After ``epochs`` finished epochs. After a crash the file is the old or the new one."""
+        started = time.monotonic()
         self.directory.mkdir(parents=True, exist_ok=True)
         state = {name: part.state_dict() for name, part in self.parts.items()}
         partial = self.directory / f"{CHECKPOINT}.partial"
@@ -48,6 +59,8 @@ class Checkpoint:
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(self.directory / CHECKPOINT)
+        ended = time.monotonic()
+        self._next = ended + REST * (ended - started)
 
     def restore(self) -> int:
         """How many epochs were finished; 0 where nothing was saved yet. Raises UsageError for what does not fit."""

@@ -1,4 +1,4 @@
-"""A session trained to its end: checkpointed after every epoch, stopped when it is hopeless, kept at its best."""
+"""A session trained to its end: checkpointed on the way, stopped when it is hopeless, kept at its best."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,9 +53,9 @@ def train(
 ) -> Trained:
     """Train the session's student, and leave it at the epoch that is kept.
 
-    work: holds a checkpoint after every epoch. Where one is there already it is gone on from, with the same result, bit
-    for bit, as without the interruption; signature: what has to be the same for that. A student that fell clearly below
-    an earlier epoch is put back to it, and not trained on once that has lasted.
+    work: holds a checkpoint of an epoch that ended not long ago. Where one is there already it is gone on from, with
+    the same result, bit for bit, as without the interruption; signature: what has to be the same for that. A student
+    that fell clearly below an earlier epoch is put back to it, and not trained on once that has lasted.
     """
     schedule = session.schedule
     best = Best(session.student, schedule.epochs)
@@ -70,7 +70,7 @@ def train(
         best.offer(found)
         epoch += 1
         if session.team.leads:
-            checkpoint.save(epoch)
+            checkpoint.offer(epoch, of=schedule.epochs)
         after_epoch(epoch, found)
     kept = epoch - best.since if best.fell else epoch
     steps, values = epoch * session.steps // schedule.epochs, tuple(best.values)

@@ -37,7 +37,8 @@ def train_labels_only(
     """The model that ``code.<model_key>`` makes, trained at alpha 0; in evaluation mode.
 
     Seeds, order, batches and the course of the learning rate are those that a distillation by ``treat`` has. work:
-    holds a checkpoint after every epoch; where one is there already, training goes on from it bit for bit.
+    holds a checkpoint of an epoch that ended not long ago; where one is there already, training goes on from it bit for
+    bit.
     """
     held_out = "val_data" if "val_data" in code.functions else "train_data"
     train_data, val_data = code.data("train_data"), code.data(held_out)
@@ -64,7 +65,7 @@ def train_labels_only(
             lambda inputs: answer(model_key, model, transformed(code.transform(model_key), inputs)),
             lambda: batches(manifest, held_out, lambda: DataLoader(val_data, schedule.batch_size)),
         )
-        checkpoint.save(epoch + 1)
+        checkpoint.offer(epoch + 1, of=schedule.epochs)
         progress(epoch + 1, schedule.epochs, accuracy)
     return model.eval()
 

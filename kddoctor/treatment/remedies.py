@@ -43,7 +43,7 @@ def _hints(value: Any) -> tuple[tuple[str, str], ...]:
 
 #: Multiples of the run's own rate that are tried, by what a prescription says.
 PROBES: Mapping[str, tuple[float, ...]] = {
-    "probe": (1e-1, 1e-2, 1e-3, 1e-4, 1e-5),
+    "probe": (100.0, 10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5),
     "probe either way": (10.0, 3.0, 1.0, 0.3, 1e-1, 1e-2, 1e-3),
 }
 
@@ -108,7 +108,8 @@ REMEDIES: Mapping[str, Remedy] = {
         "ce = F.binary_cross_entropy_with_logits(student_logits, labels)  # no weights", _sound_loss
     ),
     "treatment.column_permutation": Remedy(
-        "teacher_logits = teacher_logits[:, {value}]", _setting("column_permutation", tuple)
+        "teacher_logits = teacher_logits[:, {value}]  # of a single logit for yes and no: -teacher_logits",
+        _setting("column_permutation", tuple),
     ),
     "treatment.learning_rate": Remedy(
         "# {value}: of some multiples of the rate the one after whose 60 steps the loss is lowest, to zero in the end",
@@ -126,7 +127,9 @@ REMEDIES: Mapping[str, Remedy] = {
         _with_sound_loss("annealed", lambda value: value == "annealed"),
     ),
     "treatment.initial_weights": Remedy(
-        "for layer in student.modules():\n    if hasattr(layer, 'reset_parameters'):\n        layer.reset_parameters()",
+        "for layer in student.modules():\n"
+        "    if hasattr(layer, 'reset_parameters'):\n        layer.reset_parameters()\n"
+        "    if isinstance(layer, torch.nn.Embedding):\n        layer.weight.data *= layer.embedding_dim**-0.5",
         _setting("reset_weights", lambda value: value == "default"),
     ),
     "treatment.divergence": Remedy(

@@ -1,6 +1,7 @@
 """The retraining of a treatment, recorded like any other run, with a teacher that was checked to be the run's own."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from kddoctor.treatment.assisting import teacher_of
 from kddoctor.treatment.checkpointed import Trained, train
 from kddoctor.treatment.code_loading import LoadedCode
 from kddoctor.treatment.fitting import fitting_schedule
+from kddoctor.treatment.own_order import fitted_to_teacher
 from kddoctor.treatment.plan import Plan
 from kddoctor.treatment.schedule import Schedule, schedule_of
 from kddoctor.treatment.scoring import accuracy_of
@@ -38,8 +40,10 @@ def retrain(
 
     team: whose processes all call this; its leader records.
     """
+    order = plan.loop.column_permutation
+    plan = fitted_to_teacher(plan, code)
     with planned_teacher(code.teacher, plan) as own:
-        check_teacher(run, plan, code, own)
+        check_teacher(run, plan, code, own, order)
     with teacher_of(run, plan, code, work / "assistant", team) as teacher:
         found, shape = fitting_schedule(run, plan, code, teacher)
         schedule = team.from_leader(lambda: found)
@@ -61,12 +65,14 @@ def retrain(
     return trained, schedule
 
 
-def check_teacher(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module) -> None:
-    """Raises RunError where the teacher that was loaded is worse than the one that the run recorded."""
+def check_teacher(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module, order: Sequence[int] = ()) -> None:
+    """Raises RunError where the teacher that was loaded is worse than the one that the run recorded.
+
+    order: of the recorded classes, as ``LoopSettings.column_permutation``.
+    """
     recorded = run.predictions("val")
     if recorded is None or recorded.teacher_logits is None or run.manifest.task == "ranking":
         return
-    order = plan.loop.column_permutation
     labels, right, count = torch.from_numpy(recorded.labels.read()), 0, 0
     for chunk in recorded.teacher_logits.chunks():
         rows, labels = labels[: len(chunk)], labels[len(chunk) :]

@@ -15,6 +15,11 @@ from kddoctor.run.manifest import Training
 
 DEFAULT_EPOCHS, DEFAULT_BATCH, DEFAULT_RATE, DEFAULT_MOMENTUM = 20, 64, 1e-3, 0.9
 
+#: Share of its highest value below which a rate trains nothing, and share of a run by which none is meant to be there.
+SPENT, SPENT_BY = 0.01, 0.5
+#: Multiple of the declared rate at which none that is meant so ends: warm-ups end at it, and decays below it.
+RISEN = 2.0
+
 #: From the share of the schedule that is done, 0 to 1, to the share of the learning rate that applies.
 Shape = Callable[[float], float]
 
@@ -63,7 +68,9 @@ def make_optimizer(schedule: Schedule, student: nn.Module) -> torch.optim.Optimi
 def recorded_shape(run: Run) -> Shape:
     """The course of the learning rate as the run logged it, as a share of where it began; constant where it did not.
 
-    The treated student should differ from the sick one by the treatment, not by another warm-up or decay.
+    The treated student should differ from the sick one by the treatment, not by another warm-up or decay. A course
+    that was spent long before the end of the run, or ends far above the declared rate, is none to follow: then it is
+    ``falling``.
     """
     pairs = sorted(
         (float(step), float(rate))
@@ -76,6 +83,8 @@ def recorded_shape(run: Run) -> Shape:
     if len(rates) < 2 or steps[-1] <= steps[0] or not base:
         return constant
     done = (steps - steps[0]) / (steps[-1] - steps[0])
+    if (rates[done >= SPENT_BY] < SPENT * rates.max()).all() or rates[-1] > RISEN * base:
+        return falling
     return lambda share: float(np.interp(share, done, rates / base))
 
 

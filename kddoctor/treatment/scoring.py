@@ -32,15 +32,22 @@ class Score:
         return self.value - other.value > noise_of_difference(standard_error(self.value, self.rows))
 
 
-@torch.no_grad()
 def score(manifest: Manifest, batches: Batches, student: nn.Module, teacher: Callable[[Any], Tensor]) -> Score:
     """The student, put into evaluation mode, on batches of (inputs, labels). teacher: inputs to its logits."""
     student.eval()
+    return score_of(manifest, batches, lambda inputs: answer("student", student, inputs), teacher)
+
+
+@torch.no_grad()
+def score_of(
+    manifest: Manifest, batches: Batches, model: Callable[[Any], Tensor], teacher: Callable[[Any], Tensor]
+) -> Score:
+    """As ``score``, of whatever makes logits of inputs."""
     right = same = count = 0
     truth: list[Tensor] = []
     scores: list[Tensor] = []
     for inputs, labels in batches():
-        logits = answer("student", student, inputs)
+        logits = model(inputs)
         answers, taught = choices(logits, labels), choices(teacher(inputs), labels)
         counts = labels != IGNORED
         right += int((answers == labels)[counts].sum())

@@ -1,6 +1,6 @@
 """One student in training by a plan: what a step does, whoever records or compares it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from kddoctor.run.recording.outputs import logits_of
 from kddoctor.treatment.code_loading import LoadedCode
+from kddoctor.treatment.first_weights import reset_weights, unfreeze
 from kddoctor.treatment.hinting import Hinting
 from kddoctor.treatment.losses import LossTerms, distillation_loss
 from kddoctor.treatment.order import easiest_first, epoch_loader
@@ -167,14 +168,22 @@ def planned_teacher(teacher: nn.Module, plan: Plan) -> Iterator[nn.Module]:
 
     The order by a hook and no wrapper, so that the teacher's state dict stays what its own code expects.
     """
-    order = torch.tensor(plan.loop.column_permutation, dtype=torch.long)
+    order = plan.loop.column_permutation
+    single = plan.manifest.task in ("binary", "ranking")
     hook = teacher.register_forward_hook(
-        lambda _module, _inputs, out: logits_of(out).index_select(-1, order) if len(order) else out
+        lambda _module, _inputs, out: _in_order(logits_of(out), order, single=single) if order else out
     )
     try:
         yield teacher.eval().requires_grad_(False)
     finally:
         hook.remove()
+
+
+def _in_order(logits: Tensor, order: Sequence[int], *, single: bool) -> Tensor:
+    """single: one logit for yes and no, whose order is its sign."""
+    if single:
+        return -logits if order[0] > order[-1] else logits
+    return logits.index_select(-1, torch.tensor(order, device=logits.device))
 
 
 def planned_loss(plan: Plan, s: Tensor, t: Tensor, labels: Tensor, *, done: float = 0.0) -> LossTerms:
@@ -216,11 +225,10 @@ def _own_loss(plan: Plan, code: LoadedCode) -> bool:
 def _prepare(student: nn.Module, plan: Plan) -> None:
     """First weights, dropout and what is frozen, where the plan changes them."""
     if plan.loop.every_parameter:
-        student.requires_grad_(True)
+        unfreeze(student)
+    if plan.loop.reset_weights:
+        reset_weights(student)
     for layer in student.modules():
-        reset = getattr(layer, "reset_parameters", None)
-        if plan.loop.reset_weights and callable(reset):
-            reset()
         if plan.loop.dropout is not None and isinstance(layer, nn.modules.dropout._DropoutNd):
             layer.p = plan.loop.dropout
 

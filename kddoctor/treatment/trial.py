@@ -14,6 +14,7 @@ from kddoctor.treatment.checkpointed import GivingUp, Trained, never, train
 from kddoctor.treatment.code_loading import LoadedCode
 from kddoctor.treatment.experiments.experiment import as_it_is
 from kddoctor.treatment.fitting import fitting_schedule
+from kddoctor.treatment.own_order import fitted_to_teacher
 from kddoctor.treatment.plan import Plan
 from kddoctor.treatment.schedule import Schedule, schedule_of
 from kddoctor.treatment.scoring import Score
@@ -108,9 +109,10 @@ def run_trial(
         if kept["signature"] == trial.signature:
             return _as_far_as_allowed(Trained.from_json(kept["trained"]), trial)
     code = trial.prepared(code)
-    with teacher_of(run, trial.plan, code, trial.folder / "assistant") as teacher:
-        schedule, shape = fitting_schedule(run, trial.plan, code, teacher)
-        session = begin(trial.plan, code, trial.changed(schedule), shape, teacher)
+    plan = fitted_to_teacher(trial.plan, code)
+    with teacher_of(run, plan, code, trial.folder / "assistant") as teacher:
+        schedule, shape = fitting_schedule(run, plan, code, teacher)
+        session = begin(plan, code, trial.changed(schedule), shape, teacher)
         work = trial.folder / "checkpoint"
         trained = train(session, work, trial.signature, after_epoch, give_up=trial.give_up)
         session.close()

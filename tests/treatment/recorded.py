@@ -65,15 +65,21 @@ def sick_run(
     *,
     columns: list[int] | None = None,
     in_loop_only: bool = False,
+    wrapped: bool = False,
     code: Mapping[str, str] | None = None,
     source: str = CODE,
     t_squared: bool = False,
     epochs: int = EPOCHS,
 ) -> Path:
-    """Record a distillation without its T². columns: the teacher's order of classes, its own or only in the loop."""
+    """Record a distillation without its T². columns: the teacher's order of classes, its own or only in the loop.
+
+    wrapped: not by its weights, but by what was put around it.
+    """
     made = blobs()
     teacher = trained(made)
-    if columns is not None and not in_loop_only:
+    if wrapped:
+        teacher.register_forward_hook(lambda _module, _inputs, out: out[:, columns])
+    elif columns is not None and not in_loop_only:
         with torch.no_grad():
             teacher[3].weight.copy_(teacher[3].weight[columns])
             teacher[3].bias.copy_(teacher[3].bias[columns])

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from kddoctor.engine.diagnosis import diagnose
 from kddoctor.errors import UsageError
 from kddoctor.run import load
 from kddoctor.treatment.code_loading import loaded_code
-from kddoctor.treatment.experiments import ablation, dose_response, easy_first, labels_only, longer, wider
+from kddoctor.treatment.experiments import ablation, dose_response, easy_first, labels_only, longer, plain_loop, wider
+from kddoctor.treatment.experiments.asking import ask
 from kddoctor.treatment.experiments.choosing import EXPERIMENTS, experiments_for
 from kddoctor.treatment.experiments.comparing import verdict_of
-from kddoctor.treatment.experiments.experiment import SEEDS, Arm, ArmResult, Experiment, Verdict
+from kddoctor.treatment.experiments.experiment import SEEDS, Arm, ArmResult, Experiment, Verdict, trainings_of
 from kddoctor.treatment.experiments.feedback import STATUS, with_experiments, worth_keeping
 from kddoctor.treatment.experiments.running import Laboratory, carry_out
-from kddoctor.treatment.prescription import prescribe
+from kddoctor.treatment.prescription import Prescription, prescribe
 from kddoctor.treatment.session import Session
 from kddoctor.treatment.treat import treat
 from kddoctor.treatment.trial import one_by_one
@@ -78,6 +81,14 @@ class TestVerdict:
         control, _ = results([0.7, 0.71, 0.7])
         given_up = ArmResult(name="arm", changes={}, values={}, stopped=(0, 1, 2))
         assert verdict_of(run, longer.EXPERIMENT, control, [given_up]).outcome == "no better"
+
+    def test_a_recorded_run_is_as_noisy_as_each_of_the_arms(self, run):
+        arm = [0.80, 0.81, 0.83]
+        found = judged(run, [0.70] * 3, arm, experiment=plain_loop.EXPERIMENT)
+        spread = float(np.std(arm, ddof=1)) * stats.t.ppf(0.975, 2) * np.sqrt(1 + 1 / 3)
+        assert (found.outcome, found.low) == ("better", pytest.approx(np.mean(arm) - 0.70 - spread, abs=1e-5))
+        assert judged(run, [0.77] * 3, arm, experiment=plain_loop.EXPERIMENT).outcome == "open"
+        assert judged(run, [0.77] * 3, arm).outcome == "better"  # of controls that were trained, three say more
 
     def test_a_better_temperature_says_on_which_side_the_old_one_was(self, run):
         assert dose_response.EXPERIMENT.confirms(run, {"distillation.temperature": 8.0}) == ("KD301",)
@@ -152,6 +163,11 @@ class TestCarryingOut:
         assert found.outcome == "not asked"
         assert "10 were left" in found.answer
 
+    def test_a_control_that_two_experiments_share_is_counted_once(self, laboratory):
+        found = carry_out(laboratory, [longer.EXPERIMENT, easy_first.EXPERIMENT], 9, lambda *_: None)
+        assert [v.outcome != "not asked" for v in found] == [True, True]
+        assert trainings_of(found) == 9
+
     def test_what_the_run_has_no_model_for_says_what_to_add(self, laboratory):
         (found,) = carry_out(laboratory, [wider.EXPERIMENT], 100, lambda *_: None)
         assert "code.wider_student" in found.answer
@@ -192,6 +208,40 @@ class TestCarryingOut:
             Verdict(experiment="x", question="", answer="", outcome="open", control=control, arms=arms)
         )
         assert found == {"KD202": {0: pytest.approx(0.4), 1: pytest.approx(0.3)}}
+
+
+UNWELL = diagnosis().model_copy(update={"verdict": "inconclusive"})
+
+
+class TestUnknownCause:
+    """A run that is not well, of which nothing is known that a retraining could mend."""
+
+    def test_a_plain_loop_is_the_treatment_where_it_does_better_than_the_run(self, tmp_path):
+        run = load(sick_run(tmp_path / "run", columns=[1, 2, 3, 0], in_loop_only=True))
+        with loaded_code(run) as code:
+            asked = ask(unknown(run, code, tmp_path), UNWELL, 3, quiet=True)
+        (first, *others) = asked.verdicts
+        assert (first.experiment, first.outcome, first.control.trained) == ("plain-loop", "better", ())
+        assert {v.outcome for v in others} == {"not asked"}
+        assert [(c.key, c.finding) for c in asked.prescription.changes] == [("loss.form", "plain-loop")]
+        assert asked.trainings == 3
+
+    def test_where_it_does_no_better_the_fault_is_elsewhere(self, tmp_path):
+        run = load(sick_run(tmp_path / "run", t_squared=True, epochs=12))
+        with loaded_code(run) as code, pytest.raises(UsageError, match=r"no experiment found .* plain-loop: N"):
+            ask(unknown(run, code, tmp_path), UNWELL, 3, quiet=True)
+
+    def test_treat_goes_all_the_way(self, tmp_path):
+        run = load(sick_run(tmp_path / "run", columns=[1, 2, 3, 0], in_loop_only=True))
+        with pytest.raises(UsageError, match="--trials 3 asks whether a plain loop"):
+            treat(run, tmp_path / "out", diagnosis=UNWELL, quiet=True)
+        result = treat(run, tmp_path / "out", diagnosis=UNWELL, trials=3, quiet=True)
+        assert (result.code, result.helped) == ("plain-loop", True)
+
+
+def unknown(run, code, work):
+    nothing = Prescription(run="run", changes=())
+    return Laboratory(run, one_by_one(run, code), nothing, None, work / "trials")
 
 
 def test_a_treatment_reports_its_experiments_and_its_worth(run, tmp_path):

@@ -12,8 +12,10 @@ from kddoctor.errors import UsageError
 from kddoctor.run import load
 from kddoctor.treatment.best import Best
 from kddoctor.treatment.code_loading import loaded_code
+from kddoctor.treatment.first_weights import reset_weights
 from kddoctor.treatment.loop_settings import LoopSettings
 from kddoctor.treatment.order import START, easiest_first
+from kddoctor.treatment.own_order import fitted_to_teacher
 from kddoctor.treatment.schedule import constant, schedule_of
 from kddoctor.treatment.scoring import Score
 from kddoctor.treatment.session import begin, planned_loss, planned_teacher
@@ -89,6 +91,39 @@ def test_a_permutation_of_the_teacher_is_undone_when_the_plan_is_over(run, code,
     assert torch.equal(code.teacher(inputs), before)
 
 
+def test_of_a_single_logit_the_order_is_the_sign(run, code):
+    made = plan_treatment(run)
+    manifest = made.manifest.model_copy(update={"task": "binary"})
+    plan = replace(made, manifest=manifest, loop=LoopSettings(column_permutation=(1, 0)))
+    teacher = nn.Linear(2, 1)
+    inputs = torch.randn(3, 2)
+    before = teacher(inputs)
+    with planned_teacher(teacher, plan):
+        assert torch.equal(teacher(inputs), -before)
+
+
+class TestOrderOfTheLoadedTeacher:
+    """Whether a permutation that the record showed is the teacher's own or that of a wrapper in the loop."""
+
+    ORDER = (3, 2, 1, 0)
+
+    def plan(self, run):
+        return replace(plan_treatment(run), loop=LoopSettings(column_permutation=self.ORDER))
+
+    def test_a_sound_teacher_is_left_as_it_is(self, run, code):
+        assert fitted_to_teacher(self.plan(run), code).loop.column_permutation == ()
+
+    def test_a_teacher_in_another_order_is_put_in_order(self, run, code):
+        turned = nn.Sequential(code.teacher, _Turned())
+        found = fitted_to_teacher(self.plan(run), replace(code, teacher=turned))
+        assert found.loop.column_permutation == self.ORDER
+
+
+class _Turned(nn.Module):
+    def forward(self, logits):
+        return logits.flip(-1)
+
+
 def test_an_annealed_weight_falls_to_nothing(run):
     plan = replace(plan_treatment(run), loop=LoopSettings(own_loss=False, annealed=True))
     s, t, y = torch.randn(5, 4), torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
@@ -102,6 +137,31 @@ def test_what_the_students_own_code_froze_is_trained_where_the_plan_says_so(sess
     frozen = replace(code, make_student=lambda: make().requires_grad_(False))
     student = session(every_parameter=True, _code=frozen).student
     assert all(parameter.requires_grad for parameter in student.parameters())
+
+
+def test_weights_that_a_layer_holds_as_buffers_are_trained_where_the_plan_says_so(session, code):
+    def make():
+        student = code.make_student()
+        weight = student[0].weight.detach()
+        del student[0].weight
+        student[0].register_buffer("weight", weight)
+        return student
+
+    student = session(every_parameter=True, _code=replace(code, make_student=make)).student
+    names = {name for name, _ in student.named_parameters()}
+    assert names == {name for name, _ in code.make_student().named_parameters()}
+    assert {name for name, _ in student.named_buffers()} == {name for name, _ in code.make_student().named_buffers()}
+
+
+def test_first_weights_are_those_of_the_framework_and_embeddings_are_of_length_one():
+    student = nn.ModuleList([nn.Linear(4, 4), nn.Embedding(500, 16, padding_idx=0)])
+    for parameter in student.parameters():
+        nn.init.constant_(parameter, 7.0)
+    reset_weights(student)
+    vectors = student[1].weight.detach()
+    assert float(vectors[1:].norm(dim=1).square().mean()) == pytest.approx(1.0, rel=0.1)
+    assert not vectors[0].any()
+    assert float(student[0].weight.detach().abs().max()) <= 0.5
 
 
 def test_so_many_rows_are_drawn_the_same_ones_every_time(session):

@@ -99,6 +99,23 @@ def test_a_run_without_recorded_rates_keeps_its_rate(sick):
     assert {shape(done) for done in (0.0, 0.5, 1.0)} == {1.0}
 
 
+@pytest.mark.parametrize(
+    ("rates", "followed"),
+    [
+        ([0.1, 0.1, 0.1, 0.05, 0.0], True),
+        ([0.02, 0.06, 0.1, 0.1, 0.1], True),
+        ([0.004, 0.1, 0.1, 0.05, 0.0], True),
+        ([0.1, 0.05, 0.0, 0.0, 0.0], False),  # spent in half of the run
+        ([0.1, 0.2, 0.3, 0.4, 0.5], False),  # above the declared rate, and rising to the end
+    ],
+)
+def test_a_course_that_no_schedule_is_meant_to_take_is_not_followed(sick, tmp_path, rates, followed):
+    run = shutil.copytree(sick, tmp_path / "run")
+    rows = [json.dumps({"step": step, "lr": rate}) for step, rate in enumerate(rates)]
+    (run / "metrics.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert (recorded_shape(load(run)) is not falling) == followed
+
+
 def test_a_teacher_in_another_order_is_put_back(tmp_path):
     run = sick_run(tmp_path / "run", columns=COLUMNS, t_squared=True)
     result = treat(load(run), tmp_path / "out", quiet=True)
@@ -114,6 +131,15 @@ def test_a_teacher_that_only_the_loop_reorders_is_left_alone(tmp_path):
     assert result.code == "KD105"
     assert result.changes == {"treatment.pairing": "online"}
     assert result.after > 0.8
+
+
+def test_a_wrapper_that_reorders_a_sound_teacher_goes_with_the_loop(tmp_path):
+    """The record shows a teacher in another order, and the checkpoint holds one in the right order."""
+    run = sick_run(tmp_path / "run", columns=COLUMNS, wrapped=True, t_squared=True)
+    result = treat(load(run), tmp_path / "out", quiet=True)
+    assert result.code == "KD105"
+    assert result.before < 0.5
+    assert min(result.teacher, result.after) > 0.8
 
 
 def test_a_dry_run_changes_nothing(sick, tmp_path):

@@ -163,7 +163,7 @@ def _turned_round(finding: Finding, view: TeacherView, teacher: TeacherViews) ->
         where="the teacher's class order (id2label)" if own else "the training loop: sign of the teacher's outputs",
     )
     if own:
-        return finding.prescribe("turn the sign of the teacher's logit", automatic=False, safety="manual")
+        return finding.prescribe("turn the sign of the teacher's logit", treatment__column_permutation=[1, 0])
     return finding.prescribe("take the teacher's outputs as they are", treatment__pairing="online")
 
 

@@ -1,10 +1,12 @@
 """The experiments of one treatment: which, within a budget of trainings, and what they change about it."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kddoctor.engine.diagnosis import Diagnosis
 from kddoctor.errors import UsageError
+from kddoctor.treatment.experiments import plain_loop
 from kddoctor.treatment.experiments.ablation import ablation
 from kddoctor.treatment.experiments.choosing import experiments_for
 from kddoctor.treatment.experiments.experiment import Verdict, trainings_of
@@ -33,11 +35,15 @@ def ask(laboratory: Laboratory, diagnosis: Diagnosis, trials: int, *, quiet: boo
     Raises UsageError where there is nothing to treat after them, either.
     """
     said = _silent if quiet else _on_stderr
-    verdicts = carry_out(laboratory, experiments_for(diagnosis), trials, said)
+    verdicts: tuple[Verdict, ...] = ()
+    if not laboratory.prescription.changes:
+        # Nothing is known that a retraining could mend: is it the loop at all?
+        verdicts = carry_out(laboratory, [plain_loop.EXPERIMENT], trials, said)
+        laboratory = replace(laboratory, prescription=_with_better(laboratory.prescription, verdicts))
+    left = trials - trainings_of(verdicts)
+    verdicts = (*verdicts, *carry_out(laboratory, experiments_for(diagnosis), left, said))
     judged = with_experiments(diagnosis, verdicts)
-    better = worth_keeping(verdicts)
-    kept = tuple(c for c in laboratory.prescription.changes if c.key not in {b.key for b in better})
-    prescription = laboratory.prescription.model_copy(update={"changes": (*kept, *better)})
+    prescription = _with_better(laboratory.prescription, verdicts)
     if not prescription.changes:
         answers = "; ".join(f"{v.experiment}: {v.answer}" for v in verdicts if v.outcome != "not asked")
         raise UsageError(f"{diagnosis.run}: no experiment found anything that helps. {answers}")
@@ -47,6 +53,13 @@ def ask(laboratory: Laboratory, diagnosis: Diagnosis, trials: int, *, quiet: boo
         again = replace(laboratory, prescription=prescription)
         verdicts = (*verdicts, *carry_out(again, [whole], left, said))
     return Asked(judged, prescription, verdicts)
+
+
+def _with_better(prescription: Prescription, verdicts: Sequence[Verdict]) -> Prescription:
+    """What the better arms did otherwise, before all that was prescribed for the same keys."""
+    better = worth_keeping(verdicts)
+    kept = tuple(c for c in prescription.changes if c.key not in {b.key for b in better})
+    return prescription.model_copy(update={"changes": (*kept, *better)})
 
 
 def _silent(_experiment: str, _arm: str, _value: float | None) -> None:

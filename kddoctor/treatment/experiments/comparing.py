@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 from kddoctor.probes.paired_difference import PairedDifference, paired_numbers
 from kddoctor.run.directory import Run
@@ -15,14 +16,15 @@ WORTH = 0.01
 
 
 def verdict_of(run: Run, experiment: Experiment, control: ArmResult, arms: Sequence[ArmResult]) -> Verdict:
-    """Compare every arm with the control, seed by seed.
+    """Compare every arm with the control, seed by seed; with the run as it was recorded, where that is the control.
 
     An arm is better where the whole of its interval is above zero. Nothing is better where no interval reaches
     ``WORTH`` and the rest was given up. Anything between is open, and more seeds would tell.
     """
     asked = {"experiment": experiment.name, "question": experiment.question, "control": control, "arms": tuple(arms)}
     level = 1 - (1 - LEVEL) / max(1, len(arms))
-    found = {arm.name: _against(control, arm, level) for arm in arms}
+    against = _against_one if experiment.control.recorded else _against
+    found = {arm.name: against(control, arm, level) for arm in arms}
     known = {name: difference for name, difference in found.items() if difference is not None}
     if not known:
         stopped = all(arm.stopped and not arm.values for arm in arms)
@@ -55,6 +57,22 @@ def _against(control: ArmResult, arm: ArmResult, level: float) -> PairedDifferen
         return None
     before, after = (np.array([result.values[seed] for seed in seeds]) for result in (control, arm))
     return paired_numbers(before, after, level=level)
+
+
+def _against_one(control: ArmResult, arm: ArmResult, level: float) -> PairedDifference | None:
+    """A single training of unknown seed, taken to be as noisy as those of the arm; None where that has fewer than two.
+
+    Student's t for two groups, of which one has a single member.
+    """
+    if len(arm.values) < 2:
+        return None
+    before, after = next(iter(control.values.values())), np.array(list(arm.values.values()))
+    change = float(after.mean()) - before
+    if not np.ptp(after):  # every seed the same
+        return PairedDifference(change, change, change, 0.0 if change else 1.0, len(after), level)
+    found = stats.ttest_ind(after, [before])
+    interval = found.confidence_interval(level)
+    return PairedDifference(change, float(interval.low), float(interval.high), float(found.pvalue), len(after), level)
 
 
 def _f(value: float) -> float:

@@ -25,7 +25,7 @@ class Arm:
     """One way of training. changes: of a prescription's keys, beside those of the treatment.
 
     epochs: in multiples of those of the treatment. prepared: the data and models that it has.
-    leaves_out: a code that is not treated in it.
+    leaves_out: a code that is not treated in it. recorded: the run itself, for which nothing is trained.
     """
 
     name: str
@@ -33,14 +33,16 @@ class Arm:
     epochs: float = 1.0
     prepared: "Callable[[LoadedCode], LoadedCode]" = as_it_is
     leaves_out: str | None = None
+    recorded: bool = False
 
 
 @dataclass(frozen=True)
 class Experiment:
     """A question to a loop. codes: what the arms could be the cure of. arms: of a run, none where it cannot be asked.
 
-    control: what the arms are compared with, from the same seeds. confirms: of a run and the changes of its better
-    arm, the codes that this arm cures. needs: what the run has to name for there to be arms.
+    control: what the arms are compared with, from the same seeds, or the run as it was recorded. confirms: of a run
+    and the changes of its better arm, the codes that this arm cures. needs: what the run has to name for there to be
+    arms.
     """
 
     name: str

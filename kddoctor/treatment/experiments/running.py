@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from kddoctor.treatment.experiments.experiment import SEEDS, Arm, ArmResult, Exp
 from kddoctor.treatment.experiments.giving_up import ClearlyBehind
 from kddoctor.treatment.plan import Plan, make_plan
 from kddoctor.treatment.prescription import Change, Prescription
+from kddoctor.treatment.recorded_score import recorded_score
 from kddoctor.treatment.schedule import DEFAULT_EPOCHS
 from kddoctor.treatment.trial import Trial, Trials
 
@@ -72,9 +73,11 @@ def carry_out(
 ) -> tuple[Verdict, ...]:
     """As many experiments, in order, as fit into ``trials`` trainings; the rest is said to be open.
 
+    What two of them train, such as the same control, is trained and counted once.
     Every arm and its control start from the same ``SEEDS`` seeds, and are compared in the metric of the run.
     """
     left, verdicts = trials, []
+    trained: set[str] = set()
     for wanted in experiments:
         experiment = laboratory.as_asked(wanted)
         if isinstance(experiment, str):
@@ -84,11 +87,13 @@ def carry_out(
         if not arms:
             verdicts.append(_not_asked(experiment, f"Not asked: it needs {experiment.needs}."))
             continue
-        needed = SEEDS * (1 + len(arms))
+        new = {_key(arm) for arm in (experiment.control, *arms) if not arm.recorded} - trained
+        needed = SEEDS * len(new)
         if needed > left:
             verdicts.append(_not_asked(experiment, f"Not asked: it needs {needed} trials, and {left} were left."))
             continue
         left -= needed
+        trained |= new
         verdicts.append(_ask(laboratory, experiment, arms, after_trial))
     return tuple(verdicts)
 
@@ -96,6 +101,8 @@ def carry_out(
 def _ask(laboratory: Laboratory, experiment: Experiment, arms: Sequence[Arm], after_trial: AfterTrial) -> Verdict:
     study = _study(laboratory, experiment)
     asked = _Asked(laboratory, experiment, study, (experiment.control, *arms), after_trial)
+    if experiment.control.recorded:
+        asked.keep_recorded()
     controls = [(experiment.control, seed, never) for seed in range(SEEDS)]
     if len(arms) < MANY:
         asked.train([*controls, *((arm, seed, never) for seed in range(SEEDS) for arm in arms)])
@@ -136,6 +143,14 @@ class _Asked:
         control = self.experiment.control
         trials = [self.laboratory.trial(*each, may_fail=each[0] is not control) for each in pending]
         self.laboratory.trials(trials, finished)
+
+    def keep_recorded(self) -> None:
+        """What the run itself reached stands for its training from every seed."""
+        control, over = self.experiment.control, self.over()
+        score = recorded_score(self.laboratory.run)
+        for seed in range(SEEDS):
+            if (control.name, seed) not in over:
+                self._add(control, seed, COMPLETE, score.value, {}, ())
 
     def skip(self, arms: Iterable[Arm]) -> None:
         """These arms are given up at every seed that they were not trained from."""
@@ -182,19 +197,36 @@ class _Asked:
 
     def _keep(self, arm: Arm, seed: int, trained: Trained | None) -> None:
         """trained: None where that was not worth it."""
-        names = [arm.name for arm in self.arms]
         given_up = trained is None or trained.stopped
+        self._add(
+            arm,
+            seed,
+            PRUNED if given_up else COMPLETE,
+            None if trained is None or given_up else trained.score.value,
+            {} if trained is None else {ROWS: trained.score.rows},
+            () if trained is None else trained.values,
+        )
+
+    def _add(
+        self,
+        arm: Arm,
+        seed: int,
+        state: optuna.trial.TrialState,
+        value: float | None,
+        attributes: Mapping[str, int],
+        values: Sequence[float],
+    ) -> None:
         self.study.add_trial(
             optuna.trial.create_trial(
-                state=PRUNED if given_up else COMPLETE,
-                value=None if trained is None or given_up else trained.score.value,
+                state=state,
+                value=value,
                 params={ARM: arm.name, SEED: seed},
                 distributions={
-                    ARM: optuna.distributions.CategoricalDistribution(names),
+                    ARM: optuna.distributions.CategoricalDistribution([known.name for known in self.arms]),
                     SEED: optuna.distributions.IntDistribution(0, SEEDS - 1),
                 },
-                user_attrs={} if trained is None else {ROWS: trained.score.rows},
-                intermediate_values={} if trained is None else dict(enumerate(trained.values, 1)),
+                user_attrs=dict(attributes),
+                intermediate_values=dict(enumerate(values, 1)),
             )
         )
 
@@ -214,7 +246,16 @@ def _not_asked(experiment: Experiment, why: str) -> Verdict:
     return Verdict(experiment=experiment.name, question=experiment.question, outcome="not asked", answer=why)
 
 
+def _key(arm: Arm) -> str:
+    """The same for arms that are the same training."""
+    return json.dumps([arm.changes, arm.epochs, arm.leaves_out, _prepared(arm)], sort_keys=True, default=str)
+
+
+def _prepared(arm: Arm) -> str:
+    return f"{arm.prepared.__module__}.{arm.prepared.__qualname__}"
+
+
 def _name(arm: Arm, plan: Plan, seed: int) -> str:
     """Of a trial's folder: the same for the same training, whichever experiment asks for it."""
-    what = json.dumps([plan.signature, arm.epochs, f"{arm.prepared.__module__}.{arm.prepared.__qualname__}"])
+    what = json.dumps([plan.signature, arm.epochs, _prepared(arm)])
     return f"{hashlib.blake2b(what.encode(), digest_size=8).hexdigest()}-{seed}"

@@ -99,5 +99,6 @@ _OTHERWISE: Mapping[str, Callable[[Experiment, Run, Script], Experiment | str]] 
     assistant.EXPERIMENT.name: _by_its_own_assistant,
     more_data.EXPERIMENT.name: _fewer_rows,
     "one-batch": _not_of_a_script,
+    "plain-loop": _not_of_a_script,
     "wider-student": _not_of_a_script,
 }
