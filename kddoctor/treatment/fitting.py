@@ -1,7 +1,6 @@
 """The schedule that a plan is carried out with: the run's own, or a rate that a short probe finds."""
 
 import itertools
-from dataclasses import replace
 
 from torch import nn
 
@@ -21,10 +20,8 @@ def fitting_schedule(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module)
     schedule = schedule_of(plan.manifest.training)
     if not plan.loop.probed_rates:
         return schedule, recorded_shape(run)
-    rate = fitting_rate(
-        schedule, plan.loop.probed_rates, lambda tried, steps: _try_out(plan, code, tried, teacher, steps)
-    )
-    return replace(schedule, learning_rate=rate), falling
+    tried_out = lambda tried, steps: _try_out(plan, code, tried, teacher, steps)  # noqa: E731
+    return fitting_rate(schedule, plan.loop.probed_rates, tried_out), falling
 
 
 def _try_out(plan: Plan, code: LoadedCode, schedule: Schedule, teacher: nn.Module, steps: int) -> list[float]:

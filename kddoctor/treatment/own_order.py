@@ -5,7 +5,7 @@ from dataclasses import replace
 from kddoctor.treatment.code_loading import LoadedCode
 from kddoctor.treatment.plan import Plan
 from kddoctor.treatment.schedule import schedule_of
-from kddoctor.treatment.scoring import score_of
+from kddoctor.treatment.scoring import TeacherAnswers, score_of
 from kddoctor.treatment.session import held_out, planned_teacher, taught
 
 
@@ -25,4 +25,5 @@ def _score(plan: Plan, code: LoadedCode) -> float:
     with planned_teacher(code.teacher, plan) as teacher:
         schedule = schedule_of(plan.manifest.training)
         answers = lambda inputs: taught(code, teacher, inputs)  # noqa: E731
-        return score_of(plan.manifest, lambda: held_out(plan, code, schedule), answers, answers).value
+        batches = lambda: held_out(plan, code, schedule)  # noqa: E731
+        return score_of(plan.manifest, batches, answers, TeacherAnswers(answers)).value

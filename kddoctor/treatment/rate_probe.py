@@ -10,17 +10,35 @@ from kddoctor.treatment.schedule import Schedule
 
 #: Training steps at each rate, and how many of the last losses are looked at.
 STEPS, LAST = 60, 10
+#: Rates of AdamW, whose steps do not grow with gradients (Loshchilov and Hutter 2019, arXiv:1711.05101), and the share
+#: of the own optimizer's loss below which it is taken instead.
+ADAPTIVE, CLEARLY = (1e-2, 1e-3, 1e-4), 0.9
+#: From a schedule and a number of steps to the loss of each, for a fresh student.
+Losses = Callable[[Schedule, int], list[float]]
 
 
-def fitting_rate(schedule: Schedule, shares: Sequence[float], losses: Callable[[Schedule, int], list[float]]) -> float:
-    """The rate after whose ``STEPS`` steps the loss is lowest; the lowest rate where none stays finite.
+def fitting_rate(schedule: Schedule, shares: Sequence[float], losses: Losses) -> Schedule:
+    """The schedule with the rate after whose ``STEPS`` steps the loss is lowest; the lowest where none stays finite.
 
     shares: rates that are tried, in multiples of the schedule's own (Smith 2017, arXiv:1506.01186, tries a range as
-    well). losses: trains a fresh student at a schedule for so many steps and returns the loss of each.
+    well). An optimizer that may not suit the student at any rate is given up for AdamW where that is clearly better.
     """
-    ends = {}
-    for share in shares:
-        rate = schedule.learning_rate * share
-        found = np.array(losses(replace(schedule, learning_rate=rate), STEPS)[-LAST:])
-        ends[rate] = float(np.median(found)) if np.isfinite(found).all() else math.inf
-    return min(ends, key=lambda rate: (ends[rate], rate))
+    own = [replace(schedule, learning_rate=schedule.learning_rate * share) for share in shares]
+    best, loss = _best(own, losses)
+    if not schedule.optimizer.startswith("adam"):
+        adaptive = [replace(schedule, optimizer="adamw", learning_rate=rate) for rate in ADAPTIVE]
+        other, reached = _best(adaptive, losses)
+        if reached < CLEARLY * loss:
+            return other
+    return best
+
+
+def _best(tried: Sequence[Schedule], losses: Losses) -> tuple[Schedule, float]:
+    ends = [(_end(losses(schedule, STEPS)), schedule.learning_rate, schedule) for schedule in tried]
+    loss, _, schedule = min(ends, key=lambda end: end[:2])
+    return schedule, loss
+
+
+def _end(losses: Sequence[float]) -> float:
+    last = np.array(losses[-LAST:])
+    return float(np.median(last)) if np.isfinite(last).all() else math.inf

@@ -112,7 +112,8 @@ REMEDIES: Mapping[str, Remedy] = {
         _setting("column_permutation", tuple),
     ),
     "treatment.learning_rate": Remedy(
-        "# {value}: of some multiples of the rate the one after whose 60 steps the loss is lowest, to zero in the end",
+        "# {value}: of multiples of the rate the one after whose 60 steps the loss is lowest, to zero in the end;\n"
+        "# with AdamW, where it is clearly lower then",
         _setting("probed_rates", _probed),
     ),
     "treatment.clip_gradients": Remedy(

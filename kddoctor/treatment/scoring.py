@@ -32,23 +32,39 @@ class Score:
         return self.value - other.value > noise_of_difference(standard_error(self.value, self.rows))
 
 
-def score(manifest: Manifest, batches: Batches, student: nn.Module, teacher: Callable[[Any], Tensor]) -> Score:
-    """The student, put into evaluation mode, on batches of (inputs, labels). teacher: inputs to its logits."""
+class TeacherAnswers:
+    """What a frozen teacher chooses in batches that come in the same order every time: it is asked once.
+
+    It is the larger model, and asking it after every epoch takes most of the time of a short one.
+    """
+
+    def __init__(self, teacher: Callable[[Any], Tensor]) -> None:
+        """teacher: from inputs to logits."""
+        self._teacher = teacher
+        self._kept: list[Tensor] = []
+
+    def __call__(self, number: int, inputs: Any, labels: Tensor) -> Tensor:
+        """Shaped as the labels. number: of the batch, from 0."""
+        if number == len(self._kept):
+            self._kept.append(choices(self._teacher(inputs), labels))
+        return self._kept[number]
+
+
+def score(manifest: Manifest, batches: Batches, student: nn.Module, teacher: TeacherAnswers) -> Score:
+    """The student, put into evaluation mode, on batches of (inputs, labels)."""
     student.eval()
     return score_of(manifest, batches, lambda inputs: answer("student", student, inputs), teacher)
 
 
 @torch.no_grad()
-def score_of(
-    manifest: Manifest, batches: Batches, model: Callable[[Any], Tensor], teacher: Callable[[Any], Tensor]
-) -> Score:
+def score_of(manifest: Manifest, batches: Batches, model: Callable[[Any], Tensor], teacher: TeacherAnswers) -> Score:
     """As ``score``, of whatever makes logits of inputs."""
     right = same = count = 0
     truth: list[Tensor] = []
     scores: list[Tensor] = []
-    for inputs, labels in batches():
+    for number, (inputs, labels) in enumerate(batches()):
         logits = model(inputs)
-        answers, taught = choices(logits, labels), choices(teacher(inputs), labels)
+        answers, taught = choices(logits, labels), teacher(number, inputs, labels)
         counts = labels != IGNORED
         right += int((answers == labels)[counts].sum())
         same += int((answers == taught)[counts].sum())

@@ -18,7 +18,7 @@ from kddoctor.treatment.losses import LossTerms, distillation_loss
 from kddoctor.treatment.order import easiest_first, epoch_loader
 from kddoctor.treatment.plan import Plan
 from kddoctor.treatment.schedule import Schedule, Shape, make_optimizer, make_scheduler
-from kddoctor.treatment.scoring import Score, score
+from kddoctor.treatment.scoring import Score, TeacherAnswers, score
 from kddoctor.treatment.team import ALONE, Team
 from kddoctor.treatment.training import (
     answer,
@@ -62,6 +62,11 @@ class Session:
     hinting: Hinting | None = None
     easy: list[int] = field(default_factory=list)
     done: int = 0
+    _answers: TeacherAnswers = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Ask the teacher nothing yet."""
+        self._answers = TeacherAnswers(self.taught)
 
     def taught(self, inputs: Any) -> Tensor:
         """The teacher's logits for a batch of the student's inputs."""
@@ -69,7 +74,7 @@ class Session:
 
     def score(self) -> Score:
         """The student on the held-out rows, in evaluation mode."""
-        return self.team.from_leader(lambda: score(self.plan.manifest, self.held_out, self.student, self.taught))
+        return self.team.from_leader(lambda: score(self.plan.manifest, self.held_out, self.student, self._answers))
 
     def held_out(self) -> Iterator[tuple[Any, Tensor]]:
         """Batches of (inputs, labels) that nothing is trained on."""

@@ -102,6 +102,16 @@ def test_of_a_single_logit_the_order_is_the_sign(run, code):
         assert torch.equal(teacher(inputs), -before)
 
 
+def test_the_teacher_is_asked_about_held_out_rows_once(session):
+    made = session()
+    asked = []
+    hook = made.teacher.register_forward_pre_hook(lambda _module, inputs: asked.append(len(inputs[0])))
+    scores = [made.score() for _ in range(3)]
+    hook.remove()
+    assert sum(asked) == 200
+    assert len(set(scores)) == 1
+
+
 class TestOrderOfTheLoadedTeacher:
     """Whether a permutation that the record showed is the teacher's own or that of a wrapper in the loop."""
 

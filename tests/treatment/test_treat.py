@@ -438,8 +438,8 @@ def test_the_rate_probe_takes_the_rate_that_learns_most():
         too_high = schedule.learning_rate > 0.1
         return [float("nan") if too_high else 1.0 - schedule.learning_rate] * steps
 
-    schedule = Schedule(1, 1, "sgd", 20.0, 0.9, 0.0, 0)
-    assert fitting_rate(schedule, PROBES["probe"], losses) == pytest.approx(0.02)
+    schedule = Schedule(1, 1, "adam", 20.0, 0.9, 0.0, 0)
+    assert fitting_rate(schedule, PROBES["probe"], losses).learning_rate == pytest.approx(0.02)
     assert tried == pytest.approx([20.0 * share for share in PROBES["probe"]])
     assert STEPS > 10
 
@@ -447,7 +447,14 @@ def test_the_rate_probe_takes_the_rate_that_learns_most():
 def test_a_rate_that_is_too_low_is_found_by_the_probe_either_way():
     schedule = Schedule(1, 1, "sgd", 0.001, 0.9, 0.0, 0)
     found = fitting_rate(schedule, PROBES["probe either way"], lambda s, n: [1.0 - s.learning_rate] * n)
-    assert found == pytest.approx(0.01)
+    assert (found.optimizer, found.learning_rate) == ("sgd", pytest.approx(0.01))
+
+
+@pytest.mark.parametrize(("of_adamw", "taken"), [(0.95, "sgd"), (0.8, "adamw")])
+def test_an_optimizer_that_suits_at_no_rate_is_given_up_where_another_one_is_clearly_better(of_adamw, taken):
+    schedule = Schedule(1, 1, "sgd", 0.001, 0.9, 0.0, 0)
+    losses = lambda tried, steps: [of_adamw if tried.optimizer == "adamw" else 1.0] * steps  # noqa: E731
+    assert fitting_rate(schedule, PROBES["probe"], losses).optimizer == taken
 
 
 def test_a_rate_from_a_probe_falls_to_zero_in_the_second_half():

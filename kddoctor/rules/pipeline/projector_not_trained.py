@@ -25,7 +25,7 @@ Fix
     And make the projector once, before the loop.
 
 Treat automatically
-    No: the projector is the loop's own. The treatment retrains without the feature loss.
+    Yes: the student is retrained without the feature loss. The projector is the loop's own, and so is its cure.
 
 Read more
     Romero et al. 2015, arXiv:1412.6550, section 2.2.
@@ -106,7 +106,8 @@ def _said(
         summary,
         where="the training loop: parameters of the optimizer",
     ).prescribe(
-        "give the projector's parameters to the optimizer, with a learning rate", automatic=False, safety="manual"
+        "give the projector's parameters to the optimizer, with a learning rate; until then, no feature term",
+        treatment__feature_term="off",
     )
 
 

@@ -15,13 +15,13 @@ from kddoctor.treatment.experiments import (
 )
 from kddoctor.treatment.experiments.experiment import Experiment
 
-#: Cheap and general ones first, those that need models of their own last.
+#: Cheap ones whose answer may be a cure first, those that need models of their own last.
 EXPERIMENTS: tuple[Experiment, ...] = (
-    one_batch.EXPERIMENT,
     labels_only.EXPERIMENT,
     rate.EXPERIMENT,
     longer.EXPERIMENT,
     easy_first.EXPERIMENT,
+    one_batch.EXPERIMENT,
     intermediate.EXPERIMENT,
     more_data.EXPERIMENT,
     assistant.EXPERIMENT,
