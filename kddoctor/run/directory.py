@@ -20,7 +20,8 @@ from kddoctor.run.steps import Steps, read_steps
 
 SPLITS = ("train", "val", "test")
 STEPS_FILE = "steps.safetensors"
-MODELS = ("teacher", "student")
+#: Of which weights may be kept. teacher_before: as it was before it taught, where it did not stay so.
+CHECKPOINTS = ("teacher", "student", "teacher_before")
 PARTS = frozenset(
     {
         "predictions",
@@ -81,7 +82,7 @@ class Run:
     def snapshots(self, split: str) -> Snapshots | None:
         return self._snapshots.get(split)
 
-    def checkpoint(self, model: Literal["teacher", "student"]) -> Path | None:
+    def checkpoint(self, model: Literal["teacher", "student", "teacher_before"]) -> Path | None:
         return self._checkpoints.get(model)
 
     def has(self, name: str) -> bool:
@@ -147,7 +148,7 @@ def load(path: str | Path) -> Run:
         _inputs=inputs,
         _fingerprints=fingerprints,
         _snapshots=snapshots,
-        _checkpoints=_each(root, "checkpoints", MODELS, lambda file, _: _whole(file)),
+        _checkpoints=_each(root, "checkpoints", CHECKPOINTS, lambda file, _: _whole(file)),
         _has_observations=observations_path is not None,
     )
 

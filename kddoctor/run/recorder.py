@@ -28,6 +28,7 @@ from kddoctor.run.recording.process import is_first_process, optimizers_in
 from kddoctor.run.recording.recordkeeping import Recordkeeping
 from kddoctor.run.recording.redirection import redirected
 from kddoctor.run.recording.snapshots import SnapshotTaking
+from kddoctor.run.recording.teacher_before import TeacherBefore
 from kddoctor.run.recording.teachers import Teacher, teachers_in
 from kddoctor.run.recording.undisturbed import undisturbed
 from kddoctor.run.recording.witnesses import Witnesses
@@ -179,6 +180,9 @@ class Recorder:
             )
             self._witnesses = Witnesses(live, self._complaints)
             self._lifetime = Lifetime(self._at_exit)
+        if save_checkpoints and teachers.model is not None:
+            with self._complaints.harmless("keep the teacher's weights"):
+                self._keeping.teacher_before = TeacherBefore(teachers.model)
 
     def __enter__(self) -> Self:
         if self._state != "open":

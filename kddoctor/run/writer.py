@@ -16,7 +16,7 @@ from safetensors.numpy import save as save_arrays
 
 from kddoctor.errors import UsageError
 from kddoctor.run.arrays import Array
-from kddoctor.run.directory import MODELS, SPLITS, STEPS_FILE
+from kddoctor.run.directory import CHECKPOINTS, SPLITS, STEPS_FILE
 from kddoctor.run.manifest import MANIFEST_FILE, Manifest, manifest_from, manifest_to_yaml
 from kddoctor.run.metrics import METRICS_FILE
 from kddoctor.run.observations import OBSERVATIONS_FILE, Observations, observations_from
@@ -86,8 +86,8 @@ def write_run(
                 _write(directory / folder / _split_file(split), _serialized(arrays))
         _write_fingerprints(directory, fingerprints or {})
         for model, state in (checkpoints or {}).items():
-            if model not in MODELS:
-                raise UsageError(f"{model} is not a model of a run; known: {', '.join(MODELS)}.")
+            if model not in CHECKPOINTS:
+                raise UsageError(f"{model} is not a model of a run; known: {', '.join(CHECKPOINTS)}.")
             _write(directory / "checkpoints" / f"{model}.safetensors", _serialized(state))
         if check is not None:
             check(directory)

@@ -12,14 +12,18 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from kddoctor.errors import RunError
 from kddoctor.run.directory import Run
 from kddoctor.run.manifest import MANIFEST_FILE, Code, Manifest, code_directory
 from kddoctor.run.paths import file_inside
+from kddoctor.treatment.scoring import accuracy_of
+from kddoctor.treatment.training import answer, batches, transformed
 
-TEACHER_FILE = "checkpoints/teacher.safetensors"
+TEACHER_FILE, BEFORE_FILE = "checkpoints/teacher.safetensors", "checkpoints/teacher_before.safetensors"
+#: Rows of a batch in which two teachers are compared.
+BATCH = 256
 
 #: References that a treatment can do without.
 OPTIONAL = ("loss", "teacher_transform", "assistant", "wider_student")
@@ -103,10 +107,27 @@ def named_code(
 def loaded_code(run: Run) -> Iterator[LoadedCode]:
     """Models and data, imported, and the teacher with its checkpoint; the code's folder stays on sys.path inside.
 
-    Raises RunError, one line, for what is missing or broken.
+    Of a teacher that changed while it taught there are two, of which the better one is taken: one that learned along by
+    mistake was better before, one that was meant to learn is better now. Raises RunError, one line, for what is missing
+    or broken.
     """
     with code_of(run.path, run.manifest, lambda teacher: _load_teacher(run.checkpoint("teacher"), teacher)) as code:
+        before = run.checkpoint("teacher_before")
+        if before is not None:
+            now = _right(run.manifest, code)
+            _load_teacher(before, code.teacher, BEFORE_FILE)
+            if _right(run.manifest, code) < now:
+                _load_teacher(run.checkpoint("teacher"), code.teacher)
         yield code
+
+
+def _right(manifest: Manifest, code: LoadedCode) -> float:
+    """How often the teacher is, on the held-out rows."""
+    teacher = code.teacher.eval()
+    return accuracy_of(
+        lambda inputs: answer("teacher", teacher, transformed(code.teacher_transform, inputs)),
+        lambda: batches(manifest, "val_data", lambda: DataLoader(code.val_data, BATCH)),
+    )
 
 
 @contextmanager
@@ -199,14 +220,14 @@ def _module(folder: Path, key: str, reference: str, name: str) -> ModuleType:
         raise RunError(MANIFEST_FILE, f"code.{key}", f"'{reference}', whose import raises {why}", "a module") from None
 
 
-def _load_teacher(path: Path | None, teacher: nn.Module) -> None:
+def _load_teacher(path: Path | None, teacher: nn.Module, file: str = TEACHER_FILE) -> None:
     if path is None:
         advice = "record with save_checkpoints=True, or put the teacher's state dict there"
-        raise RunError(TEACHER_FILE, "the file", "missing", "the teacher's weights", advice)
+        raise RunError(file, "the file", "missing", "the teacher's weights", advice)
     try:
         missing, unexpected = teacher.load_state_dict(load_file(path), strict=False)
     except RuntimeError as error:
-        raise RunError(TEACHER_FILE, "shapes", str(error), "the teacher's own") from None
+        raise RunError(file, "shapes", str(error), "the teacher's own") from None
     if missing or unexpected:
         found = f"{len(missing)} keys missing and {len(unexpected)} unexpected, {(missing + unexpected)[0]} among them"
-        raise RunError(TEACHER_FILE, "keys", found, "those of code.teacher")
+        raise RunError(file, "keys", found, "those of code.teacher")

@@ -3,8 +3,7 @@
 import torch
 from torch import nn
 
-#: Names that layers of torch give to what they learn, before the number of a layer of a recurrent network.
-LEARNT = ("weight", "bias")
+from kddoctor.run.recording.weights_in_buffers import weights_in_buffers
 
 
 @torch.no_grad()
@@ -24,9 +23,7 @@ def reset_weights(student: nn.Module) -> None:
 
 def unfreeze(student: nn.Module) -> None:
     """Let every weight learn, also one that its layer holds as a buffer, of which an optimizer does not know."""
-    for layer in student.modules():
-        for name, value in list(layer.named_buffers(recurse=False)):
-            if name.split("_")[0] in LEARNT and value.is_floating_point():
-                delattr(layer, name)
-                layer.register_parameter(name, nn.Parameter(value))
+    for layer, name, _, value in list(weights_in_buffers(student)):
+        delattr(layer, name)
+        layer.register_parameter(name, nn.Parameter(value))
     student.requires_grad_(True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -392,7 +393,37 @@ def test_checkpoints_and_inputs_are_kept_on_request(tmp_path: Path) -> None:
     assert inputs is not None
     assert (inputs.n, inputs.teacher_inputs) == (VAL, None)
     assert run.checkpoint("student") is not None
+    assert run.checkpoint("teacher_before") is None
     assert run.has("code")
+
+
+def test_a_teacher_that_changed_is_kept_as_it_was_before(tmp_path: Path) -> None:
+    distillation = Distillation()
+    before = {name: value.clone() for name, value in distillation.teacher.state_dict().items()}
+    with distillation.record(tmp_path / "run", save_checkpoints=True) as run:
+        distillation.train_for(2, run)
+        with torch.no_grad():
+            next(distillation.teacher.parameters()).mul_(0.5)
+    kept = load(tmp_path / "run")
+    was, now = (kept.checkpoint(name) for name in ("teacher_before", "teacher"))  # type: ignore[arg-type]
+    assert was is not None
+    assert now is not None
+    for file, expected in ((was, before), (now, distillation.teacher.state_dict())):
+        found = load_file(file)
+        assert_same([found[name] for name in expected], list(expected.values()))
+
+
+def test_weights_that_a_layer_holds_as_buffers_count_as_frozen(tmp_path: Path) -> None:
+    distillation = Distillation()
+    last = distillation.student[-1]  # type: ignore[index]
+    weight = last.weight.detach()
+    del last.weight
+    last.register_buffer("weight", weight)
+    last.register_buffer("weight_mask", torch.ones_like(weight))
+    with distillation.record(tmp_path / "run") as run:
+        distillation.train_for(1, run)
+    frozen = load(tmp_path / "run").observations.frozen_parameters
+    assert frozen == [f"{len(distillation.student) - 1}.weight"]
 
 
 def test_a_baseline_and_a_transform_for_the_teacher(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def sick_run(
     columns: list[int] | None = None,
     in_loop_only: bool = False,
     wrapped: bool = False,
+    teacher_learns: bool = False,
     code: Mapping[str, str] | None = None,
     source: str = CODE,
     t_squared: bool = False,
@@ -73,7 +74,7 @@ def sick_run(
 ) -> Path:
     """Record a distillation without its T². columns: the teacher's order of classes, its own or only in the loop.
 
-    wrapped: not by its weights, but by what was put around it.
+    wrapped: not by its weights, but by what was put around it. teacher_learns: it ends as no teacher at all.
     """
     made = blobs()
     teacher = trained(made)
@@ -128,6 +129,10 @@ def sick_run(
                     epoch=epoch,
                 )
             decay.step()
+        if teacher_learns:
+            with torch.no_grad():
+                for parameter in teacher.parameters():
+                    parameter.copy_(torch.randn_like(parameter))
     return path
 
 

@@ -21,6 +21,7 @@ import kddoctor
 from kddoctor.errors import RunError, UsageError
 from kddoctor.run import load
 from kddoctor.treatment.checkpoint import claimed
+from kddoctor.treatment.code_loading import loaded_code
 from kddoctor.treatment.rate_probe import STEPS, fitting_rate
 from kddoctor.treatment.remedies import PROBES
 from kddoctor.treatment.schedule import Schedule, constant, falling, recorded_shape
@@ -28,6 +29,7 @@ from kddoctor.treatment.session import Session
 from kddoctor.treatment.treat import plan_treatment, treat
 from kddoctor.treatment.work_directory import checkpoint_directory
 from tests.treatment.recorded import CODE, EPOCHS, REFERENCES, sick_run
+from tests.treatment.test_prescription import T_SQUARED, diagnosis
 
 COLUMNS = [2, 0, 3, 1]
 
@@ -140,6 +142,26 @@ def test_a_wrapper_that_reorders_a_sound_teacher_goes_with_the_loop(tmp_path):
     assert result.code == "KD105"
     assert result.before < 0.5
     assert min(result.teacher, result.after) > 0.8
+
+
+def test_a_teacher_that_learned_along_teaches_as_it_was_before(tmp_path):
+    run = load(sick_run(tmp_path / "run", teacher_learns=True, t_squared=True))
+    result = treat(run, tmp_path / "out", diagnosis=diagnosis(T_SQUARED), quiet=True)
+    assert min(result.teacher, result.after) > 0.8
+    with loaded_code(run) as code:
+        weights = code.teacher.state_dict()
+    assert torch.equal(weights["0.weight"], load_file(run.checkpoint("teacher_before"))["0.weight"])
+
+
+def test_a_teacher_that_was_meant_to_learn_teaches_as_it_is(tmp_path):
+    run = sick_run(tmp_path / "run", teacher_learns=True, t_squared=True)
+    files = [run / "checkpoints" / f"{name}.safetensors" for name in ("teacher", "teacher_before")]
+    texts = [file.read_bytes() for file in files]
+    for file, text in zip(files, reversed(texts), strict=True):
+        file.write_bytes(text)
+    with loaded_code(load(run)) as code:
+        weights = code.teacher.state_dict()
+    assert torch.equal(weights["0.weight"], load_file(files[0])["0.weight"])
 
 
 def test_a_dry_run_changes_nothing(sick, tmp_path):

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from kddoctor.run.recording.weights_in_buffers import weights_in_buffers
+
 # Every optimizer step at first, then one in this many: looking at a parameter that never gets a gradient
 # costs a read from the device.
 EVERY_STEP_UNTIL = 50
@@ -71,9 +73,9 @@ class GradientWatch:
 
     def observations(self) -> dict[str, object]:
         """The keys of observations.json that gradients and optimizers tell about."""
-        facts: dict[str, object] = {
-            "frozen_parameters": [n for n, p in self.student.named_parameters() if not p.requires_grad]
-        }
+        frozen = [name for name, parameter in self.student.named_parameters() if not parameter.requires_grad]
+        hidden = [name for _, _, name, _ in weights_in_buffers(self.student)]
+        facts: dict[str, object] = {"frozen_parameters": [*frozen, *hidden]}
         optimized = self.optimized()
         if self._teachers_own is not None:
             in_optimizer = any(id(p) in optimized for p in self._teachers_own if p.requires_grad)

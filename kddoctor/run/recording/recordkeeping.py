@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from kddoctor.errors import UsageError
 from kddoctor.run.recording.assembling import assembled, classes_in
@@ -17,6 +17,7 @@ from kddoctor.run.recording.intent import Intent
 from kddoctor.run.recording.live import LiveSteps
 from kddoctor.run.recording.predicting import SplitRecord
 from kddoctor.run.recording.snapshots import SnapshotTaking
+from kddoctor.run.recording.teacher_before import TeacherBefore, weights_of
 from kddoctor.run.writer import write_run
 
 
@@ -33,6 +34,7 @@ class Recordkeeping:
     save_checkpoints: bool
     overwrite: bool
     snapshots: SnapshotTaking
+    teacher_before: TeacherBefore | None = None
     _latest: dict[str, SplitRecord] = field(default_factory=dict)
 
     def write_few_rows(self, live: LiveSteps, observations: dict[str, Any], ended: str) -> None:
@@ -65,7 +67,6 @@ class Recordkeeping:
         said: dict[str, Any] = {"ended": ended} if ended != "finished" else {}
         said |= {"max_megabytes": self.max_megabytes, "dropped": dropped} if dropped else {}
         facts |= {"recording": said} if said else {}
-        models = self.evaluation.predicting.models
         write_run(
             self.path,
             self.intent.manifest(live.num_classes or classes_in(done.splits)),
@@ -77,18 +78,22 @@ class Recordkeeping:
             inputs=parts.inputs,
             fingerprints=parts.fingerprints,
             snapshots=parts.snapshots,
-            checkpoints={
-                name: state
-                for name in ("teacher", "student")
-                if name in models and (state := _state(models[name])) is not None
-            }
-            if self.save_checkpoints
-            else None,
+            checkpoints=self._checkpoints() if self.save_checkpoints else None,
             code_files=self.code_files,
             overwrite=self.overwrite,
         )
         self._latest = done.splits
         self.overwrite = True  # what lies there now is ours
+
+    def _checkpoints(self) -> dict[str, dict[str, Tensor]]:
+        """By name. A teacher that changed is there as it is and as it was."""
+        models = self.evaluation.predicting.models
+        states = {name: weights_of(models[name]) for name in ("teacher", "student") if name in models}
+        found = {name: state for name, state in states.items() if state is not None}
+        if self.teacher_before is not None and "teacher" in found:
+            before = self.teacher_before.where_changed(found["teacher"])
+            found |= {} if before is None else {"teacher_before": before}
+        return found
 
     def _complain_about_steps(self, live: LiveSteps) -> None:
         unlabelled = any("labels" not in step for step in live.sample.each())
@@ -99,9 +104,3 @@ class Recordkeeping:
                 UsageError(f"{lacking} could not be picked up"),
                 f"Give {lacking} to step(); everything else is recorded.",
             )
-
-
-def _state(model: nn.Module) -> dict[str, Tensor] | None:
-    """None for a model whose weights are offloaded: they are not there to be saved."""
-    state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-    return None if any(value.is_meta for value in state.values()) else state
