@@ -358,6 +358,15 @@ def test_a_sixteenth_of_the_declared_balance_is_no_missing_factor_where_the_labe
     assert sureness("KD202", _forensics(losses.kl(), (1.0, 9.0 / 16)), temperature=4.0) < 0.1
 
 
+@pytest.mark.parametrize(("last", "named"), [(1 / 16, "KD202"), (1 / 18, "KD208")])
+def test_a_factor_that_falls_from_t_squared_to_one_is_that_of_a_temperature_which_moves_alone(last, named):
+    falls = LossSchedule("factor inside the term", np.arange(12), np.maximum(0.4 ** np.arange(12), last))
+    sure = {code: sureness(code, _forensics(), falls, temperature=4.0) for code in ("KD202", "KD208")}
+    assert max(sure, key=lambda code: sure[code]) == named
+    assert sure[named] > 0.9
+    assert min(sure.values()) < 0.1
+
+
 def test_weights_that_jump_are_read_from_the_gradients():
     loss = replace(_forensics(losses.kl()), mix=None)
     assert sureness("KD208", loss, TermGradients(12, 0.001, 0.1, 1e-7, True)) > 0.9

@@ -156,6 +156,12 @@ def test_positives_that_the_teacher_scores_low_and_that_are_gone_are_noticed(tmp
     assert mine(ranked(tmp_path, relabelled=filtered)) == ["KD903"]
 
 
+def test_positives_that_the_teacher_foretells_and_that_are_gone_are_noticed(tmp_path):
+    found = ranked(tmp_path, relabelled=lambda scores, labels: np.where(scores > 0, 0, labels))
+    assert mine(found) == ["KD903"]
+    assert "KD105" not in found.cause_codes
+
+
 def test_labels_that_are_wrong_at_random_are_not_the_teachers(tmp_path):
     def noisy(scores, labels):
         return np.where(np.random.default_rng(1).random(len(labels)) < 0.3, 0, labels)

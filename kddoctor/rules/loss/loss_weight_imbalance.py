@@ -37,6 +37,7 @@ from kddoctor.probes.term_gradients import TermGradients
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import PROBE, as_declared, distils, excluded, named_elsewhere
 from kddoctor.rules.loss.drawn import Drawn, drawn_terms
+from kddoctor.rules.loss.moving_factor import loses_t_squared
 from kddoctor.rules.loss.strength import named_strength, strength_against_declared
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Factor, Share
@@ -89,7 +90,7 @@ def loss_weight_imbalance(
     if drawn is not None:
         return _of_draws(finding, drawn, config)
     if schedule is not None:
-        return _by_schedule(finding, schedule)
+        return _by_schedule(finding, schedule, config)
     if loss.mix is None and gradients is not None:
         return _by_weights(finding, loss, config, gradients)
     strength = strength_against_declared(loss, config)
@@ -145,9 +146,13 @@ def _of_draws(finding: Finding, drawn: Drawn, config: Manifest) -> Finding:
     )
 
 
-def _by_schedule(finding: Finding, schedule: LossSchedule) -> Finding:
+def _by_schedule(finding: Finding, schedule: LossSchedule, config: Manifest) -> Finding:
     """A weight that moves, as ramps and decays do, and is far from the declared one over the run as a whole."""
     mean = schedule.mean
+    if loses_t_squared(schedule, config):
+        return finding.against(
+            "loss-schedule", "mean_strength", mean, "what moves is the term's T², and no weight", weight=12.0
+        )
     course = f"moves steadily from {schedule.first:.3g} to {schedule.last:.3g} times the declared strength"
     if 1 / IMBALANCE < mean < IMBALANCE:
         return finding.against(

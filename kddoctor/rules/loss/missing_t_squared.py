@@ -2,7 +2,7 @@
 
 What it checks
     Which power of the temperature multiplies the recorded divergence: T² belongs there once; 1, T, 2T² and T⁴ are
-    what loops are found to use instead.
+    what loops are found to use instead. Whether the factor moves steadily between T² and 1.
 
 Why it hurts
     Gradients of soft targets shrink with 1/T². Without the factor the balance between teacher and labels moves
@@ -28,8 +28,10 @@ Read more
 """
 
 from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.rules.finding import Finding
+from kddoctor.probes.loss_schedule import LossSchedule
+from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import ambiguous_factor, as_declared, distils, excluded, reproduced
+from kddoctor.rules.loss.moving_factor import loses_t_squared
 from kddoctor.rules.loss.strength import lacking_in_total
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Share
@@ -46,6 +48,7 @@ SAME: Share = 0.005
     title="The distillation loss lacks its factor T²",
     stage=31,
     reads=(LossForensics, Manifest),
+    uses=(LossSchedule,),
     masks=(
         "KD102",
         "KD208",
@@ -55,7 +58,13 @@ SAME: Share = 0.005
         "KD502",
     ),
 )
-def missing_t_squared(loss: LossForensics, config: Manifest) -> Finding:
+def missing_t_squared(loss: LossForensics, config: Manifest, schedule: LossSchedule | None = None) -> Finding:
+    if schedule is not None and loses_t_squared(schedule, config):
+        return _by_course(schedule, config)
+    return _by_value(loss, config)
+
+
+def _by_value(loss: LossForensics, config: Manifest) -> Finding:
     in_total = lacking_in_total(loss, config, "T²")
     if in_total is not None:
         return _said(in_total, "What is added up is not the logged term: T² is in one of them alone.", config)
@@ -82,6 +91,21 @@ def missing_t_squared(loss: LossForensics, config: Manifest) -> Finding:
     if len(wrong) < len(term.explanations):
         finding = ambiguous_factor(finding, loss, "T² = C here, so an average over classes gives the same number")
     return _said(finding, f"The distillation loss carries {text} where T² was declared.", config)
+
+
+def _by_course(schedule: LossSchedule, config: Manifest) -> Finding:
+    """A factor that is the square of a temperature that moves, while that of the divergence rests."""
+    finding = Finding().supported_by(
+        "loss-schedule",
+        "last",
+        schedule.last,
+        f"the factor inside the term moves from {schedule.first:.3g} to {schedule.last:.3g} times the declared one, of "
+        "which the end is 1 / T² exactly: the divergence keeps its temperature, and its factor does not",
+        threshold=SAME,
+        origin="identity",
+        grade=Grade.PROOF,
+    )
+    return _said(finding, "T² in the loss is that of another temperature, which falls to 1.", config)
 
 
 def _said(finding: Finding, summary: str, config: Manifest) -> Finding:

@@ -1,12 +1,13 @@
 """The learning rate, or the size of the batches, belongs to another set-up.
 
 What it checks
-    Too high: steps longer than the first-order model needs to bring the loss to zero, a loss that jumps above its first
-    value, or that had fallen and rose again to where it began, answers that no longer depend on the input although they
-    did at first. Batch too large: one update an epoch in a student that is still behind. Too low: a thousand updates
-    that took off less than half of the loss, at a steady pace; or a student that knows next to nothing, after steps of
-    plain gradient descent that might have been a hundred times as long, or at a rate below Adam's usual one. Hundreds
-    of updates suffice where the loss fell exactly as its gradients promise, which is only so for short steps.
+    Too high: steps longer than the first-order model needs to bring the loss to zero, a loss that jumps above its
+    first value, or that had fallen and rose again to where it began, answers that no longer depend on the input
+    although they did at first; a rate that rises to the end, past what was declared. Batch too large: one update an
+    epoch in a student that is still behind. Too low: a thousand updates that took off less than half of the loss, at a
+    steady pace; or a student that knows next to nothing, after steps of plain gradient descent that might have been a
+    hundred times as long, or at a rate below Adam's usual one. Hundreds of updates suffice where the loss fell exactly
+    as its gradients promise, which is only so for short steps.
 
 Why it hurts
     Above the usable range the student loses what it learned, below it the schedule ends before anything is learned. The
@@ -77,6 +78,9 @@ SCALED: Factor = 1.5
 EXPLODED: Factor = 10.0
 #: Rate of Adam that is a hundred times its default.
 ADAM: LearningRate = 0.1
+#: Multiple of the declared rate beyond which none ends, and mean over the largest rate of one that climbs.
+RISEN: Factor = 2.0
+CLIMBS: Share = 0.9
 #: Adam's own rate, and updates from which their number is no excuse.
 DEFAULT: LearningRate = 1e-3
 SOME: Count = 100
@@ -129,6 +133,7 @@ def lr_or_batch_mismatch(
     if sane and not idle and feature is None:
         finding = _too_high(finding, signs, config, path)
         finding = _too_low(finding, signs, config)
+        finding = _rising(finding, signs, config, curve)
         # How long a step ought to be is read off the loss, and of this one nobody knows what it asks for.
         finding = finding if loss is not None and loss.unexplained else _too_short(finding, signs, config, path)
     large = (config.training.batch_size or 0) >= LARGE
@@ -239,6 +244,24 @@ def _too_high(finding: Finding, signs: RateSigns, config: Manifest, path: Studen
             weight=4.5,
         )
     return finding
+
+
+def _rising(finding: Finding, signs: RateSigns, config: Manifest, curve: LearningCurve | None) -> Finding:
+    """A rate that climbs to the very end, past what was declared: warm-ups end at that, and decays below it."""
+    declared = config.training.learning_rate
+    if curve is None or not declared or signs.rate is None or signs.spent is None or signs.updates < SOME:
+        return finding
+    if curve.final_rate != 1.0 or signs.spent > CLIMBS or signs.rate <= RISEN * declared:
+        return finding
+    return finding.supported_by(
+        PROBE,
+        "rate",
+        signs.rate,
+        f"the learning rate rose to the end, to {signs.rate / declared:.1f} times the declared {declared:g}",
+        threshold=RISEN * declared,
+        origin="convention",
+        weight=4.5,
+    )
 
 
 def _too_low(finding: Finding, signs: RateSigns, config: Manifest) -> Finding:

@@ -86,7 +86,7 @@ ROWS: Count = 10
 def label_order_mismatch(teacher: TeacherViews) -> Finding:
     finding = Finding()
     for view in teacher.all:
-        if view.auc is not None and _turned(view):
+        if view.auc is not None and _turned(view) and (view.in_loop or not _right_elsewhere(view, teacher)):
             return _turned_round(finding, view, teacher)
         own = teacher.own if view.in_loop else None
         columns = _columns(view.validity, None if own is None else own.validity)
@@ -135,6 +135,14 @@ def _turned(view: TeacherView) -> bool:
     """Whether the teacher ranks the wrong way round, by far more than a useless teacher's ranking strays."""
     assert view.auc is not None
     return view.auc < 0.5 - max(TURNED, TURNED_ERRORS * _error_of_chance(view.validity))
+
+
+def _right_elsewhere(view: TeacherView, teacher: TeacherViews) -> bool:
+    """Whether the same teacher ranks the right way round on the held-out rows: then the labels of these are turned."""
+    own = teacher.own
+    if own is None or own.auc is None or own is view:
+        return False
+    return own.auc > 0.5 + max(TURNED, TURNED_ERRORS * _error_of_chance(own.validity))
 
 
 def _error_of_chance(found: TeacherValidity) -> float:

@@ -2,8 +2,9 @@
 
 What it checks
     Whether the transfer set has next to no positive among the rows that the teacher scores low, where held-out rows
-    with the same scores have many; and whether it has fewer positives than the teacher itself expects of these rows,
-    although it expects the right number of held-out ones.
+    with the same scores have many; whether only those positives are left that the teacher takes for negatives; and
+    whether it has fewer positives than the teacher itself expects of these rows, although it expects the right number
+    of held-out ones.
 
 Why it hurts
     The labels no longer correct the teacher: they repeat it. What users liked against the teacher's taste is taught as
@@ -30,6 +31,7 @@ Read more
 
 import math
 
+from kddoctor.probes.data_measurements import LabelDoubts
 from kddoctor.probes.positives_kept import PositivesKept
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import rule
@@ -47,6 +49,9 @@ ENOUGH_ROWS: Count = 50
 MISSED: Share = 0.06
 ERRORS: Deviations = 4.0
 CALIBRATED: Share = 0.05
+#: Share of positives that the teacher takes for negatives where only those are left, and at most of held-out ones.
+UNFORESEEN: Share = 0.9
+FORESEEN: Share = 0.5
 
 
 @rule(
@@ -60,9 +65,10 @@ CALIBRATED: Share = 0.05
         "binary",
     ),
     reads=(PositivesKept, Manifest),
-    masks=("KD402", "KD502"),
+    uses=(LabelDoubts,),
+    masks=("KD402", "KD502", "KD605"),
 )
-def teacher_corrupts_positives(kept: PositivesKept, config: Manifest) -> Finding:
+def teacher_corrupts_positives(kept: PositivesKept, config: Manifest, labels: LabelDoubts | None = None) -> Finding:
     finding = Finding()
     missed = kept.expected - kept.base
     off = abs(kept.held_out_expected - kept.held_out_base)
@@ -70,11 +76,13 @@ def teacher_corrupts_positives(kept: PositivesKept, config: Manifest) -> Finding
     expectation = f"the teacher expects {kept.expected:.0%} positives in the transfer set, which has {kept.base:.0%}"
     if missed < MISSED:
         return finding.against(PROBE, "missed", missed, expectation, threshold=MISSED, origin="convention", weight=5.0)
+    if missed >= ERRORS * error and off <= CALIBRATED and labels is not None and _only_unforeseen(labels):
+        return _said(_of_unforeseen(finding, labels, missed, expectation))
     enough = min(kept.rows_below, kept.held_out_rows_below) >= ENOUGH_ROWS
     gone = kept.rate_below <= NONE_LEFT and kept.held_out_rate_below >= USUAL
     if not enough or not gone or missed < ERRORS * error or off > CALIBRATED:
         return finding
-    return (
+    return _said(
         finding.supported_by(
             PROBE,
             "rate_below",
@@ -85,8 +93,7 @@ def teacher_corrupts_positives(kept: PositivesKept, config: Manifest) -> Finding
             threshold=USUAL,
             origin="calibrated on movielens",
             weight=3.5,
-        )
-        .supported_by(
+        ).supported_by(
             PROBE,
             "missed",
             missed,
@@ -95,10 +102,36 @@ def teacher_corrupts_positives(kept: PositivesKept, config: Manifest) -> Finding
             threshold=MISSED,
             origin="convention",
         )
-        .saying(
-            "The transfer set's positives are those that the teacher scores high; the others are gone.",
-            where="what happens to the labels before training",
-            severity="warning",
-        )
-        .prescribe("the labels as they were logged", automatic=False, safety="manual")
     )
+
+
+def _only_unforeseen(labels: LabelDoubts) -> bool:
+    """Whether the positives that are left are those that the teacher takes for negatives, as held-out ones are not."""
+    train, held_out = labels.train, labels.held_out
+    if train is None or held_out is None or len(train.by_class) != 2 or len(held_out.by_class) != 2:
+        return False
+    return bool(train.by_class[1] >= UNFORESEEN and held_out.by_class[1] <= FORESEEN)
+
+
+def _of_unforeseen(finding: Finding, labels: LabelDoubts, missed: float, expectation: str) -> Finding:
+    train, held_out = labels.train, labels.held_out
+    assert train is not None
+    assert held_out is not None
+    return finding.supported_by(
+        "label-doubt",
+        "by_class",
+        float(train.by_class[1]),
+        f"the teacher takes {train.by_class[1]:.0%} of the transfer set's positives for negatives, and "
+        f"{held_out.by_class[1]:.0%} of the held-out ones",
+        threshold=UNFORESEEN,
+        origin="convention",
+        weight=6.0,
+    ).supported_by(PROBE, "missed", missed, expectation, threshold=MISSED, origin="convention")
+
+
+def _said(finding: Finding) -> Finding:
+    return finding.saying(
+        "The transfer set's positives were chosen by what the teacher says of them; the others are gone.",
+        where="what happens to the labels before training",
+        severity="warning",
+    ).prescribe("the labels as they were logged", automatic=False, safety="manual")

@@ -121,6 +121,19 @@ def test_a_rate_that_was_gone_early_leaves_training_unfinished(tmp_path, spent, 
     assert (found > 0.5) is named
 
 
+@pytest.mark.parametrize(
+    ("spent", "final", "rate", "named"),
+    [(0.55, 1.0, 0.45, True), (0.55, 1.0, 0.06, False), (1.0, 1.0, 0.45, False), (0.55, 0.5, 0.45, False)],
+    ids=["climbs", "warms up", "constant", "decays"],
+)
+def test_a_rate_that_climbs_past_the_declared_one_to_the_end_does_not_fit(spent, final, rate, named):
+    still = Trend(0.0, 0.0, 0.0, points=12, first=0.5, last=0.5, best=0.5, best_is_last=False)
+    course = LearningCurve(still, "student_accuracy", None, 350, 0, 0.0, 1.0, 50.0, Pace(0.01, 0.0, 0.02), final)
+    measured = signs(spent=spent, rate=rate, overshoots=0.3)
+    found = confidence("KD501", manifest(epochs=50, learning_rate=0.05), course, measured)
+    assert (found > 0.5) is named
+
+
 @pytest.mark.parametrize(("in_training", "named"), [(0.3, True), (0.62, False)])
 def test_choices_that_training_mode_takes_away_need_no_level_loss(tmp_path, in_training, named):
     measured = measure(load(recorded_run(tmp_path / "run", student=b.forgetting(0.2))))
