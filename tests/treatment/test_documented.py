@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import kddoctor
-from kddoctor.treatment.experiments import ablation
+from kddoctor.treatment.experiments import ablation, plain_loop
 from kddoctor.treatment.experiments.choosing import EXPERIMENTS
 from kddoctor.treatment.result import Treatment
 
@@ -21,7 +21,8 @@ def first_cells(heading: str) -> list[str]:
 
 
 def test_every_experiment_is_in_its_table():
-    assert first_cells("Experiments") == [*(experiment.name for experiment in EXPERIMENTS), ablation.NAME]
+    names = [experiment.name for experiment in (plain_loop.EXPERIMENT, *EXPERIMENTS)]
+    assert first_cells("Experiments") == [*names, ablation.NAME]
 
 
 def test_every_key_of_treatment_json_is_in_its_table():
