@@ -395,6 +395,12 @@ def _advice(found: Differential, outcome: Outcome, measured: Mapping[type, objec
         lines.append(f"record at least {FEWEST_ROWS} rows in predictions/{outcome.split}.safetensors")
     if outcome.baseline is None:
         lines.append("train the same student without a teacher and pass it as baseline=… (baseline_logits)")
+    config = measured.get(Manifest)
+    if isinstance(config, Manifest) and config.code is not None and config.code.teacher and config.code.student:
+        lines.append(
+            "or let kddoctor treat --trials 3 train it again in a plain loop, which tells whether the loop is to blame "
+            "(it imports the run's code)"
+        )
     return tuple(dict.fromkeys(lines))
 
 

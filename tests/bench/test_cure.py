@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 from kddoctor.bench.case import Case
 from kddoctor.bench.cure import Cure, curable, recoverable, summarise_cures, summarise_treatment, treatable_codes
@@ -105,6 +106,14 @@ def test_a_retraining_inherits_what_the_authors_functions_do():
     half = case(train_set=lambda rows: torch.utils.data.TensorDataset(*(t[:50] for t in rows.tensors)))
     assert len(OwnCode(half).train_data()) == 50
     assert torch.equal(OwnCode(half).val_data().tensors[0], DIGITS.data().val.tensors[0])
+
+
+def test_labels_that_are_wrong_in_the_held_out_rows_are_wrong_for_the_twin_too(tmp_path):
+    def half_wrong(data):
+        inputs, labels = data.tensors
+        return TensorDataset(inputs, torch.where(torch.arange(len(labels)) % 2 == 0, (labels + 1) % 10, labels))
+
+    assert 0.4 < recoverable(case(val_set=half_wrong, epochs=2), 0.96, Cache(tmp_path)) < 0.6
 
 
 def test_another_loop_can_reach_its_healthy_twin_and_another_teacher_cannot(tmp_path):

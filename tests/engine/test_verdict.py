@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from kddoctor.engine import Diagnosis, diagnose
 from kddoctor.errors import RunError
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
+from kddoctor.run.manifest import Code
 from tests import builders as b
 from tests.builders import recorded_run
 from tests.forensics import losses
@@ -72,6 +74,18 @@ def test_what_is_missing_is_said_with_how_to_record_it(tmp_path):
     found = diagnosed(tmp_path, steps=0, metrics=[])
     assert any("run.step" in line for line in found.advice)
     assert {item.code for item in found.not_examined} >= {"KD201", "KD502"}
+
+
+@pytest.mark.parametrize(
+    ("code", "offered"),
+    [({"teacher": "recipe:teacher", "student": "recipe:student"}, True), ({"entry": "train.py"}, False), (None, False)],
+)
+def test_a_run_that_can_be_trained_again_is_offered_the_experiment(tmp_path, code, offered):
+    run = load(recorded_run(tmp_path / "run", student=b.forgetting(0.4)))
+    section = None if code is None else Code.model_validate(code)
+    found = diagnose(replace(run, manifest=run.manifest.model_copy(update={"code": section})))
+    assert found.verdict == "inconclusive"
+    assert any("--trials 3" in line for line in found.advice) == offered
 
 
 def test_a_low_student_with_nothing_to_blame_is_not_called_healthy(tmp_path):
