@@ -177,5 +177,5 @@ def _nothing_to_treat(diagnosis: Diagnosis, causes: Sequence[FindingReport], onl
         advice = first.prescription.summary if first.prescription else "see its explain page"
         return f"{first.code} cannot be treated automatically: {advice} (kddoctor explain {first.code})"
     named = f" among {', '.join(only)}" if only else ""
-    unknown = "; --trials 3 asks whether a plain loop does better" if diagnosis.verdict != "healthy" else ""
+    unknown = "; --trials 5 asks whether a plain loop does better" if diagnosis.verdict != "healthy" else ""
     return f"{diagnosis.run}: there is nothing to treat{named}: the run is {diagnosis.verdict}{unknown}"

@@ -85,7 +85,7 @@ def test_a_run_that_can_be_trained_again_is_offered_the_experiment(tmp_path, cod
     section = None if code is None else Code.model_validate(code)
     found = diagnose(replace(run, manifest=run.manifest.model_copy(update={"code": section})))
     assert found.verdict == "inconclusive"
-    assert any("--trials 3" in line for line in found.advice) == offered
+    assert any("--trials 5" in line for line in found.advice) == offered
 
 
 def test_a_low_student_with_nothing_to_blame_is_not_called_healthy(tmp_path):

@@ -83,12 +83,12 @@ class TestVerdict:
         assert verdict_of(run, longer.EXPERIMENT, control, [given_up]).outcome == "no better"
 
     def test_a_recorded_run_is_as_noisy_as_each_of_the_arms(self, run):
-        arm = [0.80, 0.81, 0.83]
-        found = judged(run, [0.70] * 3, arm, experiment=plain_loop.EXPERIMENT)
-        spread = float(np.std(arm, ddof=1)) * stats.t.ppf(0.975, 2) * np.sqrt(1 + 1 / 3)
+        arm = [0.80, 0.81, 0.82, 0.81, 0.83]
+        spread = float(np.std(arm, ddof=1)) * stats.t.ppf(0.995, 4) * np.sqrt(1 + 1 / 5)
+        found = judged(run, [0.70] * 5, arm, experiment=plain_loop.EXPERIMENT)
         assert (found.outcome, found.low) == ("better", pytest.approx(np.mean(arm) - 0.70 - spread, abs=1e-5))
-        assert judged(run, [0.77] * 3, arm, experiment=plain_loop.EXPERIMENT).outcome == "open"
-        assert judged(run, [0.77] * 3, arm).outcome == "better"  # of controls that were trained, three say more
+        assert judged(run, [0.78] * 5, arm, experiment=plain_loop.EXPERIMENT).outcome == "open"
+        assert judged(run, [0.78] * 5, arm).outcome == "better"  # of controls that were trained, five say more
 
     def test_a_better_temperature_says_on_which_side_the_old_one_was(self, run):
         assert dose_response.EXPERIMENT.confirms(run, {"distillation.temperature": 8.0}) == ("KD301",)
@@ -219,23 +219,23 @@ class TestUnknownCause:
     def test_a_plain_loop_is_the_treatment_where_it_does_better_than_the_run(self, tmp_path):
         run = load(sick_run(tmp_path / "run", columns=[1, 2, 3, 0], in_loop_only=True))
         with loaded_code(run) as code:
-            asked = ask(unknown(run, code, tmp_path), UNWELL, 3, quiet=True)
+            asked = ask(unknown(run, code, tmp_path), UNWELL, 5, quiet=True)
         (first, *others) = asked.verdicts
         assert (first.experiment, first.outcome, first.control.trained) == ("plain-loop", "better", ())
         assert {v.outcome for v in others} == {"not asked"}
         assert [(c.key, c.finding) for c in asked.prescription.changes] == [("loss.form", "plain-loop")]
-        assert asked.trainings == 3
+        assert asked.trainings == 5
 
     def test_where_it_does_no_better_the_fault_is_elsewhere(self, tmp_path):
         run = load(sick_run(tmp_path / "run", t_squared=True, epochs=12))
         with loaded_code(run) as code, pytest.raises(UsageError, match=r"no experiment found .* plain-loop: N"):
-            ask(unknown(run, code, tmp_path), UNWELL, 3, quiet=True)
+            ask(unknown(run, code, tmp_path), UNWELL, 5, quiet=True)
 
     def test_treat_goes_all_the_way(self, tmp_path):
         run = load(sick_run(tmp_path / "run", columns=[1, 2, 3, 0], in_loop_only=True))
-        with pytest.raises(UsageError, match="--trials 3 asks whether a plain loop"):
+        with pytest.raises(UsageError, match="--trials 5 asks whether a plain loop"):
             treat(run, tmp_path / "out", diagnosis=UNWELL, quiet=True)
-        result = treat(run, tmp_path / "out", diagnosis=UNWELL, trials=3, quiet=True)
+        result = treat(run, tmp_path / "out", diagnosis=UNWELL, trials=5, quiet=True)
         assert (result.code, result.helped) == ("plain-loop", True)
 
 

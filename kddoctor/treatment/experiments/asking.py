@@ -46,7 +46,8 @@ def ask(laboratory: Laboratory, diagnosis: Diagnosis, trials: int, *, quiet: boo
     prescription = _with_better(laboratory.prescription, verdicts)
     if not prescription.changes:
         answers = "; ".join(f"{v.experiment}: {v.answer}" for v in verdicts if v.outcome != "not asked")
-        raise UsageError(f"{diagnosis.run}: no experiment found anything that helps. {answers}")
+        more = "--resume with more --trials goes on from these trainings"
+        raise UsageError(f"{diagnosis.run}: no experiment found anything that helps. {answers}; {more}")
     whole = ablation(prescription)
     if whole is not None:
         left = trials - Asked(judged, prescription, verdicts).trainings

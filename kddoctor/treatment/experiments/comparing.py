@@ -11,6 +11,8 @@ from kddoctor.treatment.experiments.experiment import ArmResult, Experiment, Ver
 
 #: Of an interval, shared out over the arms (Bonferroni): the best of many arms looks better than it is.
 LEVEL = 0.95
+#: Of the interval to a single training: its loop is blamed for what may be one unlucky seed.
+LEVEL_OF_ONE = 0.99
 #: Points of the metric below which a change would not be worth a code's name.
 WORTH = 0.01
 
@@ -22,8 +24,9 @@ def verdict_of(run: Run, experiment: Experiment, control: ArmResult, arms: Seque
     ``WORTH`` and the rest was given up. Anything between is open, and more seeds would tell.
     """
     asked = {"experiment": experiment.name, "question": experiment.question, "control": control, "arms": tuple(arms)}
-    level = 1 - (1 - LEVEL) / max(1, len(arms))
-    against = _against_one if experiment.control.recorded else _against
+    one = experiment.control.recorded
+    level = 1 - (1 - (LEVEL_OF_ONE if one else LEVEL)) / max(1, len(arms))
+    against = _against_one if one else _against
     found = {arm.name: against(control, arm, level) for arm in arms}
     known = {name: difference for name, difference in found.items() if difference is not None}
     if not known:

@@ -11,7 +11,7 @@ from kddoctor.run.directory import Run
 if TYPE_CHECKING:
     from kddoctor.treatment.code_loading import LoadedCode
 
-#: Seeds of every arm: with two, Student's t knows next to nothing.
+#: Seeds of every arm, unless it says so: with two, Student's t knows next to nothing.
 SEEDS = 3
 
 
@@ -42,7 +42,7 @@ class Experiment:
 
     control: what the arms are compared with, from the same seeds, or the run as it was recorded. confirms: of a run
     and the changes of its better arm, the codes that this arm cures. needs: what the run has to name for there to be
-    arms.
+    arms. seeds: from which every arm is trained.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Experiment:
     arms: Callable[[Run], Sequence[Arm]]
     confirms: Callable[[Run, Mapping[str, Any]], tuple[str, ...]] = lambda _run, _changes: ()
     needs: str = "nothing"
+    seeds: int = SEEDS
 
 
 class ArmResult(BaseModel):

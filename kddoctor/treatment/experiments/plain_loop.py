@@ -3,6 +3,8 @@
 from kddoctor.run.directory import Run
 from kddoctor.treatment.experiments.experiment import Arm, Experiment
 
+#: Trainings that are compared with a single one: with three, that has to be five standard deviations off.
+SEEDS = 5
 #: The loss as declared, computed by kddoctor; a treatment's loop has the rest of a plain loop anyway.
 CHANGES = {"loss.form": "declared"}
 
@@ -17,4 +19,5 @@ EXPERIMENT = Experiment(
     codes=(),
     control=Arm("as recorded", recorded=True),
     arms=_arms,
+    seeds=SEEDS,
 )

@@ -12,7 +12,7 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.run.directory import Run
 from kddoctor.treatment.checkpointed import GivingUp, Trained, never
 from kddoctor.treatment.experiments.comparing import verdict_of
-from kddoctor.treatment.experiments.experiment import SEEDS, Arm, ArmResult, Experiment, Verdict
+from kddoctor.treatment.experiments.experiment import Arm, ArmResult, Experiment, Verdict
 from kddoctor.treatment.experiments.giving_up import ClearlyBehind
 from kddoctor.treatment.plan import Plan, make_plan
 from kddoctor.treatment.prescription import Change, Prescription
@@ -74,10 +74,10 @@ def carry_out(
     """As many experiments, in order, as fit into ``trials`` trainings; the rest is said to be open.
 
     What two of them train, such as the same control, is trained and counted once.
-    Every arm and its control start from the same ``SEEDS`` seeds, and are compared in the metric of the run.
+    Every arm and its control start from the same seeds, and are compared in the metric of the run.
     """
     left, verdicts = trials, []
-    trained: set[str] = set()
+    trained: set[tuple[str, int]] = set()
     for wanted in experiments:
         experiment = laboratory.as_asked(wanted)
         if isinstance(experiment, str):
@@ -87,8 +87,9 @@ def carry_out(
         if not arms:
             verdicts.append(_not_asked(experiment, f"Not asked: it needs {experiment.needs}."))
             continue
-        new = {_key(arm) for arm in (experiment.control, *arms) if not arm.recorded} - trained
-        needed = SEEDS * len(new)
+        wanted_arms = [arm for arm in (experiment.control, *arms) if not arm.recorded]
+        new = {(_key(arm), seed) for arm in wanted_arms for seed in range(experiment.seeds)} - trained
+        needed = len(new)
         if needed > left:
             verdicts.append(_not_asked(experiment, f"Not asked: it needs {needed} trials, and {left} were left."))
             continue
@@ -103,18 +104,18 @@ def _ask(laboratory: Laboratory, experiment: Experiment, arms: Sequence[Arm], af
     asked = _Asked(laboratory, experiment, study, (experiment.control, *arms), after_trial)
     if experiment.control.recorded:
         asked.keep_recorded()
-    controls = [(experiment.control, seed, never) for seed in range(SEEDS)]
+    controls = [(experiment.control, seed, never) for seed in range(experiment.seeds)]
     if len(arms) < MANY:
-        asked.train([*controls, *((arm, seed, never) for seed in range(SEEDS) for arm in arms)])
+        asked.train([*controls, *((arm, seed, never) for seed in range(experiment.seeds) for arm in arms)])
     elif laboratory.to_their_end:
         # One seed of each arm tells which of them are worth two more.
         asked.train([*controls, *((arm, 0, never) for arm in arms)])
         asked.skip(arm for arm in arms if asked.fell_behind(arm))
-        asked.train([(arm, seed, never) for seed in range(1, SEEDS) for arm in arms])
+        asked.train([(arm, seed, never) for seed in range(1, experiment.seeds) for arm in arms])
     else:
         # The controls tell when an arm is to be given up.
         asked.train(controls)
-        rules = [asked.far_behind(seed) for seed in range(SEEDS)]
+        rules = [asked.far_behind(seed) for seed in range(experiment.seeds)]
         asked.train([(arm, seed, rule) for seed, rule in enumerate(rules) for arm in arms])
     control, *others = (asked.result(arm) for arm in asked.arms)
     return verdict_of(laboratory.run, experiment, control, others)
@@ -148,7 +149,7 @@ class _Asked:
         """What the run itself reached stands for its training from every seed."""
         control, over = self.experiment.control, self.over()
         score = recorded_score(self.laboratory.run)
-        for seed in range(SEEDS):
+        for seed in range(self.experiment.seeds):
             if (control.name, seed) not in over:
                 self._add(control, seed, COMPLETE, score.value, {}, ())
 
@@ -156,7 +157,7 @@ class _Asked:
         """These arms are given up at every seed that they were not trained from."""
         over = self.over()
         for arm in arms:
-            for seed in range(SEEDS):
+            for seed in range(self.experiment.seeds):
                 if (arm.name, seed) not in over:
                     self._keep(arm, seed, None)
                     self.after_trial(self.experiment.name, arm.name, None)
@@ -186,7 +187,7 @@ class _Asked:
     def result(self, arm: Arm) -> ArmResult:
         """What an arm reached from all seeds."""
         over = self.over()
-        trials = {seed: over[arm.name, seed] for seed in range(SEEDS)}
+        trials = {seed: over[arm.name, seed] for seed in range(self.experiment.seeds)}
         return ArmResult(
             name=arm.name,
             changes=dict(arm.changes),
@@ -223,7 +224,7 @@ class _Asked:
                 params={ARM: arm.name, SEED: seed},
                 distributions={
                     ARM: optuna.distributions.CategoricalDistribution([known.name for known in self.arms]),
-                    SEED: optuna.distributions.IntDistribution(0, SEEDS - 1),
+                    SEED: optuna.distributions.IntDistribution(0, self.experiment.seeds - 1),
                 },
                 user_attrs=dict(attributes),
                 intermediate_values=dict(enumerate(values, 1)),
