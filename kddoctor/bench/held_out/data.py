@@ -131,7 +131,7 @@ def aligned_the_wrong_way_round(recipe: Recipe, level: Level) -> Recipe:
     def targets(session: Session, batch: Batch) -> Tensor:
         logits = recipe.targets(session, batch)
         shares = session.notes.setdefault("shares", torch.full(logits.shape[-1:], 1 / logits.shape[-1]))
-        return logits + POWER[level] * (shares * logits.shape[-1]).clamp_min(1e-9).log()
+        return logits + POWER[level] * (shares * logits.shape[-1]).clamp_min(1e-9).log()  # type: ignore[no-any-return]
 
     def answers(session: Session, batch: Batch) -> Tensor:
         logits = recipe.answers(session, batch)

@@ -91,7 +91,7 @@ def unpacked_in_another_order(recipe: Recipe, level: Level) -> Recipe:
             if weight.ndim > 1:
                 rows = weight.flatten(1)
                 scale = rows.abs().amax(1, keepdim=True).clamp_min(1e-12) / 7
-                words = F.pad((rows / scale).round(), (0, 0, 0, -len(rows) % len(ORDER))).unflatten(0, (-1, len(ORDER)))
+                words = F.pad((rows / scale).round(), (0, 0, 0, -len(rows) % len(ORDER))).unflatten(0, (-1, len(ORDER)))  # type: ignore[no-untyped-call]
                 fast = max(1, round(FAST[level] * rows.shape[1]))
                 words[..., :fast] = words[:, list(ORDER), :fast]
                 weight.copy_((words.flatten(0, 1)[: len(rows)] * scale).view_as(weight))
