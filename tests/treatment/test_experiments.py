@@ -12,7 +12,16 @@ from kddoctor.engine.diagnosis import diagnose
 from kddoctor.errors import UsageError
 from kddoctor.run import load
 from kddoctor.treatment.code_loading import loaded_code
-from kddoctor.treatment.experiments import ablation, dose_response, easy_first, labels_only, longer, plain_loop, wider
+from kddoctor.treatment.experiments import (
+    ablation,
+    dose_response,
+    easy_first,
+    labels_only,
+    longer,
+    one_batch,
+    plain_loop,
+    wider,
+)
 from kddoctor.treatment.experiments.asking import ask
 from kddoctor.treatment.experiments.choosing import EXPERIMENTS, experiments_for
 from kddoctor.treatment.experiments.comparing import verdict_of
@@ -60,6 +69,11 @@ class TestVerdict:
         found = judged(run, [0.70, 0.71, 0.72], [0.80, 0.81, 0.83])
         assert (found.outcome, found.confirms) == ("better", ("KD502",))
         assert found.low > 0.05
+
+    def test_what_learns_one_batch_best_is_no_treatment(self, run):
+        found = judged(run, [0.70, 0.71, 0.72], [0.80, 0.81, 0.83], experiment=one_batch.EXPERIMENT)
+        assert (found.outcome, found.changes) == ("better", {})
+        assert judged(run, [0.70, 0.71, 0.72], [0.80, 0.81, 0.83]).changes
 
     def test_an_arm_that_is_better_by_luck_is_open(self, run):
         assert judged(run, [0.70, 0.71, 0.72], [0.69, 0.75, 0.73]).outcome == "open"
@@ -135,6 +149,12 @@ class TestFeedback:
     def test_what_a_better_arm_did_is_prescribed_with_its_experiment_as_the_reason(self):
         (change,) = worth_keeping([better(training__epochs=30)])
         assert (change.key, change.after, change.finding, change.safety) == ("training.epochs", 30, "KD501", "careful")
+
+    def test_of_several_better_arms_the_best_alone_is_kept(self):
+        longer_too = better("KD502", training__epochs=30).model_copy(update={"low": 0.01})
+        kept = worth_keeping([longer_too, better("KD102", distillation__alpha=0.0)])
+        assert [(change.key, change.finding) for change in kept] == [("distillation.alpha", "KD102")]
+        assert worth_keeping([longer_too.model_copy(update={"outcome": "open"})]) == ()
 
 
 class TestChoice:

@@ -40,10 +40,10 @@ def ask(laboratory: Laboratory, diagnosis: Diagnosis, trials: int, *, quiet: boo
         # Nothing is known that a retraining could mend: is it the loop at all?
         verdicts = carry_out(laboratory, [plain_loop.EXPERIMENT], trials, said)
         laboratory = replace(laboratory, prescription=_with_better(laboratory.prescription, verdicts))
-    left = trials - trainings_of(verdicts)
-    verdicts = (*verdicts, *carry_out(laboratory, experiments_for(diagnosis), left, said))
+    asked = carry_out(laboratory, experiments_for(diagnosis), trials - trainings_of(verdicts), said)
+    prescription = _with_better(laboratory.prescription, asked)
+    verdicts = (*verdicts, *asked)
     judged = with_experiments(diagnosis, verdicts)
-    prescription = _with_better(laboratory.prescription, verdicts)
     if not prescription.changes:
         answers = "; ".join(f"{v.experiment}: {v.answer}" for v in verdicts if v.outcome != "not asked")
         more = "--resume with more --trials goes on from these trainings"
@@ -57,7 +57,7 @@ def ask(laboratory: Laboratory, diagnosis: Diagnosis, trials: int, *, quiet: boo
 
 
 def _with_better(prescription: Prescription, verdicts: Sequence[Verdict]) -> Prescription:
-    """What the better arms did otherwise, before all that was prescribed for the same keys."""
+    """What the best of the better arms did otherwise, before all that was prescribed for the same keys."""
     better = worth_keeping(verdicts)
     kept = tuple(c for c in prescription.changes if c.key not in {b.key for b in better})
     return prescription.model_copy(update={"changes": (*kept, *better)})

@@ -44,9 +44,8 @@ def verdict_of(run: Run, experiment: Experiment, control: ArmResult, arms: Seque
     if found_best.low > 0:
         changes = next(arm.changes for arm in arms if arm.name == best)
         confirms = experiment.confirms(run, changes)
-        return Verdict(
-            **asked, **numbers, outcome="better", answer=f"Yes. {said}.", confirms=confirms, changes=dict(changes)
-        )
+        kept = dict(changes) if experiment.adopted else {}
+        return Verdict(**asked, **numbers, outcome="better", answer=f"Yes. {said}.", confirms=confirms, changes=kept)
     behind = all(arm.name in known or arm.stopped for arm in arms)
     if behind and all(difference.high < WORTH for difference in known.values()):
         return Verdict(**asked, **numbers, outcome="no better", answer=f"No. Best {said}.", refutes=experiment.codes)

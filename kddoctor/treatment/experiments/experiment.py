@@ -42,7 +42,7 @@ class Experiment:
 
     control: what the arms are compared with, from the same seeds, or the run as it was recorded. confirms: of a run
     and the changes of its better arm, the codes that this arm cures. needs: what the run has to name for there to be
-    arms. seeds: from which every arm is trained.
+    arms. seeds: from which every arm is trained. adopted: a better arm is a better treatment.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Experiment:
     confirms: Callable[[Run, Mapping[str, Any]], tuple[str, ...]] = lambda _run, _changes: ()
     needs: str = "nothing"
     seeds: int = SEEDS
+    adopted: bool = True
 
 
 class ArmResult(BaseModel):

@@ -1,5 +1,6 @@
 """What experiments and a treatment say about a diagnosis: codes confirmed or refuted, and points that were measured."""
 
+import math
 from collections.abc import Sequence
 
 from kddoctor.engine.diagnosis import Diagnosis, EvidenceReport, FindingReport
@@ -24,25 +25,26 @@ def with_experiments(diagnosis: Diagnosis, verdicts: Sequence[Verdict]) -> Diagn
 
 
 def worth_keeping(verdicts: Sequence[Verdict]) -> tuple[Change, ...]:
-    """What the better arms did otherwise, as changes of a prescription; of two that set one key, the first."""
-    changes: dict[str, Change] = {}
-    for verdict in verdicts:
-        if verdict.outcome != "better":
-            continue
-        for key, value in verdict.changes.items():
-            finding = verdict.confirms[0] if verdict.confirms else verdict.experiment
-            what = f"{verdict.best} (experiment {verdict.experiment})"
-            change = Change(
-                key=key,
-                after=value,
-                finding=finding,
-                name=verdict.experiment,
-                why=verdict.answer,
-                what=what,
-                safety="careful",
-            )
-            changes.setdefault(key, change)
-    return tuple(changes.values())
+    """What the best of the better arms did otherwise, as changes of a prescription.
+
+    One alone: what helps by itself need not help beside another, and nobody has trained the two together.
+    """
+    better = [verdict for verdict in verdicts if verdict.outcome == "better" and verdict.changes]
+    if not better:
+        return ()
+    best = max(better, key=lambda verdict: -math.inf if verdict.low is None else verdict.low)
+    return tuple(
+        Change(
+            key=key,
+            after=value,
+            finding=best.confirms[0] if best.confirms else best.experiment,
+            name=best.experiment,
+            why=best.answer,
+            what=f"{best.best} (experiment {best.experiment})",
+            safety="careful",
+        )
+        for key, value in best.changes.items()
+    )
 
 
 def _evidence(verdict: Verdict) -> EvidenceReport:
