@@ -270,8 +270,9 @@ def treatment(summary: Json) -> Table:
         "Does a treatment bring the lost points back?",
         f"In {_percent(of['closed']['value'])} of the severe faults with a treatable cause on unseen tasks, nine "
         "tenths of them. Each run is treated as kddoctor treat does it, with experiments (--trials) where its cause is "
-        "one of capacity, rate, length or regularisation; a fault that was missed or declined counts as not cured. "
-        "Where teacher or student is another one than the healthy run's, the points are those up to the labels-only "
+        "one of capacity, rate, length or regularisation, or a teacher that changed, and where nothing is known of an "
+        "unwell run that a retraining could mend; a fault that was missed or declined counts as not cured. Where "
+        "teacher or student is another one than the healthy run's, the points are those up to the labels-only "
         "student.",
         ("", "share", "95 %", "target", ""),
         tuple(rows),
