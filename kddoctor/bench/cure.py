@@ -275,7 +275,7 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
         before, diagnosis = metric_of(sick), _diagnosed(sick)
         first = diagnosis.causes[0] if diagnosis and diagnosis.verdict == "sick" and diagnosis.causes else None
         right = first is not None and first.code in case.truth
-        by_itself = first is not None and first.prescription is not None and first.prescription.automatic
+        by_itself = first is not None and _automatic(first)
         found = Cure(
             case.key,
             "prescription",
@@ -308,7 +308,7 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
 
 def _asks(diagnosis: Diagnosis) -> bool:
     """Whether a user would give trials: for causes that they settle, or in an unwell run without one to treat."""
-    by_itself = [f for f in diagnosis.causes if f.prescription is not None and f.prescription.automatic]
+    by_itself = any(_automatic(f) for f in diagnosis.causes)
     return any(f.code in ASKED for f in diagnosis.causes) or (diagnosis.verdict != "healthy" and not by_itself)
 
 
@@ -370,13 +370,14 @@ def _tried(case: Case) -> Recipe:
     return random.Random(case.key).choice(SHELF)(case.recipe)
 
 
-def _treatable(diagnosis: Diagnosis) -> list[FindingReport]:
-    return [f for f in diagnosis.findings if f.prescription is not None and f.prescription.automatic]
+def _automatic(found: FindingReport) -> bool:
+    """Whether a retraining carries out what is prescribed for it."""
+    return found.prescription is not None and found.prescription.automatic
 
 
 def _by_the_second(diagnosis: Diagnosis) -> Diagnosis | None:
     """As if the next best explanation were the cause."""
-    rest = [f for f in _treatable(diagnosis) if f not in diagnosis.causes[:1]]
+    rest = [f for f in diagnosis.findings if _automatic(f) and f not in diagnosis.causes[:1]]
     return _only(diagnosis, rest[0].prescription) if rest else None
 
 

@@ -396,7 +396,7 @@ def _advice(found: Differential, outcome: Outcome, measured: Mapping[type, objec
     if outcome.baseline is None:
         lines.append("train the same student without a teacher and pass it as baseline=… (baseline_logits)")
     config = measured.get(Manifest)
-    if isinstance(config, Manifest) and config.code is not None and config.code.teacher and config.code.student:
+    if isinstance(config, Manifest) and config.code is not None and config.code.names_functions:
         lines.append(
             "or let kddoctor treat --trials 5 train it again in a plain loop, which tells whether the loop is to blame "
             "(it imports the run's code)"

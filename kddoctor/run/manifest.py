@@ -118,6 +118,11 @@ class Code(Section):
     config: Annotated[str, AfterValidator(settings_file)] | None = None
     keys: dict[str, Annotated[str, Field(min_length=1)]] = {}
 
+    @property
+    def names_functions(self) -> bool:
+        """Whether both models and both data sets come from functions, so that another loop can train with them."""
+        return None not in (self.teacher, self.student, self.train_data, self.val_data)
+
     @model_validator(mode="after")
     def _entry_and_settings_agree(self) -> Self:
         if self.entry is None and (self.keys or self.config is not None):

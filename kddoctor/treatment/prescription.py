@@ -14,6 +14,7 @@ from kddoctor.run.manifest_errors import manifest_error
 from kddoctor.run.paths import read_text, reason
 from kddoctor.run.spelling import nearest
 from kddoctor.run.yaml_text import dump_yaml, parse_yaml
+from kddoctor.treatment.experiments.plain_loop import SEEDS
 from kddoctor.treatment.remedies import REMEDIES, SECTIONS
 
 PRESCRIPTION = "prescription.yaml"
@@ -92,7 +93,7 @@ def prescribe(manifest: Manifest, diagnosis: Diagnosis, only: Sequence[str] = ()
     causes = [c for c in diagnosis.causes if (c.code.startswith(tuple(only)) if only else c.severity != "note")]
     treatable = [c for c in causes if c.prescription is not None and c.prescription.automatic]
     if not treatable:
-        raise UsageError(_nothing_to_treat(diagnosis, causes, only))
+        raise UsageError(_nothing_to_treat(manifest, diagnosis, causes, only))
     # Whoever names codes has decided; otherwise a suspicion does not ride along with what was shown.
     treated = treatable if only else ([c for c in treatable if c.status.startswith(SHOWN)] or treatable[:1])
     changes: dict[str, Change] = {}
@@ -171,11 +172,15 @@ def _not_shown(cause: FindingReport) -> Advice:
     return Advice(finding=cause.code, name=cause.name, what=f"{cause.status} only; --only {cause.code} treats it alone")
 
 
-def _nothing_to_treat(diagnosis: Diagnosis, causes: Sequence[FindingReport], only: Sequence[str]) -> str:
+def _nothing_to_treat(
+    manifest: Manifest, diagnosis: Diagnosis, causes: Sequence[FindingReport], only: Sequence[str]
+) -> str:
     if causes:
         first = causes[0]
         advice = first.prescription.summary if first.prescription else "see its explain page"
         return f"{first.code} cannot be treated automatically: {advice} (kddoctor explain {first.code})"
     named = f" among {', '.join(only)}" if only else ""
-    unknown = "; --trials 5 asks whether a plain loop does better" if diagnosis.verdict != "healthy" else ""
-    return f"{diagnosis.run}: there is nothing to treat{named}: the run is {diagnosis.verdict}{unknown}"
+    askable = not only and manifest.code is not None and manifest.code.names_functions
+    askable = askable and diagnosis.verdict == "inconclusive"
+    more = f"; --trials {SEEDS} asks whether a plain loop does better" if askable else ""
+    return f"{diagnosis.run}: there is nothing to treat{named}: the run is {diagnosis.verdict}{more}"

@@ -65,7 +65,7 @@ def retrain(
     return trained, schedule
 
 
-def check_teacher(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module, order: Sequence[int] = ()) -> None:
+def check_teacher(run: Run, plan: Plan, code: LoadedCode, teacher: nn.Module, order: Sequence[int]) -> None:
     """Raises RunError where the teacher that was loaded is worse than the one that the run recorded.
 
     order: of the recorded classes, as ``LoopSettings.column_permutation``.

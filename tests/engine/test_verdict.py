@@ -15,10 +15,12 @@ from kddoctor.errors import RunError
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
 from kddoctor.run.manifest import Code
+from kddoctor.treatment.experiments.plain_loop import SEEDS
 from tests import builders as b
 from tests.builders import recorded_run
 from tests.forensics import losses
 
+FUNCTIONS = ("teacher", "student", "train_data", "val_data")
 COLUMNS = [3, 1, 2, 0, 4, 6, 5, 9, 7, 8]
 MEAN = losses.kl(reduction="mean")
 
@@ -78,14 +80,14 @@ def test_what_is_missing_is_said_with_how_to_record_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("code", "offered"),
-    [({"teacher": "recipe:teacher", "student": "recipe:student"}, True), ({"entry": "train.py"}, False), (None, False)],
+    [(dict.fromkeys(FUNCTIONS, "recipe:make"), True), ({"entry": "train.py"}, False), (None, False)],
 )
 def test_a_run_that_can_be_trained_again_is_offered_the_experiment(tmp_path, code, offered):
     run = load(recorded_run(tmp_path / "run", student=b.forgetting(0.4)))
     section = None if code is None else Code.model_validate(code)
     found = diagnose(replace(run, manifest=run.manifest.model_copy(update={"code": section})))
     assert found.verdict == "inconclusive"
-    assert any("--trials 5" in line for line in found.advice) == offered
+    assert any(f"--trials {SEEDS}" in line for line in found.advice) == offered
 
 
 def test_a_low_student_with_nothing_to_blame_is_not_called_healthy(tmp_path):

@@ -19,7 +19,6 @@ SEED = "training.seed"
 NOT_FOR_SCRIPTS = ("treatment.learning_rate",)
 #: What a prescription may change, and the seed, which --seeds changes.
 KEYS = (*(key for key in REMEDIES if key not in NOT_FOR_SCRIPTS), SEED)
-FUNCTIONS = ("teacher", "student", "train_data", "val_data")
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def runs_as_script(manifest: Manifest, *, asked: bool) -> bool:
         if asked:
             raise UsageError(f"{MANIFEST_FILE}: code.entry is missing; it names the script, as in train.py --epochs 30")
         return False
-    return asked or any(getattr(code, name) is None for name in FUNCTIONS)
+    return asked or not code.names_functions
 
 
 def script_of(run: Run) -> Script:
