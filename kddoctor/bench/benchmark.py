@@ -9,6 +9,7 @@ from typing import Any
 
 from kddoctor.bench.cost import cost_of
 from kddoctor.bench.cure import curable, declines, summarise_cures, summarise_treatment
+from kddoctor.bench.doubting import doubted, summarise_doubts
 from kddoctor.bench.gate import Gate, decide
 from kddoctor.bench.judging import Result
 from kddoctor.bench.others import judge_others
@@ -17,7 +18,7 @@ from kddoctor.bench.recording import Cache
 from kddoctor.bench.report.html import render_html
 from kddoctor.bench.report.markdown import render_markdown
 from kddoctor.bench.report.matrix import evidence_matrix
-from kddoctor.bench.running import Bench, Progress, run_bench, run_cures
+from kddoctor.bench.running import Bench, Progress, run_bench, run_cures, run_doubts
 from kddoctor.bench.summary import summarise
 from kddoctor.bench.task import NAMES
 from kddoctor.bench.tier import Tier
@@ -58,7 +59,11 @@ def benchmark(
         found = run_cures(curable(bench.results, gate), place, jobs=jobs, progress=progress)
         sound = [r.case for r in bench.results if r.tier is Tier.FULL and r.case.key in gate.certified]
         summary["cure"] = summarise_cures(found)
-        summary["treatment"] = summarise_treatment(found, [declines(case, place) for case in sound])
+        doubts = run_doubts(doubted(sound), place, jobs=jobs, progress=progress)
+        summary["treatment"] = {
+            **summarise_treatment(found, [declines(case, place) for case in sound]),
+            **summarise_doubts(doubts),
+        }
     return Report(summary, bench.results, gate)
 
 

@@ -35,7 +35,8 @@ from kddoctor.engine.diagnosis import Diagnosis, FindingReport, PrescriptionRepo
 from kddoctor.errors import KDDoctorError, RunError, UsageError
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
-from kddoctor.treatment.prescription import prescribe
+from kddoctor.run.manifest import Manifest
+from kddoctor.treatment.prescription import is_a_guess, prescribe, prescribe_or_ask
 from kddoctor.treatment.treat import treat
 
 Means = Literal["prescription", "with experiments", "retrained unchanged", "random prescription", "second diagnosis"]
@@ -52,13 +53,12 @@ Said = Literal["helped", "did not help", "harmed", "declined", ""]
 CURE_TASKS = ("digits", "movielens", "clothes", "sentiment")
 #: Shares of the lost points: a cure that is as good as one, and the one that the project asks of itself.
 CURED, CLOSED = 0.8, 0.9
-#: Causes whose right value only trials can tell, or whose teacher may be past saving; and how many trainings they get.
-ASKED = ("KD104", "KD401", "KD402", "KD501", "KD502", "KD504")
+#: Trainings for experiments, where a user would give any.
 TRIALS = 15
 #: Distance of the seed with which the faulty loop is run once more.
 OTHER_SEED = 1000
 #: Changes with the way in which cures are measured, so that older ones are not taken for new.
-VERSION = 3
+VERSION = 4
 Json = dict[str, Any]
 #: What people try when they do not know: the control draws one of these changes of the script.
 SHELF: tuple[Callable[[Recipe], Recipe], ...] = (
@@ -76,8 +76,8 @@ class Cure:
     """One retraining: the metric of the sick student, of the treated one and of the one that it could have been.
 
     code, task: of the fault; unseen: rules were developed without that task. right: the first cause is a true one.
-    treatable: that cause has a treatment that runs by itself. said: what the treatment says of itself. treated: as the
-    sick one where it declined.
+    treatable: that cause has a treatment that runs by itself. said: what the treatment says of itself. called: the
+    verdict on the sick run. treated: as the sick one where it declined.
     """
 
     key: str
@@ -91,6 +91,7 @@ class Cure:
     right: bool
     treatable: bool
     said: Said = ""
+    called: str = ""
 
     @property
     def rate(self) -> float:
@@ -186,6 +187,8 @@ def summarise_treatment(cures: Sequence[Cure], declined: Sequence[bool]) -> Json
     counting = [c for c in last.values() if c.lost and c.treatable]
     plain = [c for c in cures if c.means == "prescription" and c.lost and c.treatable]
 
+    left_alone = {key for key, c in last.items() if c.called == "healthy"}
+
     def closed(of: Sequence[Cure]) -> Json:
         return asdict(counted([c.closed for c in of]))
 
@@ -194,6 +197,9 @@ def summarise_treatment(cures: Sequence[Cure], declined: Sequence[bool]) -> Json
         "closed_seen": closed([c for c in counting if not c.unseen]),
         "closed_all": closed(counting),
         "closed_without_experiments": closed(plain),
+        "closed_without_doubts": asdict(
+            counted([c.closed and c.key not in left_alone for c in counting if c.unseen]),
+        ),
         "closed_right": closed([c for c in counting if c.right]),
         "closed_wrong": closed([c for c in counting if not c.right]),
         "median": median(c.rate for c in counting) if counting else None,
@@ -262,7 +268,7 @@ def _prescribed(case: Case, cache: Cache) -> str:
     measured = measure_case(case, Tier.FULL, cache).measured
     findings = () if measured is None else judge("run", measured).findings
     changes = [None if f.prescription is None else f.prescription.model_dump(mode="json") for f in findings]
-    text = json.dumps([VERSION, changes, [f.code for f in findings if f.code in ASKED], TRIALS], sort_keys=True)
+    text = json.dumps([VERSION, changes, TRIALS], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
@@ -288,6 +294,7 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
             right,
             # Of a cause that was not found, its code alone says whether it can be treated.
             by_itself if right else case.truth[0] in treatable_codes(),
+            called="" if diagnosis is None else diagnosis.verdict,
         )
         cures = [
             replace(found, means="retrained unchanged", treated=_again(case, case.recipe, OTHER_SEED, cache, folder)),
@@ -296,7 +303,7 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
         if diagnosis is None:
             return [*cures, replace(found, said="declined")]
         cures.append(_treated(found, sick, Path(folder) / "treated", diagnosis, trials=0))
-        if _asks(diagnosis):
+        if asks(load(sick).manifest, diagnosis):
             asked = replace(found, means="with experiments")
             cures.append(_treated(asked, sick, Path(folder) / "asked", diagnosis, trials=TRIALS))
         second = _by_the_second(diagnosis)
@@ -306,10 +313,10 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
     return cures
 
 
-def _asks(diagnosis: Diagnosis) -> bool:
-    """Whether a user would give trials: for causes that they settle, or in an unwell run without one to treat."""
-    by_itself = any(_automatic(f) for f in diagnosis.causes)
-    return any(f.code in ASKED for f in diagnosis.causes) or (diagnosis.verdict != "healthy" and not by_itself)
+def asks(manifest: Manifest, diagnosis: Diagnosis) -> bool:
+    """Whether a user would give trials: where nothing is prescribed, or what is prescribed is a guess."""
+    given = prescribe_or_ask(manifest, diagnosis, (), TRIALS)
+    return not given.changes or is_a_guess(given, diagnosis)
 
 
 def _diagnosed(run: Path) -> Diagnosis | None:
@@ -349,14 +356,21 @@ def _twin_on(case: Case, rows: tuple[Tensor, ...], cache: Cache) -> float:
             return metric_on(student.eval()(rows[0]), rows[1])
 
 
-def _treated(found: Cure, sick: Path, output: Path, diagnosis: Diagnosis, *, trials: int) -> Cure:
-    """As ``kddoctor treat`` does it. Where it declines, or the retraining fails with a message, nothing changes."""
+def as_treated(run: Path, output: Path, diagnosis: Diagnosis, *, trials: int) -> tuple[float | None, Said]:
+    """The metric of the student and what is said of it, as by ``kddoctor treat``.
+
+    None where that declines, or the retraining fails with a message: then nothing changes.
+    """
     try:
-        result = treat(load(sick), output, diagnosis=diagnosis, trials=trials, quiet=True)
+        result = treat(load(run), output, diagnosis=diagnosis, trials=trials, quiet=True)
     except KDDoctorError:
-        return replace(found, said="declined")
-    said: Said = "helped" if result.helped else "harmed" if result.harmed else "did not help"
-    return replace(found, treated=metric_of(output), said=said)
+        return None, "declined"
+    return metric_of(output), "helped" if result.helped else "harmed" if result.harmed else "did not help"
+
+
+def _treated(found: Cure, sick: Path, output: Path, diagnosis: Diagnosis, *, trials: int) -> Cure:
+    after, said = as_treated(sick, output, diagnosis, trials=trials)
+    return replace(found, treated=found.sick if after is None else after, said=said)
 
 
 def _again(case: Case, recipe: Recipe, more: int, cache: Cache, folder: str) -> float:

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from kddoctor.bench.case import Case, Group
 from kddoctor.bench.cure import Cure, cure_case
+from kddoctor.bench.doubting import Doubt, doubt_case
 from kddoctor.bench.fault import Level, all_faults
 from kddoctor.bench.judging import Result, judge_measured
 from kddoctor.bench.measuring import measure_case
@@ -71,6 +72,13 @@ def run_cures(chosen: Sequence[Result], cache: Cache, *, jobs: int, progress: Pr
     return [cure for _, key, healthy in items if key not in failed for cure in cure_case(key, healthy, cache)]
 
 
+def run_doubts(chosen: Sequence[Case], cache: Cache, *, jobs: int, progress: Progress) -> list[Doubt]:
+    """Put sound runs to experiments."""
+    items = [(cache.directory, case.key) for case in chosen]
+    failed = {item[1] for item, _ in _parallel(_doubt, items, jobs, "doubting", progress)}
+    return [doubt_case(key, cache) for _, key in items if key not in failed]
+
+
 def tiers(case: Case) -> tuple[Tier, ...]:
     """Thinned records of the severe faults, as they are made first and as they are held out, and of one seed of what is
     sound; the others in full only. Of one seen and one unseen task, which is enough to compare tiers.
@@ -103,6 +111,10 @@ def _measure(item: tuple[Path, str, Tier]) -> None:
 
 def _cure(item: tuple[Path, str, float]) -> None:
     cure_case(item[1], item[2], Cache(item[0]))
+
+
+def _doubt(item: tuple[Path, str]) -> None:
+    doubt_case(item[1], Cache(item[0]))
 
 
 def _single_threaded() -> None:

@@ -398,7 +398,7 @@ def _advice(found: Differential, outcome: Outcome, measured: Mapping[type, objec
     config = measured.get(Manifest)
     if isinstance(config, Manifest) and config.code is not None and config.code.names_functions:
         lines.append(
-            "or let kddoctor treat --trials 5 train it again in a plain loop, which tells whether the loop is to blame "
+            "or let kddoctor treat --trials 7 train it again in a plain loop, which tells whether the loop is to blame "
             "(it imports the run's code)"
         )
     return tuple(dict.fromkeys(lines))

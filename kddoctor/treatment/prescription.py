@@ -117,13 +117,23 @@ def prescribe(manifest: Manifest, diagnosis: Diagnosis, only: Sequence[str] = ()
 
 
 def prescribe_or_ask(manifest: Manifest, diagnosis: Diagnosis, only: Sequence[str], trials: int) -> Prescription:
-    """As ``prescribe``; nothing yet, where experiments are to look for what helps an unwell run."""
+    """As ``prescribe``; nothing yet, where experiments are to look for what helps.
+
+    A run that looks healthy is in doubt only to whoever gives trials, and to them a plain loop is the answer.
+    """
     try:
         return prescribe(manifest, diagnosis, only)
     except UsageError:
-        if not trials or diagnosis.verdict == "healthy":
+        askable = diagnosis.verdict != "healthy" or _names_functions(manifest)
+        if not trials or not askable:
             raise
         return Prescription(run=diagnosis.run, changes=())
+
+
+def is_a_guess(prescription: Prescription, diagnosis: Diagnosis) -> bool:
+    """Whether a cause was not shown, or another value than the prescribed one may mend it better."""
+    shown = {cause.code for cause in diagnosis.causes if cause.status.startswith(SHOWN)}
+    return any(change.safety != "safe" or change.finding not in shown for change in prescription.changes)
 
 
 def read_prescription(path: Path) -> Prescription:
@@ -180,7 +190,11 @@ def _nothing_to_treat(
         advice = first.prescription.summary if first.prescription else "see its explain page"
         return f"{first.code} cannot be treated automatically: {advice} (kddoctor explain {first.code})"
     named = f" among {', '.join(only)}" if only else ""
-    askable = not only and manifest.code is not None and manifest.code.names_functions
-    askable = askable and diagnosis.verdict == "inconclusive"
-    more = f"; --trials {SEEDS} asks whether a plain loop does better" if askable else ""
+    doubt = " if you doubt that," if diagnosis.verdict == "healthy" else ""
+    askable = not only and _names_functions(manifest)
+    more = f";{doubt} --trials {SEEDS} asks whether a plain loop does better" if askable else ""
     return f"{diagnosis.run}: there is nothing to treat{named}: the run is {diagnosis.verdict}{more}"
+
+
+def _names_functions(manifest: Manifest) -> bool:
+    return manifest.code is not None and manifest.code.names_functions

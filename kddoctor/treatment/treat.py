@@ -104,7 +104,9 @@ def treat(
             from kddoctor.treatment.experiments.asking import ask
             from kddoctor.treatment.experiments.running import Laboratory
 
-            asked = ask(Laboratory(run, trainings.trials, given, epochs, work), before, trials, quiet=quiet)
+            decided = prescription is not None or bool(only)
+            laboratory = Laboratory(run, trainings.trials, given, epochs, work)
+            asked = ask(laboratory, before, trials, decided=decided, quiet=quiet)
             before, verdicts = asked.diagnosis, asked.verdicts
             plan = make_plan(run.manifest, asked.prescription, epochs)
         with shown_progress(f"treating {plan.code}", quiet=quiet) as shown:

@@ -26,9 +26,9 @@ from kddoctor.treatment.experiments.asking import ask
 from kddoctor.treatment.experiments.choosing import EXPERIMENTS, experiments_for
 from kddoctor.treatment.experiments.comparing import verdict_of
 from kddoctor.treatment.experiments.experiment import SEEDS, Arm, ArmResult, Experiment, Verdict, trainings_of
-from kddoctor.treatment.experiments.feedback import STATUS, with_experiments, worth_keeping
+from kddoctor.treatment.experiments.feedback import STATUS, best_of, with_experiments, worth_keeping
 from kddoctor.treatment.experiments.running import Laboratory, carry_out
-from kddoctor.treatment.prescription import Prescription, prescribe
+from kddoctor.treatment.prescription import Change, Prescription, is_a_guess, prescribe
 from kddoctor.treatment.session import Session
 from kddoctor.treatment.treat import treat
 from kddoctor.treatment.trial import one_by_one
@@ -50,6 +50,12 @@ def code(run):
 @pytest.fixture
 def laboratory(run, code, tmp_path):
     return Laboratory(run, one_by_one(run, code), prescribe(run.manifest, diagnose(run)), 2, tmp_path)
+
+
+USELESS = Arm("hardly a rate", {"training.learning_rate": 1e-9})
+HELPFUL = Arm("more epochs", {"training.epochs": 12}, alone=True)
+#: With the seed that chooses, from three seeds.
+RACE = Experiment("race", "Q?", (), Arm("as prescribed"), lambda _run: [HELPFUL, USELESS], seeds=SEEDS, race=True)
 
 
 def results(control, *arms):
@@ -99,10 +105,21 @@ class TestVerdict:
     def test_a_recorded_run_is_as_noisy_as_each_of_the_arms(self, run):
         arm = [0.80, 0.81, 0.82, 0.81, 0.83]
         spread = float(np.std(arm, ddof=1)) * stats.t.ppf(0.995, 4) * np.sqrt(1 + 1 / 5)
-        found = judged(run, [0.70] * 5, arm, experiment=plain_loop.EXPERIMENT)
+        found = judged(run, [0.70] * 5, arm, experiment=plain_loop.IN_DOUBT)
         assert (found.outcome, found.low) == ("better", pytest.approx(np.mean(arm) - 0.70 - spread, abs=1e-5))
-        assert judged(run, [0.78] * 5, arm, experiment=plain_loop.EXPERIMENT).outcome == "open"
+        assert judged(run, [0.78] * 5, arm, experiment=plain_loop.IN_DOUBT).outcome == "open"
         assert judged(run, [0.78] * 5, arm).outcome == "better"  # of controls that were trained, five say more
+
+    def test_the_seed_that_chose_the_arm_counts_no_further(self, run):
+        control, ahead, behind = [0.70, 0.70, 0.71, 0.72], [0.99, 0.71, 0.70, 0.72], [0.60]
+        found = judged(run, control, ahead, behind, experiment=RACE)
+        assert (found.outcome, found.change) == ("open", pytest.approx(0.0, abs=1e-6))
+        assert judged(run, control, [0.99, 0.80, 0.81, 0.83], behind, experiment=RACE).outcome == "better"
+
+    def test_what_is_better_by_less_than_a_point_takes_no_treatments_place(self, run):
+        control, ahead = [0.70, 0.700, 0.710, 0.720], [0.71, 0.702, 0.712, 0.722]
+        assert judged(run, control, ahead, [0.60], experiment=RACE).outcome == "open"
+        assert judged(run, control[1:], ahead[1:]).outcome == "better"
 
     def test_a_better_temperature_says_on_which_side_the_old_one_was(self, run):
         assert dose_response.EXPERIMENT.confirms(run, {"distillation.temperature": 8.0}) == ("KD301",)
@@ -147,14 +164,14 @@ class TestFeedback:
         assert found.verdict == "sick"
 
     def test_what_a_better_arm_did_is_prescribed_with_its_experiment_as_the_reason(self):
-        (change,) = worth_keeping([better(training__epochs=30)])
+        (change,) = worth_keeping(better(training__epochs=30))
         assert (change.key, change.after, change.finding, change.safety) == ("training.epochs", 30, "KD501", "careful")
 
     def test_of_several_better_arms_the_best_alone_is_kept(self):
         longer_too = better("KD502", training__epochs=30).model_copy(update={"low": 0.01})
-        kept = worth_keeping([longer_too, better("KD102", distillation__alpha=0.0)])
-        assert [(change.key, change.finding) for change in kept] == [("distillation.alpha", "KD102")]
-        assert worth_keeping([longer_too.model_copy(update={"outcome": "open"})]) == ()
+        best = better("KD102", distillation__alpha=0.0)
+        assert best_of([longer_too, best]) is best
+        assert best_of([longer_too.model_copy(update={"outcome": "open"})]) is None
 
 
 class TestChoice:
@@ -167,6 +184,9 @@ class TestChoice:
 
     def test_names_are_used_once(self):
         assert len({e.name for e in EXPERIMENTS}) == len(EXPERIMENTS)
+
+
+TINY = {"training.learning_rate": 1e-10}
 
 
 def cause_of(code):
@@ -219,6 +239,31 @@ class TestCarryingOut:
         assert set(found.control.values) == set(range(SEEDS))
         assert any(arm.stopped for arm in found.arms)
 
+    def test_of_a_race_only_the_arm_that_is_ahead_goes_on(self, laboratory):
+        slow = replace(RACE, control=Arm("as prescribed", {"training.learning_rate": 1e-9}))
+        (found,) = carry_out(laboratory, [slow], 20, lambda *_: None)
+        ahead, behind = found.arms
+        assert set(found.control.trained) == set(ahead.trained) == set(range(SEEDS + 1))
+        assert behind.trained == (0,)
+        assert (found.outcome, found.best, found.alone) == ("better", "more epochs", True)
+
+    def test_a_race_that_nobody_leads_is_over_after_the_first_seed(self, laboratory):
+        lost = replace(RACE, arms=lambda _run: [USELESS, replace(USELESS, name="no rate", changes={**TINY})])
+        (found,) = carry_out(laboratory, [lost], 20, lambda *_: None)
+        assert (found.outcome, trainings_of([found])) == ("no better", 3)
+        assert "no arm was ahead" in found.answer
+
+    def test_a_race_has_as_many_arms_as_there_are_trials_for(self, laboratory):
+        few, many = (carry_out(laboratory, [RACE], trials, lambda *_: None)[0] for trials in (6, 20))
+        assert [len(few.arms), len(many.arms)] == [1, 2]
+        assert few.arms[0].values.items() <= many.arms[0].values.items()  # more trials go on from these
+        (found,) = carry_out(laboratory, [RACE], 5, lambda *_: None)
+        assert found.answer == "Not asked: it needs 6 trials, and 5 were left."
+
+    def test_an_arm_that_stands_alone_has_nothing_of_the_treatment(self, laboratory):
+        beside = laboratory.plan(replace(HELPFUL, alone=False)).changes
+        assert set(laboratory.plan(HELPFUL).changes) == {"training.epochs"} < set(beside)
+
     def test_leaving_out_the_only_useful_treatment_costs_what_it_brought(self, run):
         prescription = prescribe(run.manifest, diagnosis(T_SQUARED, SOFTER))
         assert [a.leaves_out for a in ablation.ablation(prescription).arms(run)] == ["KD202", "KD301"]
@@ -239,29 +284,66 @@ class TestUnknownCause:
     def test_a_plain_loop_is_the_treatment_where_it_does_better_than_the_run(self, tmp_path):
         run = load(sick_run(tmp_path / "run", columns=[1, 2, 3, 0], in_loop_only=True))
         with loaded_code(run) as code:
-            asked = ask(unknown(run, code, tmp_path), UNWELL, 5, quiet=True)
+            asked = ask(unknown(run, code, tmp_path), UNWELL, plain_loop.SEEDS, quiet=True)
         (first, *others) = asked.verdicts
         assert (first.experiment, first.outcome, first.control.trained) == ("plain-loop", "better", ())
         assert {v.outcome for v in others} == {"not asked"}
         assert [(c.key, c.finding) for c in asked.prescription.changes] == [("loss.form", "plain-loop")]
-        assert asked.trainings == 5
+        assert asked.trainings == plain_loop.SEEDS
 
     def test_where_it_does_no_better_the_fault_is_elsewhere(self, tmp_path):
-        run = load(sick_run(tmp_path / "run", t_squared=True, epochs=12))
+        run = load(sick_run(tmp_path / "run", t_squared=True, epochs=24))
         with loaded_code(run) as code, pytest.raises(UsageError, match=r"no experiment found .* plain-loop: N"):
-            ask(unknown(run, code, tmp_path), UNWELL, 5, quiet=True)
+            ask(unknown(run, code, tmp_path), UNWELL, 7, quiet=True)
+
+    def test_too_few_trials_are_said_to_be_too_few(self, run, code, tmp_path):
+        with pytest.raises(UsageError, match="plain-loop: Not asked: it needs 7 trials, and 3 were left"):
+            ask(unknown(run, code, tmp_path), UNWELL, 3, quiet=True)
+
+    def test_with_more_trials_other_loops_take_part(self, run, code, tmp_path):
+        asked = ask(unknown(run, code, tmp_path, epochs=2), UNWELL, 13, quiet=True)
+        assert len(asked.verdicts[0].arms) == 6
+        assert asked.verdicts[0].outcome == "better"
 
     def test_treat_goes_all_the_way(self, tmp_path):
         run = load(sick_run(tmp_path / "run", columns=[1, 2, 3, 0], in_loop_only=True))
-        with pytest.raises(UsageError, match="--trials 5 asks whether a plain loop"):
+        with pytest.raises(UsageError, match="--trials 7 asks whether a plain loop"):
             treat(run, tmp_path / "out", diagnosis=UNWELL, quiet=True)
-        result = treat(run, tmp_path / "out", diagnosis=UNWELL, trials=5, quiet=True)
+        result = treat(run, tmp_path / "out", diagnosis=UNWELL, trials=7, quiet=True)
         assert (result.code, result.helped) == ("plain-loop", True)
 
 
-def unknown(run, code, work):
+def unknown(run, code, work, epochs=None):
     nothing = Prescription(run="run", changes=())
-    return Laboratory(run, one_by_one(run, code), nothing, None, work / "trials")
+    return Laboratory(run, one_by_one(run, code), nothing, epochs, work / "trials")
+
+
+class TestGuess:
+    """What is prescribed is no proof, or one dose of several."""
+
+    def guessed(self):
+        return diagnosis(LONGER.model_copy(update={"status": "suspected"}))
+
+    def test_a_plain_loop_that_does_better_takes_its_place(self, run, code, tmp_path):
+        harmful = Change(key="training.learning_rate", after=1e-9, finding="KD502", safety="careful")
+        guess = Laboratory(
+            run, one_by_one(run, code), Prescription(run="run", changes=(harmful,)), 4, tmp_path / "trials"
+        )
+        asked = ask(guess, self.guessed(), 15, quiet=True)
+        assert asked.verdicts[0].question.endswith("than what is prescribed?")
+        assert asked.prescription.codes == ("plain-loop",)
+        assert "training.learning_rate" not in {change.key for change in asked.prescription.changes}
+
+    def test_what_its_user_decided_stands(self, run, code, tmp_path):
+        decided = Laboratory(run, one_by_one(run, code), prescribe(run.manifest, self.guessed()), 2, tmp_path)
+        asked = ask(decided, self.guessed(), 13, decided=True, quiet=True)
+        assert "plain-loop" not in {v.experiment for v in asked.verdicts}
+
+    def test_what_was_shown_and_can_be_mended_in_one_way_is_no_guess(self, run):
+        shown = diagnosis(T_SQUARED)
+        assert not is_a_guess(prescribe(run.manifest, shown), shown)
+        for doubtful in (self.guessed(), diagnosis(LONGER)):  # a suspicion, and a number of epochs
+            assert is_a_guess(prescribe(run.manifest, doubtful), doubtful)
 
 
 def test_a_treatment_reports_its_experiments_and_its_worth(run, tmp_path):
@@ -272,10 +354,13 @@ def test_a_treatment_reports_its_experiments_and_its_worth(run, tmp_path):
     assert result.cost.trainings > 1
 
 
-def test_a_healthy_run_is_declined_with_experiments_too(tmp_path):
+def test_a_healthy_run_is_declined_and_after_experiments_too(tmp_path):
     run = load(sick_run(tmp_path / "run", t_squared=True, epochs=12))
     if diagnose(run).verdict == "healthy":
-        with pytest.raises(UsageError, match="nothing to treat"):
-            treat(run, tmp_path / "out", trials=6, quiet=True)
+        with pytest.raises(UsageError, match=r"nothing to treat.* if you doubt that, --trials 7"):
+            treat(run, tmp_path / "out", quiet=True)
+        with pytest.raises(UsageError, match=r"no experiment found anything .* plain-loop: N"):
+            treat(run, tmp_path / "out", trials=7, quiet=True)
+        assert not (tmp_path / "out").exists()
     else:
         pytest.fail(f"the twin should be healthy: {diagnose(run).summary}")

@@ -95,7 +95,7 @@ def jsd_beta_vanishing(
         )
         summary = "The Jensen-Shannon divergence is zero, as it is where its weight lies at an end."
     return finding.saying(summary, where="the training loop: beta of the divergence").prescribe(
-        "beta = 0.5, or the plain divergence that the end was to stand for", loss__beta=0.5
+        "beta = 0.5, or the plain divergence that the end was to stand for", safety="careful", loss__beta=0.5
     )
 
 

@@ -9,10 +9,10 @@ from kddoctor.errors import UsageError
 from kddoctor.treatment.experiments import plain_loop
 from kddoctor.treatment.experiments.ablation import ablation
 from kddoctor.treatment.experiments.choosing import experiments_for
-from kddoctor.treatment.experiments.experiment import Verdict, trainings_of
-from kddoctor.treatment.experiments.feedback import with_experiments, worth_keeping
+from kddoctor.treatment.experiments.experiment import Experiment, Verdict, trainings_of
+from kddoctor.treatment.experiments.feedback import best_of, with_experiments, worth_keeping
 from kddoctor.treatment.experiments.running import Laboratory, carry_out
-from kddoctor.treatment.prescription import Prescription
+from kddoctor.treatment.prescription import Prescription, is_a_guess
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,26 @@ class Asked:
         return trainings_of(self.verdicts)
 
 
-def ask(laboratory: Laboratory, diagnosis: Diagnosis, trials: int, *, quiet: bool) -> Asked:
+def ask(laboratory: Laboratory, diagnosis: Diagnosis, trials: int, *, decided: bool = False, quiet: bool) -> Asked:
     """Experiments on top of the laboratory's prescription, then what each of its causes costs.
 
+    decided: the user chose what is prescribed, and no plain loop takes its place.
     Raises UsageError where there is nothing to treat after them, either.
     """
     said = _silent if quiet else _on_stderr
-    verdicts: tuple[Verdict, ...] = ()
-    if not laboratory.prescription.changes:
-        # Nothing is known that a retraining could mend: is it the loop at all?
-        verdicts = carry_out(laboratory, [plain_loop.EXPERIMENT], trials, said)
-        laboratory = replace(laboratory, prescription=_with_better(laboratory.prescription, verdicts))
-    asked = carry_out(laboratory, experiments_for(diagnosis), trials - trainings_of(verdicts), said)
+    race = [] if decided else _race(laboratory.prescription, diagnosis)
+    verdicts = carry_out(laboratory, race, trials, said)
+    laboratory = replace(laboratory, prescription=_with_better(laboratory.prescription, verdicts))
+    # Of a run that looks healthy only the loop is in doubt.
+    asks = laboratory.prescription.changes or diagnosis.verdict != "healthy"
+    others = experiments_for(diagnosis) if asks else ()
+    asked = carry_out(laboratory, others, trials - trainings_of(verdicts), said)
     prescription = _with_better(laboratory.prescription, asked)
     verdicts = (*verdicts, *asked)
     judged = with_experiments(diagnosis, verdicts)
     if not prescription.changes:
-        answers = "; ".join(f"{v.experiment}: {v.answer}" for v in verdicts if v.outcome != "not asked")
+        given = [v for v in verdicts if v.outcome != "not asked"] or verdicts[:1]
+        answers = "; ".join(f"{v.experiment}: {v.answer}" for v in given)
         more = "--resume with more --trials goes on from these trainings"
         raise UsageError(f"{diagnosis.run}: no experiment found anything that helps. {answers}; {more}")
     whole = ablation(prescription)
@@ -56,10 +59,20 @@ def ask(laboratory: Laboratory, diagnosis: Diagnosis, trials: int, *, quiet: boo
     return Asked(judged, prescription, verdicts)
 
 
+def _race(prescription: Prescription, diagnosis: Diagnosis) -> list[Experiment]:
+    """Plain loops, unless all that is prescribed mends what was shown, in the one way that there is to mend it."""
+    if not prescription.changes:
+        return [plain_loop.IN_DOUBT if diagnosis.verdict == "healthy" else plain_loop.EXPERIMENT]
+    return [plain_loop.BESIDE] if is_a_guess(prescription, diagnosis) else []
+
+
 def _with_better(prescription: Prescription, verdicts: Sequence[Verdict]) -> Prescription:
-    """What the best of the better arms did otherwise, before all that was prescribed for the same keys."""
-    better = worth_keeping(verdicts)
-    kept = tuple(c for c in prescription.changes if c.key not in {b.key for b in better})
+    """What the best of the better arms did otherwise, before or instead of what was prescribed."""
+    best = best_of(verdicts)
+    if best is None:
+        return prescription
+    better = worth_keeping(best)
+    kept = tuple(c for c in prescription.changes if not best.alone and c.key not in best.changes)
     return prescription.model_copy(update={"changes": (*kept, *better)})
 
 

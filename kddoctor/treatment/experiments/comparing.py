@@ -9,27 +9,32 @@ from kddoctor.probes.paired_difference import PairedDifference, paired_numbers
 from kddoctor.run.directory import Run
 from kddoctor.treatment.experiments.experiment import ArmResult, Experiment, Verdict
 
-#: Of an interval, shared out over the arms (Bonferroni): the best of many arms looks better than it is.
-LEVEL = 0.95
-#: Of the interval to a single training: its loop is blamed for what may be one unlucky seed.
-LEVEL_OF_ONE = 0.99
 #: Points of the metric below which a change would not be worth a code's name.
 WORTH = 0.01
+#: Seeds of a race that tell which arm goes on.
+CHOOSING = (0,)
 
 
 def verdict_of(run: Run, experiment: Experiment, control: ArmResult, arms: Sequence[ArmResult]) -> Verdict:
     """Compare every arm with the control, seed by seed; with the run as it was recorded, where that is the control.
 
+    Of a race the arm that was ahead is compared, on the seeds that did not choose it.
+
     An arm is better where the whole of its interval is above zero. Nothing is better where no interval reaches
     ``WORTH`` and the rest was given up. Anything between is open, and more seeds would tell.
     """
     asked = {"experiment": experiment.name, "question": experiment.question, "control": control, "arms": tuple(arms)}
-    one = experiment.control.recorded
-    level = 1 - (1 - (LEVEL_OF_ONE if one else LEVEL)) / max(1, len(arms))
-    against = _against_one if one else _against
-    found = {arm.name: against(control, arm, level) for arm in arms}
+    chosen = experiment.chooses(len(arms))
+    # Shared out over the arms (Bonferroni): the best of many looks better than it is.
+    level = 1 - (1 - experiment.level) / (1 if chosen else max(1, len(arms)))
+    against = _against_one if experiment.control.recorded else _against
+    left_out = CHOOSING if chosen else ()
+    found = {arm.name: against(_but(control, left_out), _but(arm, left_out), level) for arm in arms}
     known = {name: difference for name, difference in found.items() if difference is not None}
     if not known:
+        if chosen and not any(set(arm.trained) - set(CHOOSING) for arm in arms):
+            answer = "No: no arm was ahead of the control from the first seed."
+            return Verdict(**asked, outcome="no better", answer=answer, refutes=experiment.codes)
         stopped = all(arm.stopped and not arm.values for arm in arms)
         if stopped:
             answer = "No: every arm fell far behind the control before its time."
@@ -41,15 +46,23 @@ def verdict_of(run: Run, experiment: Experiment, control: ArmResult, arms: Seque
     said = (
         f"{best}: {100 * found_best.change:+.1f} points ({100 * found_best.low:+.1f} to {100 * found_best.high:+.1f})"
     )
-    if found_best.low > 0:
+    # What takes the place of a treatment has to be worth it.
+    if found_best.low > 0 and (not chosen or found_best.change >= WORTH):
         changes = next(arm.changes for arm in arms if arm.name == best)
         confirms = experiment.confirms(run, changes)
         kept = dict(changes) if experiment.adopted else {}
-        return Verdict(**asked, **numbers, outcome="better", answer=f"Yes. {said}.", confirms=confirms, changes=kept)
+        alone = any(arm.alone for arm in experiment.arms(run) if arm.name == best)
+        yes = {**numbers, "outcome": "better", "answer": f"Yes. {said}.", "confirms": confirms}
+        return Verdict(**asked, **yes, changes=kept, alone=alone)
     behind = all(arm.name in known or arm.stopped for arm in arms)
     if behind and all(difference.high < WORTH for difference in known.values()):
         return Verdict(**asked, **numbers, outcome="no better", answer=f"No. Best {said}.", refutes=experiment.codes)
     return Verdict(**asked, **numbers, outcome="open", answer=f"Not settled by these seeds. Best {said}.")
+
+
+def _but(result: ArmResult, seeds: Sequence[int]) -> ArmResult:
+    """Without these seeds."""
+    return result.model_copy(update={"values": {s: value for s, value in result.values.items() if s not in seeds}})
 
 
 def _against(control: ArmResult, arm: ArmResult, level: float) -> PairedDifference | None:

@@ -25,7 +25,8 @@ class Arm:
     """One way of training. changes: of a prescription's keys, beside those of the treatment.
 
     epochs: in multiples of those of the treatment. prepared: the data and models that it has.
-    leaves_out: a code that is not treated in it. recorded: the run itself, for which nothing is trained.
+    leaves_out: a code that is not treated in it. alone: instead of what is prescribed, not beside it.
+    recorded: the run itself, for which nothing is trained.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Arm:
     epochs: float = 1.0
     prepared: "Callable[[LoadedCode], LoadedCode]" = as_it_is
     leaves_out: str | None = None
+    alone: bool = False
     recorded: bool = False
 
 
@@ -42,7 +44,10 @@ class Experiment:
 
     control: what the arms are compared with, from the same seeds, or the run as it was recorded. confirms: of a run
     and the changes of its better arm, the codes that this arm cures. needs: what the run has to name for there to be
-    arms. seeds: from which every arm is trained. adopted: a better arm is a better treatment.
+    arms. seeds: from which every arm is trained. adopted: a better arm is a better treatment. level: of the intervals.
+
+    race: of several arms only the one that is ahead from a first seed goes on, from ``seeds`` others, which alone are
+    compared; of arms that the trials do not suffice for, the last are left out.
     """
 
     name: str
@@ -54,6 +59,16 @@ class Experiment:
     needs: str = "nothing"
     seeds: int = SEEDS
     adopted: bool = True
+    race: bool = False
+    level: float = 0.95
+
+    def seeds_of(self, arms: int) -> int:
+        """From how many seeds the longest trained of so many arms is trained."""
+        return self.seeds + self.chooses(arms)
+
+    def chooses(self, arms: int) -> bool:
+        """Whether the first seed only tells which of the arms goes on."""
+        return self.race and arms > 1
 
 
 class ArmResult(BaseModel):
@@ -79,7 +94,8 @@ class ArmResult(BaseModel):
 class Verdict(BaseModel):
     """The answer of one experiment. change: of the best arm against the control, in the metric, paired by seed.
 
-    confirms, refutes: codes. changes: what the best arm does otherwise, where that is worth doing.
+    confirms, refutes: codes. changes: what the best arm does otherwise, where that is worth doing; alone: instead of
+    what was prescribed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -97,6 +113,7 @@ class Verdict(BaseModel):
     confirms: tuple[str, ...] = ()
     refutes: tuple[str, ...] = ()
     changes: dict[str, Any] = {}
+    alone: bool = False
 
 
 def trainings_of(verdicts: Sequence[Verdict]) -> int:

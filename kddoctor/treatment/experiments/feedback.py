@@ -24,15 +24,17 @@ def with_experiments(diagnosis: Diagnosis, verdicts: Sequence[Verdict]) -> Diagn
     return diagnosis
 
 
-def worth_keeping(verdicts: Sequence[Verdict]) -> tuple[Change, ...]:
-    """What the best of the better arms did otherwise, as changes of a prescription.
+def best_of(verdicts: Sequence[Verdict]) -> Verdict | None:
+    """The one whose better arm is worth keeping.
 
     One alone: what helps by itself need not help beside another, and nobody has trained the two together.
     """
     better = [verdict for verdict in verdicts if verdict.outcome == "better" and verdict.changes]
-    if not better:
-        return ()
-    best = max(better, key=lambda verdict: -math.inf if verdict.low is None else verdict.low)
+    return max(better, key=lambda verdict: -math.inf if verdict.low is None else verdict.low, default=None)
+
+
+def worth_keeping(best: Verdict) -> tuple[Change, ...]:
+    """What its better arm did otherwise, as changes of a prescription."""
     return tuple(
         Change(
             key=key,

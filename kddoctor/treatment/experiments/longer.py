@@ -7,7 +7,7 @@ from kddoctor.treatment.schedule import DEFAULT_EPOCHS
 FACTOR = 3
 
 
-def _longer(run: Run) -> Arm:
+def of(run: Run) -> Arm:
     epochs = FACTOR * (run.manifest.training.epochs or DEFAULT_EPOCHS)
     return Arm(f"{FACTOR} times the epochs", {"training.epochs": epochs})
 
@@ -17,6 +17,6 @@ EXPERIMENT = Experiment(
     question="Does training for longer help?",
     codes=("KD502",),
     control=Arm("as prescribed"),
-    arms=lambda run: [_longer(run)],
+    arms=lambda run: [of(run)],
     confirms=lambda _run, _changes: ("KD502",),
 )

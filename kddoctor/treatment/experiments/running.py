@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.run.directory import Run
 from kddoctor.treatment.checkpointed import GivingUp, Trained, never
 from kddoctor.treatment.experiments.comparing import verdict_of
-from kddoctor.treatment.experiments.experiment import Arm, ArmResult, Experiment, Verdict
+from kddoctor.treatment.experiments.experiment import Arm, ArmResult, Experiment, Verdict, trainings_of
 from kddoctor.treatment.experiments.giving_up import ClearlyBehind
 from kddoctor.treatment.plan import Plan, make_plan
 from kddoctor.treatment.prescription import Change, Prescription
@@ -53,7 +54,8 @@ class Laboratory:
 
     def plan(self, arm: Arm) -> Plan:
         """The treatment with an arm's changes."""
-        kept = (c for c in self.prescription.changes if arm.leaves_out is None or c.finding != arm.leaves_out)
+        prescribed = () if arm.alone else self.prescription.changes
+        kept = (c for c in prescribed if arm.leaves_out is None or c.finding != arm.leaves_out)
         rest = tuple(c for c in kept if c.key not in arm.changes)
         own = tuple(Change(key=key, after=value, finding="", what=arm.name) for key, value in arm.changes.items())
         prescription = self.prescription.model_copy(update={"changes": (*rest, *own)})
@@ -76,7 +78,7 @@ def carry_out(
     What two of them train, such as the same control, is trained and counted once.
     Every arm and its control start from the same seeds, and are compared in the metric of the run.
     """
-    left, verdicts = trials, []
+    verdicts: list[Verdict] = []
     trained: set[tuple[str, int]] = set()
     for wanted in experiments:
         experiment = laboratory.as_asked(wanted)
@@ -87,16 +89,30 @@ def carry_out(
         if not arms:
             verdicts.append(_not_asked(experiment, f"Not asked: it needs {experiment.needs}."))
             continue
-        wanted_arms = [arm for arm in (experiment.control, *arms) if not arm.recorded]
-        new = {(_key(arm), seed) for arm in wanted_arms for seed in range(experiment.seeds)} - trained
-        needed = len(new)
+        left = trials - trainings_of(verdicts)
+        while experiment.chooses(len(arms)) and _needed(experiment, arms, trained) > left:
+            arms.pop()
+        needed = _needed(experiment, arms, trained)
         if needed > left:
             verdicts.append(_not_asked(experiment, f"Not asked: it needs {needed} trials, and {left} were left."))
             continue
-        left -= needed
-        trained |= new
+        trained |= _wanted(experiment, arms)
         verdicts.append(_ask(laboratory, experiment, arms, after_trial))
     return tuple(verdicts)
+
+
+def _needed(experiment: Experiment, arms: Sequence[Arm], trained: Set[tuple[str, int]]) -> int:
+    """How many students an experiment trains that are not trained yet."""
+    later = experiment.seeds if experiment.chooses(len(arms)) else 0  # of the arm that is ahead, whichever it is
+    return len(_wanted(experiment, arms) - trained) + later
+
+
+def _wanted(experiment: Experiment, arms: Sequence[Arm]) -> set[tuple[str, int]]:
+    """The students of an experiment, of a race those that are certain."""
+    seeds = range(experiment.seeds_of(len(arms)))
+    control = [] if experiment.control.recorded else [(_key(experiment.control), seed) for seed in seeds]
+    of_each = range(1) if experiment.chooses(len(arms)) else seeds
+    return {*control, *((_key(arm), seed) for arm in arms for seed in of_each)}
 
 
 def _ask(laboratory: Laboratory, experiment: Experiment, arms: Sequence[Arm], after_trial: AfterTrial) -> Verdict:
@@ -105,7 +121,9 @@ def _ask(laboratory: Laboratory, experiment: Experiment, arms: Sequence[Arm], af
     if experiment.control.recorded:
         asked.keep_recorded()
     controls = [(experiment.control, seed, never) for seed in range(experiment.seeds)]
-    if len(arms) < MANY:
+    if experiment.chooses(len(arms)):
+        asked.race()
+    elif len(arms) < MANY:
         asked.train([*controls, *((arm, seed, never) for seed in range(experiment.seeds) for arm in arms)])
     elif laboratory.to_their_end:
         # One seed of each arm tells which of them are worth two more.
@@ -131,6 +149,29 @@ class _Asked:
     arms: tuple[Arm, ...]
     after_trial: AfterTrial
 
+    @property
+    def seeds(self) -> range:
+        """Of each arm that goes on to the end."""
+        return range(self.experiment.seeds_of(len(self.arms) - 1))
+
+    def race(self) -> None:
+        """Every arm from the first seed; then the one that is ahead, and its control, from the others."""
+        control = self.experiment.control
+        self.train([(arm, 0, never) for arm in self.arms])
+        ahead = self._ahead()
+        self.skip(arm for arm in self.arms if arm is not ahead and (arm is not control or ahead is None))
+        if ahead is not None:
+            self.train([(arm, seed, never) for seed in self.seeds for arm in (control, ahead)])
+
+    def _ahead(self) -> Arm | None:
+        """The best arm of the first seed, None where it is not above the control."""
+        over = self.over()
+        # One that failed is behind all.
+        found = {arm.name: over[arm.name, 0].value for arm in self.arms}
+        values = {name: -math.inf if value is None else value for name, value in found.items()}
+        best = max(self.arms[1:], key=lambda arm: values[arm.name])
+        return best if values[best.name] > values[self.experiment.control.name] else None
+
     def train(self, wanted: Sequence[tuple[Arm, int, GivingUp]]) -> None:
         """Those of (arm, seed, rule for giving it up) that are not over yet."""
         over = self.over()
@@ -149,7 +190,7 @@ class _Asked:
         """What the run itself reached stands for its training from every seed."""
         control, over = self.experiment.control, self.over()
         score = recorded_score(self.laboratory.run)
-        for seed in range(self.experiment.seeds):
+        for seed in self.seeds:
             if (control.name, seed) not in over:
                 self._add(control, seed, COMPLETE, score.value, {}, ())
 
@@ -157,7 +198,7 @@ class _Asked:
         """These arms are given up at every seed that they were not trained from."""
         over = self.over()
         for arm in arms:
-            for seed in range(self.experiment.seeds):
+            for seed in self.seeds:
                 if (arm.name, seed) not in over:
                     self._keep(arm, seed, None)
                     self.after_trial(self.experiment.name, arm.name, None)
@@ -187,7 +228,7 @@ class _Asked:
     def result(self, arm: Arm) -> ArmResult:
         """What an arm reached from all seeds."""
         over = self.over()
-        trials = {seed: over[arm.name, seed] for seed in range(self.experiment.seeds)}
+        trials = {seed: over[arm.name, seed] for seed in self.seeds}
         return ArmResult(
             name=arm.name,
             changes=dict(arm.changes),
@@ -208,6 +249,11 @@ class _Asked:
             () if trained is None else trained.values,
         )
 
+    def _names(self) -> list[str]:
+        """Of all arms that there could be, so that more trials go on from the same study."""
+        could_be = self.experiment.arms(self.laboratory.run) if self.experiment.race else self.arms[1:]
+        return [self.experiment.control.name, *(arm.name for arm in could_be)]
+
     def _add(
         self,
         arm: Arm,
@@ -223,8 +269,8 @@ class _Asked:
                 value=value,
                 params={ARM: arm.name, SEED: seed},
                 distributions={
-                    ARM: optuna.distributions.CategoricalDistribution([known.name for known in self.arms]),
-                    SEED: optuna.distributions.IntDistribution(0, self.experiment.seeds - 1),
+                    ARM: optuna.distributions.CategoricalDistribution(self._names()),
+                    SEED: optuna.distributions.IntDistribution(0, self.experiment.seeds),
                 },
                 user_attrs=dict(attributes),
                 intermediate_values=dict(enumerate(values, 1)),

@@ -99,7 +99,8 @@ def treat_by_script(
                 as_asked=as_asked(run, script),
                 to_their_end=True,
             )
-            asked = ask(laboratory, before, trials, quiet=quiet)
+            decided = prescription is not None or bool(only)
+            asked = ask(laboratory, before, trials, decided=decided, quiet=quiet)
             before, verdicts = asked.diagnosis, asked.verdicts
             planned = _planned(run, script, asked.prescription, epochs)
             settings = _by_seed(planned, seeds)
