@@ -241,7 +241,9 @@ class TestCarryingOut:
 
     def test_of_a_race_only_the_arm_that_is_ahead_goes_on(self, laboratory):
         slow = replace(RACE, control=Arm("as prescribed", {"training.learning_rate": 1e-9}))
-        (found,) = carry_out(laboratory, [slow], 20, lambda *_: None)
+        said = []
+        (found,) = carry_out(laboratory, [slow], 20, lambda *after: said.append(after))
+        assert [value for _, arm, value in said if arm == USELESS.name][1:] == [None]  # given up, once
         ahead, behind = found.arms
         assert set(found.control.trained) == set(ahead.trained) == set(range(SEEDS + 1))
         assert behind.trained == (0,)
@@ -297,7 +299,8 @@ class TestUnknownCause:
             ask(unknown(run, code, tmp_path), UNWELL, 7, quiet=True)
 
     def test_too_few_trials_are_said_to_be_too_few(self, run, code, tmp_path):
-        with pytest.raises(UsageError, match="plain-loop: Not asked: it needs 7 trials, and 3 were left"):
+        message = "plain-loop: Not asked: it needs 7 trials, and 3 were left.; --resume with more --trials"
+        with pytest.raises(UsageError, match=message):
             ask(unknown(run, code, tmp_path), UNWELL, 3, quiet=True)
 
     def test_with_more_trials_other_loops_take_part(self, run, code, tmp_path):
@@ -361,6 +364,8 @@ def test_a_healthy_run_is_declined_and_after_experiments_too(tmp_path):
             treat(run, tmp_path / "out", quiet=True)
         with pytest.raises(UsageError, match=r"no experiment found anything .* plain-loop: N"):
             treat(run, tmp_path / "out", trials=7, quiet=True)
+        with pytest.raises(UsageError, match=r"no experiment found [^;]*$"):  # there is nothing more to ask
+            treat(run, tmp_path / "out", trials=13, resume=True, quiet=True)
         assert not (tmp_path / "out").exists()
     else:
         pytest.fail(f"the twin should be healthy: {diagnose(run).summary}")

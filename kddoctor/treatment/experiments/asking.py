@@ -48,15 +48,21 @@ def ask(laboratory: Laboratory, diagnosis: Diagnosis, trials: int, *, decided: b
     judged = with_experiments(diagnosis, verdicts)
     if not prescription.changes:
         given = [v for v in verdicts if v.outcome != "not asked"] or verdicts[:1]
-        answers = "; ".join(f"{v.experiment}: {v.answer}" for v in given)
-        more = "--resume with more --trials goes on from these trainings"
-        raise UsageError(f"{diagnosis.run}: no experiment found anything that helps. {answers}; {more}")
+        answers = "; ".join(f"{v.experiment}: {v.answer.removesuffix('.')}" for v in given)
+        more = "; --resume with more --trials goes on from these trainings" if _is_more(laboratory, verdicts) else ""
+        raise UsageError(f"{diagnosis.run}: no experiment found anything that helps. {answers}{more}")
     whole = ablation(prescription)
     if whole is not None:
         left = trials - Asked(judged, prescription, verdicts).trainings
         again = replace(laboratory, prescription=prescription)
         verdicts = (*verdicts, *carry_out(again, [whole], left, said))
     return Asked(judged, prescription, verdicts)
+
+
+def _is_more(laboratory: Laboratory, verdicts: Sequence[Verdict]) -> bool:
+    """Whether more trials would ask what these were too few for."""
+    whole = len(plain_loop.EXPERIMENT.arms(laboratory.run))
+    return any(v.too_few or (v.experiment == plain_loop.EXPERIMENT.name and len(v.arms) < whole) for v in verdicts)
 
 
 def _race(prescription: Prescription, diagnosis: Diagnosis) -> list[Experiment]:

@@ -95,7 +95,7 @@ class Verdict(BaseModel):
     """The answer of one experiment. change: of the best arm against the control, in the metric, paired by seed.
 
     confirms, refutes: codes. changes: what the best arm does otherwise, where that is worth doing; alone: instead of
-    what was prescribed.
+    what was prescribed. too_few: it was not asked for want of trials.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -114,6 +114,7 @@ class Verdict(BaseModel):
     refutes: tuple[str, ...] = ()
     changes: dict[str, Any] = {}
     alone: bool = False
+    too_few: bool = False
 
 
 def trainings_of(verdicts: Sequence[Verdict]) -> int:

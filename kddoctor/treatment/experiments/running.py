@@ -94,7 +94,8 @@ def carry_out(
             arms.pop()
         needed = _needed(experiment, arms, trained)
         if needed > left:
-            verdicts.append(_not_asked(experiment, f"Not asked: it needs {needed} trials, and {left} were left."))
+            why = f"Not asked: it needs {needed} trials, and {left} were left."
+            verdicts.append(_not_asked(experiment, why, too_few=True))
             continue
         trained |= _wanted(experiment, arms)
         verdicts.append(_ask(laboratory, experiment, arms, after_trial))
@@ -201,7 +202,7 @@ class _Asked:
             for seed in self.seeds:
                 if (arm.name, seed) not in over:
                     self._keep(arm, seed, None)
-                    self.after_trial(self.experiment.name, arm.name, None)
+            self.after_trial(self.experiment.name, arm.name, None)
 
     def fell_behind(self, arm: Arm) -> bool:
         """Whether its first seed failed, or ended clearly below the control's."""
@@ -289,8 +290,9 @@ def _study(laboratory: Laboratory, experiment: Experiment) -> optuna.Study:
     )
 
 
-def _not_asked(experiment: Experiment, why: str) -> Verdict:
-    return Verdict(experiment=experiment.name, question=experiment.question, outcome="not asked", answer=why)
+def _not_asked(experiment: Experiment, why: str, *, too_few: bool = False) -> Verdict:
+    asked = {"experiment": experiment.name, "question": experiment.question}
+    return Verdict(**asked, outcome="not asked", answer=why, too_few=too_few)
 
 
 def _key(arm: Arm) -> str:
