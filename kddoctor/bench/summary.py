@@ -10,6 +10,7 @@ from kddoctor.bench.fault import all_faults
 from kddoctor.bench.figures import Figure, Figures, clustered, confusion, figures, in_top, reliability
 from kddoctor.bench.gate import Gate, Severity
 from kddoctor.bench.judging import Result
+from kddoctor.bench.likeness import LIKENESS, Likeness
 from kddoctor.bench.running import Broken, tiers
 from kddoctor.bench.task import NAMES, find_task
 from kddoctor.bench.tier import Tier
@@ -81,6 +82,7 @@ def summarise(
         "by_code": _by_code(full, gate),
         "by_family": _by_family(full, gate),
         "by_severity": _by_severity(full, gate),
+        "by_likeness": _by_likeness(full, gate),
         "reported": [
             {
                 "name": r.case.name,
@@ -232,6 +234,17 @@ def _by_severity(full: Sequence[Result], gate: Gate) -> Json:
             "all": _share(of),
             "unseen": _share([r for r in of if UNSEEN(r)]),
         }
+    return rows
+
+
+def _by_likeness(full: Sequence[Result], gate: Gate) -> Json:
+    """Of the implementations that are held out, by what there was before them."""
+    rows = {}
+    for likeness in Likeness:
+        of = [
+            r for r in full if r.case.group == "fault" and LIKENESS.get(r.case.name) is likeness and gate.counts(r.case)
+        ]
+        rows[likeness.value] = {"all": _share(of), "unseen": _share([r for r in of if UNSEEN(r)])}
     return rows
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from kddoctor.bench.figures import clustered
 from kddoctor.bench.gate import decide
-from kddoctor.bench.report.tables import by_code, by_family, by_severity, by_task, by_tier
+from kddoctor.bench.held_out import HELD_OUT
+from kddoctor.bench.likeness import LIKENESS, Likeness
+from kddoctor.bench.report.tables import by_code, by_family, by_likeness, by_severity, by_task, by_tier
 from kddoctor.bench.summary import summarise
 from tests.bench.results import result, sound
 
@@ -42,6 +44,19 @@ def test_shares_by_a_part_of_the_faults_have_intervals(summary: Summary, part: s
     for figure in ("detection", "top1", "top3"):
         assert of[figure] == 0.5
         assert of["intervals"][figure] == {"value": 0.5, "low": 0.0, "high": 1.0, "n": 8}
+
+
+def test_each_implementation_that_is_held_out_is_said_to_be_like_an_earlier_one_or_not() -> None:
+    assert set(LIKENESS) == {edit.__name__ for edits in HELD_OUT.values() for edit in edits}
+
+
+def test_shares_by_likeness_are_of_those_that_are_held_out(summary: Summary) -> None:
+    assert all(of["all"]["n"] == 0 for of in summary["by_likeness"].values())
+    name = next(name for name, likeness in LIKENESS.items() if likeness is Likeness.NEAR)
+    near = [replace(r, case=replace(r.case, name=name)) for r in FAULTS]
+    found = summarise([*SOUND, *near], decide([*SOUND, *near]), [], {})
+    assert {key: of["all"]["n"] for key, of in found["by_likeness"].items()} == {"same": 0, "near": 8, "new": 0}
+    assert by_likeness(found).rows[1][:2] == ("near", "8")
 
 
 def test_shares_by_task_and_tier_have_intervals(summary: Summary) -> None:

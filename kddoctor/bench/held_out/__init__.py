@@ -1,4 +1,4 @@
-"""Mistakes made once more, in ways that no other file has, written without sight of any rule."""
+"""Mistakes made once more, written from the catalogue without sight of any rule or of any earlier batch."""
 
 import sys
 from collections.abc import Mapping

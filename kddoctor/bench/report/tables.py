@@ -56,6 +56,7 @@ def all_tables(summary: Json) -> list[Table]:
         confusions(summary, "seen"),
         by_family(summary),
         by_severity(summary),
+        by_likeness(summary),
         by_tier(summary),
         by_task(summary),
         calibration(summary),
@@ -163,6 +164,18 @@ def by_severity(summary: Json) -> Table:
         f"Mild: one to three points below the healthy twin; moderate: to ten; severe: more. {INTERVALS}",
         BY_SHARE,
         _shares(summary["by_severity"]),
+    )
+
+
+def by_likeness(summary: Json) -> Table:
+    """By what earlier implementations of the same code there are."""
+    return Table(
+        "Does it depend on whether the mistake is an old one?",
+        "Held-out implementations alone, whose authors had seen no earlier ones. Same: another author's code for a "
+        "mistake that rules were developed with; near: the same line or quantity, by another formula; new: neither. "
+        f"{INTERVALS}",
+        BY_SHARE,
+        _shares(summary["by_likeness"]),
     )
 
 
