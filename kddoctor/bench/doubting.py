@@ -23,7 +23,7 @@ from kddoctor.engine.diagnosis import diagnose
 from kddoctor.run import load
 
 #: Sound runs of each task, of every kind that there is in turn.
-OF_EACH_TASK = 4
+OF_EACH_TASK = 3
 Json = dict[str, Any]
 
 
