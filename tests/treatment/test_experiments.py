@@ -299,7 +299,7 @@ class TestUnknownCause:
             ask(unknown(run, code, tmp_path), UNWELL, 7, quiet=True)
 
     def test_too_few_trials_are_said_to_be_too_few(self, run, code, tmp_path):
-        message = "plain-loop: Not asked: it needs 7 trials, and 3 were left.; --resume with more --trials"
+        message = "plain-loop: Not asked: it needs 7 trials, and 3 were left; --resume with more --trials"
         with pytest.raises(UsageError, match=message):
             ask(unknown(run, code, tmp_path), UNWELL, 3, quiet=True)
 
