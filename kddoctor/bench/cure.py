@@ -187,8 +187,6 @@ def summarise_treatment(cures: Sequence[Cure], declined: Sequence[bool]) -> Json
     counting = [c for c in last.values() if c.lost and c.treatable]
     plain = [c for c in cures if c.means == "prescription" and c.lost and c.treatable]
 
-    left_alone = {key for key, c in last.items() if c.called == "healthy"}
-
     def closed(of: Sequence[Cure]) -> Json:
         return asdict(counted([c.closed for c in of]))
 
@@ -197,9 +195,7 @@ def summarise_treatment(cures: Sequence[Cure], declined: Sequence[bool]) -> Json
         "closed_seen": closed([c for c in counting if not c.unseen]),
         "closed_all": closed(counting),
         "closed_without_experiments": closed(plain),
-        "closed_without_doubts": asdict(
-            counted([c.closed and c.key not in left_alone for c in counting if c.unseen]),
-        ),
+        "closed_without_doubts": asdict(counted([c.closed and c.called != "healthy" for c in counting if c.unseen])),
         "closed_right": closed([c for c in counting if c.right]),
         "closed_wrong": closed([c for c in counting if not c.right]),
         "median": median(c.rate for c in counting) if counting else None,
@@ -252,16 +248,22 @@ def cure_case(key: str, healthy: float, cache: Cache) -> list[Cure]:
 
     Kept until the diagnosis prescribes something else.
     """
-    path = cache.directory / "cures" / f"{key}-{_prescribed(all_cases()[key], cache)}.json"
-    if path.is_file():
-        return [Cure(**row) for row in json.loads(path.read_text("utf-8"))]
-    torch.set_num_threads(1)
-    cures = _cures(all_cases()[key], healthy, cache)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps([asdict(c) for c in cures]), "utf-8")
-    partial.replace(path)
-    return cures
+    case = all_cases()[key]
+    make = lambda: [asdict(c) for c in _cures(case, healthy, cache)]  # noqa: E731
+    return [Cure(**row) for row in kept(cache, f"{key}-{_prescribed(case, cache)}", make)]
+
+
+def kept(cache: Cache, name: str, make: Callable[[], Any]) -> Any:
+    """What ``make`` trains and measures, as JSON; from the cache where it was made before under this name."""
+    path = cache.directory / "cures" / f"{name}.json"
+    if not path.is_file():
+        torch.set_num_threads(1)
+        text = json.dumps(make())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(text, "utf-8")
+        partial.replace(path)
+    return json.loads(path.read_text("utf-8"))
 
 
 def _prescribed(case: Case, cache: Cache) -> str:

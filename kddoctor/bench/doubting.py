@@ -1,6 +1,5 @@
 """Sound runs that are put to experiments all the same, by somebody who doubts the verdict: what that does to them."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -8,10 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
 from kddoctor.bench.case import Case
-from kddoctor.bench.cure import CURE_TASKS, TRIALS, VERSION, as_treated
+from kddoctor.bench.cure import CURE_TASKS, TRIALS, VERSION, as_treated, kept
 from kddoctor.bench.distil import distil
 from kddoctor.bench.figures import counted
 from kddoctor.bench.gate import ONE_POINT
@@ -52,16 +49,8 @@ def doubted(sound: Iterable[Case]) -> list[Case]:
 
 def doubt_case(key: str, cache: Cache) -> Doubt:
     """Record a sound run with its code and treat it with experiments. Kept until that is done in another way."""
-    path = cache.directory / "cures" / f"{key}-doubt-{VERSION}-{TRIALS}.json"
-    if path.is_file():
-        return Doubt(**json.loads(path.read_text("utf-8")))
-    torch.set_num_threads(1)
-    found = _doubted(all_cases()[key], cache)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(found)), "utf-8")
-    partial.replace(path)
-    return found
+    make = lambda: asdict(_doubted(all_cases()[key], cache))  # noqa: E731
+    return Doubt(**kept(cache, f"{key}-doubt-{VERSION}-{TRIALS}", make))
 
 
 def _doubted(case: Case, cache: Cache) -> Doubt:

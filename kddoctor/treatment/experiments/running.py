@@ -199,10 +199,11 @@ class _Asked:
         """These arms are given up at every seed that they were not trained from."""
         over = self.over()
         for arm in arms:
-            for seed in self.seeds:
-                if (arm.name, seed) not in over:
-                    self._keep(arm, seed, None)
-            self.after_trial(self.experiment.name, arm.name, None)
+            left = [seed for seed in self.seeds if (arm.name, seed) not in over]
+            for seed in left:
+                self._keep(arm, seed, None)
+            if left:
+                self.after_trial(self.experiment.name, arm.name, None)
 
     def fell_behind(self, arm: Arm) -> bool:
         """Whether its first seed failed, or ended clearly below the control's."""
