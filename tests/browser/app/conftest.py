@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kddoctor.app.preparing import prepare
+from kddoctor.app.treatments import stop, treatments_of
 from tests.app.runs import full_run
 from tests.browser.app.serving import Server
 from tests.treatment.recorded import sick_run
@@ -45,6 +46,8 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
     started = Server(tmp_path, run)
     yield started
     started.stop()
+    for state in treatments_of(run):  # They outlive the server, and a test that failed has not stopped its own.
+        stop(state)
 
 
 @pytest.fixture

@@ -85,11 +85,11 @@ def test_a_row_of_the_checks_sets_the_code_in_the_address(server, browsing):
 
 def test_a_treatment_goes_on_when_the_page_is_reloaded_and_the_server_restarted(own_server, browsing, axe):
     shown = go(browsing("light"), own_server, "treatment")
-    shown.get_by_label("Epochs", exact=False).first.fill("400")
+    shown.get_by_label("Epochs", exact=False).first.fill("20000")
     shown.keyboard.press("Enter")
     shown.get_by_role("button", name="Treat", exact=True).click()
     shown.get_by_role("button", name="Run it").click()
-    epochs = re.compile(r"epoch \d+ of 400")
+    epochs = re.compile(r"epoch \d+ of 20000")
     shown.get_by_text(epochs).first.wait_for(timeout=90_000)
     assert axe(shown) == []
     shown.reload()
