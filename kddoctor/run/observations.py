@@ -91,6 +91,13 @@ class DistinctValues(_Facts):
     elements: int | None = None
 
 
+class Updates(_Facts):
+    """Steps of the optimizer, and those of them at which no parameter of the student had a gradient."""
+
+    all: int | None = None
+    empty: int | None = None
+
+
 class AugmentedViews(_Facts):
     """The first training examples, drawn several times. random: whether they look different each time. agreement: mean
     share of two views of one example that get the same choice of a model; divergence: mean KL(mean of the views'
@@ -125,8 +132,9 @@ class Observations(_Facts):
     gradients of the two loss terms. graph: what the loss depends on. inputs: statistics by place, loop_student,
     loop_teacher and the splits. parameters_changed_after_training: names of student parameters written to after the
     last optimizer step. frozen_parameters: of the student. student_dropout: the largest dropout rate of the student's
-    modules. processes: that trained together; the first one's rows alone are in the record. recording: what kept the
-    record from being whole.
+    modules. parameters_unmoved: names of student parameters that ended as they began. student_zeros: share of zeros in
+    its weights. weight_decay: the largest of the optimizers. processes: that trained together; the first one's rows
+    alone are in the record. recording: what kept the record from being whole.
     """
 
     teacher_training: StrictBool | None = None
@@ -152,6 +160,10 @@ class Observations(_Facts):
     student_distinct_values: DistinctValues | None = None
     student_dtypes: list[StrictStr] | None = None
     student_dropout: float | None = None
+    parameters_unmoved: list[StrictStr] | None = None
+    student_zeros: float | None = None
+    updates: Updates | None = None
+    weight_decay: float | None = None
     augmented_views: AugmentedViews | None = None
     processes: int | None = None
     recording: Recording | None = None

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from kddoctor.run.labels import IGNORED
 from kddoctor.run.recording.outputs import copied, version
+from kddoctor.run.recording.weights_in_use import weights_in_use
 
 #: Parameters looked at after each step; a checkpoint that is loaded changes all of them.
 MAX_PARAMETERS = 64
@@ -91,10 +92,10 @@ def _largest_dropout(student: nn.Module) -> float:
 def _fewest_values(student: nn.Module) -> dict[str, Any] | None:
     """The weight with the fewest distinct values: quantised ones have as many as their format has steps."""
     fewest: dict[str, Any] | None = None
-    for name, parameter in student.named_parameters():
-        if parameter.ndim < 2 or parameter.numel() < MIN_ELEMENTS or not parameter.is_floating_point():
+    for name, weight in weights_in_use(student):
+        if weight.numel() < MIN_ELEMENTS:
             continue
-        sample = copied(parameter).reshape(-1)[:: max(1, parameter.numel() // MAX_ELEMENTS)]
+        sample = copied(weight).reshape(-1)[:: max(1, weight.numel() // MAX_ELEMENTS)]
         distinct = len(torch.unique(sample))
         if fewest is None or distinct < fewest["distinct"]:
             fewest = {"parameter": name, "distinct": distinct, "elements": len(sample)}

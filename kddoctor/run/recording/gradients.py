@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,8 @@ THEN_EVERY = 20
 class GradientWatch:
     """Sees the student's gradients just before each optimizer step.
 
-    without_gradient: names that never had a gradient other than zero. looks: optimizer steps looked at.
+    without_gradient: names that never had a gradient other than zero. looks: optimizer steps looked at. updates, empty:
+    all steps of the first optimizer, and those at which no parameter had a gradient.
     on_norm: called with the gradient's norm where wants_norm() says so, None elsewhere, once an optimizer step.
     """
 
@@ -41,7 +42,7 @@ class GradientWatch:
         self._teachers_own = None if teacher is None else [p for p in teacher.parameters() if id(p) not in shared]
         self.optimizers = list(optimizers)
         self.without_gradient = {name for name, _ in student.named_parameters()}
-        self.looks = 0
+        self.looks = self.updates = self.empty = 0
         self.teacher_had_gradient = False
         self._wants_norm, self._on_norm, self._on_error = wants_norm, on_norm, on_error
         self._handles = [optimizer.register_step_pre_hook(self._before_step) for optimizer in self.optimizers]
@@ -50,6 +51,8 @@ class GradientWatch:
         try:
             self.look()
             if optimizer is self.optimizers[0]:
+                self.updates += 1
+                self.empty += all(parameter.grad is None for parameter in self._parameters)
                 self._on_norm(_unscaled_norm(self._parameters, optimizer) if self._wants_norm() else None)
         except Exception as error:
             self._on_error(error)
@@ -81,6 +84,8 @@ class GradientWatch:
             in_optimizer = any(id(p) in optimized for p in self._teachers_own if p.requires_grad)
             facts["teacher_requires_grad"] = self.teacher_had_gradient or in_optimizer
         if self.optimizers:
+            facts["updates"] = {"all": self.updates, "empty": self.empty}
+            facts["weight_decay"] = max(_weight_decays(self.optimizers), default=0.0)
             facts["parameters_not_in_optimizer"] = [
                 name
                 for name, parameter in self.student.named_parameters()
@@ -97,17 +102,26 @@ class GradientWatch:
         return {
             "without_gradient": sorted(self.without_gradient),
             "looks": self.looks,
+            "updates": [self.updates, self.empty],
             "teacher_had_gradient": self.teacher_had_gradient,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.without_gradient &= set(state["without_gradient"])
         self.looks, self.teacher_had_gradient = state["looks"], state["teacher_had_gradient"]
+        self.updates, self.empty = state.get("updates", (0, 0))
 
     def close(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+
+def _weight_decays(optimizers: Iterable[Optimizer]) -> Iterator[float]:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            if isinstance(decay := group.get("weight_decay"), float | int):
+                yield float(decay)
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> float:

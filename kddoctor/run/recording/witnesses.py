@@ -10,6 +10,7 @@ from kddoctor.run.recording.ending import StudentAfterTraining
 from kddoctor.run.recording.gradients import GradientWatch
 from kddoctor.run.recording.live import LiveSteps
 from kddoctor.run.recording.process import processes
+from kddoctor.run.recording.student_weights import StudentWeights
 
 
 class Witnesses:
@@ -29,6 +30,7 @@ class Witnesses:
         )
         self._drift = None if teacher is None else Drift(teacher)
         self._after = StudentAfterTraining(live.student, live.optimizers)
+        self._weights = StudentWeights(live.student)
 
     def after_step(self) -> None:
         # Without an optimizer to wait for, gradients are those that there are at the end of a step.
@@ -44,6 +46,7 @@ class Witnesses:
             if self._drift is not None and (largest := self._drift.largest()) is not None:
                 facts["teacher_drift"] = largest
             facts |= self._after.observations()
+            facts |= self._weights.observations()
             if processes() > 1:
                 facts["processes"] = processes()
         return facts
@@ -65,6 +68,7 @@ class Witnesses:
         return {
             "live": self.live.state_dict(),
             "drift": {} if self._drift is None else dict(self._drift.before),
+            "weights": dict(self._weights.before),
             "gradients": self.gradients.state_dict(),
         }
 
@@ -73,4 +77,5 @@ class Witnesses:
         if self._drift is not None:
             # The teacher as it was before the interrupted run, not as it is now.
             self._drift.before.update(state["drift"])
+        self._weights.before.update(state.get("weights", {}))
         self.gradients.load_state_dict(state["gradients"])
