@@ -132,8 +132,8 @@ class Observations(_Facts):
     gradients of the two loss terms. graph: what the loss depends on. inputs: statistics by place, loop_student,
     loop_teacher and the splits. parameters_changed_after_training: names of student parameters written to after the
     last optimizer step. frozen_parameters: of the student. student_dropout: the largest dropout rate of the student's
-    modules. parameters_unmoved: names of student parameters that ended as they began. student_zeros: share of zeros in
-    its weights. weight_decay: the largest of the optimizers. processes: that trained together; the first one's rows
+    modules. parameters_unmoved, parameters_moved: names of student parameters that ended as they began, and how many did
+    not. student_zeros: share of zeros in its weights. weight_decay: the largest of the optimizers. processes: that trained together; the first one's rows
     alone are in the record. recording: what kept the record from being whole.
     """
 
@@ -161,6 +161,7 @@ class Observations(_Facts):
     student_dtypes: list[StrictStr] | None = None
     student_dropout: float | None = None
     parameters_unmoved: list[StrictStr] | None = None
+    parameters_moved: int | None = None
     student_zeros: float | None = None
     updates: Updates | None = None
     weight_decay: float | None = None

@@ -27,7 +27,9 @@ class StudentWeights:
         now = {name: p for name, p in self._student.named_parameters() if _has_values(p)}
         pairs = {name: (before, _sample(now[name])) for name, before in self.before.items() if name in now}
         unmoved = [name for name, (before, after) in pairs.items() if torch.equal(before, after)]
-        facts: dict[str, Any] = {"parameters_unmoved": unmoved} if pairs else {}
+        facts: dict[str, Any] = {}
+        if pairs:
+            facts |= {"parameters_unmoved": unmoved, "parameters_moved": len(pairs) - len(unmoved)}
         counts = [(int((weight == 0).sum()), weight.numel()) for _, weight in weights_in_use(self._student)]
         elements = sum(number for _, number in counts)
         return facts | ({"student_zeros": sum(zeros for zeros, _ in counts) / elements} if elements else {})
