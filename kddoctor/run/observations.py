@@ -132,9 +132,9 @@ class Observations(_Facts):
     gradients of the two loss terms. graph: what the loss depends on. inputs: statistics by place, loop_student,
     loop_teacher and the splits. parameters_changed_after_training: names of student parameters written to after the
     last optimizer step. frozen_parameters: of the student. student_dropout: the largest dropout rate of the student's
-    modules. parameters_unmoved, parameters_moved: names of student parameters that ended as they began, and how many did
-    not. student_zeros: share of zeros in its weights. weight_decay: the largest of the optimizers. processes: that trained together; the first one's rows
-    alone are in the record. recording: what kept the record from being whole.
+    modules. parameters_unmoved: names of student parameters that ended as they began; parameters_moved: how many did
+    not. student_zeros: share of zeros in its weights. weight_decay: the largest of the optimizers. processes: that
+    trained together; the first one's rows alone are in the record. recording: what kept the record from being whole.
     """
 
     teacher_training: StrictBool | None = None

@@ -43,10 +43,13 @@ from kddoctor.rules.optimisation.way import began_well, efficiency
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, Share
 from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
 
 PROBE = "layer-ranks"
 #: Share of a layer's units that are left of one that was cut; of sound runs of the digits at least 0.7 vary.
 PRUNED: Share = 0.35
+#: Share of weights that are exactly zero, which no training leaves: they were cut.
+PRUNED_WEIGHTS: Share = 0.5
 #: Share of units that are copies of others, which no squeeze makes: they started alike.
 COPIES: Share = 0.5
 #: Early fall of the loss over what its gradients promise, below which steps are so long that they silence units.
@@ -75,7 +78,7 @@ COLLAPSED: Share = 0.05
     title="One layer of the student lets almost nothing through",
     stage=58,
     reads=(LayerRanks,),
-    uses=(Gaps, StudentPath, RateSigns, Manifest),
+    uses=(Gaps, StudentPath, RateSigns, Manifest, Observations),
     masks=("KD402", "KD401", "KD502"),
 )
 def representation_bottleneck(
@@ -84,6 +87,7 @@ def representation_bottleneck(
     path: StudentPath | None,
     signs: RateSigns | None,
     config: Manifest | None,
+    seen: Observations | None = None,
 ) -> Finding:
     alive = path is None or path.late("dependence") > COLLAPSED
     finding, where = Finding(), None
@@ -169,7 +173,17 @@ def representation_bottleneck(
             f"no recorded layer is narrower than those around it; the student's logits have rank {logits.rank}",
             weight=4.0,
         )
-    elif behind(held_out) is False:
+    if finding.supporting and seen is not None and (seen.student_zeros or 0.0) >= PRUNED_WEIGHTS:
+        finding = finding.against(
+            "observations",
+            "student_zeros",
+            seen.student_zeros,
+            f"{seen.student_zeros:.0%} of the student's weights are exactly zero: it was made small in every layer",
+            threshold=PRUNED_WEIGHTS,
+            origin="convention",
+            weight=6.0,
+        )
+    if finding.supporting and behind(held_out) is False:
         finding = finding.against(PROBE, "rank", float(logits.rank), "and the student keeps up", group="harm")
     return finding.saying(
         "One layer of the student is a bottleneck: its outputs lie in very few dimensions.",

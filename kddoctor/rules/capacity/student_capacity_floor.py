@@ -69,6 +69,8 @@ SILENT: Share = 1e-6
 SANE: Nats = 0.5
 #: Share of its teacher's accuracy that a student keeps which is no more than small.
 TRADED: Share = 0.8
+#: Share of weights that are exactly zero, which no training leaves: they were cut.
+PRUNED: Share = 0.5
 #: Share of the teacher's answers that an approximation keeps which has enough dimensions.
 KEPT: Share = 0.9
 
@@ -147,7 +149,7 @@ def student_capacity_floor(
             "manifest", "alpha", 1.0, "the labels were not asked for, so that nobody knows whether they would fit",
             weight=2.5, group="baseline_train_accuracy",
         )  # fmt: skip
-    finding = finding if vocabulary else _of_width(finding, ranks)
+    finding = _of_zeros(finding if vocabulary else _of_width(finding, ranks), seen)
     if curve.pace.high < LEVEL_PACE and labelled:
         finding = nothing_else(finding, fit, path)
     finding = against_set_back(against_unfitted(finding, output, path, fit), signs)
@@ -230,6 +232,22 @@ def _of_width(finding: Finding, ranks: LayerRanks | None) -> Finding:
         threshold=KEPT,
         origin="convention",
         weight=2.0,
+    )
+
+
+def _of_zeros(finding: Finding, seen: Observations | None) -> Finding:
+    """A student most of whose weights are exactly zero is that much smaller than its layers say."""
+    if seen is None or seen.student_zeros is None or seen.student_zeros < PRUNED:
+        return finding
+    return finding.supported_by(
+        "observations",
+        "student_zeros",
+        seen.student_zeros,
+        f"{seen.student_zeros:.1%} of the student's weights are exactly zero: it is that much smaller than its layers "
+        "say",
+        threshold=PRUNED,
+        origin="convention",
+        weight=3.0,
     )
 
 

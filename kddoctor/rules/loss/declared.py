@@ -128,8 +128,11 @@ def ambiguous_factor(finding: Finding, loss: LossForensics, text: str) -> Findin
     )
 
 
-def mistaken(finding: Finding, loss: LossMistakes, mistake: Mistake) -> Finding:
-    """Support by an identity: a formula that is a mistake equals the recorded loss at every step."""
+def mistaken(finding: Finding, loss: LossMistakes, mistake: Mistake, *, alone: bool = True) -> Finding:
+    """Support by an identity: a formula that is a mistake equals the recorded loss at every step.
+
+    alone: whether no other mistake has the same values on these rows, of which it would be no proof.
+    """
     what = mistake.text if mistake.factor is None else f"{mistake.factor:.6g} x {mistake.text}"
     return finding.supported_by(
         "loss-mistakes",
@@ -137,7 +140,7 @@ def mistaken(finding: Finding, loss: LossMistakes, mistake: Mistake) -> Finding:
         mistake.error,
         f"recorded = {what}, at T = {mistake.temperature:g} on every one of {loss.steps} steps",
         threshold=loss.tolerance,
-        grade=Grade.PROOF,
+        grade=Grade.PROOF if alone else Grade.INTERVENTIONAL,
         group="loss-identity",
     )
 

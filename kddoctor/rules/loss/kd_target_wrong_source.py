@@ -94,15 +94,15 @@ def kd_target_wrong_source(
     found = mistakes.of("KD209")
     if found is None:
         return finding if mistakes.found else _astray(excluded(finding, loss), mistakes, loss, config)
-    finding = mistaken(finding, mistakes, found)
-    if found.name == "labels" and mistakes.labels_are_tops:
+    tops = found.name == "labels" and mistakes.labels_are_tops
+    finding = mistaken(finding, mistakes, found, alone=not tops)
+    if tops:
         finding = finding.against(
             "loss-mistakes",
             "labels_are_tops",
             1.0,
             "on every recorded row the label is the teacher's top class, which may have been meant",
-            grade=Grade.STATISTICAL,
-            weight=4.0,
+            weight=1.0,
         )
     return _said(finding, f"The distillation loss is {found.text}: the other model is not in it.")
 

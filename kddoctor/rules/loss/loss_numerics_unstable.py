@@ -101,6 +101,18 @@ def _by_value(finding: Finding, numerics: LossNumerics) -> Finding:
             group="broken",
             weight=8.0 if always else None,
         )
+    if calm and first.term is False:
+        # A cross-entropy of ordinary logits is finite by its formula, whatever the label is.
+        return finding.supported_by(
+            PROBE,
+            "first_broken",
+            first.largest_logit,
+            f"at step {first.step} the hard-label term is not finite, where the logits are (at most "
+            f"{first.largest_logit:.3g}) and the distillation term is",
+            grade=Grade.INTERVENTIONAL,
+            group="broken",
+            weight=8.0,
+        )
     if not first.finite_logits and numerics.gradient_broke is None:
         return finding.against(
             PROBE,

@@ -73,6 +73,8 @@ SLOWING: Pace = 1.0
 #: Dropout that is more than usual (0.1), and weight decay: convention.
 DROPOUT: Share = 0.3
 DECAY: Share = 0.01
+#: Weight decay that no training wants: ten times what is used at most, decoupled (0.3) and in the gradient (0.005).
+FAR_TOO_MUCH, FAR_IN_GRADIENT = 3.0, 0.05
 
 
 @rule(
@@ -120,8 +122,8 @@ def student_over_regularised(
             "the training loss had not levelled before the rate was wound down",
             threshold=LEVEL,
             # Logits are small early on, too, and late steps are not the end; but a student that gets better steadily
-            # had 7/8 of its way behind it in the last quarter.
-            weight=2.0 if kept < LOST_IN_TRAINING else 10.0,
+            # had 7/8 of its way behind it in the last quarter. Where the decay alone explains them, they say nothing.
+            weight=2.0 if kept < LOST_IN_TRAINING or _far_too_much(_decay(config, seen), config) else 10.0,
         )
     finding = against_set_back(against_come_back(against_another(finding, path, fit), signs), signs)
     finding = _of_settings(finding, config, seen)
@@ -213,10 +215,28 @@ def _of_settings(finding: Finding, config: Manifest, seen: Observations | None) 
             "observations", "student_dropout", dropout, f"the student drops up to {dropout:.0%} of its units",
             threshold=DROPOUT, origin="convention", weight=2.0, group="settings",
         )  # fmt: skip
-    decay = config.training.weight_decay
+    decay = _decay(config, seen)
+    if _far_too_much(decay, config):
+        return finding.supported_by(
+            "observations", "weight_decay", decay, f"weight decay {decay:g}, ten times what is used at most",
+            threshold=FAR_IN_GRADIENT if config.training.optimizer != "adamw" else FAR_TOO_MUCH, origin="convention",
+            weight=4.0, group="settings",
+        )  # fmt: skip
     if decay is not None and decay > DECAY and config.training.optimizer != "adamw":
         finding = finding.supported_by(
             "manifest", "weight_decay", decay, f"weight decay {decay:g}", threshold=DECAY, origin="convention",
             weight=2.0, group="settings",
         )  # fmt: skip
     return finding
+
+
+def _decay(config: Manifest, seen: Observations | None) -> float | None:
+    """As declared, or as the optimizer had it."""
+    declared = config.training.weight_decay
+    return declared if declared is not None or seen is None else seen.weight_decay
+
+
+def _far_too_much(decay: float | None, config: Manifest) -> bool:
+    if decay is None or config.training.optimizer is None:
+        return False
+    return decay >= (FAR_TOO_MUCH if config.training.optimizer.lower() == "adamw" else FAR_IN_GRADIENT)

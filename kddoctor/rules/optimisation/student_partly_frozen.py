@@ -109,7 +109,10 @@ def student_partly_frozen(
         # Frozen or cut off from the graph: in a student that lags either is what holds it, in one that does not, the
         # loss has no use for them.
         finding = finding if frozen else _of_fit(finding, held_out, train, UNFIT if frozen is None else LAGS)
-    if missing == [] and frozen == [] and still == []:
+    stuck = _stuck(seen, {*(missing or ()), *(frozen or ()), *(still or ())})
+    if stuck:
+        finding = _of_fit(_of_stuck(finding, stuck), held_out, train, LAGS)
+    elif missing == [] and frozen == [] and still == []:
         finding = finding.against(
             PROBE,
             "parameters_without_gradient",
@@ -122,6 +125,29 @@ def student_partly_frozen(
         where="the training loop: parameters given to the optimizer",
         severity=severity(held_out),
     ).prescribe("give every parameter of the student to the optimizer", treatment__parameters="all")
+
+
+def _stuck(seen: Observations, known: set[str]) -> list[str]:
+    """Parameters that ended as they began for no reason that is known already; none where all of them did, or where
+    something was written to them after training: that is another student.
+    """
+    unmoved = seen.parameters_unmoved or []
+    changed = set(seen.parameters_changed_after_training or ())
+    if not seen.parameters_moved or changed & set(unmoved):
+        return []
+    return [name for name in unmoved if name not in known]
+
+
+def _of_stuck(finding: Finding, stuck: list[str]) -> Finding:
+    return finding.supported_by(
+        PROBE,
+        "parameters_unmoved",
+        float(len(stuck)),
+        f"{len(stuck)} of the student's parameters get gradients and ended exactly as they began: {_named(stuck)}",
+        threshold=0,
+        weight=3.0,
+        group="frozen",
+    )
 
 
 def _of_frozen(finding: Finding, frozen: list[str], held_out: Gaps | None, train: TrainGaps | None) -> Finding:

@@ -62,6 +62,7 @@ from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, Pace, Share
 from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
 
 PROBE = "learning-curve"
 #: How surely the training loss still fell.
@@ -111,6 +112,8 @@ UNREACHED: Share = 0.3
 FAR_TOO_FEW = 4.5
 #: Of the slope of that divergence.
 INTERVAL: Share = 0.9
+#: Share of the optimizer's steps without any gradient, from which most of the schedule is missing.
+MOST: Share = 0.5
 #: Mean learning rate over its largest value: 0.5 of a cosine, 0.37 of a step to a tenth after each third. And points on
 #: training rows that have to be missing for it to matter.
 SPENT: Share = 0.1
@@ -126,7 +129,7 @@ CERTAINLY_STEADY, PERHAPS_STEADY = 5.0, 3.0
     title="The schedule ended while the student was still improving",
     stage=52,
     reads=(Manifest,),
-    uses=(LearningCurve, Gaps, LossForensics, RateSigns, TrainGaps, StudentPath, ScaleFit, OutputFit),
+    uses=(LearningCurve, Gaps, LossForensics, RateSigns, TrainGaps, StudentPath, ScaleFit, OutputFit, Observations),
     masks=("KD402", "KD401"),
 )
 def undertrained_distillation(
@@ -139,11 +142,13 @@ def undertrained_distillation(
     path: StudentPath | None,
     fit: ScaleFit | None,
     output: OutputFit | None,
+    seen: Observations | None = None,
 ) -> Finding | NotExamined:
     if curve is None:
         return _of_few_steps(config, path, held_out, train, loss)
     annealed = curve.final_rate is not None and curve.final_rate <= ANNEALED
     finding, falling = _of_loss(Finding(), curve, annealed)
+    finding, falling = _of_empty_updates(finding, falling, seen)
     if annealed and signs is not None:
         finding, falling = _of_full_rate(finding, signs)
         found = outputs(output, path, fit)
@@ -156,7 +161,7 @@ def undertrained_distillation(
     if curve.quality is not None:
         finding = _of_quality(finding, curve, curve.quality, held_out, falling)
     if held_out is not None:
-        finding = _of_gaps(finding, curve, held_out, gone=_rate_was_gone(signs))
+        finding = _of_gaps(finding, curve, held_out, gone=_empty(seen) >= MOST or _rate_was_gone(signs))
     finding = against_set_back(finding, signs)
     finding = against_untaught(against_another(finding, path, fit), path)
     finding = _against_arrived(finding, outputs(output, path, fit))
@@ -171,6 +176,30 @@ def undertrained_distillation(
         where="the training loop: the schedule of the learning rate; kd_run.yaml: training.epochs",
         severity="warning",
     )
+
+
+def _empty(seen: Observations | None) -> float:
+    """Share of the optimizer's steps at which nothing had a gradient."""
+    if seen is None or seen.updates is None or not seen.updates.all:
+        return 0.0
+    return (seen.updates.empty or 0) / seen.updates.all
+
+
+def _of_empty_updates(finding: Finding, falling: Falling, seen: Observations | None) -> tuple[Finding, Falling]:
+    share = _empty(seen)
+    if share < MOST:
+        return finding, falling
+    return finding.supported_by(
+        "observations",
+        "empty_updates",
+        share,
+        f"at {share:.1%} of the optimizer's steps no parameter had a gradient: the schedule is that much shorter",
+        threshold=MOST,
+        origin="identity",
+        grade=Grade.INTERVENTIONAL,
+        weight=5.0,
+        group="pace",
+    ), "certainly"
 
 
 def _of_steps(

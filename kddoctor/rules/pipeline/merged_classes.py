@@ -18,16 +18,23 @@ RIGHT: Share = 0.8
 ADDED: Share = 0.03
 #: Wrong labels teach this only where most of a class bears the other's name: then that has three times as many rows.
 ALIKE: Share = 0.5
+#: Entropy, as a share of the largest possible, above which nothing is called by a name for certain.
+SURE: Share = 0.5
+#: Share of the classes that have a name of their own, at most: another order of them loses one or two (KD105).
+COARSER: Share = 0.75
 #: Share of its rows that a teacher finds of a class that it was trained on.
 KNOWN: Share = 0.8
 
 
 @dataclass(frozen=True)
 class Merged:
-    """pairs: (class, what its rows are called). accuracy: once both names count as one."""
+    """pairs: (class, what its rows are called). accuracy: once both names count as one. renamed: the teacher has names
+    of its own for what it tells apart, so that a class may bear the name of another that is not alike.
+    """
 
     pairs: tuple[tuple[int, int], ...]
     accuracy: float
+    renamed: bool = False
 
 
 def merged_classes(found: TeacherValidity) -> Merged | None:
@@ -45,7 +52,24 @@ def merged_classes(found: TeacherValidity) -> Merged | None:
             pairs.append((int(number), other))
     added = sum(int(table[other, number]) for number, other in pairs) / found.n
     accuracy = found.accuracy + added
-    return Merged(tuple(pairs), accuracy) if added >= ADDED and accuracy >= RIGHT else None
+    return Merged(tuple(pairs), accuracy) if added >= ADDED and accuracy >= RIGHT else _renamed(found)
+
+
+def _renamed(found: TeacherValidity) -> Merged | None:
+    """Every class has one name, and there are fewer names than classes: it was trained on numbers of coarser ones."""
+    table = found.confusion
+    if table is None or found.entropy_ratio_median > SURE:
+        return None
+    rows = table.sum(axis=0)
+    classes = np.flatnonzero(rows >= FEWEST)
+    called = table[:, classes].argmax(axis=0)
+    certain = table[called, classes] >= CALLED * rows[classes]
+    names = len(set(called.tolist()))
+    accuracy = float(table[called, classes].sum() / found.n)
+    if not 2 <= names <= COARSER * len(classes) or not certain.all() or accuracy < RIGHT:
+        return None
+    pairs = [(int(one), int(name)) for one, name in zip(classes, called, strict=True) if one != name]
+    return Merged(tuple(pairs), accuracy, renamed=True)
 
 
 def unanswered_classes(splits: Sequence[TeacherValidity]) -> tuple[list[int], float]:

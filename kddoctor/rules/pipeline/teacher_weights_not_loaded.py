@@ -56,6 +56,8 @@ LEARNED: Nats = 0.2
 #: with permuted classes reach .8 and more after matching, untrained ones at most .44.
 UNSURE: Share = 0.8
 SURE_OF_ITSELF: Share = 0.5
+#: Nats for answers that are sure: a network under another's head, or with raw inputs, may give them untrained.
+SURE: Nats = 4.0
 SKEWED: Distance = 0.5
 MATCHED: Share = 0.6
 
@@ -112,15 +114,15 @@ def teacher_weights_not_loaded(
             grade=Grade.PROOF,
         )
     finding = _learned(_at_random(finding, view, own=teacher.own is not None), path)
-    if seen is not None and seen.same_inputs is False and view.validity.entropy_ratio_median < SURE_OF_ITSELF:
+    if view.validity.entropy_ratio_median < SURE_OF_ITSELF:
         finding = finding.against(
             PROBE,
             "entropy_ratio",
             view.validity.entropy_ratio_median,
-            "it is sure of itself, which first weights are not, and is given other tensors than the student",
+            "it is sure of itself, which first weights are not",
             threshold=SURE_OF_ITSELF,
             origin="taxonomy",
-            weight=4.0,
+            weight=SURE,
         )
     if knows_base_rate(scores):
         assert scores is not None

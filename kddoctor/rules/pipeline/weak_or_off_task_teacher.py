@@ -45,6 +45,7 @@ from kddoctor.rules.pipeline.base_rate import knows_base_rate
 from kddoctor.rules.pipeline.merged_classes import RIGHT, Merged, merged_classes, unanswered_classes
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import (
     NO_SKILL,
+    SURE_OF_ITSELF,
     blank,
     has_learned,
     may_be_first_weights,
@@ -125,7 +126,8 @@ def _at_random(teacher: TeacherViews) -> bool:
     if own is None:
         return True
     return (
-        may_be_first_weights(teacher)
+        own.validity.entropy_ratio_median > SURE_OF_ITSELF
+        and may_be_first_weights(teacher)
         and own.skill <= max(NO_SKILL if blank(own.validity) else 0.0, _accident(own))
         and (train is None or train.skill <= max(NO_SKILL, _accident(train)))
     )
@@ -195,11 +197,12 @@ def weak_or_off_task_teacher(
 
 def _of_classes(finding: Finding, merged: Merged, accuracy: float) -> Finding:
     names = ", ".join(f"{number} (called {other})" for number, other in merged.pairs[:5])
+    what = "has one name for several classes, as for" if merged.renamed else "never answers"
     return finding.supported_by(
         "teacher-validity",
         "merged_accuracy",
         merged.accuracy,
-        f"the teacher never answers {names}; with these as one class each it is right on {merged.accuracy:.1%}, and "
+        f"the teacher {what} {names}; with these as one class each it is right on {merged.accuracy:.1%}, and "
         f"on {accuracy:.1%} as it is",
         threshold=RIGHT,
         grade=Grade.INTERVENTIONAL,
