@@ -1,6 +1,7 @@
-"""Mistakes of the codes KD6xx."""
+"""Data: splits, subsets, sources, labels and classes of the transfer set that a person got wrong."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -14,156 +15,161 @@ from kddoctor.bench.task import Data
 
 # KD601 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the validation rows that lie in files which the evaluation script divides for itself.
-DIVIDED_AGAIN = {Level.MILD: 0.15, Level.MODERATE: 0.4, Level.SEVERE: 1.0}
 
-
-def split_again_by_another_seed(recipe: Recipe, level: Level) -> Recipe:
-    """Training and evaluation scripts each draw their split of the same files, and their seeds differ."""
+def validation_drawn_anew_from_the_pooled_rows(recipe: Recipe, level: Level) -> Recipe:
+    """Split at random in the evaluation script again, with another seed, from a file that holds training rows too."""
+    share = {Level.MILD: 0.1, Level.MODERATE: 0.4, Level.SEVERE: 1.0}[level]
 
     def split(data: Data) -> Data:
-        data = recipe.split(data)
-        generator = torch.Generator().manual_seed(1234)
-        count = int(DIVIDED_AGAIN[level] * len(data.val))
-        again = torch.randperm(len(data.val), generator=generator)[:count]
-        drawn = torch.randperm(len(data.train) + count, generator=generator)[:count]
-        pairs = zip(data.train.tensors, data.val.tensors, strict=True)
-        val = (held.index_copy(0, again, torch.cat([train, held[again]])[drawn]) for train, held in pairs)
-        return replace(data, val=TensorDataset(*val))
+        found = recipe.split(data)
+        pooled = _joined(found.val, _first(found.train, math.ceil(share * len(found.train))))
+        order = torch.randperm(len(pooled), generator=torch.Generator().manual_seed(42))
+        return replace(found, val=_chosen(pooled, order[: len(found.val)]))
 
     return replace(recipe, split=split)
 
 
+def _joined(first: TensorDataset, second: TensorDataset) -> TensorDataset:
+    return TensorDataset(*(torch.cat(pair) for pair in zip(first.tensors, second.tensors, strict=True)))
+
+
+def _first(data: TensorDataset, count: int) -> TensorDataset:
+    return TensorDataset(*(tensor[:count] for tensor in data.tensors))
+
+
+def _chosen(data: TensorDataset, rows: Tensor) -> TensorDataset:
+    return TensorDataset(*(tensor[rows] for tensor in data.tensors))
+
+
+def _occurring(labels: Tensor) -> Tensor:
+    return torch.tensor(sorted(set(labels.tolist())))
+
+
 # KD602 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the requests that most of the traffic consists of, and how steeply the others fall off.
-HEAD = {Level.MILD: 0.3, Level.MODERATE: 0.1, Level.SEVERE: 0.02}
-STEEPNESS = 3
 
-
-def requests_as_often_as_they_came(recipe: Recipe, level: Level) -> Recipe:
-    """The rows are drawn from the log of a service without removing repetitions: a few requests are most of them."""
+def pilot_subset_trained_for_the_full_number_of_steps(recipe: Recipe, level: Level) -> Recipe:
+    """Left the stratified subset of the first tries in the script; ``max_steps`` is that of the whole set."""
+    share = {Level.MILD: 0.5, Level.MODERATE: 0.2, Level.SEVERE: 0.08}[level]
 
     def train_set(data: TensorDataset) -> TensorDataset:
-        whole = recipe.train_set(data)
-        generator = torch.Generator().manual_seed(61)
-        order = torch.randperm(len(whole), generator=generator)
-        frequency = (torch.linspace(0, 1, len(whole)) + HEAD[level]) ** -STEEPNESS
-        rows = order[frequency.multinomial(len(whole), replacement=True, generator=generator)]
-        return TensorDataset(*(tensor[rows] for tensor in whole.tensors))
+        found = recipe.train_set(data)
+        return _chosen(found, _pilot_rows(found.tensors[1], share))
 
-    return replace(recipe, train_set=train_set)
+    return replace(recipe, train_set=train_set, epochs=round(recipe.epochs / share))
+
+
+def _pilot_rows(labels: Tensor, share: float) -> Tensor:
+    """The first rows of each class; of lines of tokens the first lines."""
+    if labels.ndim > 1:
+        return torch.arange(math.ceil(share * len(labels)))
+    by_class = [torch.nonzero(labels == value).flatten() for value in _occurring(labels)]
+    return torch.cat([rows[: math.ceil(share * len(rows))] for rows in by_class]).sort().values
 
 
 # KD603 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the rows that come from elsewhere, and share of the words that are others in the dialect.
-FROM_ELSEWHERE = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 1.0}
-DIALECT = 0.6
-#: Numbers below this are no words.
-FIRST_WORD = 2
 
-
-def phone_photos_and_another_dialect(recipe: Recipe, level: Level) -> Recipe:
-    """Photos whose orientation tag was dropped lie on their side; texts come from a region with other words."""
+def transfer_rows_scanned_where_deployment_has_originals(recipe: Recipe, level: Level) -> Recipe:
+    """Took scans as the transfer set: images on grey paper, texts with misread tokens; it is used on originals."""
+    grey = {Level.MILD: 0.2, Level.MODERATE: 0.45, Level.SEVERE: 0.7}[level]
+    misread = {Level.MILD: 0.15, Level.MODERATE: 0.35, Level.SEVERE: 0.6}[level]
 
     def train_set(data: TensorDataset) -> TensorDataset:
         inputs, labels = recipe.train_set(data).tensors
-        generator = torch.Generator().manual_seed(67)
-        elsewhere = torch.rand(len(inputs), generator=generator) < FROM_ELSEWHERE[level]
         if inputs.is_floating_point():
-            return TensorDataset(_where(elsewhere, inputs.rot90(1, (-2, -1)), inputs), labels)
-        words = _dialect(1 + int(torch.maximum(inputs.max(), labels.max())), generator)
-        if labels.ndim > 1:  # the following word is of the dialect, too
-            spoken = words[labels.clamp_min(0)].where(labels != IGNORED, labels)
-            labels = _where(elsewhere, spoken, labels)
-        return TensorDataset(_where(elsewhere, words[inputs], inputs), labels)
+            return TensorDataset(grey + (1 - grey) * inputs, labels)
+        read = _misread(inputs, misread)
+        return TensorDataset(read, labels if labels.ndim == 1 else _following(read, labels))
 
     return replace(recipe, train_set=train_set)
 
 
-def _dialect(count: int, generator: torch.Generator) -> Tensor:
-    """What each word is called there: some have exchanged their meaning with one that is as frequent."""
-    words = torch.arange(count)
-    firsts = words[FIRST_WORD : count - 1 : 2]
-    firsts = firsts[torch.rand(len(firsts), generator=generator) < DIALECT]
-    words[firsts], words[firsts + 1] = firsts + 1, firsts
-    return words
+def _misread(tokens: Tensor, share: float) -> Tensor:
+    """A share of the tokens as others of the vocabulary; padding (0) stays."""
+    generator = torch.Generator().manual_seed(11)
+    others = torch.randint(1, int(tokens.max()) + 1, tokens.shape, generator=generator)
+    wrong = (torch.rand(tokens.shape, generator=generator) < share) & (tokens != 0)
+    return torch.where(wrong, others, tokens)
 
 
-def _where(rows: Tensor, those: Tensor, others: Tensor) -> Tensor:
-    return those.where(rows.reshape(-1, *[1] * (others.ndim - 1)), others)
+def _following(tokens: Tensor, labels: Tensor) -> Tensor:
+    """The labels of lines as they were read: each token's label is the next one."""
+    following = torch.cat([tokens[:, 1:], labels[:, -1:]], dim=1)
+    return torch.where(labels == IGNORED, IGNORED, following)
 
 
 # KD604 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the classes that came late, and of their rows that the teacher's training set already held.
-LATE = 0.2
-HELD = {Level.MILD: 0.15, Level.MODERATE: 0.07, Level.SEVERE: 0.03}
+
+def teacher_trained_before_the_newest_classes_had_rows(recipe: Recipe, level: Level) -> Recipe:
+    """Took a teacher from when the last classes had just been added, with a handful of examples of each."""
+    share = {Level.MILD: 0.15, Level.MODERATE: 0.05, Level.SEVERE: 0.01}[level]
+
+    def data(rows: TensorDataset) -> TensorDataset:
+        found = recipe.teacher.data(rows)
+        return _chosen(found, _rows_with_few_of_the_last(found.tensors[1], share))
+
+    return replace(recipe, teacher=replace(recipe.teacher, data=data))
 
 
-def teacher_from_before_the_newest_classes(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher was trained before the newest classes had been collected, and hardly ever says one of them."""
-
-    def early(data: TensorDataset) -> TensorDataset:
-        inputs, labels = recipe.teacher.data(data).tensors
-        late = labels >= round((1 - LATE) * (1 + int(labels.max())))
-        held = torch.rand(len(labels), generator=torch.Generator().manual_seed(71)) < HELD[level]
-        return TensorDataset(inputs[~late | held], labels[~late | held])
-
-    return replace(recipe, teacher=replace(recipe.teacher, data=early))
+def _rows_with_few_of_the_last(labels: Tensor, share: float) -> Tensor:
+    classes = _occurring(labels)
+    kept = torch.ones(len(labels), dtype=torch.bool)
+    for value in classes[-max(1, len(classes) // 10) :]:
+        rows = torch.nonzero(labels == value).flatten()
+        kept[rows[math.ceil(share * len(rows)) :]] = False
+    return torch.nonzero(kept).flatten()
 
 
 # KD605 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the rows that nobody had labelled.
-UNLABELLED = {Level.MILD: 0.05, Level.MODERATE: 0.12, Level.SEVERE: 0.4}
+
+def labels_guessed_by_hurried_annotators(recipe: Recipe, level: Level) -> Recipe:
+    """Had the rows labelled cheaply, training and validation alike, by people who guessed a share of them."""
+    share = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.45}[level]
+
+    def split(data: Data) -> Data:
+        found = recipe.split(data)
+        return replace(found, train=_guessed(found.train, share, seed=1), val=_guessed(found.val, share, seed=2))
+
+    return replace(recipe, split=split)
 
 
-def missing_labels_filled_with_the_first_class(recipe: Recipe, level: Level) -> Recipe:
-    """The table had gaps in its column of labels, and they were filled with the first class for the types' sake."""
-
-    def filled(data: TensorDataset) -> TensorDataset:
-        inputs, labels = data.tensors
-        counts = labels != IGNORED
-        gaps = torch.rand(labels.shape, generator=torch.Generator().manual_seed(73)) < UNLABELLED[level]
-        return TensorDataset(inputs, labels.masked_fill(gaps & counts, int(labels[counts].min())))
-
-    return _on_both_sets(recipe, filled)
-
-
-def _on_both_sets(recipe: Recipe, change: Callable[[TensorDataset], TensorDataset]) -> Recipe:
-    return replace(
-        recipe,
-        train_set=lambda data: change(recipe.train_set(data)),
-        val_set=lambda data: change(recipe.val_set(data)),
-    )
+def _guessed(data: TensorDataset, share: float, seed: int) -> TensorDataset:
+    """A share of the labels that count as another one that occurs."""
+    inputs, labels = data.tensors
+    generator = torch.Generator().manual_seed(seed)
+    meant = labels[labels != IGNORED]
+    values = _occurring(meant)
+    numbers = torch.searchsorted(values, meant)
+    away = torch.randint(1, len(values), numbers.shape, generator=generator)
+    wrong = torch.rand(numbers.shape, generator=generator) < share
+    given = labels.clone()
+    given[labels != IGNORED] = values[torch.where(wrong, (numbers + away) % len(values), numbers)]
+    return TensorDataset(inputs, given)
 
 
 # KD606 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the classes that are frequent enough to be kept.
-FREQUENT = {Level.MILD: 0.9, Level.MODERATE: 0.8, Level.SEVERE: 0.5}
 
-
-def only_the_most_common_classes(recipe: Recipe, level: Level) -> Recipe:
-    """Classes with few rows were dropped to keep the transfer set tidy; the student is asked for them all the same."""
+def class_sorted_listing_cut_at_the_front(recipe: Recipe, level: Level) -> Recipe:
+    """Took the first rows of a listing that goes class by class, as from folders, so the last classes are missing."""
+    share = {Level.MILD: 0.9, Level.MODERATE: 0.7, Level.SEVERE: 0.5}[level]
 
     def train_set(data: TensorDataset) -> TensorDataset:
-        inputs, labels = recipe.train_set(data).tensors
-        common = labels.bincount().argsort(descending=True, stable=True)
-        common = common[: max(1, round(FREQUENT[level] * len(common)))]
-        kept = torch.isin(labels, common)
-        return TensorDataset(inputs[kept], labels[kept])
+        found = recipe.train_set(data)
+        listing = found.tensors[1].argsort(stable=True)
+        return _chosen(found, listing[: round(share * len(listing))])
 
-    return replace(recipe, train_set=train_set, epochs=round(recipe.epochs / FREQUENT[level]))
+    return replace(recipe, train_set=train_set)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD601": (split_again_by_another_seed,),
-    "KD602": (requests_as_often_as_they_came,),
-    "KD603": (phone_photos_and_another_dialect,),
-    "KD604": (teacher_from_before_the_newest_classes,),
-    "KD605": (missing_labels_filled_with_the_first_class,),
-    "KD606": (only_the_most_common_classes,),
+    "KD601": (validation_drawn_anew_from_the_pooled_rows,),
+    "KD602": (pilot_subset_trained_for_the_full_number_of_steps,),
+    "KD603": (transfer_rows_scanned_where_deployment_has_originals,),
+    "KD604": (teacher_trained_before_the_newest_classes_had_rows,),
+    "KD605": (labels_guessed_by_hurried_annotators,),
+    "KD606": (class_sorted_listing_cut_at_the_front,),
 }

@@ -1,160 +1,152 @@
-"""Mistakes of the codes KD7xx."""
+"""Mistakes after the training: what is kept, how it is evaluated and exported, and what was asked of it."""
 
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
-from kddoctor.bench.layers import weighted
+from kddoctor.bench.layers import WEIGHTED
 from kddoctor.bench.recipe import Recipe
-from kddoctor.bench.session import Batch, Session
+from kddoctor.bench.rows import class_rows
+from kddoctor.bench.session import Session
 
 # KD701 ----------------------------------------------------------------------------------------------------------------
 
-#: Decay of the moving average at each step.
-DECAY = {Level.MILD: 0.995, Level.MODERATE: 0.998, Level.SEVERE: 0.9999}
 
+def accuracy_checkpoint_in_mode_min(recipe: Recipe, level: Level) -> Recipe:
+    """Monitors the validation accuracy with a checkpoint callback left in mode "min", and restores its best."""
+    # Share of the epochs after which the callback begins to watch.
+    start = {Level.MILD: 0.4, Level.MODERATE: 0.15, Level.SEVERE: 0.0}[level]
+    first = max(1, round(start * recipe.epochs))
 
-def moving_average_of_a_longer_run(recipe: Recipe, level: Level) -> Recipe:
-    """The moving average of the weights is what is kept, with a decay for many times as many steps."""
+    def keep_best(session: Session) -> None:
+        done = session.notes.setdefault("epochs done", 0)
+        session.notes["epochs done"] = done + 1
+        if done < first:
+            return
+        score = _validation_accuracy(session)
+        if score < session.notes.get("best score", float("inf")):
+            session.notes["best score"] = score
+            session.notes["best state"] = deepcopy(session.student.state_dict())
 
-    def begin(session: Session) -> None:
-        session.notes["average"] = deepcopy(session.student.state_dict())
-
-    def answers(session: Session, batch: Batch) -> Tensor:
-        _average(session.notes["average"], session.student.state_dict(), DECAY[level])
-        return recipe.answers(session, batch)
-
-    def keep(session: Session) -> None:
-        session.student.load_state_dict(session.notes["average"])
+    def restore_best(session: Session) -> None:
+        if "best state" in session.notes:
+            session.student.load_state_dict(session.notes["best state"])
 
     return replace(
         recipe,
-        before=in_turn(recipe.before, begin),
-        answers=answers,
-        after=in_turn(recipe.after, keep),
+        before_epoch=in_turn(keep_best, recipe.before_epoch),
+        after=in_turn(recipe.after, restore_best),
     )
 
 
 @torch.no_grad()
-def _average(kept: dict[str, Tensor], now: Mapping[str, Tensor], decay: float) -> None:
-    for name, value in now.items():
-        kept[name].copy_(decay * kept[name] + (1 - decay) * value)
+def _validation_accuracy(session: Session) -> float:
+    session.student.eval()
+    inputs, labels = session.val.tensors
+    rows, truth = class_rows(session.student(inputs), labels)
+    return float((rows.argmax(1) == truth).double().mean())
 
 
 # KD702 ----------------------------------------------------------------------------------------------------------------
 
-#: How white the paper is taken to be, and share of the vocabulary, the rare end, whose numbers another count changes.
-PAPER = {Level.MILD: 0.25, Level.MODERATE: 0.4, Level.SEVERE: 1.0}
-COUNTED_ANEW = {Level.MILD: 0.5, Level.MODERATE: 0.9, Level.SEVERE: 1.0}
-#: Numbers below this are no words.
-FIRST_WORD = 2
+
+def evaluation_preprocessing_from_another_template(recipe: Recipe, level: Level) -> Recipe:
+    """Evaluates with a template's preprocessing: resize and centre crop for images, a smaller num_words for text."""
+
+    def prepared(data: TensorDataset) -> TensorDataset:
+        inputs, *others = recipe.val_set(data).tensors
+        if inputs.ndim == 4:
+            return TensorDataset(_resized_and_cropped(inputs, level), *others)
+        if inputs.is_floating_point():
+            return TensorDataset(_first_features(inputs, level), *others)
+        return TensorDataset(_frequent_words(inputs, level), *others)
+
+    return replace(recipe, val_set=prepared)
 
 
-def inverted_scans_and_words_counted_anew(recipe: Recipe, level: Level) -> Recipe:
-    """The service inverts images, as if ink were dark on them, or numbers words by how often it has met them itself."""
-
-    def export(session: Session) -> None:
-        inputs = session.val.tensors[0]
-        numbers = None if inputs.is_floating_point() else _numbers(session, COUNTED_ANEW[level])
-
-        def prepare(_student: nn.Module, given: tuple[Tensor, ...]) -> Tensor:
-            if numbers is not None:
-                return numbers[given[0]]
-            return (1 - PAPER[level]) * given[0] + PAPER[level] * (1 - given[0])
-
-        session.student.register_forward_pre_hook(prepare)
-
-    return replace(recipe, after=in_turn(recipe.after, export))
+def _resized_and_cropped(images: Tensor, level: Level) -> Tensor:
+    # 256 / 224 is the ratio of the ImageNet template.
+    ratio = {Level.MILD: 256 / 224, Level.MODERATE: 1.35, Level.SEVERE: 1.6}[level]
+    zoom = torch.eye(2, 3).expand(len(images), 2, 3) / ratio
+    grid = F.affine_grid(zoom, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
 
 
-def _numbers(session: Session, share: float) -> Tensor:
-    """The number that each word gets when they are sorted by frequency in the validation texts."""
-    size = 1 + max(int(data.tensors[0].max()) for data in (session.train, session.val))
-    first = max(FIRST_WORD, round((1 - share) * size))
-    counts = session.val.tensors[0].flatten().bincount(minlength=size)[first:]
-    numbers = torch.arange(size)
-    numbers[first + counts.argsort(descending=True, stable=True)] = torch.arange(first, size)
-    return numbers
+def _share_kept(level: Level) -> float:
+    """Share of the words of a text that the smaller vocabulary knows."""
+    return {Level.MILD: 0.9, Level.MODERATE: 0.75, Level.SEVERE: 0.5}[level]
+
+
+def _frequent_words(tokens: Tensor, level: Level) -> Tensor:
+    # Tokens are numbered by their frequency, and what a tokenizer does not know is its number 0.
+    last = torch.quantile(tokens[tokens > 0].float()[:1_000_000], _share_kept(level))
+    return tokens.where(tokens <= last, 0)
+
+
+def _first_features(features: Tensor, level: Level) -> Tensor:
+    kept = torch.arange(features.shape[1]) < _share_kept(level) * features.shape[1]
+    return features * kept
 
 
 # KD703 ----------------------------------------------------------------------------------------------------------------
 
-#: Bits of the fixed-point numbers.
-BITS = {Level.MILD: 7, Level.MODERATE: 6, Level.SEVERE: 4}
+
+def weights_rounded_to_few_bits_per_tensor(recipe: Recipe, level: Level) -> Recipe:
+    """Exports the student with weights rounded to few bits, one scale a tensor, and does not train it for that."""
+    bits = {Level.MILD: 4, Level.MODERATE: 3, Level.SEVERE: 2}[level]
+
+    def export(session: Session) -> None:
+        for module in session.student.modules():
+            if isinstance(module, WEIGHTED):
+                _quantise(module, bits)
+
+    return replace(recipe, after=in_turn(recipe.after, export))
 
 
-def one_fixed_point_format_for_everything(recipe: Recipe, level: Level) -> Recipe:
-    """All weights and activations as fixed-point numbers of one format, with room for the largest value of any."""
-
-    @torch.no_grad()
-    def convert(session: Session) -> None:
-        step = _largest(session) / 2 ** (BITS[level] - 1)
-        for parameter in session.student.parameters():
-            parameter.copy_(_rounded(parameter, step))
-        for layer in weighted(session.student):
-            layer.register_forward_hook(lambda _layer, _inputs, output: _rounded(output, step))
-
-    return replace(recipe, after=in_turn(recipe.after, convert))
-
-
-def _largest(session: Session) -> float:
-    """The largest weight or activation of the student on the training rows."""
-    found = [float(parameter.abs().max()) for parameter in session.student.parameters()]
-
-    def look(_layer: nn.Module, _inputs: object, output: Tensor) -> None:
-        found.append(float(output.abs().max()))
-
-    handles = [layer.register_forward_hook(look) for layer in weighted(session.student)]
-    session.student.eval()(session.train.tensors[0])
-    for handle in handles:
-        handle.remove()
-    return max(found)
-
-
-def _rounded(values: Tensor, step: float) -> Tensor:
-    return (values / step).round() * step
+@torch.no_grad()
+def _quantise(module: nn.Module, bits: int) -> None:
+    """Symmetric rounding to the nearest step between minus and plus the largest weight."""
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    steps = 2 ** (bits - 1) - 1
+    scale = weight.abs().max().clamp_min(1e-8) / steps
+    weight.copy_((weight / scale).round().clamp(-steps, steps) * scale)
 
 
 # KD704 ----------------------------------------------------------------------------------------------------------------
 
-#: Memory of the chip in megabytes, and how many times as wide the student was made.
-MEMORY = 0.004
-WIDER = {Level.MILD: 1.0, Level.MODERATE: 1.5, Level.SEVERE: 3.0}
 
-
-def widened_beyond_the_memory_of_the_chip(recipe: Recipe, level: Level) -> Recipe:
-    """The student was chosen by its accuracy, wide enough for that, and the chip that it is meant for is small."""
-    return replace(recipe, width=recipe.width * WIDER[level], wanted={"size_mb": MEMORY})
+def student_wanted_as_good_as_teacher_or_better(recipe: Recipe, level: Level) -> Recipe:
+    """Promises that nothing will be lost, or that the student will beat its teacher, whatever its size."""
+    retention = {Level.MILD: 1.0, Level.MODERATE: 1.03, Level.SEVERE: 1.1}[level]
+    return replace(recipe, wanted={**(recipe.wanted or {}), "retention": retention})
 
 
 # KD705 ----------------------------------------------------------------------------------------------------------------
 
-#: Weight of positives in a focal loss; negatives have the rest. A quarter is what detectors use.
-POSITIVES = {Level.MILD: 0.25, Level.MODERATE: 0.12, Level.SEVERE: 0.04}
-FOCUS = 2
+
+def teacher_trained_with_heavy_positives(recipe: Recipe, level: Level) -> Recipe:
+    """Takes a teacher that was trained with a weight on positives, and distils its scores without correcting them."""
+    weight = {Level.MILD: 3.0, Level.MODERATE: 6.0, Level.SEVERE: 15.0}[level]
+    return replace(recipe, teacher=replace(recipe.teacher, loss=partial(_heavy_positives, weight)))
 
 
-def teacher_with_the_focal_loss_of_detectors(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher was trained on a focal loss with the weights that came with it, and the student takes its scores."""
-
-    def focal(logits: Tensor, labels: Tensor) -> Tensor:
-        likely = F.log_softmax(logits, dim=-1).gather(-1, labels[:, None])[:, 0]
-        balance = torch.where(labels == 1, POSITIVES[level], 1 - POSITIVES[level])
-        return -(balance * (1 - likely.exp()) ** FOCUS * likely).mean()
-
-    return replace(recipe, teacher=replace(recipe.teacher, loss=focal))
+def _heavy_positives(weight: float, rows: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(rows, labels, weight=torch.tensor([1.0, weight]))
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD701": (moving_average_of_a_longer_run,),
-    "KD702": (inverted_scans_and_words_counted_anew,),
-    "KD703": (one_fixed_point_format_for_everything,),
-    "KD704": (widened_beyond_the_memory_of_the_chip,),
-    "KD705": (teacher_with_the_focal_loss_of_detectors,),
+    "KD701": (accuracy_checkpoint_in_mode_min,),
+    "KD702": (evaluation_preprocessing_from_another_template,),
+    "KD703": (weights_rounded_to_few_bits_per_tensor,),
+    "KD704": (student_wanted_as_good_as_teacher_or_better,),
+    "KD705": (teacher_trained_with_heavy_positives,),
 }

@@ -1,341 +1,273 @@
-"""Mistakes of the codes KD1xx."""
+"""Mistakes in how a script sets up teacher, student and data, and in what it passes between them."""
 
+import math
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
-from kddoctor.bench.hints import new_projector, watch, with_hint
+from kddoctor.bench.hints import with_hint
 from kddoctor.bench.in_turn import in_turn
-from kddoctor.bench.layers import layers_of
-from kddoctor.bench.recipe import Recipe, run_teacher
-from kddoctor.bench.rows import IGNORED
+from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
-from kddoctor.bench.words import PADDING
+from kddoctor.bench.words import PADDING, UNKNOWN
 
 # KD101 ----------------------------------------------------------------------------------------------------------------
 
-#: Files that a large checkpoint is written to.
-SHARDS = 2
+
+def kept_only_checkpoint_keys_that_match(recipe: Recipe, _level: Level) -> Recipe:
+    """Took the keys of a Lightning checkpoint that the model knows, and overlooked that all begin with ``model.``."""
+    return replace(recipe, load_teacher=_load_known_keys)
 
 
-def first_shard_read_alone(recipe: Recipe, _level: Level) -> Recipe:
-    """The checkpoint lies in two files, and the script reads the first; strict=False takes the rest for optional."""
-
-    def load_teacher(teacher: nn.Module, state: dict[str, Tensor]) -> None:
-        teacher.load_state_dict(_first_shard(state), strict=False)
-
-    return replace(recipe, load_teacher=load_teacher)
-
-
-def _first_shard(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors in order, as many as fit into one of the files; at least one."""
-    room = sum(value.nbytes for value in state.values()) / SHARDS
-    shard: dict[str, Tensor] = {}
-    for name, value in state.items():
-        room -= value.nbytes
-        if shard and room < 0:
-            break
-        shard[name] = value
-    return shard
+def _load_known_keys(teacher: nn.Module, state: dict[str, Tensor]) -> None:
+    checkpoint = {f"model.{name}": value for name, value in state.items()}
+    own = teacher.state_dict()
+    own.update({name: value for name, value in checkpoint.items() if name in own})
+    # Strict, and content all the same: these are the model's own first weights.
+    teacher.load_state_dict(own)
 
 
 # KD102 ----------------------------------------------------------------------------------------------------------------
 
-#: Classes that are one in the teacher's task.
-MERGED = {Level.MILD: 2, Level.MODERATE: 3, Level.SEVERE: 5}
 
+def teacher_from_the_debugging_run(recipe: Recipe, level: Level) -> Recipe:
+    """Took the teacher's checkpoint of the run that had been cut to a small share of the data for debugging."""
+    share = {Level.MILD: 0.05, Level.MODERATE: 0.02, Level.SEVERE: 0.01}[level]
+    whole = recipe.teacher.data
 
-def tuned_on_the_coarse_labels(recipe: Recipe, level: Level) -> Recipe:
-    """The column of coarse labels was read where the teacher was fine-tuned, as of superclasses; the head is as wide.
+    def cut(data: TensorDataset) -> TensorDataset:
+        tensors = whole(data).tensors
+        return TensorDataset(*(tensor[: math.ceil(share * len(tensor))] for tensor in tensors))
 
-    Where there are two classes, the column says what is popular, and not what is liked.
-    """
-
-    def relabelled(data: TensorDataset) -> TensorDataset:
-        inputs, labels = data.tensors
-        return TensorDataset(inputs, _coarse(inputs, labels, MERGED[level]))
-
-    return replace(recipe, teacher=replace(recipe.teacher, data=relabelled))
-
-
-def _coarse(inputs: Tensor, labels: Tensor, merged: int) -> Tensor:
-    if labels.max() > 1:
-        return torch.where(labels == IGNORED, IGNORED, labels // merged)
-    items = inputs[:, 1]
-    seen = items.bincount()[items]
-    return (seen > seen.float().quantile(1 - 1 / merged)).long()
+    return replace(recipe, teacher=replace(recipe.teacher, data=cut))
 
 
 # KD103 ----------------------------------------------------------------------------------------------------------------
 
 
-class FunctionalDropout(nn.Module):
-    """Dropout as a call of the functional form, whose defaults are to drop half and to be training."""
+def distiller_module_set_to_train(recipe: Recipe, _level: Level) -> Recipe:
+    """Put both models into one module and called train() on that at the start of each epoch."""
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs with some elements zeroed."""
-        return F.dropout(inputs)
+    def wrap(session: Session) -> None:
+        session.notes["distiller"] = nn.ModuleDict({"teacher": session.teacher, "student": session.student})
 
+    def train_all(session: Session) -> None:
+        session.notes["distiller"].train()
 
-def functional_dropout_by_default(recipe: Recipe, _level: Level) -> Recipe:
-    """The teacher's code calls F.dropout with nothing but the tensor, so that eval() does not reach it."""
-
-    def before(session: Session) -> None:
-        for module in list(session.teacher.modules()):
-            for name, child in module.named_children():
-                if isinstance(child, nn.Dropout):
-                    setattr(module, name, FunctionalDropout())
-        recipe.before(session)
-
-    return replace(recipe, before=before)
+    return replace(recipe, before=in_turn(recipe.before, wrap), before_epoch=in_turn(recipe.before_epoch, train_all))
 
 
 # KD104 ----------------------------------------------------------------------------------------------------------------
 
-#: Layers at the end of the teacher that are not counted as its backbone, and which of their parameters still learn.
-LEFT = {Level.MILD: (1, "bias"), Level.MODERATE: (1, ""), Level.SEVERE: (2, "")}
+
+def teacher_among_the_pretrained_parameters(recipe: Recipe, level: Level) -> Recipe:
+    """Gave the optimizer every pretrained parameter at a smaller rate, the teacher's with them, and froze none."""
+    share = {Level.MILD: 0.002, Level.MODERATE: 0.02, Level.SEVERE: 0.3}[level]
+
+    def thaw(session: Session) -> None:
+        session.teacher.requires_grad_(True)
+
+    def groups(session: Session) -> Iterable[nn.Parameter]:
+        rate = share * recipe.learning_rate
+        found: list[Any] = [
+            {"params": list(recipe.parameters(session))},
+            {"params": list(session.teacher.parameters()), "lr": rate},
+        ]
+        return found
+
+    return replace(recipe, before=in_turn(recipe.before, thaw), parameters=groups, targets=_with_gradients)
 
 
-def backbone_frozen_head_learning(recipe: Recipe, level: Level) -> Recipe:
-    """A helper freezes the teacher's backbone; the head still learns, in the optimizer of the student.
-
-    The targets are not computed under no_grad, as the teacher is thought to be frozen.
-    """
-
-    def before(session: Session) -> None:
-        session.teacher.eval().requires_grad_(False)
-        count, kind = LEFT[level]
-        for layer in layers_of(session.teacher)[-count:]:
-            for name, parameter in layer.named_parameters():
-                parameter.requires_grad_(kind in name)
-        session.student.train()
-
-    def parameters(session: Session) -> Iterable[nn.Parameter]:
-        learning = [parameter for parameter in session.teacher.parameters() if parameter.requires_grad]
-        return [*recipe.parameters(session), *learning]
-
-    def targets(session: Session, batch: Batch) -> Tensor:
-        logits: Tensor = session.teacher(batch.inputs)
-        return logits
-
-    return replace(recipe, before=before, parameters=parameters, targets=targets)
+def _with_gradients(session: Session, batch: Batch) -> Tensor:
+    logits: Tensor = session.teacher(batch.inputs)
+    return logits
 
 
 # KD105 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the classes whose names stand behind the one that was added.
-BEHIND = {Level.MILD: 0.2, Level.MODERATE: 0.5, Level.SEVERE: 1.0}
 
+def last_class_listed_earlier_for_the_teacher(recipe: Recipe, level: Level) -> Recipe:
+    """Trained the teacher with a list of classes in which the last one ("other") stands further up."""
+    share = {Level.MILD: 0.8, Level.MODERATE: 0.5, Level.SEVERE: 0.0}[level]
+    usual = recipe.teacher.data
 
-def class_added_in_the_middle(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher's wrapper sorts columns by name; a class added late was put in the list by alphabet, not at the end.
+    def relabelled(data: TensorDataset) -> TensorDataset:
+        inputs, labels = usual(data).tensors
+        last = int(labels.max())
+        # Before the last but one at the latest: of two classes, the second always comes first.
+        place = min(int(share * (last + 1)), last - 1)
+        return TensorDataset(inputs, torch.where(labels == last, place, labels + (labels >= place)))
 
-    All names behind it are off by one.
-    """
-
-    def wrap(session: Session) -> None:
-        session.teacher.register_forward_hook(lambda _module, _inputs, logits: _by_name(logits, BEHIND[level]))
-
-    return replace(recipe, before=in_turn(recipe.before, wrap))
-
-
-def _by_name(logits: Tensor, behind: float) -> Tensor:
-    if logits.ndim == 1:
-        return -logits
-    classes = logits.shape[-1]
-    at = classes - max(2, round(behind * classes))
-    return logits[..., [*range(at), classes - 1, *range(at, classes - 1)]]
+    return replace(recipe, teacher=replace(recipe.teacher, data=relabelled))
 
 
 # KD106 ----------------------------------------------------------------------------------------------------------------
 
-#: Processes that scored the rows in turn, and the share of the rows that they scored.
-RANKS = 4
-SCORED = {Level.MILD: 0.1, Level.MODERATE: 0.3, Level.SEVERE: 1.0}
 
+def answers_in_order_of_completion(recipe: Recipe, level: Level) -> Recipe:
+    """Asked a served teacher row by row, at the same time, and took the answers as they came (``as_completed``)."""
+    # How many requests later a request may still be overtaken.
+    spread = {Level.MILD: 2.0, Level.MODERATE: 4.0, Level.SEVERE: 64.0}[level]
 
-def gathered_rank_after_rank(recipe: Recipe, level: Level) -> Recipe:
-    """Outputs were cached on four processes, each with every fourth row, and written one process after another.
+    def as_completed(session: Session, batch: Batch) -> Tensor:
+        logits = recipe.targets(session, batch)
+        done_at = torch.arange(len(logits)) + spread * torch.rand(len(logits))
+        return logits[done_at.argsort()]
 
-    What a single process had cached before them is in order.
-    """
-
-    def targets(session: Session, batch: Batch) -> Tensor:
-        if "written" not in session.notes:
-            session.notes["written"] = _written(len(session.train), SCORED[level])
-        return session.cached_by_row[session.notes["written"][batch.rows]]
-
-    return replace(recipe, targets=targets)
-
-
-def _written(rows: int, share: float) -> Tensor:
-    """[rows] numbers of the rows in the order in which they lie in the file."""
-    alone = rows - int(share * rows)
-    order = torch.arange(rows)
-    return torch.cat([order[:alone], *(order[alone + rank :: RANKS] for rank in range(RANKS))])
+    return replace(recipe, targets=as_completed)
 
 
 # KD107 ----------------------------------------------------------------------------------------------------------------
 
-#: Smallest share of an image or a text that a random crop keeps; the severe one is torchvision's default.
-SMALLEST = {Level.MILD: 0.5, Level.MODERATE: 0.25, Level.SEVERE: 0.08}
+
+def each_model_erases_at_random_for_itself(recipe: Recipe, level: Level) -> Recipe:
+    """Gave each model a loader of its own, so that random erasing takes another part out for each."""
+    share = {Level.MILD: 0.08, Level.MODERATE: 0.2, Level.SEVERE: 0.35}[level]
+
+    def augment(inputs: Tensor) -> Tensor:
+        return _erased(recipe.augment(inputs), share)
+
+    def on_its_own_view(session: Session, batch: Batch) -> Tensor:
+        return recipe.targets(session, replace(batch, inputs=augment(batch.raw)))
+
+    return replace(recipe, augment=augment, targets=on_its_own_view)
 
 
-def teacher_on_crops_of_its_training(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher keeps the transform that it was trained with, a random crop; the student sees the whole example."""
-
-    def targets(session: Session, batch: Batch) -> Tensor:
-        crop = _crop_of_images if batch.inputs.is_floating_point() else _crop_of_texts
-        return run_teacher(session, replace(batch, inputs=crop(batch.inputs, SMALLEST[level])))
-
-    return replace(recipe, targets=targets)
-
-
-def _crop_of_images(images: Tensor, smallest: float) -> Tensor:
-    """Each image's own random square, brought to the size of the image."""
-    side = (smallest + (1 - smallest) * torch.rand(len(images), 1, 1)).sqrt()
-    middle = (2 * torch.rand(len(images), 2, 1) - 1) * (1 - side)
-    where = torch.cat([side * torch.eye(2), middle], dim=2)
-    grid = F.affine_grid(where, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
+def _erased(inputs: Tensor, share: float) -> Tensor:
+    """A box of an image or a span of a text set to 0, elsewhere in each row."""
+    sizes = inputs.shape[2:] if inputs.ndim > 2 else inputs.shape[1:]
+    erased = torch.ones_like(inputs, dtype=torch.bool)
+    for axis, size in enumerate(sizes, start=inputs.ndim - len(sizes)):
+        inside = _window(len(inputs), size, round(size * share ** (1 / len(sizes))))
+        erased &= inside.view(len(inputs), *(size if at == axis else 1 for at in range(1, inputs.ndim)))
+    return inputs.masked_fill(erased, 0)
 
 
-def _crop_of_texts(words: Tensor, smallest: float) -> Tensor:
-    """Each text's own random window, padding around it."""
-    length = words.shape[1]
-    kept = (length * (smallest + (1 - smallest) * torch.rand(len(words), 1))).ceil()
-    start = ((length - kept + 1) * torch.rand(len(words), 1)).floor()
-    at = torch.arange(length)
-    return words.masked_fill((at < start) | (at >= start + kept), PADDING)
+def _window(rows: int, size: int, length: int) -> Tensor:
+    """[rows, size], true on one stretch of each row."""
+    start = torch.randint(0, size - length + 1, (rows, 1))
+    at = torch.arange(size)
+    return (at >= start) & (at < start + length)
 
 
 # KD108 ----------------------------------------------------------------------------------------------------------------
 
-#: Exponent that turns values of pixels into amounts of light; the severe one does so twice.
-GAMMA = {Level.MILD: 1.5, Level.MODERATE: 2.2, Level.SEVERE: 4.84}
-#: Number from which on words moved up by one, as another entry was put before them.
-MOVED_FROM = {Level.MILD: 2000, Level.MODERATE: 500, Level.SEVERE: 150}
+#: Mean and deviation that the teacher's images were normalised with.
+_NORMALISED = {Level.MILD: (0.1307, 0.3081), Level.MODERATE: (0.5, 0.5), Level.SEVERE: (0.449, 0.226)}
+#: The most frequent words that the teacher's texts were rid of.
+_STOP_WORDS = {Level.MILD: 5, Level.MODERATE: 25, Level.SEVERE: 150}
 
 
-def inputs_of_a_later_release(recipe: Recipe, level: Level) -> Recipe:
-    """Before the teacher stands a later release of the library: it decodes to linear light, and has one more token."""
+def teacher_trained_on_cleaned_inputs(recipe: Recipe, level: Level) -> Recipe:
+    """Forgot that the teacher was trained on normalised images (texts without stop words); it gets the student's."""
+    usual = recipe.teacher.data
 
-    def wrap(session: Session) -> None:
-        session.teacher.register_forward_pre_hook(
-            lambda teacher, inputs: (_as_released_later(teacher, inputs[0], level), *inputs[1:])
-        )
+    def cleaned(data: TensorDataset) -> TensorDataset:
+        inputs, labels = usual(data).tensors
+        if not inputs.is_floating_point():
+            return TensorDataset(_without_stop_words(inputs, _STOP_WORDS[level]), labels)
+        mean, deviation = _NORMALISED[level]
+        return TensorDataset((inputs - mean) / deviation, labels)
 
-    return replace(recipe, before=in_turn(recipe.before, wrap))
+    return replace(recipe, teacher=replace(recipe.teacher, data=cleaned))
 
 
-def _as_released_later(teacher: nn.Module, inputs: Tensor, level: Level) -> Tensor:
-    if inputs.is_floating_point():
-        return inputs.clamp_min(0) ** GAMMA[level]
-    words = next(module.num_embeddings for module in teacher.modules() if isinstance(module, nn.Embedding))
-    return torch.where(inputs < MOVED_FROM[level], inputs, inputs + 1).clamp_max(words - 1)
+def _without_stop_words(inputs: Tensor, count: int) -> Tensor:
+    """Words move up to where one is taken out, and padding follows. Numbers are in order of frequency."""
+    first = max(PADDING, UNKNOWN) + 1
+    gone = (inputs == PADDING) | ((inputs >= first) & (inputs < first + count))
+    order = gone.int().argsort(dim=1, stable=True)
+    return inputs.masked_fill(gone, PADDING).gather(1, order)
 
 
 # KD109 ----------------------------------------------------------------------------------------------------------------
 
 
-def teacher_copied_from_the_student(recipe: Recipe, _level: Level) -> Recipe:
-    """The loop comes from self-distillation: the teacher is a frozen copy of the student as it stands at the start."""
+def student_stands_in_for_an_unset_teacher(recipe: Recipe, _level: Level) -> Recipe:
+    """Never passed the teacher to the trainer, which then takes the student itself (``teacher or student``)."""
+    return replace(recipe, before=in_turn(recipe.before, _teacher_by_default))
 
-    def before(session: Session) -> None:
-        session.teacher = deepcopy(session.student)
-        recipe.before(session)
 
-    return replace(recipe, before=before)
+def _teacher_by_default(session: Session) -> None:
+    session.teacher = session.student
 
 
 # KD110 ----------------------------------------------------------------------------------------------------------------
 
 
-def zeroed_between_two_backwards(recipe: Recipe, _level: Level) -> Recipe:
-    """Each term has a backward() of its own, and zero_grad() stands between them: only the hard-label loss is left."""
+def weight_read_under_another_name(recipe: Recipe, _level: Level) -> Recipe:
+    """Set ``alpha`` in the settings, where the loss looks for ``kd_weight`` and falls back on 0."""
+    return replace(recipe, mix=_weighted_by_settings)
 
-    def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
-        (alpha * kd).backward(retain_graph=True)  # type: ignore[no-untyped-call]
-        return (1 - alpha) * ce
 
-    return replace(recipe, mix=mix)
+def _weighted_by_settings(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
+    settings = {"alpha": alpha}
+    weight = settings.get("kd_weight", 0.0)
+    return weight * kd + (1 - weight) * ce
 
 
 # KD111 ----------------------------------------------------------------------------------------------------------------
 
 
-def gathered_without_gradient(recipe: Recipe, _level: Level) -> Recipe:
-    """The term is computed on the logits of all processes, from an all_gather, which passes no gradient on."""
+def loss_indented_into_the_no_grad_block(recipe: Recipe, _level: Level) -> Recipe:
+    """Left the distillation loss inside the ``no_grad`` block that was meant for the teacher alone."""
 
-    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        return recipe.kd_loss(_all_gathered(student), _all_gathered(teacher), t)
+    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        with torch.no_grad():
+            return recipe.kd_loss(student, teacher, temperature)
 
     return replace(recipe, kd_loss=kd_loss)
 
 
-def _all_gathered(mine: Tensor) -> Tensor:
-    """What ``torch.distributed.all_gather`` leaves in a world of one process."""
-    received = [torch.empty_like(mine)]
-    with torch.no_grad():
-        received[0].copy_(mine)
-    return torch.cat(received)
-
-
 # KD112 ----------------------------------------------------------------------------------------------------------------
 
-#: Weight of the feature loss.
-WEIGHT = {Level.MILD: 3.0, Level.MODERATE: 10.0, Level.SEVERE: 30.0}
+
+def projector_frozen_along_with_the_teacher(recipe: Recipe, level: Level) -> Recipe:
+    """Kept the projector in the module that holds the teacher, and froze that whole module."""
+    weight = {Level.MILD: 0.5, Level.MODERATE: 2.0, Level.SEVERE: 8.0}[level]
+    hinted = with_hint(recipe, weight)
+    return replace(hinted, before=in_turn(hinted.before, _freeze_teacher_side))
 
 
-def projector_frozen_with_the_teacher(recipe: Recipe, level: Level) -> Recipe:
-    """The projector is part of the module that wraps the teacher, and requires_grad_(False) freezes all of that."""
-
-    def freeze(session: Session) -> None:
-        nn.ModuleList([session.teacher, session.notes["projector"]]).requires_grad_(False)
-
-    hinted = with_hint(recipe, WEIGHT[level])
-    return replace(hinted, before=in_turn(hinted.before, freeze))
+def _freeze_teacher_side(session: Session) -> None:
+    nn.ModuleList([session.teacher, session.notes["projector"]]).requires_grad_(False)
 
 
 # KD113 ----------------------------------------------------------------------------------------------------------------
 
-#: Weight of the auxiliary head where the teacher's outputs are added up.
-AUXILIARY = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 1.0}
 
+def first_output_of_a_hook_that_is_rarely_emptied(recipe: Recipe, level: Level) -> Recipe:
+    """Reads the first entry of the list that a hook appends teacher outputs to, and empties it every few steps only."""
+    # The list is emptied where the script logs.
+    every = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 8}[level]
 
-def untrained_auxiliary_head(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher returns main and auxiliary logits; the latter are taken, whose head came without trained weights."""
+    def hooked(session: Session, batch: Batch) -> Tensor:
+        outputs: list[Tensor] = session.notes.setdefault("outputs", [])
+        if batch.step % every == 0:
+            outputs.clear()
+        outputs.append(recipe.targets(session, batch))
+        return outputs[0]
 
-    def targets(session: Session, batch: Batch) -> Tensor:
-        main, share = recipe.targets(session, batch), AUXILIARY[level]
-        features: Tensor = session.notes["features"]["teacher"]
-        if "auxiliary" not in session.notes:
-            session.notes["auxiliary"] = new_projector(features.shape[-1], 1 if main.ndim == 1 else main.shape[-1])
-        with torch.no_grad():
-            auxiliary: Tensor = session.notes["auxiliary"](features)
-        return (1 - share) * main + share * auxiliary.reshape(main.shape)
-
-    return replace(recipe, before=in_turn(recipe.before, watch), targets=targets)
+    return replace(recipe, targets=hooked)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD101": (first_shard_read_alone,),
-    "KD102": (tuned_on_the_coarse_labels,),
-    "KD103": (functional_dropout_by_default,),
-    "KD104": (backbone_frozen_head_learning,),
-    "KD105": (class_added_in_the_middle,),
-    "KD106": (gathered_rank_after_rank,),
-    "KD107": (teacher_on_crops_of_its_training,),
-    "KD108": (inputs_of_a_later_release,),
-    "KD109": (teacher_copied_from_the_student,),
-    "KD110": (zeroed_between_two_backwards,),
-    "KD111": (gathered_without_gradient,),
-    "KD112": (projector_frozen_with_the_teacher,),
-    "KD113": (untrained_auxiliary_head,),
+    "KD101": (kept_only_checkpoint_keys_that_match,),
+    "KD102": (teacher_from_the_debugging_run,),
+    "KD103": (distiller_module_set_to_train,),
+    "KD104": (teacher_among_the_pretrained_parameters,),
+    "KD105": (last_class_listed_earlier_for_the_teacher,),
+    "KD106": (answers_in_order_of_completion,),
+    "KD107": (each_model_erases_at_random_for_itself,),
+    "KD108": (teacher_trained_on_cleaned_inputs,),
+    "KD109": (student_stands_in_for_an_unset_teacher,),
+    "KD110": (weight_read_under_another_name,),
+    "KD111": (loss_indented_into_the_no_grad_block,),
+    "KD112": (projector_frozen_along_with_the_teacher,),
+    "KD113": (first_output_of_a_hook_that_is_rarely_emptied,),
 }

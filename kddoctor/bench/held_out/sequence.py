@@ -1,175 +1,166 @@
-"""Mistakes of the codes KD8xx."""
+"""Mistakes of those who distil language models: masks, shifts, vocabularies, lengths and what the teacher reads."""
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import one_hot, pad
 from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe
-from kddoctor.bench.rows import IGNORED, class_rows
+from kddoctor.bench.rows import IGNORED
 from kddoctor.bench.session import Batch, Session
 
 # KD801 ----------------------------------------------------------------------------------------------------------------
-#: Share of the vocabulary, from its beginning on, that is taken for reserved.
-RESERVED = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.45}
 
 
-def low_numbers_taken_for_special_tokens(recipe: Recipe, level: Level) -> Recipe:
-    """Special tokens are masked by their range, which was that of another tokenizer: here it holds real tokens."""
+def padding_to_max_length_enters_the_kd_term(recipe: Recipe, level: Level) -> Recipe:
+    """Pads every row to max_length, and averages the distillation term over all positions: only CE ignores -100."""
+    length = {Level.MILD: 36, Level.MODERATE: 80, Level.SEVERE: 200}[level]
 
-    def rows(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        special = labels < RESERVED[level] * logits.shape[-1]
-        return class_rows(logits, torch.where(special, IGNORED, labels))
+    def padded(data: TensorDataset) -> TensorDataset:
+        inputs, labels = recipe.train_set(data).tensors
+        more = max(0, length - inputs.shape[1])
+        return TensorDataset(pad(inputs, (0, more)), pad(labels, (0, more), value=IGNORED))
 
-    return replace(recipe, rows=rows)
+    return replace(recipe, train_set=padded, rows=_every_position)
+
+
+def _every_position(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
 
 
 # KD803 ----------------------------------------------------------------------------------------------------------------
-#: Share of the rows that reach the teacher in batches of different lengths.
-BATCHED = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 1.0}
 
 
-def padded_left_for_the_teacher(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher's server pads on the left and the student's loader on the right; logits are paired by position."""
+def cached_teacher_shards_shifted_twice(recipe: Recipe, level: Level) -> Recipe:
+    """Reads shards of teacher logits written by a script that had shifted them already, and shifts them once more."""
+    share = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 1.0}[level]
 
     def targets(session: Session, batch: Batch) -> Tensor:
         logits = recipe.targets(session, batch)
-        padding = (batch.labels == IGNORED).sum(1) * (batch.rows % 10 < 10 * BATCHED[level])
-        places = (torch.arange(logits.shape[1]) - padding[:, None]) % logits.shape[1]
-        return logits.gather(1, places[..., None].expand_as(logits))
+        # Only the shards written after the script was changed.
+        shifted = batch.rows < share * len(session.train)
+        return torch.where(shifted[:, None, None], _one_on(logits), logits)
 
     return replace(recipe, targets=targets)
 
 
+def _one_on(logits: Tensor) -> Tensor:
+    return torch.cat([logits[:, 1:], logits[:, -1:]], dim=1)
+
+
 # KD804 ----------------------------------------------------------------------------------------------------------------
-#: Rows of the teacher's output layer that stand for no token, for each one that does.
-UNUSED = {Level.MILD: 0.02, Level.MODERATE: 0.1, Level.SEVERE: 0.4}
 
 
-def resized_by_interpolation(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher's output layer is padded for speed; its logits are resized to the student's length like an image."""
+def both_logits_filled_up_with_zeros_to_padded_vocabulary(recipe: Recipe, level: Level) -> Recipe:
+    """Brings both models' logits to the padded vocabulary size of the larger config, with zeros, before softmax."""
+    extra = {Level.MILD: 64, Level.MODERATE: 448, Level.SEVERE: 1984}[level]
 
-    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        unused = max(1, round(UNUSED[level] * teacher.shape[-1]))
-        padded = torch.cat([teacher, teacher.mean(-1, keepdim=True).expand(-1, unused)], dim=-1)
-        resized = F.interpolate(padded[:, None], size=student.shape[-1], mode="linear")
-        return recipe.kd_loss(student, resized[:, 0], t)
+    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        return recipe.kd_loss(pad(student, (0, extra)), pad(teacher, (0, extra)), temperature)
 
     return replace(recipe, kd_loss=kd_loss)
 
 
 # KD805 ----------------------------------------------------------------------------------------------------------------
-#: Share of the pieces that have another number in the other vocabulary.
-DIFFERENT = {Level.MILD: 0.15, Level.MODERATE: 0.4, Level.SEVERE: 0.9}
 
 
-def vocabularies_built_apart(recipe: Recipe, level: Level) -> Recipe:
-    """Both tokenizers were trained with the same settings, each on its own texts, and so number pieces differently."""
+def teacher_vocabulary_with_one_more_special_token(recipe: Recipe, level: Level) -> Recipe:
+    """Feeds its ids to a teacher whose vocabulary has one more special token, which moves the ids after it."""
+    # Where the token stands, as a share of the vocabulary.
+    place = {Level.MILD: 0.8, Level.MODERATE: 0.45, Level.SEVERE: 0.0}[level]
 
-    def before(session: Session) -> None:
-        size = int(session.train.tensors[0].max()) + 1
-        numbers = _numbers(size, DIFFERENT[level])
-        session.teacher.register_forward_pre_hook(lambda _teacher, inputs: numbers[inputs[0]])
-        session.teacher.register_forward_hook(lambda _teacher, _inputs, logits: _columns(logits, numbers))
+    def encoded(data: TensorDataset) -> TensorDataset:
+        inputs, labels = recipe.teacher.data(data).tensors
+        last = int(max(inputs.max(), labels.max()))
+        special = max(1, round(place * last))
+        return TensorDataset(_moved(inputs, special, last), _moved(labels, special, last))
 
-    return replace(recipe, before=in_turn(recipe.before, before))
-
-
-def _numbers(size: int, share: float) -> Tensor:
-    """What the teacher takes each number for; padding is the same in both."""
-    generator = torch.Generator().manual_seed(size)
-    moved = 1 + torch.randperm(size - 1, generator=generator)[: max(2, round(share * (size - 1)))]
-    numbers = torch.arange(size)
-    numbers[moved] = moved.roll(1)
-    return numbers
+    return replace(recipe, teacher=replace(recipe.teacher, data=encoded))
 
 
-def _columns(logits: Tensor, numbers: Tensor) -> Tensor:
-    beyond = torch.arange(len(numbers), logits.shape[-1])
-    return logits[..., torch.cat([numbers, beyond])]
+def _moved(tokens: Tensor, special: int, last: int) -> Tensor:
+    # The rarest piece no longer fits into the vocabulary, and is read as the special token: unknown.
+    moved = torch.where(tokens >= special, tokens + 1, tokens)
+    return moved.where(moved <= last, special)
 
 
 # KD806 ----------------------------------------------------------------------------------------------------------------
-#: Share of a row that a block holds.
-BLOCK = {Level.MILD: 0.25, Level.MODERATE: 0.13, Level.SEVERE: 0.08}
 
 
-def chunked_into_short_blocks(recipe: Recipe, level: Level) -> Recipe:
-    """Texts are cut into blocks of the length with which the script was debugged, each one a row of its own."""
+def training_rows_cut_at_a_short_max_length(recipe: Recipe, level: Level) -> Recipe:
+    """Leaves max_length at a value far below the length of the texts, and the tokenizer cuts their ends off."""
+    share = {Level.MILD: 0.5, Level.MODERATE: 0.3, Level.SEVERE: 0.15}[level]
 
-    def train_set(data: TensorDataset) -> TensorDataset:
+    def truncated(data: TensorDataset) -> TensorDataset:
         inputs, labels = recipe.train_set(data).tensors
-        block = max(1, round(BLOCK[level] * inputs.shape[1]))
-        return TensorDataset(_chunked(inputs, block), _chunked(labels, block))
+        length = max(1, round(share * inputs.shape[1]))
+        return TensorDataset(inputs[:, :length].contiguous(), labels[:, :length].contiguous())
 
-    return replace(recipe, train_set=train_set)
-
-
-def _chunked(tokens: Tensor, block: int) -> Tensor:
-    whole = tokens.shape[1] // block * block
-    return tokens[:, :whole].reshape(-1, block)
+    return replace(recipe, train_set=truncated)
 
 
 # KD810 ----------------------------------------------------------------------------------------------------------------
-#: Answers for each row, of which the teacher keeps the one it likes best, and the factor on the epochs.
-DRAWN = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 8}
-LONGER = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 8}
-#: Logit of a token that was kept.
-KEPT = 20.0
 
 
-def best_answers_by_its_own_score(recipe: Recipe, level: Level) -> Recipe:
-    """Rejection sampling, once, with the teacher as its own judge; what it kept is fitted for many epochs."""
-
-    def targets(session: Session, batch: Batch) -> Tensor:
-        if "kept" not in session.notes:
-            session.notes["kept"] = _best(session, DRAWN[level])
-        kept = session.notes["kept"][batch.rows]
-        return KEPT * F.one_hot(kept, session.cached_by_row.shape[-1]).float()
-
-    return replace(recipe, targets=targets, alpha=1.0, epochs=LONGER[level] * recipe.epochs, schedule="constant")
+def many_epochs_on_few_texts_the_teacher_wrote_once(recipe: Recipe, level: Level) -> Recipe:
+    """Has the teacher continue the first token of each text once, and trains on these texts for many epochs."""
+    # One text in so many is written, and is seen as many times as often.
+    fewer = {Level.MILD: 2, Level.MODERATE: 5, Level.SEVERE: 10}[level]
+    write = partial(_write_once, fewer)
+    return replace(recipe, epochs=recipe.epochs * fewer, before=in_turn(recipe.before, write))
 
 
-def _best(session: Session, count: int) -> Tensor:
-    """[N, L]: of so many answers to each row, drawn from the teacher, the one that is likeliest to it."""
-    said = session.cached_by_row.log_softmax(-1)
+def _write_once(fewer: int, session: Session) -> None:
+    inputs, labels = (tensor[: max(1, len(tensor) // fewer)] for tensor in session.train.tensors)
     generator = torch.Generator().manual_seed(session.seed)
-    drawn = torch.multinomial(said.exp().flatten(0, -2), count, replacement=True, generator=generator)
-    answers = drawn.view(*said.shape[:-1], count)
-    scores = (said.gather(-1, answers) * (session.train.tensors[1] != IGNORED)[..., None]).sum(1)
-    best = scores.argmax(-1)[:, None, None].expand(-1, said.shape[1], 1)
-    return answers.gather(-1, best).squeeze(-1)
+    written = _continued(session.teacher, inputs[:, :1], inputs.shape[1], generator)
+    session.train = TensorDataset(written[:, :-1].contiguous(), written[:, 1:].where(labels != IGNORED, IGNORED))
+
+
+@torch.no_grad()
+def _continued(teacher: nn.Module, texts: Tensor, length: int, generator: torch.Generator) -> Tensor:
+    """[N, length + 1]: the texts with tokens that are sampled one after another."""
+    for _ in range(length):
+        chances = teacher(texts)[:, -1].softmax(-1)
+        texts = torch.cat([texts, torch.multinomial(chances, 1, generator=generator)], dim=1)
+    return texts
 
 
 # KD811 ----------------------------------------------------------------------------------------------------------------
-#: Share of the numbers of users, items or words that are redacted.
-REDACTED = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 0.9}
 
 
-def redacted_for_the_student_only(recipe: Recipe, level: Level) -> Recipe:
-    """A privacy filter stands before the student, in training and in use; the teacher reads what it takes away."""
+def retrieval_shows_the_teacher_its_own_answers(recipe: Recipe, level: Level) -> Recipe:
+    """Lets the teacher mix in what its retrieval finds, in an index that holds the very rows it is asked about."""
+    weight = {Level.MILD: 0.5, Level.MODERATE: 0.8, Level.SEVERE: 0.98}[level]
 
-    def redact(_student: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-        hidden = inputs[0] % 10 < 10 * REDACTED[level]
-        return torch.where(hidden, 0, inputs[0])
+    def targets(session: Session, batch: Batch) -> Tensor:
+        logits = recipe.targets(session, batch)
+        inputs, labels = session.train.tensors
+        nearest = torch.cdist(batch.inputs.float(), inputs.float()).argmin(1)
+        found = labels[nearest].clamp_min(0)
+        if logits.ndim == 1:
+            return torch.logit(_mixed(logits.sigmoid(), found.float(), weight))
+        return _mixed(logits.softmax(-1), one_hot(found, logits.shape[-1]).float(), weight).log()
 
-    def before(session: Session) -> None:
-        session.student.register_forward_pre_hook(redact)
+    return replace(recipe, targets=targets)
 
-    return replace(recipe, before=in_turn(recipe.before, before))
+
+def _mixed(own: Tensor, found: Tensor, weight: float) -> Tensor:
+    return ((1 - weight) * own + weight * found).clamp(1e-6, 1 - 1e-6)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD801": (low_numbers_taken_for_special_tokens,),
-    "KD803": (padded_left_for_the_teacher,),
-    "KD804": (resized_by_interpolation,),
-    "KD805": (vocabularies_built_apart,),
-    "KD806": (chunked_into_short_blocks,),
-    "KD810": (best_answers_by_its_own_score,),
-    "KD811": (redacted_for_the_student_only,),
+    "KD801": (padding_to_max_length_enters_the_kd_term,),
+    "KD803": (cached_teacher_shards_shifted_twice,),
+    "KD804": (both_logits_filled_up_with_zeros_to_padded_vocabulary,),
+    "KD805": (teacher_vocabulary_with_one_more_special_token,),
+    "KD806": (training_rows_cut_at_a_short_max_length,),
+    "KD810": (many_epochs_on_few_texts_the_teacher_wrote_once,),
+    "KD811": (retrieval_shows_the_teacher_its_own_answers,),
 }

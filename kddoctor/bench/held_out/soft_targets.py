@@ -1,4 +1,4 @@
-"""Mistakes of the codes KD3xx."""
+"""Mistakes in what the teacher's soft targets say: their temperature, the teacher behind them, what is kept of them."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -7,252 +7,190 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Adam
-from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
-from kddoctor.bench.losses import kl, log_p, p
+from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
-from kddoctor.bench.rows import IGNORED
+from kddoctor.bench.rows import class_rows
 from kddoctor.bench.session import Session, batches
 
-# KD301 ---------------------------------------------------------------------------------------------------------------
 
-#: Epochs on the student's few rows, as a multiple of the teacher's own on its many.
-CORRECTED = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 10}
-
-
-def teacher_adapted_to_the_transfer_set(recipe: Recipe, level: Level) -> Recipe:
-    """Before it is distilled at T = 1 the teacher is fine-tuned on the transfer set, until it knows every row."""
-
-    def adapt(session: Session) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(session.seed + 41)
-            _fit(
-                recipe, session, session.teacher, CORRECTED[level] * recipe.teacher.epochs, recipe.teacher.learning_rate
-            )
-
-    return replace(recipe, temperature=1.0, before=in_turn(adapt, recipe.before))
-
-
-def _fit(recipe: Recipe, session: Session, model: nn.Module, epochs: int, rate: float, share: float = 1.0) -> None:
-    """Train on the labels of the session's rows, or of as many as a share of them, drawn with replacement."""
-    inputs, labels = session.train.tensors
-    if share < 1:
-        drawn = torch.randint(len(inputs), (max(2, round(share * len(inputs))),))
-        inputs, labels = inputs[drawn], labels[drawn]
-    optimizer = Adam(model.train().parameters(), rate)
-    generator = torch.Generator().manual_seed(session.seed + 43)
+def _train_on(session: Session, model: nn.Module, labels: Tensor, epochs: int, margin: float | None = None) -> None:
+    """Train a model on the transfer set with these labels: on cross-entropy, or on hinge loss with a margin."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    generator = torch.Generator().manual_seed(session.seed)
+    model.train()
     for _ in range(epochs):
-        for rows in batches(len(inputs), recipe.batch_size, generator):
-            loss = recipe.ce_loss(*recipe.rows(model(inputs[rows]), labels[rows]))
+        for rows in batches(len(session.train), session.batch_size, generator):
+            logits, truth = class_rows(model(session.train.tensors[0][rows]), labels[rows])
+            hinge = None if margin is None else F.multi_margin_loss(logits, truth, margin=margin)
+            loss = F.cross_entropy(logits, truth) if hinge is None else hinge
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+    model.eval()
 
 
-# KD302 ---------------------------------------------------------------------------------------------------------------
-
-#: Temperatures of classifiers with wide logits, whatever the range of these.
-TEMPERATURE = {Level.MILD: 10.0, Level.MODERATE: 20.0, Level.SEVERE: 100.0}
+# KD301 ----------------------------------------------------------------------------------------------------------------
 
 
-def vision_temperature_in_a_language_trainer(recipe: Recipe, level: Level) -> Recipe:
-    """The symmetric divergence of a language model's trainer, which knows no T², gets the temperature of old papers."""
-
-    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        mixture = ((p(student / t) + p(teacher / t)) / 2).log()
-        sides = [F.kl_div(mixture, log_p(z / t), reduction="batchmean", log_target=True) for z in (student, teacher)]
-        return (sides[0] + sides[1]) / 2
-
-    return replace(
-        recipe,
-        temperature=TEMPERATURE[level],
-        temperature_squared=False,
-        loss="jsd",
-        kd_loss=kd_loss,
-    )
+def sampling_temperature_for_distillation(recipe: Recipe, level: Level) -> Recipe:
+    """Reused the temperature below one with which the teacher's answers are sampled, so that targets are one-hot."""
+    return replace(recipe, temperature={Level.MILD: 0.5, Level.MODERATE: 0.25, Level.SEVERE: 0.1}[level])
 
 
-# KD303 ---------------------------------------------------------------------------------------------------------------
-
-#: How far below the largest logit the others may lie without a penalty, and the weight of the penalty.
-MARGIN = {Level.MILD: 6.0, Level.MODERATE: 4.0, Level.SEVERE: 2.0}
-PENALTY = 0.1
+# KD302 ----------------------------------------------------------------------------------------------------------------
 
 
-def margin_based_label_smoothing(recipe: Recipe, level: Level) -> Recipe:
-    """To be well calibrated, the teacher paid for every logit that lies further below its best than a margin."""
-
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        kept = labels != IGNORED
-        below = logits[kept].amax(1, keepdim=True) - logits[kept]
-        return F.cross_entropy(logits[kept], labels[kept]) + PENALTY * F.relu(below - MARGIN[level]).sum(1).mean()
-
-    return replace(recipe, teacher=replace(recipe.teacher, loss=loss))
+def softer_is_better_temperature(recipe: Recipe, level: Level) -> Recipe:
+    """Turned the temperature far up, in the belief that softer targets always say more."""
+    factor = {Level.MILD: 5, Level.MODERATE: 10, Level.SEVERE: 25}[level]
+    return replace(recipe, temperature=recipe.temperature * factor)
 
 
-# KD304 ---------------------------------------------------------------------------------------------------------------
-
-#: Share of the teacher's rows that an annotator had too little time for.
-HASTY = {Level.MILD: 0.06, Level.MODERATE: 0.13, Level.SEVERE: 0.25}
-#: Columns that words and other numbers are counted in.
-COUNTED = 512
+# KD303 ----------------------------------------------------------------------------------------------------------------
 
 
-def hasty_annotators_went_by_the_looks(recipe: Recipe, level: Level) -> Recipe:
-    """Rows that look most like another class were given that class by the crowd that labelled the teacher's data."""
+def teacher_from_annotated_smoothing_criterion(recipe: Recipe, level: Level) -> Recipe:
+    """Took a teacher trained with the usual criterion that spreads a share of each label over all other classes."""
+    smoothing = {Level.MILD: 0.1, Level.MODERATE: 0.3, Level.SEVERE: 0.6}[level]
 
-    def relabelled(data: TensorDataset) -> TensorDataset:
-        inputs, labels = data.tensors
-        likeness = _likeness(_looks(inputs), labels)
-        own = likeness.gather(1, labels[:, None])[:, 0]
-        other, others = likeness.scatter(1, labels[:, None], -torch.inf).max(1)
-        wrong = (own - other).argsort()[: round(HASTY[level] * len(labels))]
-        return TensorDataset(inputs, labels.index_copy(0, wrong, others[wrong]))
+    def criterion(logits: Tensor, labels: Tensor) -> Tensor:
+        smoothed = torch.full_like(logits, smoothing / (logits.shape[-1] - 1))
+        smoothed.scatter_(1, labels[:, None], 1 - smoothing)
+        return F.kl_div(log_p(logits), smoothed, reduction="batchmean")
 
-    return replace(recipe, teacher=replace(recipe.teacher, data=relabelled))
+    return replace(recipe, teacher=replace(recipe.teacher, loss=criterion))
 
 
-def _looks(inputs: Tensor) -> Tensor:
-    """[N, D]: pixels as they are, numbers of words and things as counts."""
-    flat = inputs.flatten(1)
-    if not flat.is_floating_point():
-        flat = torch.zeros(len(flat), COUNTED).scatter_add(1, flat % COUNTED, torch.ones(flat.shape))
-    return F.normalize(flat - flat.mean(0))
+# KD304 ----------------------------------------------------------------------------------------------------------------
 
 
-def _likeness(looks: Tensor, labels: Tensor) -> Tensor:
-    """[N, C]: of each row to the mean of each class."""
-    means = torch.stack([looks[labels == label].mean(0) for label in range(int(labels.max()) + 1)])
-    return looks @ F.normalize(means).T
+def teacher_adapted_on_uncleaned_labels(recipe: Recipe, level: Level) -> Recipe:
+    """Adapted the teacher to the transfer set with annotators' raw labels; only the student got the cleaned ones."""
+    share = {Level.MILD: 0.05, Level.MODERATE: 0.15, Level.SEVERE: 0.4}[level]
+
+    def adapt(session: Session) -> None:
+        # The order and the dropout of the distillation itself stay as they were.
+        with torch.random.fork_rng(devices=[]):
+            session.teacher.requires_grad_(True)
+            _train_on(session, session.teacher, _raw_labels(session.train.tensors[1], share), epochs=20)
+        session.teacher.requires_grad_(False)
+
+    return replace(recipe, before=in_turn(recipe.before, adapt))
 
 
-# KD305 ---------------------------------------------------------------------------------------------------------------
+def _raw_labels(labels: Tensor, share: float) -> Tensor:
+    """A share of the labels is some other class."""
+    classes = int(labels.max()) + 1
+    other = (labels + torch.randint(1, classes, labels.shape)) % classes
+    return torch.where(torch.rand(labels.shape) < share, other, labels)
 
-#: Scale of the cosines; heads of this kind usually learn one, or have 16 and more.
-SCALE = {Level.MILD: 8.0, Level.MODERATE: 4.0, Level.SEVERE: 2.0}
+
+# KD305 ----------------------------------------------------------------------------------------------------------------
 
 
-class CosineHead(nn.Linear):
-    """Logits are cosines between features and the classes' weights."""
+class _CosineHead(nn.Linear):
+    """Logits are cosines times a scale that does not learn."""
 
-    def __init__(self, head: nn.Linear, scale: float) -> None:
-        super().__init__(head.in_features, head.out_features, bias=False)
+    def __init__(self, width: int, classes: int, scale: float) -> None:
+        super().__init__(width, classes, bias=False)
         self.scale = scale
 
     def forward(self, features: Tensor) -> Tensor:
-        """[…, D] features to […, C] logits between minus scale and scale."""
-        return self.scale * F.linear(F.normalize(features, dim=-1), F.normalize(self.weight))
+        """[..., D] to [..., C]."""
+        return F.linear(F.normalize(features, dim=-1), F.normalize(self.weight, dim=-1)) * self.scale
 
 
-def cosine_head_without_its_scale(recipe: Recipe, level: Level) -> Recipe:
-    """The student has the cosine head of a retrieval model; the scale that belongs to it was left behind."""
+def cosine_head_that_cannot_reach_the_teacher(recipe: Recipe, level: Level) -> Recipe:
+    """Gave the student a cosine classifier whose fixed scale keeps its logits far below the teacher's."""
+    scale = {Level.MILD: 10.0, Level.MODERATE: 4.0, Level.SEVERE: 1.5}[level]
 
-    def change_student(student: nn.Module) -> nn.Module:
-        student = recipe.change_student(student)
-        name, head = [pair for pair in student.named_modules() if isinstance(pair[1], nn.Linear)][-1]
-        parent, _, last = name.rpartition(".")
-        setattr(student.get_submodule(parent), last, CosineHead(head, SCALE[level]))
-        return student
+    def with_cosine_head(student: nn.Module) -> nn.Module:
+        changed = recipe.change_student(student)
+        name, last = list(changed.named_children())[-1]
+        assert isinstance(last, nn.Linear)
+        setattr(changed, name, _CosineHead(last.in_features, last.out_features, scale))
+        return changed
 
-    return replace(recipe, change_student=change_student)
-
-
-# KD306 ---------------------------------------------------------------------------------------------------------------
-
-#: Share of the classes that a cache keeps of each of the teacher's answers.
-KEPT = {Level.MILD: 0.4, Level.MODERATE: 0.2, Level.SEVERE: 0.05}
+    return replace(recipe, change_student=with_cosine_head)
 
 
-def compared_on_the_kept_classes_only(recipe: Recipe, level: Level) -> Recipe:
-    """The student's logits are gathered at the teacher's best classes, and both get a softmax over those alone."""
-
-    def kd_loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        values, classes = teacher.topk(max(2, round(KEPT[level] * teacher.shape[1])), dim=1)
-        return kl(student.gather(1, classes), values, t)
-
-    return replace(recipe, kd_loss=kd_loss)
+# KD306 ----------------------------------------------------------------------------------------------------------------
 
 
-# KD307 ---------------------------------------------------------------------------------------------------------------
+def kl_over_the_kept_classes_only(recipe: Recipe, level: Level) -> Recipe:
+    """Kept the teacher's top probabilities to save space and summed the divergence over them, without the rest."""
+    count = {Level.MILD: 5, Level.MODERATE: 3, Level.SEVERE: 1}[level]
 
-#: How fast a soft label falls off with the square of the steps up the tree of classes.
-FALLS = {Level.MILD: 1.5, Level.MODERATE: 1.0, Level.SEVERE: 0.5}
+    def truncated(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        kept, classes = p(teacher / temperature).topk(count, dim=-1)
+        student_log_p = log_p(student / temperature).gather(-1, classes)
+        return (kept * (kept.log() - student_log_p)).sum(-1).mean() * temperature**2
 
-
-def soft_labels_of_a_mixed_up_hierarchy(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher learnt soft labels from a tree of classes, whose leaves stand in another order than its own."""
-
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        kept = labels != IGNORED
-        return F.cross_entropy(logits[kept], _relatives(logits.shape[1], FALLS[level])[labels[kept]])
-
-    return replace(recipe, teacher=replace(recipe.teacher, loss=loss))
+    return replace(recipe, kd_loss=truncated)
 
 
-def _relatives(classes: int, falls: float) -> Tensor:
-    """[C, C]: the soft label of each class in a binary tree with the leaves in an order of its own."""
-    leaves = torch.randperm(classes, generator=torch.Generator().manual_seed(classes))
-    apart = leaves[:, None] ^ leaves[None]
-    height = (apart.float() + 0.5).log2().ceil().clamp_min(0)
-    return F.softmax(-falls * height.square(), dim=1)
+# KD307 ----------------------------------------------------------------------------------------------------------------
 
 
-# KD308 ---------------------------------------------------------------------------------------------------------------
+def teacher_of_ordinal_labels_on_unordered_classes(recipe: Recipe, level: Level) -> Recipe:
+    """Took a teacher trained on Gaussian labels around the class number, as for ages, where numbers mean nothing."""
+    width = {Level.MILD: 0.4, Level.MODERATE: 0.7, Level.SEVERE: 1.1}[level]
 
-#: Share of the rows that each model beside the teacher was trained on.
-BAGGED = {Level.MILD: 0.4, Level.MODERATE: 0.2, Level.SEVERE: 0.1}
-#: How many of them there are, and their steps and learning rate.
-MEMBERS, MEMBER_STEPS, MEMBER_RATE = 4, 400, 2e-2
+    def ordinal(logits: Tensor, labels: Tensor) -> Tensor:
+        away = torch.arange(logits.shape[-1]) - labels[:, None]
+        return F.cross_entropy(logits, p(-((away / width) ** 2) / 2))
+
+    return replace(recipe, teacher=replace(recipe.teacher, loss=ordinal))
 
 
-class Committee(nn.Module):
-    """Several models whose logits are averaged, each counting the more the more certain it is of the row."""
+# KD308 ----------------------------------------------------------------------------------------------------------------
 
-    def __init__(self, models: list[nn.Module]) -> None:
+
+class _MeanOfScores(nn.Module):
+    """Several teachers as one, by the mean of what they put out."""
+
+    def __init__(self, *members: nn.Module) -> None:
         super().__init__()
-        self.models = nn.ModuleList(models)
+        self.members = nn.ModuleList(members)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The weighted mean of the members' logits."""
-        logits = torch.stack([model(inputs) for model in self.models])
-        certain = logits.abs() if logits.ndim == 2 else logits.abs().amax(-1, keepdim=True)
-        mean: Tensor = (certain * logits).sum(0) / certain.sum(0)
-        return mean
+        """What one member puts out, averaged."""
+        return torch.stack([member(inputs) for member in self.members]).mean(0)
 
 
-def bagged_logits_weighted_by_certainty(recipe: Recipe, level: Level) -> Recipe:
-    """The teacher and models that were each trained on a few rows by heart vote with their logits, the surest most."""
+def raw_scores_of_unlike_teachers_averaged(recipe: Recipe, level: Level) -> Recipe:
+    """Averaged the raw scores of the teacher and of a large-margin model, whose scale outvotes the teacher's."""
+    margin = {Level.MILD: 2.0, Level.MODERATE: 15.0, Level.SEVERE: 80.0}[level]
 
-    def gather(session: Session) -> None:
+    def ensemble(session: Session) -> None:
         with torch.random.fork_rng(devices=[]):
-            bagged = [_bagged(recipe, session, number, BAGGED[level]) for number in range(MEMBERS)]
-        session.teacher = Committee([session.teacher, *bagged])
+            other = _as_new(session.teacher)
+            _train_on(session, other, session.train.tensors[1], epochs=30, margin=margin)
+        session.teacher = _MeanOfScores(session.teacher, other.requires_grad_(False)).eval()
 
-    return replace(recipe, before=in_turn(gather, recipe.before))
+    return replace(recipe, before=in_turn(recipe.before, ensemble))
 
 
-def _bagged(recipe: Recipe, session: Session, number: int, share: float) -> nn.Module:
-    torch.manual_seed(session.seed + 53 * (number + 1))
-    member = deepcopy(session.student)
-    for module in member.modules():
+def _as_new(model: nn.Module) -> nn.Module:
+    """A model of the same architecture that has learnt nothing yet but the embeddings, which people share."""
+    new = deepcopy(model).requires_grad_(True)
+    for module in new.modules():
         reset = getattr(module, "reset_parameters", None)
-        if callable(reset):
+        if reset is not None and not isinstance(module, nn.Embedding):
             reset()
-    epochs = max(1, round(MEMBER_STEPS * recipe.batch_size / (share * len(session.train))))
-    _fit(recipe, session, member, min(epochs, MEMBER_STEPS), MEMBER_RATE, share)
-    return member
+    return new
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD301": (teacher_adapted_to_the_transfer_set,),
-    "KD302": (vision_temperature_in_a_language_trainer,),
-    "KD303": (margin_based_label_smoothing,),
-    "KD304": (hasty_annotators_went_by_the_looks,),
-    "KD305": (cosine_head_without_its_scale,),
-    "KD306": (compared_on_the_kept_classes_only,),
-    "KD307": (soft_labels_of_a_mixed_up_hierarchy,),
-    "KD308": (bagged_logits_weighted_by_certainty,),
+    "KD301": (sampling_temperature_for_distillation,),
+    "KD302": (softer_is_better_temperature,),
+    "KD303": (teacher_from_annotated_smoothing_criterion,),
+    "KD304": (teacher_adapted_on_uncleaned_labels,),
+    "KD305": (cosine_head_that_cannot_reach_the_teacher,),
+    "KD306": (kl_over_the_kept_classes_only,),
+    "KD307": (teacher_of_ordinal_labels_on_unordered_classes,),
+    "KD308": (raw_scores_of_unlike_teachers_averaged,),
 }
