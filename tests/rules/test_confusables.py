@@ -270,6 +270,27 @@ def test_a_teacher_of_coarser_classes_is_not_taken_for_wrong_labels(tmp_path):
     assert diagnosed(tmp_path, teacher=coarser, student=coarser).cause_codes[0] == "KD102"
 
 
+def numbered_anew(names: int):
+    """A teacher that was trained on this many coarser classes, under numbers of their own."""
+
+    def change(logits, labels):
+        classes = logits.shape[1]
+        changed = np.full_like(logits, logits.min() - 1)
+        for fine in range(classes):
+            coarse = fine * names // classes
+            changed[:, coarse] = np.maximum(changed[:, coarse], logits[:, fine])
+        return changed
+
+    return change
+
+
+@pytest.mark.parametrize("names", [5, 3, 2])
+def test_a_teacher_of_coarser_classes_under_other_numbers_was_trained(tmp_path, names):
+    found = diagnosed(tmp_path, teacher=numbered_anew(names), student=numbered_anew(names))
+    assert found.cause_codes[0] == "KD102"
+    assert "KD101" not in found.cause_codes
+
+
 def long_tailed(logits, labels):
     """The last three classes are never answered."""
     changed = logits.copy()

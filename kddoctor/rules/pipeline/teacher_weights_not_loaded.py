@@ -36,6 +36,7 @@ from kddoctor.probes.student_path import StudentPath
 from kddoctor.probes.teacher_validity import TeacherValidity
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
+from kddoctor.rules.pipeline.merged_classes import RIGHT, merged_classes
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Deviations, Distance, Nats, Share
 from kddoctor.run.observations import Observations
@@ -114,6 +115,17 @@ def teacher_weights_not_loaded(
             grade=Grade.PROOF,
         )
     finding = _learned(_at_random(finding, view, own=teacher.own is not None), path)
+    merged = merged_classes(view.validity)
+    if merged is not None and merged.renamed:
+        finding = finding.against(
+            PROBE,
+            "merged_accuracy",
+            merged.accuracy,
+            f"with several classes as one each it is right on {merged.accuracy:.1%}",
+            threshold=RIGHT,
+            origin="convention",
+            weight=8.0,
+        )
     if view.validity.entropy_ratio_median < SURE_OF_ITSELF:
         finding = finding.against(
             PROBE,

@@ -348,3 +348,24 @@ def test_half_of_an_objective_that_the_last_layer_could_remove_was_left_by_the_t
     arrived = weigh(rule, rule(measured)).confidence
     measured[OutputFit] = OutputFit(0.7, 0.9, 0.4, ROWS)
     assert weigh(rule, rule(measured)).confidence < arrived
+
+
+def test_zeros_in_every_layer_are_a_small_student_and_no_single_narrow_layer(tmp_path):
+    thin = readable(ranks(units=20, logits=2), 0.5)
+    gaps = measure(load(recorded_run(tmp_path / "run", student=b.forgetting(0.4))))[Gaps]
+    assert confidence("KD405", thin, gaps) > 0.5
+    assert confidence("KD405", thin, gaps, Observations(student_zeros=0.95)) < 0.1
+    assert confidence("KD405", thin, gaps, Observations(student_zeros=0.02)) > 0.5
+
+
+def test_weights_that_were_cut_speak_for_a_student_that_is_too_small(tmp_path):
+    path = recorded_run(tmp_path / "run", student=b.forgetting(0.4), metrics=b.level_curve(0.5))
+    measured = measure(load(path))
+    rule = all_rules()["KD402"]
+
+    def weighed(zeros: float) -> float:
+        found = rule({**measured, Observations: Observations(student_zeros=zeros)})
+        assert not isinstance(found, NotExamined)
+        return weigh(rule, found).log_odds
+
+    assert weighed(0.9) > weighed(0.1) + 2

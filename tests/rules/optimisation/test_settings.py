@@ -504,3 +504,58 @@ def test_a_loss_that_exploded_before_it_was_first_logged_is_no_smaller_for_havin
     assert confidence("KD505", *measured, beyond, replace(large, student_sd=3.0)) < 0.5
     # Large logits of a student that is right.
     assert confidence("KD505", *measured, path(), large) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("facts", "named"),
+    [
+        ({"parameters_unmoved": ["body.0.weight"], "parameters_moved": 3}, True),
+        ({"parameters_unmoved": [], "parameters_moved": 4}, False),
+        ({"parameters_unmoved": ["body.0.weight", "head.weight"], "parameters_moved": 0}, False),
+        (
+            {
+                "parameters_unmoved": ["body.0.weight"],
+                "parameters_moved": 3,
+                "parameters_changed_after_training": ["body.0.weight"],
+            },
+            False,
+        ),
+    ],
+    ids=["one stays", "all move", "none moves", "another student"],
+)
+def test_parameters_that_end_as_they_began_are_a_frozen_part_whatever_held_them(tmp_path, facts, named):
+    behind = fitted(tmp_path, 0.3)
+    found = confidence("KD506", Observations(**ALL_LEARN, **facts), *behind.values())
+    assert (found > 0.5) is named
+
+
+def test_parameters_that_end_as_they_began_cost_nothing_where_the_student_keeps_up(tmp_path):
+    well = fitted(tmp_path, 0.0)
+    seen = Observations(**ALL_LEARN, parameters_unmoved=["head.weight"], parameters_moved=3)
+    assert confidence("KD506", seen, *well.values()) < 0.5
+    behind = fitted(tmp_path / "behind", 0.3)
+    normalised = Observations(**ALL_LEARN, parameters_unmoved=["head.bias"], parameters_moved=3)
+    assert confidence("KD506", normalised, *behind.values()) < 0.1
+
+
+@pytest.mark.parametrize(("empty", "named"), [(300, True), (20, False)])
+def test_updates_without_a_gradient_shorten_the_schedule(tmp_path, empty, named):
+    still = Trend(0.0, 0.0, 0.0, points=12, first=0.5, last=0.5, best=0.5, best_is_last=False)
+    level = LearningCurve(still, "student_accuracy", None, 350, 0, 0.0, 1.0, 50.0, Pace(0.01, 0.0, 0.02), 1.0)
+    seen = Observations(updates={"all": 350, "empty": empty})
+    measured = fitted(tmp_path, 0.4)
+    assert (confidence("KD502", manifest(epochs=50), level, signs(), seen, *measured.values()) > 0.5) is named
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "decay", "named"),
+    [("adamw", 12.0, True), ("adamw", 0.1, False), ("sgd", 0.1, True), ("sgd", 5e-4, False)],
+)
+def test_a_decay_far_beyond_use_explains_small_logits_of_a_loss_that_never_fell(tmp_path, optimizer, decay, named):
+    small = fit(factor=4.0, gain=0.2, agreement=0.3)
+    checked = measure(load(recorded_run(tmp_path / "run")))[LossForensics]
+    assert checked.declared_holds
+    never = signs(pace=0.1, pace_low=-2.0, pace_high=2.9, low=0.85, end=0.9)
+    seen = Observations(weight_decay=decay)
+    found = confidence("KD504", small, manifest(optimizer=optimizer), never, seen, checked)
+    assert (found > 0.5) is named
