@@ -16,7 +16,8 @@ What it looks like
     An able student, by its size, that levels off too high; a wider one does not help, as long as that layer stays.
 
 Told apart from
-    KD402, whose student is narrow everywhere: there no layer below is wider, or knows more. KD506, whose layers keep
+    KD402, whose student is narrow everywhere: there no layer below is wider, or knows more, or most weights of all
+    layers are exactly zero. KD506, whose layers keep
     their first weights. KD504 and KD501: dead units lower the rank of a layer as well, and are not counted as its
     units; only where first answers and steps were sane is a layer said to have been cut. KD503, whose units are copies
     of each other.

@@ -5,7 +5,7 @@ What it checks
     the training loss has certainly slowed down. What a student could hold is not known while it still learns. Whether
     its widest recorded layer has fewer units than most of the teacher's answers need dimensions, all of which may fall
     silent at once; whether its outputs, of fewer dimensions than the teacher's, are as near to these as any linear map
-    could bring them; and whether anything else, a penalty, its start or another student in its place, would explain
+    could bring them; whether most of its weights are exactly zero, as pruning leaves them; and whether anything else, a penalty, its start or another student in its place, would explain
     that it is level.
 
 Why it hurts
@@ -115,7 +115,7 @@ def student_capacity_floor(
     classes = config is not None and config.task == "multiclass"
     arrived = narrow(finding, output, ranks, path, fit, held_out) if labelled and classes else None
     width = None if vocabulary else _too_narrow(ranks)
-    if below < FAR_BELOW and width is None and arrived is None:
+    if below < FAR_BELOW and width is None and arrived is None and not _was_cut(seen):
         return finding
     finding = arrived or finding
     if curve is None or curve.pace is None:
@@ -235,9 +235,13 @@ def _of_width(finding: Finding, ranks: LayerRanks | None) -> Finding:
     )
 
 
+def _was_cut(seen: Observations | None) -> bool:
+    return seen is not None and (seen.student_zeros or 0.0) >= PRUNED
+
+
 def _of_zeros(finding: Finding, seen: Observations | None) -> Finding:
     """A student most of whose weights are exactly zero is that much smaller than its layers say."""
-    if seen is None or seen.student_zeros is None or seen.student_zeros < PRUNED:
+    if seen is None or seen.student_zeros is None or not _was_cut(seen):
         return finding
     return finding.supported_by(
         "observations",

@@ -5,7 +5,8 @@ What it checks
     held-out quality stands): whether the student's own objective would fall if all its logits were larger, and by more
     than it certainly still falls in each schedule, which an objective without a penalty cannot do where it is level;
     and whether the student is much closer to its teacher in evaluation mode than it was in training, or chooses as its
-    teacher does far more often. Where that is more than twice as often and the loss slows down, it need not be level.
+    teacher does far more often. Where that is more than twice as often and the loss slows down, it need not be level;
+    nor where the optimizer's weight decay is ten times what anybody uses.
 
 Why it hurts
     Soft targets are a regulariser themselves. What dropout or weight decay takes away on top of them is fit.

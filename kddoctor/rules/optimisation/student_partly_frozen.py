@@ -1,9 +1,9 @@
 """Part of the student never learns, although it is meant to.
 
 What it checks
-    Whether parameters that ask for gradients are in no optimizer; and whether parameters are frozen, or never had a
-    gradient although they are not, in a student that fits its training rows worse than its teacher, or worse than its
-    labels-only twin.
+    Whether parameters that ask for gradients are in no optimizer; and whether parameters are frozen, never had a
+    gradient although they are not, or ended exactly as they began although they had one, in a student that fits its
+    training rows worse than its teacher, or worse than its labels-only twin.
 
 Why it hurts
     Layers that keep their first, random weights pass noise to those that learn. A student of ten layers that trains

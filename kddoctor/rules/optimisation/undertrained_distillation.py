@@ -5,7 +5,7 @@ What it checks
     and its 90 % interval; whether the training loss fell in the second half as fast as on average, or had not levelled
     when the learning rate was wound down; whether that was so early that hardly any full step was taken; whether all
     updates together, at a rate that is no lower than usual, were too
-    short a way to learn anything; whether the student is still clearly below its teacher, on training rows as well; and
+    short a way to learn anything; whether most updates had no gradient at all; whether the student is still clearly below its teacher, on training rows as well; and
     whether the same schedule sufficed for the labels alone. A loss that no known form reproduces speaks against it.
 
 Why it hurts

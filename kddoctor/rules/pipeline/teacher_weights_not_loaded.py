@@ -2,7 +2,8 @@
 
 What it checks
     Whether the teacher is right no more often than chance, unsure of everything, and prefers a few classes whatever
-    the input; and whether the checkpoint left keys unmatched.
+    the input; and whether the checkpoint left keys unmatched. Answers that are sure, or that have one name for several
+    classes each, were learned.
 
 Why it hurts
     The student is taught noise. A checkpoint that is silently not applied (strict=False, a "module." prefix, another

@@ -5,7 +5,8 @@ What it checks
     the same student trained without a teacher, and against that of its own student, row by row. A student that its
     teacher holds back, and that is clearly better all the same, would be so without it. Whether the teacher never
     answers classes that make up a good part of the rows, of either split, and knows the others: it was trained where
-    these classes hardly occur.
+    these classes hardly occur. Whether it has one name for several classes each, of which it is sure: it was trained on
+    coarser ones, under their own numbers.
 
 Why it hurts
     Where the teacher is worse than the labels, following it pulls the student down: the larger alpha, the further.
