@@ -5,8 +5,8 @@ What it checks
     the training loss has certainly slowed down. What a student could hold is not known while it still learns. Whether
     its widest recorded layer has fewer units than most of the teacher's answers need dimensions, all of which may fall
     silent at once; whether its outputs, of fewer dimensions than the teacher's, are as near to these as any linear map
-    could bring them; whether most of its weights are exactly zero, as pruning leaves them; and whether anything else, a penalty, its start or another student in its place, would explain
-    that it is level.
+    could bring them; whether most of its weights are exactly zero, as pruning leaves them; and whether anything else, a
+    penalty, its start or another student in its place, would explain that it is level.
 
 Why it hurts
     No loss can put into a network what it cannot hold: every change of temperature or weight is wasted time.

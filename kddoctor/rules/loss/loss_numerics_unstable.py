@@ -2,8 +2,9 @@
 
 What it checks
     The first loss that is not finite: whether the logits there are finite and ordinary, and the same loss in float64 is
-    too, or only the hard-label term is not. The first gradient that is not finite: whether its loss is an ordinary number. And whether the recorded
-    divergence is the declared one plus noise of the size of half precision, or falls below zero.
+    too, or only the hard-label term is not. The first gradient that is not finite: whether its loss is an ordinary
+    number. And whether the recorded divergence is the declared one plus noise of the size of half precision, or falls
+    below zero.
 
 Why it hurts
     One NaN ends the run. Noise in the place of a small divergence is a gradient that points nowhere.

@@ -1,12 +1,12 @@
 """The schedule ended while the student was still improving.
 
 What it checks
-    Whether accuracy (or agreement) on held-out rows still rose in the last third of the schedule, by a robust line
-    and its 90 % interval; whether the training loss fell in the second half as fast as on average, or had not levelled
-    when the learning rate was wound down; whether that was so early that hardly any full step was taken; whether all
-    updates together, at a rate that is no lower than usual, were too
-    short a way to learn anything; whether most updates had no gradient at all; whether the student is still clearly below its teacher, on training rows as well; and
-    whether the same schedule sufficed for the labels alone. A loss that no known form reproduces speaks against it.
+    Whether accuracy (or agreement) on held-out rows still rose in the last third of the schedule, by a robust line and
+    its 90 % interval; whether the training loss fell in the second half as fast as on average, or had not levelled when
+    the learning rate was wound down; whether that was so early that hardly any full step was taken; whether all updates
+    together, at a rate that is no lower than usual, were too short a way to learn anything; whether most updates had no
+    gradient at all; whether the student is still clearly below its teacher, on training rows as well; and whether the
+    same schedule sufficed for the labels alone. A loss that no known form reproduces speaks against it.
 
 Why it hurts
     Matching a function takes many more steps than fitting labels. A run that is stopped early measures the schedule,
