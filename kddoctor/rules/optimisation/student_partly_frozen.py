@@ -33,8 +33,10 @@ from kddoctor.probes.feature_levels import FeatureLevels
 from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.stored_student import StoredStudent
+from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.optimisation.harm import severity
+from kddoctor.rules.optimisation.way import ALIVE
 from kddoctor.rules.pipeline.feature_level import projector_parameters
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Share
@@ -61,7 +63,7 @@ NAMED = 3
     title="Part of the student never learns",
     stage=49,
     reads=(Observations,),
-    uses=(Gaps, TrainGaps, Manifest, FeatureLevels, StoredStudent),
+    uses=(Gaps, TrainGaps, Manifest, FeatureLevels, StoredStudent, StudentPath),
     masks=("KD402", "KD502", "KD401", "KD405", "KD501", "KD504"),
 )
 def student_partly_frozen(
@@ -71,6 +73,7 @@ def student_partly_frozen(
     config: Manifest | None = None,
     levels: FeatureLevels | None = None,
     stored: StoredStudent | None = None,
+    path: StudentPath | None = None,
 ) -> Finding | NotExamined:
     missing, still = seen.parameters_not_in_optimizer, seen.parameters_without_gradient
     frozen = seen.frozen_parameters
@@ -109,7 +112,7 @@ def student_partly_frozen(
         # Frozen or cut off from the graph: in a student that lags either is what holds it, in one that does not, the
         # loss has no use for them.
         finding = finding if frozen else _of_fit(finding, held_out, train, UNFIT if frozen is None else LAGS)
-    stuck = _stuck(seen, {*(missing or ()), *(frozen or ()), *(still or ())})
+    stuck = _stuck(seen, {*(missing or ()), *(frozen or ()), *(still or ())}, path)
     if stuck:
         finding = _of_fit(_of_stuck(finding, stuck), held_out, train, LAGS)
     elif missing == [] and frozen == [] and still == []:
@@ -127,13 +130,15 @@ def student_partly_frozen(
     ).prescribe("give every parameter of the student to the optimizer", treatment__parameters="all")
 
 
-def _stuck(seen: Observations, known: set[str]) -> list[str]:
+def _stuck(seen: Observations, known: set[str], path: StudentPath | None) -> list[str]:
     """Parameters that ended as they began for no reason that is known already; none where all of them did, or where
-    something was written to them after training: that is another student.
+    something was written to them after training: that is another student. Nor where its answers do not depend on the
+    input: gradients that vanish leave parameters where they are as well.
     """
     unmoved = seen.parameters_unmoved or []
     changed = set(seen.parameters_changed_after_training or ())
-    if not seen.parameters_moved or changed & set(unmoved):
+    dead = path is not None and path.late("dependence") < ALIVE
+    if not seen.parameters_moved or changed & set(unmoved) or dead:
         return []
     # A normalisation behind it takes a bias out again: its gradient is rounding, in sound students as well.
     return [name for name in unmoved if name not in known and not name.endswith("bias")]

@@ -2,8 +2,9 @@
 
 What it checks
     Whether the teacher is right no more often than chance, unsure of everything, and prefers a few classes whatever
-    the input; and whether the checkpoint left keys unmatched. Answers that are sure, or that have one name for several
-    classes each, were learned.
+    the input; and whether the checkpoint left keys unmatched. Answers that have one name for several classes each, and
+    are sure of it, were learned; sure ones alone need not be: so are those of first embeddings, or of a trained body
+    under a first head.
 
 Why it hurts
     The student is taught noise. A checkpoint that is silently not applied (strict=False, a "module." prefix, another
@@ -58,8 +59,6 @@ LEARNED: Nats = 0.2
 #: with permuted classes reach .8 and more after matching, untrained ones at most .44.
 UNSURE: Share = 0.8
 SURE_OF_ITSELF: Share = 0.5
-#: Nats for answers that are sure: a network under another's head, or with raw inputs, may give them untrained.
-SURE: Nats = 4.0
 SKEWED: Distance = 0.5
 MATCHED: Share = 0.6
 
@@ -127,15 +126,15 @@ def teacher_weights_not_loaded(
             origin="convention",
             weight=8.0,
         )
-    if view.validity.entropy_ratio_median < SURE_OF_ITSELF:
+    if seen is not None and seen.same_inputs is False and view.validity.entropy_ratio_median < SURE_OF_ITSELF:
         finding = finding.against(
             PROBE,
             "entropy_ratio",
             view.validity.entropy_ratio_median,
-            "it is sure of itself, which first weights are not",
+            "it is sure of itself, which first weights are not, and is given other tensors than the student",
             threshold=SURE_OF_ITSELF,
             origin="taxonomy",
-            weight=SURE,
+            weight=4.0,
         )
     if knows_base_rate(scores):
         assert scores is not None

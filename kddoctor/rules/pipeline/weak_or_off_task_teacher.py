@@ -46,7 +46,6 @@ from kddoctor.rules.pipeline.base_rate import knows_base_rate
 from kddoctor.rules.pipeline.merged_classes import RIGHT, Merged, merged_classes, unanswered_classes
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import (
     NO_SKILL,
-    SURE_OF_ITSELF,
     blank,
     has_learned,
     may_be_first_weights,
@@ -126,8 +125,9 @@ def _at_random(teacher: TeacherViews) -> bool:
     own, train = teacher.own, teacher.own_train
     if own is None:
         return True
+    merged = merged_classes(own.validity)
     return (
-        own.validity.entropy_ratio_median > SURE_OF_ITSELF
+        (merged is None or not merged.renamed)
         and may_be_first_weights(teacher)
         and own.skill <= max(NO_SKILL if blank(own.validity) else 0.0, _accident(own))
         and (train is None or train.skill <= max(NO_SKILL, _accident(train)))

@@ -529,6 +529,13 @@ def test_parameters_that_end_as_they_began_are_a_frozen_part_whatever_held_them(
     assert (found > 0.5) is named
 
 
+def test_parameters_of_a_student_that_fell_silent_are_no_frozen_part(tmp_path):
+    behind = fitted(tmp_path, 0.3)
+    seen = Observations(**ALL_LEARN, parameters_unmoved=["body.0.weight"], parameters_moved=3)
+    assert confidence("KD506", seen, *behind.values(), path()) > 0.5
+    assert confidence("KD506", seen, *behind.values(), path(dependence=1e-6)) < 0.1
+
+
 def test_parameters_that_end_as_they_began_cost_nothing_where_the_student_keeps_up(tmp_path):
     well = fitted(tmp_path, 0.0)
     seen = Observations(**ALL_LEARN, parameters_unmoved=["head.weight"], parameters_moved=3)
