@@ -254,10 +254,13 @@ def _of_few_steps(
 
 
 def _of_count(finding: Finding, signs: RateSigns) -> Finding:
-    """A loss that certainly still falls after so few updates as nobody trains for, all in one or two epochs."""
+    """A loss that certainly still falls after so few updates as nobody trains for: all in one or two epochs, or with a
+    loss that has certainly not levelled.
+    """
     if signs.updates >= HUNDRED or not signs.pace_low > 0:
         return finding
-    if signs.per_epoch is None or signs.updates > FEW_EPOCHS * signs.per_epoch:
+    few = signs.per_epoch is not None and signs.updates <= FEW_EPOCHS * signs.per_epoch
+    if not few and signs.pace_low < LEVEL:
         return finding
     return finding.supported_by(
         "rate-signs",

@@ -32,6 +32,8 @@ Read more
 
 import math
 
+import numpy as np
+
 from kddoctor.probes.deployment_measurements import ThresholdShifts
 from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.student_path import StudentPath
@@ -40,7 +42,7 @@ from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
 from kddoctor.rules.pipeline.merged_classes import RIGHT, merged_classes
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Deviations, Distance, Nats, Share
+from kddoctor.rules.settings import Count, Deviations, Distance, Nats, Share
 from kddoctor.run.observations import Observations
 
 PROBE = "teacher-validity"
@@ -55,6 +57,11 @@ LITTLE_SKILL: Share = 0.25
 LOPSIDED: Distance = 1.0
 #: Nats a label below those of a fair draw that first weights do not reach.
 LEARNED: Nats = 0.2
+#: Share of the skill of the best matching that the given names have, classes from which that is no accident, and share
+#: of right answers that other classes than the commonest of them hold.
+RIGHT_NAMES: Share = 0.7
+FEWEST_NAMES: Count = 5
+SPREAD: Share = 0.3
 #: From the taxonomy's checks: an untrained head has H/lnC >= .85 and a histogram .77 off the labels'; trained ones
 #: with permuted classes reach .8 and more after matching, untrained ones at most .44.
 UNSURE: Share = 0.8
@@ -136,6 +143,17 @@ def teacher_weights_not_loaded(
             origin="taxonomy",
             weight=4.0,
         )
+    if names_are_right(view.validity):
+        finding = finding.against(
+            PROBE,
+            "hungarian_accuracy",
+            view.validity.hungarian_accuracy,
+            f"the little that it tells apart it calls by the right names: no other matching of them makes more than "
+            f"{view.validity.hungarian_accuracy:.1%} right, and first weights know no names",
+            threshold=view.validity.accuracy,
+            origin="identity of exchangeable names",
+            weight=8.0,
+        )
     if knows_base_rate(scores):
         assert scores is not None
         finding = finding.against(
@@ -188,6 +206,21 @@ def _learned(finding: Finding, path: StudentPath | None) -> Finding:
         origin="identity",
         weight=7.0,
     )
+
+
+def names_are_right(found: TeacherValidity) -> bool:
+    """Whether what a teacher tells apart bears the right names, which first weights can only hit by chance.
+
+    To them every matching of their answers with the classes is as likely as any other; the right one is among the best
+    of them by an accident of one in C (C - 1) where two answers carry it. Two classes have too few matchings.
+    """
+    if found.hungarian_accuracy is None or found.confusion is None or found.num_classes < FEWEST_NAMES:
+        return False
+    best = found.hungarian_accuracy - found.chance
+    error = math.sqrt(found.chance * (1 - found.chance) / max(1, found.n))
+    right = np.diag(found.confusion)
+    spread = right.sum() - right.max() >= SPREAD * right.sum()
+    return bool(best > KNOWS * error and found.accuracy - found.chance >= RIGHT_NAMES * best and spread)
 
 
 def _knows_something(view: TeacherView) -> bool:

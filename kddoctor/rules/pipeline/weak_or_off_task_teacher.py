@@ -49,6 +49,7 @@ from kddoctor.rules.pipeline.teacher_weights_not_loaded import (
     blank,
     has_learned,
     may_be_first_weights,
+    names_are_right,
 )
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Deviations, Nats, Share
@@ -166,6 +167,7 @@ def weak_or_off_task_teacher(
     view = teacher.own
     finding = Finding()
     learned = knows_base_rate(scores) or (path is not None and has_learned(path))
+    learned = learned or (view is not None and names_are_right(view.validity))
     if view is None or (_at_random(teacher) and not learned):
         return finding
     twin, student = _twin(held_out, rivals), _student(held_out, rivals)
