@@ -138,7 +138,9 @@ def representation_bottleneck(
         )
     logits, below = ranks.student_logits, max((rank.rank for rank in ranks.student.values()), default=0)
     possible = min(below, ranks.teacher_logits.rank)
-    lost = able_layer(ranks, held_out) is not False
+    # A head of its own leaves all the dimensions of the layer below, unless its weights were cut.
+    whole = seen is not None and seen.student_zeros is not None and seen.student_zeros < PRUNED_WEIGHTS
+    lost = whole or able_layer(ranks, held_out) is not False
     if alive and lost and logits.exact and 0 < logits.rank <= NARROWER * possible:
         kept = ranks.surviving(logits.rank)
         where = where or "the student's head"
