@@ -99,7 +99,12 @@ def student_capacity_floor(
     gaps = train.gaps
     below = gaps.teacher_accuracy - gaps.student_accuracy
     finding = Finding()
-    if below < CLOSE:
+    labelled = config is None or config.distillation.alpha != 1
+    # Answers over a vocabulary always lie in fewer dimensions than it has words, in sound students as well.
+    vocabulary = config is not None and config.task == "tokens"
+    classes = config is not None and config.task == "multiclass"
+    arrived = narrow(finding, output, ranks, path, fit, held_out) if labelled and classes else None
+    if below < CLOSE and not (arrived is not None and _far_below(held_out)):
         return finding.against(
             PROBE,
             "train_accuracy",
@@ -109,11 +114,6 @@ def student_capacity_floor(
             origin="paper",
             grade=Grade.PROOF,
         )
-    labelled = config is None or config.distillation.alpha != 1
-    # Answers over a vocabulary always lie in fewer dimensions than it has words, in sound students as well.
-    vocabulary = config is not None and config.task == "tokens"
-    classes = config is not None and config.task == "multiclass"
-    arrived = narrow(finding, output, ranks, path, fit, held_out) if labelled and classes else None
     width = None if vocabulary else _too_narrow(ranks)
     if below < FAR_BELOW and width is None and arrived is None and not _was_cut(seen):
         return finding
@@ -122,15 +122,16 @@ def student_capacity_floor(
         return NotExamined(*RECORD["LearningCurve"])
     if width is None or not _fell_silent(path):
         finding = _level(finding, curve, curve.pace.high, below)
-    finding = finding.supported_by(
-        PROBE,
-        "train_accuracy",
-        gaps.student_accuracy,
-        f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}",
-        threshold=FAR_BELOW,
-        origin="paper",
-        weight=2.0 if below >= FAR_BELOW else 1.0,
-    )
+    if below >= CLOSE:
+        finding = finding.supported_by(
+            PROBE,
+            "train_accuracy",
+            gaps.student_accuracy,
+            f"training rows: student {gaps.student_accuracy:.1%}, teacher {gaps.teacher_accuracy:.1%}",
+            threshold=FAR_BELOW,
+            origin="paper",
+            weight=2.0 if below >= FAR_BELOW else 1.0,
+        )
     finding = _against_baseline(finding, train, held_out)
     if width is not None and _fell_silent(path):
         finding = finding.supported_by(
@@ -173,6 +174,11 @@ def student_capacity_floor(
         where="the student's architecture",
         severity="note" if not shown and _is_a_trade(held_out) else "warning",
     ).prescribe("a wider student", automatic=False, safety="manual")
+
+
+def _far_below(held_out: Gaps | None) -> bool:
+    """Whether rows that it has not by heart show what its few dimensions cannot hold."""
+    return held_out is not None and held_out.gaps.teacher_accuracy - held_out.gaps.student_accuracy >= FAR_BELOW
 
 
 def _is_a_trade(held_out: Gaps | None) -> bool:
