@@ -291,6 +291,31 @@ def test_a_teacher_of_coarser_classes_under_other_numbers_was_trained(tmp_path, 
     assert "KD101" not in found.cause_codes
 
 
+def hardly_trained(share: float, named: bool):
+    """A teacher that prefers two classes, unsure of every row, and knows this share of their rows: by their names, or
+    by those of two others.
+    """
+
+    def change(logits, labels):
+        rng = np.random.default_rng(4)
+        changed = (np.eye(10)[rng.integers(0, 2, len(labels))] + rng.normal(scale=0.05, size=logits.shape)) * 0.8
+        for name in (0, 1):
+            known = (labels == name) & (rng.random(len(labels)) < share)
+            changed[known, name if named else name + 2] += 1.0
+            changed[labels == name] -= 0.0 if named else 0.3 * np.eye(10)[[0, 1]].sum(0)
+        return changed.astype(np.float32)
+
+    return change
+
+
+@pytest.mark.parametrize(("named", "code"), [(True, False), (False, True)])
+def test_first_weights_know_no_names(tmp_path, named, code):
+    poor = hardly_trained(0.9, named)
+    found = diagnosed(tmp_path, teacher=poor, student=b.forgetting(0.3), baseline=b.forgetting(0.1))
+    assert ("KD101" in found.cause_codes) is code
+    assert ("KD102" in found.cause_codes) is not code
+
+
 def long_tailed(logits, labels):
     """The last three classes are never answered."""
     changed = logits.copy()

@@ -14,9 +14,10 @@ What it looks like
     The distillation loss levels out at a high or oddly constant value; nobody ever evaluated the teacher.
 
 Told apart from
-    KD102: a teacher that has learnt how often the answer is yes was trained. KD105: there some permutation of the
-    classes makes the teacher right, and it is sure of itself. KD106: there entropy and class histogram are normal.
-    An untrained teacher also gains from the best permutation (0.12 to 0.28 in a check), so that alone proves nothing.
+    KD102: a teacher that has learnt how often the answer is yes was trained, and so was one that calls the little it
+    tells apart by the right names: to first weights, all names are alike. KD105: there some permutation of the classes
+    makes the teacher right, and it is sure of itself. KD106: there entropy and class histogram are normal. An untrained
+    teacher also gains from the best permutation (0.12 to 0.28 in a check), so that alone proves nothing.
 
 Fix
     - teacher.load_state_dict(state, strict=False)

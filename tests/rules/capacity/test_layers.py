@@ -369,3 +369,13 @@ def test_weights_that_were_cut_speak_for_a_student_that_is_too_small(tmp_path):
         return weigh(rule, found).log_odds
 
     assert weighed(0.9) > weighed(0.1) + 2
+
+
+def test_a_factor_in_the_head_needs_no_read_out_where_no_weight_was_cut(tmp_path):
+    thin = ranks(units=20, logits=2)
+    uneven = {name: replace(rank, accuracy=0.1, effective=8.0) for name, rank in thin.student.items()}
+    unread = replace(thin, student=uneven)
+    unread = replace(unread, teacher_logits=replace(unread.teacher_logits, accuracy=0.9))
+    gaps = measure(load(recorded_run(tmp_path / "run", student=b.forgetting(0.4))))[Gaps]
+    assert confidence("KD405", unread, gaps) < 0.5
+    assert confidence("KD405", unread, gaps, Observations(student_zeros=0.0)) > 0.5

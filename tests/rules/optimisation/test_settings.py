@@ -566,3 +566,18 @@ def test_a_decay_far_beyond_use_explains_small_logits_of_a_loss_that_never_fell(
     seen = Observations(weight_decay=decay)
     found = confidence("KD504", small, manifest(optimizer=optimizer), never, seen, checked)
     assert (found > 0.5) is named
+
+
+@pytest.mark.parametrize(
+    ("updates", "epochs", "slowest", "named"),
+    [(75, 3, 0.6, True), (75, 3, 0.1, False), (75, 1, 0.1, True), (350, 3, 0.6, False)],
+    ids=["not level", "nearly level", "one epoch", "many updates"],
+)
+def test_few_updates_are_too_few_where_the_loss_has_not_levelled(tmp_path, updates, epochs, slowest, named):
+    falling = Pace(0.74, slowest, 0.9)
+    course = LearningCurve(None, None, None, updates, 0, 0.0, 0.4, float(epochs), falling, 1.0)
+    way = signs(updates=updates, per_epoch=updates / epochs, pace=0.74, pace_low=slowest, pace_high=0.9)
+    measured = fitted(tmp_path, 0.4)
+    found = all_rules()["KD502"]({type(m): m for m in (manifest(epochs=epochs), course, way, *measured.values())})
+    named_so = not isinstance(found, NotExamined) and weigh(all_rules()["KD502"], found).confidence > 0.5
+    assert named_so is named
