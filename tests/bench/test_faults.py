@@ -89,6 +89,8 @@ def test_a_fault_has_a_knob_where_an_edit_of_it_depends_on_the_level(code: str) 
 
 
 @pytest.mark.parametrize(("name", "edit"), RUNS)
+# What torch says of a mean over classes is true, and the mistake.
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning")
 def test_an_edit_runs_and_leaves_a_readable_record(name: str, edit: Edit, states: States, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     task = small(name)

@@ -65,10 +65,11 @@ def test_where_nobody_compared_weights_the_answers_of_the_first_step_tell_of_a_t
     assert not known.supporting
 
 
-def view(accuracy: float, source: str) -> TeacherView:
+def view(told_apart: float, source: str, *, names: int = 0) -> TeacherView:
+    """A teacher that answers the first class but for this share of the rows, by names that are so many classes off."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 2000)
-    said = np.where(rng.random(2000) < accuracy, labels, 0)
+    said = np.where(rng.random(2000) < told_apart, (labels + names) % 10, 0)
     probe = TeacherValidityProbe(10)
     probe.update(0.1 * np.eye(10)[said], labels)
     return TeacherView(source, source == "steps", probe.compute(), False, None)
@@ -85,12 +86,22 @@ def test_a_teacher_that_was_right_while_it_taught_had_its_weights() -> None:
 
 
 def test_a_teacher_whose_labels_cost_less_than_a_fair_draw_has_learned_however_little() -> None:
-    little = TeacherViews(view(0.05, "predictions/val"), None, None, False)
+    little = TeacherViews(view(0.05, "predictions/val", names=1), None, None, False)
     unsure, wrong = on_the_way([0.4] * 6, scale=1.5), on_the_way([0.1] * 6)
     for way, named in ((None, True), (wrong, True), (unsure, False)):
         found = teacher_weights_not_loaded(little, None, None, way)
         assert isinstance(found, Finding)
         assert (weigh(all_rules()["KD101"], found).confidence > 0.5) == named
+
+
+@pytest.mark.parametrize(("names", "named"), [(0, False), (1, True)])
+def test_a_teacher_that_calls_what_little_it_tells_apart_by_the_right_names_has_learned(
+    names: int, named: bool
+) -> None:
+    little = TeacherViews(view(0.05, "predictions/val", names=names), None, None, False)
+    found = teacher_weights_not_loaded(little, None, None, None)
+    assert isinstance(found, Finding)
+    assert (weigh(all_rules()["KD101"], found).confidence > 0.5) == named
 
 
 @pytest.mark.parametrize(("skill", "drift", "sick"), [(0.0, 3.0, True), (0.8, 3.0, False), (0.0, 0.0, False)])
