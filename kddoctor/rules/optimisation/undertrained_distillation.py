@@ -26,7 +26,8 @@ Fix
     + epochs: 40
 
 Treat automatically
-    Yes: the student is retrained with four times the epochs.
+    Yes: the student is retrained with four times the epochs, or with as many as a thousand updates take, where that is
+    more.
 
 Read more
     Beyer et al. 2022, arXiv:2106.05237: patience.
@@ -46,6 +47,7 @@ from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade, NotExamined
+from kddoctor.rules.optimisation.longer import times_longer
 from kddoctor.rules.optimisation.way import (
     SHORT_STEP,
     SHORT_WAY,
@@ -168,7 +170,8 @@ def undertrained_distillation(
     if signs is not None:
         finding = _of_promise(against_shortened(finding, signs, config), signs, config)
     finding = _of_others(finding, train, held_out, loss, falling)
-    said = _said(finding, config.training.epochs or max(1, round(curve.epochs) or 1))
+    updates = None if signs is None else signs.updates
+    said = _said(finding, config.training.epochs or max(1, round(curve.epochs) or 1), updates)
     if not any(evidence.measure == "spent" for evidence in finding.supporting):
         return said
     return said.saying(
@@ -213,12 +216,13 @@ def _of_steps(
     return _of_count(finding, signs), falling
 
 
-def _said(finding: Finding, epochs: int) -> Finding:
+def _said(finding: Finding, epochs: int, updates: int | None) -> Finding:
+    times = times_longer(updates, LONGER)
     return finding.saying(
         "Training ended while the student was still improving.",
         where="kd_run.yaml: training.epochs",
         severity="warning",
-    ).prescribe(f"{LONGER} times the epochs", safety="careful", training__epochs=LONGER * epochs)
+    ).prescribe(f"{times} times the epochs", safety="careful", training__epochs=times * epochs)
 
 
 def _of_few_steps(
@@ -250,7 +254,7 @@ def _of_few_steps(
         )
     finding = _against_near(_against_the_twin(finding, held_out), held_out)
     finding = _of_others(finding, train, held_out, loss, "certainly" if finding.supporting else "no")
-    return _said(finding, epochs or 1)
+    return _said(finding, epochs or 1, updates)
 
 
 def _of_count(finding: Finding, signs: RateSigns) -> Finding:

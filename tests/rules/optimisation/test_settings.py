@@ -24,6 +24,7 @@ from kddoctor.probes.rate_signs import RateSigns, RateSignsProbe
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import NotExamined
+from kddoctor.rules.optimisation.longer import FEW_UPDATES, times_longer
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
 from kddoctor.run.manifest import Manifest
@@ -581,3 +582,19 @@ def test_few_updates_are_too_few_where_the_loss_has_not_levelled(tmp_path, updat
     found = all_rules()["KD502"]({type(m): m for m in (manifest(epochs=epochs), course, way, *measured.values())})
     named_so = not isinstance(found, NotExamined) and weigh(all_rules()["KD502"], found).confidence > 0.5
     assert named_so is named
+
+
+@pytest.mark.parametrize(("updates", "times"), [(None, 4), (0, 4), (6, 166), (75, 13), (250, 4), (300, 4), (40_000, 4)])
+def test_a_schedule_is_lengthened_four_times_or_to_a_thousand_updates(updates, times):
+    assert times_longer(updates, 4) == times
+    assert times * (updates or 0) <= max(FEW_UPDATES, 4 * (updates or 0))
+
+
+def test_what_is_prescribed_for_a_few_updates_is_a_thousand_of_them(tmp_path):
+    course = LearningCurve(None, None, None, 75, 0, 0.0, 0.4, 3.0, Pace(0.74, 0.6, 0.9), 1.0)
+    way = signs(updates=75, per_epoch=25.0, pace=0.74, pace_low=0.6, pace_high=0.9)
+    measured = fitted(tmp_path, 0.4)
+    found = all_rules()["KD502"]({type(m): m for m in (manifest(epochs=3), course, way, *measured.values())})
+    assert not isinstance(found, NotExamined)
+    assert found.prescription is not None
+    assert found.prescription.changes == {"training.epochs": 39}
