@@ -11,6 +11,7 @@ from scipy import stats
 from kddoctor.engine.diagnosis import diagnose
 from kddoctor.errors import UsageError
 from kddoctor.run import load
+from kddoctor.run.observations import Updates
 from kddoctor.treatment.code_loading import loaded_code
 from kddoctor.treatment.experiments import (
     ablation,
@@ -68,6 +69,22 @@ def results(control, *arms):
 
 def judged(run, control, *arms, experiment=longer.EXPERIMENT):
     return verdict_of(run, experiment, *results(control, *arms))
+
+
+class TestLonger:
+    @pytest.mark.parametrize(("updates", "times"), [(25, 40), (5000, longer.FACTOR)])
+    def test_a_schedule_of_a_few_updates_is_lengthened_to_a_thousand(self, run, updates, times):
+        counted = run.observations.model_copy(update={"updates": Updates(all=updates, empty=0)})
+        arm = longer.of(replace(run, observations=counted))
+        assert arm.changes == {"training.epochs": times * run.manifest.training.epochs}
+        assert arm.name == f"{times} times the epochs"
+
+    def test_where_nobody_counted_them_updates_are_those_that_were_logged(self, run):
+        uncounted = run.observations.model_copy(update={"updates": None})
+        rows = ({"step": 9, "loss": 1.0}, {"step": 49, "loss": 0.5}, {"epoch": 3})
+        arm = longer.of(replace(run, observations=uncounted, metrics=rows))
+        assert arm.name == "20 times the epochs"
+        assert longer.of(replace(run, observations=uncounted, metrics=())).name == f"{longer.FACTOR} times the epochs"
 
 
 class TestVerdict:
