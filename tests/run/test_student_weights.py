@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
+from torch.nn.utils.parametrizations import spectral_norm
 
 from kddoctor.run import load
 from kddoctor.run.observations import Observations
@@ -72,6 +73,36 @@ def test_an_interrupted_record_remembers_how_the_student_began(tmp_path: Path) -
     assert seen.parameters_unmoved == NORMALISED
     assert seen.updates is not None
     assert seen.updates.all == 7
+
+
+class Dropped(nn.Module):
+    """Draws which weights a layer uses, as DropConnect does."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return nn.functional.dropout(weight, 0.3, self.training)
+
+
+@pytest.mark.parametrize("way", ["spectral norm", "drawn weights"])
+def test_weights_that_are_computed_on_the_way_are_looked_at_without_a_trace(tmp_path: Path, way: str) -> None:
+    def trained(folder: Path | None) -> dict[str, Tensor]:
+        distillation = Distillation()
+        head = distillation.student[5]
+        if way == "spectral norm":
+            spectral_norm(head)
+        else:
+            parametrize.register_parametrization(head, "weight", Dropped())
+        distillation.optimizer = torch.optim.SGD(distillation.student.parameters(), lr=0.05)
+        torch.manual_seed(1)
+        if folder is None:
+            distillation.train_for(3)
+        else:
+            with distillation.record(folder / "run", checkpoint_seconds=0.0) as run:
+                distillation.train_for(3, run)
+        return distillation.student.state_dict()
+
+    alone, recorded = trained(None), trained(tmp_path)
+    assert alone.keys() == recorded.keys()
+    assert all(torch.equal(alone[name], recorded[name]) for name in alone)
 
 
 class Signs(nn.Module):

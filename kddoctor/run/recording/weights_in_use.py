@@ -14,8 +14,11 @@ BEFORE_PRUNING = "_orig"
 
 @torch.no_grad()
 def weights_in_use(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """(name, value) of every matrix and kernel with values, one at a time."""
-    for prefix, layer in model.named_modules(remove_duplicate=True):
+    """(name, value) of every matrix and kernel with values, one at a time.
+
+    Parametrizations are run for it: call it within ``undisturbed``.
+    """
+    for prefix, layer in model.named_modules():
         if isinstance(layer, parametrize.ParametrizationList):
             continue
         for name in _names(layer):

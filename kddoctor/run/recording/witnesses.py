@@ -11,6 +11,7 @@ from kddoctor.run.recording.gradients import GradientWatch
 from kddoctor.run.recording.live import LiveSteps
 from kddoctor.run.recording.process import processes
 from kddoctor.run.recording.student_weights import StudentWeights
+from kddoctor.run.recording.undisturbed import undisturbed
 
 
 class Witnesses:
@@ -45,8 +46,10 @@ class Witnesses:
             facts |= self.gradients.observations()
             if self._drift is not None and (largest := self._drift.largest()) is not None:
                 facts["teacher_drift"] = largest
-            facts |= self._after.observations()
-            facts |= self._weights.observations()
+            # Weights that are computed on the way to their layer may be drawn, or take a step of their own in training.
+            with undisturbed(self.live.student):
+                facts |= self._after.observations()
+                facts |= self._weights.observations()
             if processes() > 1:
                 facts["processes"] = processes()
         return facts
