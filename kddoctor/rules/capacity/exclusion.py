@@ -8,6 +8,7 @@ from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.optimisation.way import began_well, outputs
 from kddoctor.rules.settings import Factor, Share
+from kddoctor.run.observations import Observations
 
 #: Factor on the logits at which the objective is smallest, of logits that have the right scale.
 RIGHT: Factor = 1.1
@@ -29,6 +30,13 @@ READ_OUT: Share = 0.05
 READABLE: Share = 0.5
 #: Nats for a student of too few dimensions that has arrived where it can.
 AS_FAR_AS_IT_CAN = 3.0
+#: Share of weights that are exactly zero, which no training leaves: they were cut.
+CUT: Share = 0.5
+
+
+def was_cut(seen: Observations | None) -> bool | None:
+    """Whether most of the student's weights were cut away; None where nobody counted zeros."""
+    return None if seen is None or seen.student_zeros is None else seen.student_zeros >= CUT
 
 
 def nothing_else(finding: Finding, fit: ScaleFit | None, path: StudentPath | None) -> Finding:

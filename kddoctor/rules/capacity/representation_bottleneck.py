@@ -17,10 +17,9 @@ What it looks like
 
 Told apart from
     KD402, whose student is narrow everywhere: there no layer below is wider, or knows more, or most weights of all
-    layers are exactly zero. KD506, whose layers keep
-    their first weights. KD504 and KD501: dead units lower the rank of a layer as well, and are not counted as its
-    units; only where first answers and steps were sane is a layer said to have been cut. KD503, whose units are copies
-    of each other.
+    layers are exactly zero. KD506, whose layers keep their first weights. KD504 and KD501: dead units lower the rank of
+    a layer as well, and are not counted as its units; only where first answers and steps were sane is a layer said to
+    have been cut. KD503, whose units are copies of each other.
 
 Fix
     - head = Sequential(Linear(256, 4), Linear(4, 100))
@@ -37,7 +36,7 @@ from kddoctor.probes.layer_ranks import LayerRanks, Rank
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.student_path import StudentPath
-from kddoctor.rules.capacity.exclusion import able_layer
+from kddoctor.rules.capacity.exclusion import CUT, able_layer, was_cut
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import behind, severity
 from kddoctor.rules.optimisation.way import began_well, efficiency
@@ -49,8 +48,6 @@ from kddoctor.run.observations import Observations
 PROBE = "layer-ranks"
 #: Share of a layer's units that are left of one that was cut; of sound runs of the digits at least 0.7 vary.
 PRUNED: Share = 0.35
-#: Share of weights that are exactly zero, which no training leaves: they were cut.
-PRUNED_WEIGHTS: Share = 0.5
 #: Share of units that are copies of others, which no squeeze makes: they started alike.
 COPIES: Share = 0.5
 #: Early fall of the loss over what its gradients promise, below which steps are so long that they silence units.
@@ -139,8 +136,7 @@ def representation_bottleneck(
     logits, below = ranks.student_logits, max((rank.rank for rank in ranks.student.values()), default=0)
     possible = min(below, ranks.teacher_logits.rank)
     # A head of its own leaves all the dimensions of the layer below, unless its weights were cut.
-    whole = seen is not None and seen.student_zeros is not None and seen.student_zeros < PRUNED_WEIGHTS
-    lost = whole or able_layer(ranks, held_out) is not False
+    lost = was_cut(seen) is False or able_layer(ranks, held_out) is not False
     if alive and lost and logits.exact and 0 < logits.rank <= NARROWER * possible:
         kept = ranks.surviving(logits.rank)
         where = where or "the student's head"
@@ -176,13 +172,13 @@ def representation_bottleneck(
             f"no recorded layer is narrower than those around it; the student's logits have rank {logits.rank}",
             weight=4.0,
         )
-    if finding.supporting and seen is not None and (seen.student_zeros or 0.0) >= PRUNED_WEIGHTS:
+    if finding.supporting and seen is not None and was_cut(seen):
         finding = finding.against(
             "observations",
             "student_zeros",
             seen.student_zeros,
             f"{seen.student_zeros:.0%} of the student's weights are exactly zero: it was made small in every layer",
-            threshold=PRUNED_WEIGHTS,
+            threshold=CUT,
             origin="convention",
             weight=6.0,
         )

@@ -38,7 +38,7 @@ from kddoctor.probes.output_fit import OutputFit
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
-from kddoctor.rules.capacity.exclusion import against_unfitted, narrow, nothing_else
+from kddoctor.rules.capacity.exclusion import CUT, against_unfitted, narrow, nothing_else, was_cut
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.optimisation.way import against_another, against_fallen_back, against_set_back, against_untaught
 from kddoctor.rules.record import RECORD
@@ -69,8 +69,6 @@ SILENT: Share = 1e-6
 SANE: Nats = 0.5
 #: Share of its teacher's accuracy that a student keeps which is no more than small.
 TRADED: Share = 0.8
-#: Share of weights that are exactly zero, which no training leaves: they were cut.
-PRUNED: Share = 0.5
 #: Share of the teacher's answers that an approximation keeps which has enough dimensions.
 KEPT: Share = 0.9
 
@@ -115,7 +113,7 @@ def student_capacity_floor(
             grade=Grade.PROOF,
         )
     width = None if vocabulary else _too_narrow(ranks)
-    if below < FAR_BELOW and width is None and arrived is None and not _was_cut(seen):
+    if below < FAR_BELOW and width is None and arrived is None and not was_cut(seen):
         return finding
     finding = arrived or finding
     if curve is None or curve.pace is None:
@@ -241,13 +239,9 @@ def _of_width(finding: Finding, ranks: LayerRanks | None) -> Finding:
     )
 
 
-def _was_cut(seen: Observations | None) -> bool:
-    return seen is not None and (seen.student_zeros or 0.0) >= PRUNED
-
-
 def _of_zeros(finding: Finding, seen: Observations | None) -> Finding:
     """A student most of whose weights are exactly zero is that much smaller than its layers say."""
-    if seen is None or seen.student_zeros is None or not _was_cut(seen):
+    if seen is None or not was_cut(seen):
         return finding
     return finding.supported_by(
         "observations",
@@ -255,7 +249,7 @@ def _of_zeros(finding: Finding, seen: Observations | None) -> Finding:
         seen.student_zeros,
         f"{seen.student_zeros:.1%} of the student's weights are exactly zero: it is that much smaller than its layers "
         "say",
-        threshold=PRUNED,
+        threshold=CUT,
         origin="convention",
         weight=3.0,
     )

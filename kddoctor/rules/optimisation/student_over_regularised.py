@@ -124,7 +124,7 @@ def student_over_regularised(
             threshold=LEVEL,
             # Logits are small early on, too, and late steps are not the end; but a student that gets better steadily
             # had 7/8 of its way behind it in the last quarter. Where the decay alone explains them, they say nothing.
-            weight=2.0 if kept < LOST_IN_TRAINING or _far_too_much(_decay(config, seen), config) else 10.0,
+            weight=2.0 if kept < LOST_IN_TRAINING or _far_too_much(config, seen) else 10.0,
         )
     finding = against_set_back(against_come_back(against_another(finding, path, fit), signs), signs)
     finding = _of_settings(finding, config, seen)
@@ -217,11 +217,10 @@ def _of_settings(finding: Finding, config: Manifest, seen: Observations | None) 
             threshold=DROPOUT, origin="convention", weight=2.0, group="settings",
         )  # fmt: skip
     decay = _decay(config, seen)
-    if _far_too_much(decay, config):
+    if _far_too_much(config, seen):
         return finding.supported_by(
             "observations", "weight_decay", decay, f"weight decay {decay:g}, ten times what is used at most",
-            threshold=FAR_IN_GRADIENT if config.training.optimizer != "adamw" else FAR_TOO_MUCH, origin="convention",
-            weight=4.0, group="settings",
+            threshold=_far(config), origin="convention", weight=4.0, group="settings",
         )  # fmt: skip
     if decay is not None and decay > DECAY and config.training.optimizer != "adamw":
         finding = finding.supported_by(
@@ -237,7 +236,13 @@ def _decay(config: Manifest, seen: Observations | None) -> float | None:
     return declared if declared is not None or seen is None else seen.weight_decay
 
 
-def _far_too_much(decay: float | None, config: Manifest) -> bool:
-    if decay is None or config.training.optimizer is None:
-        return False
-    return decay >= (FAR_TOO_MUCH if config.training.optimizer.lower() == "adamw" else FAR_IN_GRADIENT)
+def _far(config: Manifest) -> float:
+    """Decay that no training wants, of this optimizer; of one that nobody named, none is."""
+    if config.training.optimizer is None:
+        return math.inf
+    return FAR_TOO_MUCH if config.training.optimizer.lower() == "adamw" else FAR_IN_GRADIENT
+
+
+def _far_too_much(config: Manifest, seen: Observations | None) -> bool:
+    decay = _decay(config, seen)
+    return decay is not None and decay >= _far(config)

@@ -114,7 +114,9 @@ def student_partly_frozen(
         finding = finding if frozen else _of_fit(finding, held_out, train, UNFIT if frozen is None else LAGS)
     stuck = _stuck(seen, {*(missing or ()), *(frozen or ()), *(still or ())}, path)
     if stuck:
-        finding = _of_fit(_of_stuck(finding, stuck), held_out, train, LAGS)
+        finding = _of_stuck(finding, stuck)
+        # What is frozen, or has no gradient, has asked already.
+        finding = finding if frozen or (idle and not reached) else _of_fit(finding, held_out, train, LAGS)
     elif missing == [] and frozen == [] and still == []:
         finding = finding.against(
             PROBE,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kddoctor.probes.teacher_validity import TeacherValidity
 from kddoctor.rules.settings import Count, Share
@@ -52,13 +53,12 @@ def merged_classes(found: TeacherValidity) -> Merged | None:
             pairs.append((int(number), other))
     added = sum(int(table[other, number]) for number, other in pairs) / found.n
     accuracy = found.accuracy + added
-    return Merged(tuple(pairs), accuracy) if added >= ADDED and accuracy >= RIGHT else _renamed(found)
+    return Merged(tuple(pairs), accuracy) if added >= ADDED and accuracy >= RIGHT else _renamed(found, table)
 
 
-def _renamed(found: TeacherValidity) -> Merged | None:
+def _renamed(found: TeacherValidity, table: NDArray[np.int64]) -> Merged | None:
     """Every class has one name, and there are fewer names than classes: it was trained on numbers of coarser ones."""
-    table = found.confusion
-    if table is None or found.entropy_ratio_median > SURE:
+    if found.entropy_ratio_median > SURE:
         return None
     rows = table.sum(axis=0)
     classes = np.flatnonzero(rows >= FEWEST)

@@ -117,7 +117,7 @@ def _student(held_out: Gaps, rivals: Rivals | None) -> _Rival:
     return _Rival("its own student", value, value - gaps.teacher_accuracy, error)
 
 
-def _at_random(teacher: TeacherViews) -> bool:
+def _at_random(teacher: TeacherViews, merged: Merged | None) -> bool:
     """Whether a teacher without any skill shows as much on so few rows: then KD101 has the word.
 
     First weights tell some classes apart by accident, however many the rows are; but they are as unsure of every row,
@@ -126,7 +126,6 @@ def _at_random(teacher: TeacherViews) -> bool:
     own, train = teacher.own, teacher.own_train
     if own is None:
         return True
-    merged = merged_classes(own.validity)
     return (
         (merged is None or not merged.renamed)
         and may_be_first_weights(teacher)
@@ -166,12 +165,13 @@ def weak_or_off_task_teacher(
 ) -> Finding:
     view = teacher.own
     finding = Finding()
-    learned = knows_base_rate(scores) or (path is not None and has_learned(path))
-    learned = learned or (view is not None and names_are_right(view.validity))
-    if view is None or (_at_random(teacher) and not learned):
+    if view is None:
+        return finding
+    merged = merged_classes(view.validity)
+    learned = knows_base_rate(scores) or (path is not None and has_learned(path)) or names_are_right(view.validity)
+    if _at_random(teacher, merged) and not learned:
         return finding
     twin, student = _twin(held_out, rivals), _student(held_out, rivals)
-    merged = merged_classes(view.validity)
     if merged is not None:
         finding = _of_classes(finding, merged, view.validity.accuracy)
     else:

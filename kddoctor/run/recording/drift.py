@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from kddoctor.run.recording.outputs import evenly_spaced
+
 # Enough to see any change of a tensor; a copy of a whole language model would not fit beside it.
 MAX_ELEMENTS = 1 << 20
 
@@ -18,7 +20,7 @@ class Drift:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self.before = {name: _sample(tensor) for name, tensor in _floating(model)}
+        self.before = {name: evenly_spaced(tensor, MAX_ELEMENTS) for name, tensor in _floating(model)}
 
     def largest(self) -> float | None:
         """The largest ||after - before|| / ||before|| of any one tensor; NaN where one became NaN; None where not all
@@ -28,7 +30,7 @@ class Drift:
             return None
         changes = [0.0]
         for name, tensor in _floating(self._model):
-            before, after = self.before.get(name), _sample(tensor)
+            before, after = self.before.get(name), evenly_spaced(tensor, MAX_ELEMENTS)
             if before is None or before.shape != after.shape:
                 continue
             before, after = before.double(), after.double()
@@ -43,9 +45,3 @@ def _floating(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.is_floating_point() and not tensor.is_meta:
             yield name, tensor
-
-
-def _sample(tensor: Tensor) -> Tensor:
-    flat = tensor.detach().reshape(-1)
-    step = max(1, -(-flat.numel() // MAX_ELEMENTS))
-    return flat[::step].to("cpu", copy=True)

@@ -10,13 +10,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kddoctor.run.labels import IGNORED
-from kddoctor.run.recording.outputs import copied, version
-from kddoctor.run.recording.weights_in_use import weights_in_use
+from kddoctor.run.recording.outputs import version
 
 #: Parameters looked at after each step; a checkpoint that is loaded changes all of them.
 MAX_PARAMETERS = 64
-#: Smallest weight whose values are counted, and the most of its elements that are.
-MIN_ELEMENTS, MAX_ELEMENTS = 512, 1 << 20
 #: A single logit above this says yes.
 YES = 0.0
 
@@ -46,8 +43,7 @@ class StudentAfterTraining:
                 for (name, _), seen in zip(self._named, self._seen, strict=True)
                 if name not in now or _mark(now[name]) != seen
             ]
-        values = _fewest_values(self._student)
-        return facts if values is None else {**facts, "student_distinct_values": values}
+        return facts
 
     def close(self) -> None:
         for handle in self._handles:
@@ -87,16 +83,3 @@ def _mark(parameter: Tensor) -> tuple[int, int]:
 def _largest_dropout(student: nn.Module) -> float:
     rates = [getattr(m, "p", 0.0) for m in student.modules() if "dropout" in type(m).__name__.lower()]
     return max((float(rate) for rate in rates if isinstance(rate, float | int)), default=0.0)
-
-
-def _fewest_values(student: nn.Module) -> dict[str, Any] | None:
-    """The weight with the fewest distinct values: quantised ones have as many as their format has steps."""
-    fewest: dict[str, Any] | None = None
-    for name, weight in weights_in_use(student):
-        if weight.numel() < MIN_ELEMENTS:
-            continue
-        sample = copied(weight).reshape(-1)[:: max(1, weight.numel() // MAX_ELEMENTS)]
-        distinct = len(torch.unique(sample))
-        if fewest is None or distinct < fewest["distinct"]:
-            fewest = {"parameter": name, "distinct": distinct, "elements": len(sample)}
-    return fewest

@@ -72,3 +72,10 @@ def number_of(value: object) -> float:
 def version(tensor: Tensor) -> int:
     """A count that moves with every in-place change of the tensor; inference tensors have none."""
     return -1 if tensor.is_inference() else int(tensor._version)
+
+
+def evenly_spaced(tensor: Tensor, most: int) -> Tensor:
+    """A copy of at most so many elements on the CPU, [n], from first to last."""
+    flat = tensor.detach().reshape(-1)
+    step = max(1, -(-flat.numel() // most))
+    return flat[::step].to("cpu", copy=True)

@@ -1,4 +1,4 @@
-"""Which of the student's parameters ended as they began, and how many of its weights are nothing."""
+"""Which of the student's parameters ended as they began, and which values its weights have."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kddoctor.run.recording.outputs import copied, evenly_spaced
+from kddoctor.run.recording.undisturbed import undisturbed
 from kddoctor.run.recording.weights_in_use import weights_in_use
 
 # Enough to see that a parameter moved: whatever trains it, trains all of it or a good part.
-MAX_ELEMENTS = 1 << 14
+REMEMBERED = 1 << 14
+#: Smallest weight whose values are counted, and the most of its elements that are.
+MIN_ELEMENTS, MAX_ELEMENTS = 512, 1 << 20
 
 
 class StudentWeights:
@@ -20,26 +24,43 @@ class StudentWeights:
 
     def __init__(self, student: nn.Module) -> None:
         self._student = student
-        self.before = {name: _sample(p) for name, p in student.named_parameters() if _has_values(p)}
+        self.before = self._remembered()
 
     def observations(self) -> dict[str, Any]:
         """Keys of observations.json about the student as it is now."""
-        now = {name: p for name, p in self._student.named_parameters() if _has_values(p)}
-        pairs = {name: (before, _sample(now[name])) for name, before in self.before.items() if name in now}
-        unmoved = [name for name, (before, after) in pairs.items() if torch.equal(before, after)]
+        now = self._remembered()
+        known = [name for name in self.before if name in now]
+        unmoved = [name for name in known if torch.equal(self.before[name], now[name])]
         facts: dict[str, Any] = {}
-        if pairs:
-            facts |= {"parameters_unmoved": unmoved, "parameters_moved": len(pairs) - len(unmoved)}
-        counts = [(int((weight == 0).sum()), weight.numel()) for _, weight in weights_in_use(self._student)]
-        elements = sum(number for _, number in counts)
-        return facts | ({"student_zeros": sum(zeros for zeros, _ in counts) / elements} if elements else {})
+        if known:
+            facts |= {"parameters_unmoved": unmoved, "parameters_moved": len(known) - len(unmoved)}
+        # Weights that are computed on the way to their layer may be drawn, or take a step of their own in training.
+        with undisturbed(self._student):
+            return facts | _values_in_use(self._student)
+
+    def _remembered(self) -> dict[str, Tensor]:
+        named = self._student.named_parameters()
+        return {name: evenly_spaced(p, REMEMBERED) for name, p in named if _has_values(p)}
 
 
 def _has_values(parameter: Tensor) -> bool:
     return parameter.is_floating_point() and not parameter.is_meta and parameter.layout == torch.strided
 
 
-def _sample(parameter: Tensor) -> Tensor:
-    flat = parameter.detach().reshape(-1)
-    step = max(1, -(-flat.numel() // MAX_ELEMENTS))
-    return flat[::step].to("cpu", copy=True)
+def _values_in_use(student: nn.Module) -> dict[str, Any]:
+    """Share of zeros, and the weight with the fewest distinct values: quantised ones have as many as their format has
+    steps.
+    """
+    zeros = elements = 0
+    fewest: dict[str, Any] | None = None
+    for name, weight in weights_in_use(student):
+        zeros += int((weight == 0).sum())
+        elements += weight.numel()
+        if weight.numel() < MIN_ELEMENTS:
+            continue
+        sample = copied(weight).reshape(-1)[:: max(1, weight.numel() // MAX_ELEMENTS)]
+        distinct = len(torch.unique(sample))
+        if fewest is None or distinct < fewest["distinct"]:
+            fewest = {"parameter": name, "distinct": distinct, "elements": len(sample)}
+    facts = {} if fewest is None else {"student_distinct_values": fewest}
+    return facts | ({"student_zeros": zeros / elements} if elements else {})

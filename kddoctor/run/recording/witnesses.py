@@ -11,7 +11,6 @@ from kddoctor.run.recording.gradients import GradientWatch
 from kddoctor.run.recording.live import LiveSteps
 from kddoctor.run.recording.process import processes
 from kddoctor.run.recording.student_weights import StudentWeights
-from kddoctor.run.recording.undisturbed import undisturbed
 
 
 class Witnesses:
@@ -46,10 +45,8 @@ class Witnesses:
             facts |= self.gradients.observations()
             if self._drift is not None and (largest := self._drift.largest()) is not None:
                 facts["teacher_drift"] = largest
-            # Weights that are computed on the way to their layer may be drawn, or take a step of their own in training.
-            with undisturbed(self.live.student):
-                facts |= self._after.observations()
-                facts |= self._weights.observations()
+            facts |= self._after.observations()
+            facts |= self._weights.observations()
             if processes() > 1:
                 facts["processes"] = processes()
         return facts

@@ -598,3 +598,13 @@ def test_what_is_prescribed_for_a_few_updates_is_a_thousand_of_them(tmp_path):
     assert not isinstance(found, NotExamined)
     assert found.prescription is not None
     assert found.prescription.changes == {"training.epochs": 39}
+
+
+def test_what_a_frozen_part_costs_is_said_once(tmp_path):
+    held = {"frozen_parameters": ["body.0.weight"], "parameters_without_gradient": ["body.0.weight"]}
+    seen = Observations(**ALL_LEARN | held, parameters_unmoved=["body.0.weight", "body.2.weight"], parameters_moved=2)
+    found = all_rules()["KD506"]({type(m): m for m in (seen, *fitted(tmp_path, 0.3).values())})
+    assert not isinstance(found, NotExamined)
+    measures = [item.measure for item in found.evidence]
+    assert {"frozen_parameters", "parameters_unmoved", "train_accuracy"} <= set(measures)
+    assert len(measures) == len(set(measures))
