@@ -15,20 +15,19 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
 
 from kddoctor.bench.case import Case
-from kddoctor.bench.distil import distil, labels_only
+from kddoctor.bench.distil import distil
 from kddoctor.bench.fault import Level
 from kddoctor.bench.figures import counted
 from kddoctor.bench.gate import ONE_POINT, Gate, Severity
 from kddoctor.bench.judging import Result
 from kddoctor.bench.measuring import measure_case
-from kddoctor.bench.own_code import OwnCode, keep_own_code
+from kddoctor.bench.own_code import keep_own_code
 from kddoctor.bench.plan import all_cases
+from kddoctor.bench.reach import recoverable
 from kddoctor.bench.recipe import Recipe
-from kddoctor.bench.recording import Cache, metric_of, metric_on
+from kddoctor.bench.recording import Cache, metric_of
 from kddoctor.bench.task import find_task
 from kddoctor.bench.tier import Tier
 from kddoctor.engine.diagnosis import Diagnosis, FindingReport, PrescriptionReport, diagnose, judge
@@ -54,7 +53,7 @@ CURE_TASKS = ("digits", "movielens", "clothes", "sentiment")
 #: Shares of the lost points: a cure that is as good as one, and the one that the project asks of itself.
 CURED, CLOSED = 0.8, 0.9
 #: Trainings for experiments, where a user would give any.
-TRIALS = 15
+TRIALS = 20
 #: Distance of the seed with which the faulty loop is run once more.
 OTHER_SEED = 1000
 #: Changes with the way in which cures are measured, so that older ones are not taken for new.
@@ -289,7 +288,7 @@ def _cures(case: Case, healthy: float, cache: Cache) -> list[Cure]:
             "prescription",
             before,
             before,
-            recoverable(case, healthy, cache),
+            recoverable(case, healthy, sick, cache),
             case.truth[0],
             case.task,
             case.unseen_task,
@@ -327,35 +326,6 @@ def _diagnosed(run: Path) -> Diagnosis | None:
         return diagnose(load(run))
     except RunError:
         return None
-
-
-def recoverable(case: Case, twin: float, cache: Cache) -> float:
-    """The metric that a retraining with the same models could reach: that of the healthy twin, on the run's own rows.
-
-    The twin of a run whose teacher or student is another one is out of reach of any loop. There it is what the labels
-    alone give the same student.
-    """
-    task = find_task(case.task)
-    rows = OwnCode(case).val_data().tensors
-    if not all(torch.equal(*pair) for pair in zip(rows, task.data().val.tensors, strict=True)):
-        twin = _twin_on(case, rows, cache)
-    same = case.recipe.teacher == task.recipe.teacher and case.recipe.width == task.recipe.width
-    if same and case.recipe.make_student is None:
-        return twin
-    alone = labels_only(task, case.recipe, case.seed, cache.states())
-    with torch.no_grad():
-        return min(twin, metric_on(alone(rows[0]), rows[1]))
-
-
-def _twin_on(case: Case, rows: tuple[Tensor, ...], cache: Cache) -> float:
-    """The healthy twin, trained again, on other rows than its own: a wrong label there is wrong for any student."""
-    with TemporaryDirectory() as folder:
-        run, task = Path(folder) / "twin", find_task(case.task)
-        distil(run, task, task.recipe, seed=case.seed, states=cache.states(), baseline=False, code=True)
-        student = task.make_student(task.recipe.width)
-        student.load_state_dict(load_file(run / "checkpoints" / "student.safetensors"))
-        with torch.no_grad():
-            return metric_on(student.eval()(rows[0]), rows[1])
 
 
 def as_treated(run: Path, output: Path, diagnosis: Diagnosis, *, trials: int) -> tuple[float | None, Said]:

@@ -133,6 +133,17 @@ class TestVerdict:
         assert (found.outcome, found.change) == ("open", pytest.approx(0.0, abs=1e-6))
         assert judged(run, control, [0.99, 0.80, 0.81, 0.83], behind, experiment=RACE).outcome == "better"
 
+    def test_what_is_better_on_the_average_is_the_better_treatment_and_proves_nothing(self, run):
+        uneven = [0.90, 0.60, 0.90, 0.90, 0.60, 0.90, 0.90]  # some seeds fail
+        found = judged(run, [0.70] * 7, uneven, experiment=replace(plain_loop.EXPERIMENT, arms=lambda _run: []))
+        assert (found.outcome, found.confirms, found.changes) == ("open", (), {"training.epochs": 0})
+        assert "not settled" in found.answer.lower()
+        assert best_of([found]) is found
+        assert not judged(run, [0.70] * 7, uneven, experiment=plain_loop.IN_DOUBT).changes
+        assert not judged(
+            run, [0.70] * 7, [0.6 if v < 0.8 else 0.75 for v in uneven], experiment=plain_loop.EXPERIMENT
+        ).changes
+
     def test_what_is_better_by_less_than_a_point_takes_no_treatments_place(self, run):
         control, ahead = [0.70, 0.700, 0.710, 0.720], [0.71, 0.702, 0.712, 0.722]
         assert judged(run, control, ahead, [0.60], experiment=RACE).outcome == "open"
@@ -188,7 +199,7 @@ class TestFeedback:
         longer_too = better("KD502", training__epochs=30).model_copy(update={"low": 0.01})
         best = better("KD102", distillation__alpha=0.0)
         assert best_of([longer_too, best]) is best
-        assert best_of([longer_too.model_copy(update={"outcome": "open"})]) is None
+        assert best_of([longer_too.model_copy(update={"outcome": "open", "changes": {}})]) is None
 
 
 class TestChoice:
@@ -278,6 +289,27 @@ class TestCarryingOut:
         assert few.arms[0].values.items() <= many.arms[0].values.items()  # more trials go on from these
         (found,) = carry_out(laboratory, [RACE], 5, lambda *_: None)
         assert found.answer == "Not asked: it needs 6 trials, and 5 were left."
+
+    def test_the_arm_that_is_ahead_is_joined_with_the_next_best(self, laboratory):
+        decayed = replace(USELESS, name="decay", changes={"training.weight_decay": 1e-4})
+        slow = Arm("as prescribed", {"training.learning_rate": 1e-8})
+        joining = replace(RACE, control=slow, arms=lambda _run: [USELESS, HELPFUL, decayed], joined=1)
+        needed = 4 + 2 * SEEDS
+        (found,) = carry_out(laboratory, [joining], needed + 1, lambda *_: None)
+        *_, both = found.arms
+        assert (both.name, both.changes) == ("more epochs, decay", {**HELPFUL.changes, **decayed.changes})
+        assert found.outcome == "better"
+        # Without a trial to spare the arms race as they are; with one, it goes on from there.
+        alone = replace(laboratory, work=laboratory.work / "alone")
+        (few,) = carry_out(alone, [joining], needed, lambda *_: None)
+        assert [arm.name for arm in few.arms] == [USELESS.name, HELPFUL.name, decayed.name]
+        assert carry_out(alone, [joining], needed + 1, lambda *_: None) == (found,)
+
+    def test_arms_that_contradict_one_another_are_not_joined(self):
+        rate, other = (Arm(f"rate {r}", {"training.learning_rate": r}) for r in (0.1, 0.2))
+        assert rate.with_changes_of(other) is None
+        assert rate.with_changes_of(Arm("as it is")) is None
+        assert Arm("as it is").with_changes_of(rate) is None
 
     def test_an_arm_that_stands_alone_has_nothing_of_the_treatment(self, laboratory):
         beside = laboratory.plan(replace(HELPFUL, alone=False)).changes

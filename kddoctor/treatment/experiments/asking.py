@@ -61,8 +61,9 @@ def ask(laboratory: Laboratory, diagnosis: Diagnosis, trials: int, *, decided: b
 
 def _is_more(laboratory: Laboratory, verdicts: Sequence[Verdict]) -> bool:
     """Whether more trials would ask what these were too few for."""
-    whole = len(plain_loop.EXPERIMENT.arms(laboratory.run))
-    return any(v.too_few or (v.experiment == plain_loop.EXPERIMENT.name and len(v.arms) < whole) for v in verdicts)
+    whole = {arm.name for arm in plain_loop.EXPERIMENT.arms(laboratory.run)}
+    raced = [v for v in verdicts if v.experiment == plain_loop.EXPERIMENT.name]
+    return any(v.too_few for v in verdicts) or any(whole - {arm.name for arm in v.arms} for v in raced)
 
 
 def _race(prescription: Prescription, diagnosis: Diagnosis) -> list[Experiment]:

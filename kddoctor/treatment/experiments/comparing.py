@@ -46,17 +46,20 @@ def verdict_of(run: Run, experiment: Experiment, control: ArmResult, arms: Seque
     said = (
         f"{best}: {100 * found_best.change:+.1f} points ({100 * found_best.low:+.1f} to {100 * found_best.high:+.1f})"
     )
+    worth = found_best.change >= WORTH
+    changes = next(arm.changes for arm in arms if arm.name == best)
+    alone = any(arm.alone for arm in experiment.arms(run))
+    taken = {"changes": dict(changes) if experiment.adopted else {}, "alone": alone}
     # What takes the place of a treatment has to be worth it.
-    if found_best.low > 0 and (not chosen or found_best.change >= WORTH):
-        changes = next(arm.changes for arm in arms if arm.name == best)
+    if found_best.low > 0 and (not chosen or worth):
         confirms = experiment.confirms(run, changes)
-        kept = dict(changes) if experiment.adopted else {}
-        alone = any(arm.alone for arm in experiment.arms(run) if arm.name == best)
-        yes = {**numbers, "outcome": "better", "answer": f"Yes. {said}.", "confirms": confirms}
-        return Verdict(**asked, **yes, changes=kept, alone=alone)
+        return Verdict(**asked, **numbers, **taken, outcome="better", answer=f"Yes. {said}.", confirms=confirms)
     behind = all(arm.name in known or arm.stopped for arm in arms)
     if behind and all(difference.high < WORTH for difference in known.values()):
         return Verdict(**asked, **numbers, outcome="no better", answer=f"No. Best {said}.", refutes=experiment.codes)
+    if experiment.on_average and worth:
+        answer = f"Not settled by these seeds, and taken for its average. {said}."
+        return Verdict(**asked, **numbers, **taken, outcome="open", answer=answer)
     return Verdict(**asked, **numbers, outcome="open", answer=f"Not settled by these seeds. Best {said}.")
 
 

@@ -1,7 +1,7 @@
 """What an experiment is: a question, a control, arms that differ from it by one thing, and an answer."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -37,6 +37,14 @@ class Arm:
     alone: bool = False
     recorded: bool = False
 
+    def with_changes_of(self, other: "Arm") -> "Arm | None":
+        """Both at once; None where one says otherwise than the other, or has nothing to add."""
+        shared = self.changes.keys() & other.changes.keys()
+        changes = {**self.changes, **other.changes}
+        if changes in (self.changes, other.changes) or any(self.changes[k] != other.changes[k] for k in shared):
+            return None
+        return replace(self, name=f"{self.name}, {other.name}", changes=changes)
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -47,7 +55,9 @@ class Experiment:
     arms. seeds: from which every arm is trained. adopted: a better arm is a better treatment. level: of the intervals.
 
     race: of several arms only the one that is ahead from a first seed goes on, from ``seeds`` others, which alone are
-    compared; of arms that the trials do not suffice for, the last are left out.
+    compared; of arms that the trials do not suffice for, the last are left out. joined: up to so many further arms of
+    a race are the one that is ahead together with one of the next best. on_average: an arm that is better by a
+    point on the average is the better treatment, also where these seeds leave it open; then it proves nothing.
     """
 
     name: str
@@ -60,6 +70,8 @@ class Experiment:
     seeds: int = SEEDS
     adopted: bool = True
     race: bool = False
+    joined: int = 0
+    on_average: bool = False
     level: float = 0.95
 
     def seeds_of(self, arms: int) -> int:

@@ -29,8 +29,8 @@ def best_of(verdicts: Sequence[Verdict]) -> Verdict | None:
 
     One alone: what helps by itself need not help beside another, and nobody has trained the two together.
     """
-    better = [verdict for verdict in verdicts if verdict.outcome == "better" and verdict.changes]
-    return max(better, key=lambda verdict: -math.inf if verdict.low is None else verdict.low, default=None)
+    worth = [verdict for verdict in verdicts if verdict.changes]
+    return max(worth, key=lambda verdict: -math.inf if verdict.low is None else verdict.low, default=None)
 
 
 def worth_keeping(best: Verdict) -> tuple[Change, ...]:

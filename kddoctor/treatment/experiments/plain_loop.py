@@ -16,6 +16,10 @@ DECLARED = {"loss.form": "declared"}
 #: are few (Sanh et al. 2019, arXiv:1910.01108).
 TEMPERATURE, ALPHA, TEMPERATURE_OF_FEW, FEW = 4.0, 0.9, 2.0, 2
 KL = {"distillation.loss": "kl", "distillation.temperature_squared": True}
+#: For a student whose logits cannot be as large as the teacher's (Sun et al. 2024, arXiv:2403.01427).
+STANDARDISED = {**KL, "treatment.divergence": "standardised", "distillation.alpha": ALPHA}
+#: Trainings of the arm that is ahead, each with what another one does otherwise: two faults need both cures.
+JOINED = 2
 
 
 def _arms(run: Run) -> list[Arm]:
@@ -28,14 +32,21 @@ def _arms(run: Run) -> list[Arm]:
         "another rate": {"treatment.learning_rate": "probe either way"},
         "first weights anew": {"treatment.initial_weights": "default", "treatment.parameters": "all"},
         longer.of(run).name: longer.of(run).changes,
+        "without dropout and weight decay": {"treatment.dropout": 0.0, "training.weight_decay": 0.0},
+        "where the teacher is right": {**_ordinary(run), "treatment.rows": "teacher right"},
+        **({} if _yes_or_no(run) else {"logits on one scale": STANDARDISED}),
     }
     return [Arm(name, {**DECLARED, **changes}, alone=True) for name, changes in ways.items()]
 
 
 def _ordinary(run: Run) -> dict[str, object]:
-    few = run.manifest.task in ("binary", "multilabel", "ranking") or (run.manifest.num_classes or FEW) <= FEW
+    few = _yes_or_no(run) or (run.manifest.num_classes or FEW) <= FEW
     temperature = TEMPERATURE_OF_FEW if few else TEMPERATURE
     return {**KL, "distillation.temperature": temperature, "distillation.alpha": ALPHA}
+
+
+def _yes_or_no(run: Run) -> bool:
+    return run.manifest.task in ("binary", "multilabel", "ranking")
 
 
 EXPERIMENT = Experiment(
@@ -46,9 +57,11 @@ EXPERIMENT = Experiment(
     arms=_arms,
     seeds=SEEDS,
     race=True,
+    joined=JOINED,
+    on_average=True,
 )
 #: The same of a run that looks healthy: its loop is blamed for what may be one unlucky seed.
-IN_DOUBT = replace(EXPERIMENT, level=0.99)
+IN_DOUBT = replace(EXPERIMENT, level=0.99, on_average=False)
 #: The same of a treatment that is a guess.
 BESIDE = replace(
     EXPERIMENT,

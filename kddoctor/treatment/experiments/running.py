@@ -1,11 +1,13 @@
 """Carrying experiments out: one Optuna study each, kept in SQLite, from which an interrupted treatment goes on."""
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import optuna
 
@@ -98,7 +100,8 @@ def carry_out(
             verdicts.append(_not_asked(experiment, why, too_few=True))
             continue
         trained |= _wanted(experiment, arms)
-        verdicts.append(_ask(laboratory, experiment, arms, after_trial))
+        joined = min(experiment.joined, left - needed)
+        verdicts.append(_ask(laboratory, experiment, arms, joined, after_trial))
     return tuple(verdicts)
 
 
@@ -116,13 +119,16 @@ def _wanted(experiment: Experiment, arms: Sequence[Arm]) -> set[tuple[str, int]]
     return {*control, *((_key(arm), seed) for arm in arms for seed in of_each)}
 
 
-def _ask(laboratory: Laboratory, experiment: Experiment, arms: Sequence[Arm], after_trial: AfterTrial) -> Verdict:
+def _ask(
+    laboratory: Laboratory, experiment: Experiment, arms: Sequence[Arm], joined: int, after_trial: AfterTrial
+) -> Verdict:
     study = _study(laboratory, experiment)
     asked = _Asked(laboratory, experiment, study, (experiment.control, *arms), after_trial)
     if experiment.control.recorded:
         asked.keep_recorded()
     controls = [(experiment.control, seed, never) for seed in range(experiment.seeds)]
     if experiment.chooses(len(arms)):
+        asked = asked.with_joined_arms(joined)
         asked.race()
     elif len(arms) < MANY:
         asked.train([*controls, *((arm, seed, never) for seed in range(experiment.seeds) for arm in arms)])
@@ -155,23 +161,30 @@ class _Asked:
         """Of each arm that goes on to the end."""
         return range(self.experiment.seeds_of(len(self.arms) - 1))
 
+    def with_joined_arms(self, most: int) -> Self:
+        """With up to ``most`` arms more: the one that is ahead from the first seed, with what the next best change."""
+        self.train([(arm, 0, never) for arm in self.arms])
+        ahead, *others = self._in_order()
+        if ahead is self.experiment.control:
+            return self
+        joined = (ahead.with_changes_of(other) for other in others if other is not self.experiment.control)
+        return replace(self, arms=(*self.arms, *itertools.islice(filter(None, joined), most)))
+
     def race(self) -> None:
         """Every arm from the first seed; then the one that is ahead, and its control, from the others."""
         control = self.experiment.control
         self.train([(arm, 0, never) for arm in self.arms])
-        ahead = self._ahead()
-        self.skip(arm for arm in self.arms if arm is not ahead and (arm is not control or ahead is None))
-        if ahead is not None:
+        ahead = self._in_order()[0]
+        self.skip(arm for arm in self.arms if ahead is control or arm not in (ahead, control))
+        if ahead is not control:
             self.train([(arm, seed, never) for seed in self.seeds for arm in (control, ahead)])
 
-    def _ahead(self) -> Arm | None:
-        """The best arm of the first seed, None where it is not above the control."""
+    def _in_order(self) -> list[Arm]:
+        """By the first seed, the best first; of equal ones the control."""
         over = self.over()
         # One that failed is behind all.
         found = {arm.name: over[arm.name, 0].value for arm in self.arms}
-        values = {name: -math.inf if value is None else value for name, value in found.items()}
-        best = max(self.arms[1:], key=lambda arm: values[arm.name])
-        return best if values[best.name] > values[self.experiment.control.name] else None
+        return sorted(self.arms, key=lambda arm: math.inf if (value := found[arm.name]) is None else -value)
 
     def train(self, wanted: Sequence[tuple[Arm, int, GivingUp]]) -> None:
         """Those of (arm, seed, rule for giving it up) that are not over yet."""
@@ -253,8 +266,10 @@ class _Asked:
 
     def _names(self) -> list[str]:
         """Of all arms that there could be, so that more trials go on from the same study."""
-        could_be = self.experiment.arms(self.laboratory.run) if self.experiment.race else self.arms[1:]
-        return [self.experiment.control.name, *(arm.name for arm in could_be)]
+        could_be = list(self.experiment.arms(self.laboratory.run) if self.experiment.race else self.arms[1:])
+        pairs = itertools.permutations(could_be, 2) if self.experiment.joined else ()
+        joined = [arm for first, second in pairs if (arm := first.with_changes_of(second))]
+        return [self.experiment.control.name, *(arm.name for arm in (*could_be, *joined))]
 
     def _add(
         self,
