@@ -1,6 +1,5 @@
-"""Data: splits, subsets, sources, labels and classes of the transfer set that a person got wrong."""
+"""Mistakes in the data: what was split, how much was kept, where it came from, and what its labels are worth."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -15,161 +14,143 @@ from kddoctor.bench.task import Data
 
 # KD601 ----------------------------------------------------------------------------------------------------------------
 
-
-def validation_drawn_anew_from_the_pooled_rows(recipe: Recipe, level: Level) -> Recipe:
-    """Split at random in the evaluation script again, with another seed, from a file that holds training rows too."""
-    share = {Level.MILD: 0.1, Level.MODERATE: 0.4, Level.SEVERE: 1.0}[level]
-
-    def split(data: Data) -> Data:
-        found = recipe.split(data)
-        pooled = _joined(found.val, _first(found.train, math.ceil(share * len(found.train))))
-        order = torch.randperm(len(pooled), generator=torch.Generator().manual_seed(42))
-        return replace(found, val=_chosen(pooled, order[: len(found.val)]))
-
-    return replace(recipe, split=split)
+#: Share of the validation rows.
+TOPPED_UP = {Level.MILD: 0.1, Level.MODERATE: 0.4, Level.SEVERE: 1.0}
 
 
-def _joined(first: TensorDataset, second: TensorDataset) -> TensorDataset:
-    return TensorDataset(*(torch.cat(pair) for pair in zip(first.tensors, second.tensors, strict=True)))
+def validation_split_added_to_the_transfer_rows(recipe: Recipe, level: Level) -> Recipe:
+    """Loaded ``train+validation`` for more rows to distil on, and evaluated on ``validation`` all the same."""
+
+    def joined(data: Data) -> Data:
+        data = recipe.split(data)
+        more = data.val[: round(TOPPED_UP[level] * len(data.val))]
+        return replace(data, train=TensorDataset(*map(_concatenated, data.train.tensors, more)))
+
+    return replace(recipe, split=joined)
 
 
-def _first(data: TensorDataset, count: int) -> TensorDataset:
-    return TensorDataset(*(tensor[:count] for tensor in data.tensors))
-
-
-def _chosen(data: TensorDataset, rows: Tensor) -> TensorDataset:
-    return TensorDataset(*(tensor[rows] for tensor in data.tensors))
-
-
-def _occurring(labels: Tensor) -> Tensor:
-    return torch.tensor(sorted(set(labels.tolist())))
+def _concatenated(first: Tensor, second: Tensor) -> Tensor:
+    return torch.cat([first, second])
 
 
 # KD602 ----------------------------------------------------------------------------------------------------------------
 
-
-def pilot_subset_trained_for_the_full_number_of_steps(recipe: Recipe, level: Level) -> Recipe:
-    """Left the stratified subset of the first tries in the script; ``max_steps`` is that of the whole set."""
-    share = {Level.MILD: 0.5, Level.MODERATE: 0.2, Level.SEVERE: 0.08}[level]
-
-    def train_set(data: TensorDataset) -> TensorDataset:
-        found = recipe.train_set(data)
-        return _chosen(found, _pilot_rows(found.tensors[1], share))
-
-    return replace(recipe, train_set=train_set, epochs=round(recipe.epochs / share))
+#: One row in how many is kept.
+STRIDE = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 10}
 
 
-def _pilot_rows(labels: Tensor, share: float) -> Tensor:
-    """The first rows of each class; of lines of tokens the first lines."""
-    if labels.ndim > 1:
-        return torch.arange(math.ceil(share * len(labels)))
-    by_class = [torch.nonzero(labels == value).flatten() for value in _occurring(labels)]
-    return torch.cat([rows[: math.ceil(share * len(rows))] for rows in by_class]).sort().values
+def every_nth_row_of_a_trial_run_repeated(recipe: Recipe, level: Level) -> Recipe:
+    """Left ``[::n]`` of a trial run before ``.repeat()``: epochs are as long as ever, of a few rows over again."""
+
+    def thinned(data: TensorDataset) -> TensorDataset:
+        data = recipe.train_set(data)
+        few = torch.arange(0, len(data), STRIDE[level])
+        return TensorDataset(*data[few[torch.arange(len(data)) % len(few)]])
+
+    return replace(recipe, train_set=thinned)
 
 
 # KD603 ----------------------------------------------------------------------------------------------------------------
 
+#: Share of the words or pixels.
+REPLACED = {Level.MILD: 0.15, Level.MODERATE: 0.35, Level.SEVERE: 0.7}
 
-def transfer_rows_scanned_where_deployment_has_originals(recipe: Recipe, level: Level) -> Recipe:
-    """Took scans as the transfer set: images on grey paper, texts with misread tokens; it is used on originals."""
-    grey = {Level.MILD: 0.2, Level.MODERATE: 0.45, Level.SEVERE: 0.7}[level]
-    misread = {Level.MILD: 0.15, Level.MODERATE: 0.35, Level.SEVERE: 0.6}[level]
 
-    def train_set(data: TensorDataset) -> TensorDataset:
+def synthetic_transfer_rows_with_random_replacements(recipe: Recipe, level: Level) -> Recipe:
+    """Distilled on synthetic rows alone, whose words or pixels were replaced at random by those of other rows."""
+
+    def synthetic(data: TensorDataset) -> TensorDataset:
         inputs, labels = recipe.train_set(data).tensors
-        if inputs.is_floating_point():
-            return TensorDataset(grey + (1 - grey) * inputs, labels)
-        read = _misread(inputs, misread)
-        return TensorDataset(read, labels if labels.ndim == 1 else _following(read, labels))
+        made = _replaced(inputs, REPLACED[level])
+        return TensorDataset(made, labels if labels.ndim == 1 else _next_tokens(made, labels))
 
-    return replace(recipe, train_set=train_set)
+    return replace(recipe, train_set=synthetic)
 
 
-def _misread(tokens: Tensor, share: float) -> Tensor:
-    """A share of the tokens as others of the vocabulary; padding (0) stays."""
-    generator = torch.Generator().manual_seed(11)
-    others = torch.randint(1, int(tokens.max()) + 1, tokens.shape, generator=generator)
-    wrong = (torch.rand(tokens.shape, generator=generator) < share) & (tokens != 0)
-    return torch.where(wrong, others, tokens)
+def _replaced(inputs: Tensor, share: float) -> Tensor:
+    """Each value, with this probability, that of another row at the same place."""
+    generator = torch.Generator().manual_seed(0)
+    rows = inputs.flatten(1)
+    others = rows.gather(0, torch.randint(0, len(rows), rows.shape, generator=generator))
+    return torch.where(torch.rand(rows.shape, generator=generator) < share, others, rows).view_as(inputs)
 
 
-def _following(tokens: Tensor, labels: Tensor) -> Tensor:
-    """The labels of lines as they were read: each token's label is the next one."""
+def _next_tokens(tokens: Tensor, labels: Tensor) -> Tensor:
+    """What follows in the rows as they are now; nothing replaces the very last token, and the padding stays ignored."""
     following = torch.cat([tokens[:, 1:], labels[:, -1:]], dim=1)
-    return torch.where(labels == IGNORED, IGNORED, following)
+    return torch.where((labels == IGNORED) | (following == 0), IGNORED, following)
 
 
 # KD604 ----------------------------------------------------------------------------------------------------------------
 
-
-def teacher_trained_before_the_newest_classes_had_rows(recipe: Recipe, level: Level) -> Recipe:
-    """Took a teacher from when the last classes had just been added, with a handful of examples of each."""
-    share = {Level.MILD: 0.15, Level.MODERATE: 0.05, Level.SEVERE: 0.01}[level]
-
-    def data(rows: TensorDataset) -> TensorDataset:
-        found = recipe.teacher.data(rows)
-        return _chosen(found, _rows_with_few_of_the_last(found.tensors[1], share))
-
-    return replace(recipe, teacher=replace(recipe.teacher, data=data))
+#: Share of their rows that the teacher saw of the classes that were new then, which are a fifth of all.
+SEEN = {Level.MILD: 0.15, Level.MODERATE: 0.05, Level.SEVERE: 0.01}
+NEW = 0.2
 
 
-def _rows_with_few_of_the_last(labels: Tensor, share: float) -> Tensor:
-    classes = _occurring(labels)
-    kept = torch.ones(len(labels), dtype=torch.bool)
-    for value in classes[-max(1, len(classes) // 10) :]:
-        rows = torch.nonzero(labels == value).flatten()
-        kept[rows[math.ceil(share * len(rows)) :]] = False
-    return torch.nonzero(kept).flatten()
+def teacher_from_when_some_classes_were_still_rare(recipe: Recipe, level: Level) -> Recipe:
+    """Distilled a teacher trained on an older collection, in which the classes that were added last hardly occur."""
+
+    def older(data: TensorDataset) -> TensorDataset:
+        data = recipe.teacher.data(data)
+        labels = data.tensors[1]
+        classes = int(labels.max()) + 1
+        new = labels >= classes - max(1, round(NEW * classes))
+        there = torch.rand(len(labels), generator=torch.Generator().manual_seed(0)) < SEEN[level]
+        return TensorDataset(*data[~new | there])
+
+    return replace(recipe, teacher=replace(recipe.teacher, data=older))
 
 
 # KD605 ----------------------------------------------------------------------------------------------------------------
 
-
-def labels_guessed_by_hurried_annotators(recipe: Recipe, level: Level) -> Recipe:
-    """Had the rows labelled cheaply, training and validation alike, by people who guessed a share of them."""
-    share = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.45}[level]
-
-    def split(data: Data) -> Data:
-        found = recipe.split(data)
-        return replace(found, train=_guessed(found.train, share, seed=1), val=_guessed(found.val, share, seed=2))
-
-    return replace(recipe, split=split)
+#: Share of the labels.
+CARELESS = {Level.MILD: 0.15, Level.MODERATE: 0.35, Level.SEVERE: 0.6}
 
 
-def _guessed(data: TensorDataset, share: float, seed: int) -> TensorDataset:
-    """A share of the labels that count as another one that occurs."""
-    inputs, labels = data.tensors
+def labels_by_annotators_who_clicked_at_random(recipe: Recipe, level: Level) -> Recipe:
+    """Bought labels from a crowd and checked none of them, though some annotators clicked on anything."""
+
+    def annotated(data: Data) -> Data:
+        data = recipe.split(data)
+        train, val = (_clicked(part, CARELESS[level], seed) for seed, part in enumerate((data.train, data.val)))
+        return replace(data, train=train, val=val)
+
+    return replace(recipe, split=annotated)
+
+
+def _clicked(data: TensorDataset, share: float, seed: int) -> TensorDataset:
+    """The share of the labels that count dealt out anew among themselves."""
     generator = torch.Generator().manual_seed(seed)
-    meant = labels[labels != IGNORED]
-    values = _occurring(meant)
-    numbers = torch.searchsorted(values, meant)
-    away = torch.randint(1, len(values), numbers.shape, generator=generator)
-    wrong = torch.rand(numbers.shape, generator=generator) < share
-    given = labels.clone()
-    given[labels != IGNORED] = values[torch.where(wrong, (numbers + away) % len(values), numbers)]
-    return TensorDataset(inputs, given)
+    inputs, labels = data.tensors
+    careless = (labels != IGNORED) & (torch.rand(labels.shape, generator=generator) < share)
+    dealt, clicks = labels.clone(), labels[careless]
+    dealt[careless] = clicks[torch.randperm(len(clicks), generator=generator)]
+    return TensorDataset(inputs, dealt)
 
 
 # KD606 ----------------------------------------------------------------------------------------------------------------
 
+#: Share of the rows.
+HEAD = {Level.MILD: 0.9, Level.MODERATE: 0.7, Level.SEVERE: 0.5}
 
-def class_sorted_listing_cut_at_the_front(recipe: Recipe, level: Level) -> Recipe:
-    """Took the first rows of a listing that goes class by class, as from folders, so the last classes are missing."""
-    share = {Level.MILD: 0.9, Level.MODERATE: 0.7, Level.SEVERE: 0.5}[level]
 
-    def train_set(data: TensorDataset) -> TensorDataset:
-        found = recipe.train_set(data)
-        listing = found.tensors[1].argsort(stable=True)
-        return _chosen(found, listing[: round(share * len(listing))])
+def head_of_a_train_set_that_is_sorted_by_class(recipe: Recipe, level: Level) -> Recipe:
+    """Took ``[:n]`` of a folder that lists one class after the other, so that the last classes never came in."""
 
-    return replace(recipe, train_set=train_set)
+    def head(data: TensorDataset) -> TensorDataset:
+        data = recipe.train_set(data)
+        by_class = data.tensors[1].argsort(stable=True)
+        return TensorDataset(*data[by_class[: round(HEAD[level] * len(data))]])
+
+    return replace(recipe, train_set=head)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD601": (validation_drawn_anew_from_the_pooled_rows,),
-    "KD602": (pilot_subset_trained_for_the_full_number_of_steps,),
-    "KD603": (transfer_rows_scanned_where_deployment_has_originals,),
-    "KD604": (teacher_trained_before_the_newest_classes_had_rows,),
-    "KD605": (labels_guessed_by_hurried_annotators,),
-    "KD606": (class_sorted_listing_cut_at_the_front,),
+    "KD601": (validation_split_added_to_the_transfer_rows,),
+    "KD602": (every_nth_row_of_a_trial_run_repeated,),
+    "KD603": (synthetic_transfer_rows_with_random_replacements,),
+    "KD604": (teacher_from_when_some_classes_were_still_rare,),
+    "KD605": (labels_by_annotators_who_clicked_at_random,),
+    "KD606": (head_of_a_train_set_that_is_sorted_by_class,),
 }

@@ -1,152 +1,128 @@
-"""Mistakes after the training: what is kept, how it is evaluated and exported, and what was asked of it."""
+"""Mistakes between the trained student and its use: what is kept, how it is evaluated, what is asked of it."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import replace
-from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
-from kddoctor.bench.layers import WEIGHTED
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.rows import class_rows
 from kddoctor.bench.session import Session
 
-# KD701 ----------------------------------------------------------------------------------------------------------------
+# KD701 ---------------------------------------------------------------------------------------------------------------
 
 
-def accuracy_checkpoint_in_mode_min(recipe: Recipe, level: Level) -> Recipe:
-    """Monitors the validation accuracy with a checkpoint callback left in mode "min", and restores its best."""
-    # Share of the epochs after which the callback begins to watch.
-    start = {Level.MILD: 0.4, Level.MODERATE: 0.15, Level.SEVERE: 0.0}[level]
-    first = max(1, round(start * recipe.epochs))
+def best_checkpoint_chosen_by_teacher_accuracy(recipe: Recipe, level: Level) -> Recipe:
+    """Handed the teacher to the evaluation that picks the best checkpoint: no later one ever beats the first."""
+    # How many epochs lie between two evaluations, and so before the first.
+    every = {Level.MILD: recipe.epochs // 2, Level.MODERATE: recipe.epochs // 5, Level.SEVERE: 1}[level]
 
-    def keep_best(session: Session) -> None:
-        done = session.notes.setdefault("epochs done", 0)
+    def keep_the_best(session: Session) -> None:
+        done = session.notes.get("epochs done", 0)
         session.notes["epochs done"] = done + 1
-        if done < first:
+        if done == 0 or done % max(1, every) != 0:
             return
-        score = _validation_accuracy(session)
-        if score < session.notes.get("best score", float("inf")):
-            session.notes["best score"] = score
-            session.notes["best state"] = deepcopy(session.student.state_dict())
-
-    def restore_best(session: Session) -> None:
-        if "best state" in session.notes:
-            session.student.load_state_dict(session.notes["best state"])
+        accuracy = _teacher_accuracy(session)
+        if accuracy > session.notes.get("best accuracy", 0.0):
+            session.notes["best accuracy"] = accuracy
+            session.notes["best"] = {name: value.clone() for name, value in session.student.state_dict().items()}
 
     return replace(
         recipe,
-        before_epoch=in_turn(keep_best, recipe.before_epoch),
-        after=in_turn(recipe.after, restore_best),
+        before_epoch=in_turn(keep_the_best, recipe.before_epoch),
+        after=in_turn(recipe.after, _load_the_best),
     )
 
 
+def _load_the_best(session: Session) -> None:
+    session.student.load_state_dict(session.notes["best"])
+
+
 @torch.no_grad()
-def _validation_accuracy(session: Session) -> float:
-    session.student.eval()
+def _teacher_accuracy(session: Session) -> float:
     inputs, labels = session.val.tensors
-    rows, truth = class_rows(session.student(inputs), labels)
+    rows, truth = class_rows(session.teacher(inputs), labels)
     return float((rows.argmax(1) == truth).double().mean())
 
 
-# KD702 ----------------------------------------------------------------------------------------------------------------
+# KD702 ---------------------------------------------------------------------------------------------------------------
+
+#: Mean and standard deviation that people copy: of MNIST, of Fashion-MNIST, of nothing in particular.
+COPIED_STATISTICS = {Level.MILD: (0.1307, 0.3081), Level.MODERATE: (0.2860, 0.3530), Level.SEVERE: (0.5, 0.5)}
+#: Where in the evaluation's vocabulary the added token went, as a share of the vocabulary.
+ADDED_AT = {Level.MILD: 0.5, Level.MODERATE: 0.1, Level.SEVERE: 0.0}
 
 
-def evaluation_preprocessing_from_another_template(recipe: Recipe, level: Level) -> Recipe:
-    """Evaluates with a template's preprocessing: resize and centre crop for images, a smaller num_words for text."""
+def validation_preprocessed_by_another_script(recipe: Recipe, level: Level) -> Recipe:
+    """Evaluated with another script's preprocessing: it normalises images, and its vocabulary has one token more."""
 
-    def prepared(data: TensorDataset) -> TensorDataset:
-        inputs, *others = recipe.val_set(data).tensors
-        if inputs.ndim == 4:
-            return TensorDataset(_resized_and_cropped(inputs, level), *others)
+    def preprocessed(data: TensorDataset) -> TensorDataset:
+        inputs, labels = recipe.val_set(data).tensors
         if inputs.is_floating_point():
-            return TensorDataset(_first_features(inputs, level), *others)
-        return TensorDataset(_frequent_words(inputs, level), *others)
+            mean, deviation = COPIED_STATISTICS[level]
+            return TensorDataset((inputs - mean) / deviation, labels)
+        last = int(inputs.max())
+        moved = inputs + (inputs > ADDED_AT[level] * last).long()
+        return TensorDataset(moved.clamp(max=last), labels)
 
-    return replace(recipe, val_set=prepared)
-
-
-def _resized_and_cropped(images: Tensor, level: Level) -> Tensor:
-    # 256 / 224 is the ratio of the ImageNet template.
-    ratio = {Level.MILD: 256 / 224, Level.MODERATE: 1.35, Level.SEVERE: 1.6}[level]
-    zoom = torch.eye(2, 3).expand(len(images), 2, 3) / ratio
-    grid = F.affine_grid(zoom, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
+    return replace(recipe, val_set=preprocessed)
 
 
-def _share_kept(level: Level) -> float:
-    """Share of the words of a text that the smaller vocabulary knows."""
-    return {Level.MILD: 0.9, Level.MODERATE: 0.75, Level.SEVERE: 0.5}[level]
+# KD703 ---------------------------------------------------------------------------------------------------------------
+
+BITS = {Level.MILD: 4, Level.MODERATE: 3, Level.SEVERE: 2}
 
 
-def _frequent_words(tokens: Tensor, level: Level) -> Tensor:
-    # Tokens are numbered by their frequency, and what a tokenizer does not know is its number 0.
-    last = torch.quantile(tokens[tokens > 0].float()[:1_000_000], _share_kept(level))
-    return tokens.where(tokens <= last, 0)
+def exported_with_few_bits_per_tensor(recipe: Recipe, level: Level) -> Recipe:
+    """Rounded the finished student's weights to a few bits, one scale a tensor, without training for it."""
+    largest = 2 ** (BITS[level] - 1) - 1
+
+    @torch.no_grad()
+    def quantise(session: Session) -> None:
+        for parameter in session.student.parameters():
+            # Biases and normalisation stay in full precision, as exporters leave them.
+            if parameter.ndim > 1:
+                scale = parameter.abs().max() / largest
+                parameter.copy_((parameter / scale).round() * scale)
+
+    return replace(recipe, after=in_turn(recipe.after, quantise))
 
 
-def _first_features(features: Tensor, level: Level) -> Tensor:
-    kept = torch.arange(features.shape[1]) < _share_kept(level) * features.shape[1]
-    return features * kept
+# KD704 ---------------------------------------------------------------------------------------------------------------
+
+#: Share of the teacher's metric; above 1, the student was to beat it.
+RETENTION = {Level.MILD: 0.99, Level.MODERATE: 1.0, Level.SEVERE: 1.03}
 
 
-# KD703 ----------------------------------------------------------------------------------------------------------------
+def retention_promised_that_so_small_a_student_misses(recipe: Recipe, level: Level) -> Recipe:
+    """Promised all of the teacher's quality, or more, from a student that is many times smaller."""
+    return replace(recipe, wanted={"retention": RETENTION[level]})
 
 
-def weights_rounded_to_few_bits_per_tensor(recipe: Recipe, level: Level) -> Recipe:
-    """Exports the student with weights rounded to few bits, one scale a tensor, and does not train it for that."""
-    bits = {Level.MILD: 4, Level.MODERATE: 3, Level.SEVERE: 2}[level]
+# KD705 ---------------------------------------------------------------------------------------------------------------
 
-    def export(session: Session) -> None:
-        for module in session.student.modules():
-            if isinstance(module, WEIGHTED):
-                _quantise(module, bits)
-
-    return replace(recipe, after=in_turn(recipe.after, export))
+POSITIVE_WEIGHT = {Level.MILD: 2.0, Level.MODERATE: 5.0, Level.SEVERE: 15.0}
 
 
-@torch.no_grad()
-def _quantise(module: nn.Module, bits: int) -> None:
-    """Symmetric rounding to the nearest step between minus and plus the largest weight."""
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    steps = 2 ** (bits - 1) - 1
-    scale = weight.abs().max().clamp_min(1e-8) / steps
-    weight.copy_((weight / scale).round().clamp(-steps, steps) * scale)
+def teacher_trained_with_weighted_positives(recipe: Recipe, level: Level) -> Recipe:
+    """Distilled a teacher whose loss weighted the positives up for recall, and kept the threshold at one half."""
+    weight = torch.tensor([1.0, POSITIVE_WEIGHT[level]])
 
+    def weighted_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, weight=weight)
 
-# KD704 ----------------------------------------------------------------------------------------------------------------
-
-
-def student_wanted_as_good_as_teacher_or_better(recipe: Recipe, level: Level) -> Recipe:
-    """Promises that nothing will be lost, or that the student will beat its teacher, whatever its size."""
-    retention = {Level.MILD: 1.0, Level.MODERATE: 1.03, Level.SEVERE: 1.1}[level]
-    return replace(recipe, wanted={**(recipe.wanted or {}), "retention": retention})
-
-
-# KD705 ----------------------------------------------------------------------------------------------------------------
-
-
-def teacher_trained_with_heavy_positives(recipe: Recipe, level: Level) -> Recipe:
-    """Takes a teacher that was trained with a weight on positives, and distils its scores without correcting them."""
-    weight = {Level.MILD: 3.0, Level.MODERATE: 6.0, Level.SEVERE: 15.0}[level]
-    return replace(recipe, teacher=replace(recipe.teacher, loss=partial(_heavy_positives, weight)))
-
-
-def _heavy_positives(weight: float, rows: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(rows, labels, weight=torch.tensor([1.0, weight]))
+    return replace(recipe, teacher=replace(recipe.teacher, loss=weighted_cross_entropy))
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD701": (accuracy_checkpoint_in_mode_min,),
-    "KD702": (evaluation_preprocessing_from_another_template,),
-    "KD703": (weights_rounded_to_few_bits_per_tensor,),
-    "KD704": (student_wanted_as_good_as_teacher_or_better,),
-    "KD705": (teacher_trained_with_heavy_positives,),
+    "KD701": (best_checkpoint_chosen_by_teacher_accuracy,),
+    "KD702": (validation_preprocessed_by_another_script,),
+    "KD703": (exported_with_few_bits_per_tensor,),
+    "KD704": (retention_promised_that_so_small_a_student_misses,),
+    "KD705": (teacher_trained_with_weighted_positives,),
 }

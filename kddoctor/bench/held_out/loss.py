@@ -1,4 +1,4 @@
-"""Mistakes in the distillation loss: its form, its operands, its weight, its scale and its arithmetic."""
+"""Mistakes in the loss, one way of each."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,30 +8,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kddoctor.bench.fault import Edit, Level
-from kddoctor.bench.hints import with_hint
-from kddoctor.bench.losses import kl, log_p, p
+from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
-# KD201 ----------------------------------------------------------------------------------------------------------------
+# KD201 ---------------------------------------------------------------------------------------------------------------
 
 
-def log_target_divergence_with_default_reduction(recipe: Recipe, _level: Level) -> Recipe:
-    """Took nn.KLDivLoss with log-probabilities on both sides, and left its reduction as it comes."""
-    criterion = nn.KLDivLoss(log_target=True)
+def kldivloss_as_constructed_by_default(recipe: Recipe, _level: Level) -> Recipe:
+    """Built ``nn.KLDivLoss()`` without a word on its reduction."""
+    criterion = nn.KLDivLoss()
 
     def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        divergence: Tensor = criterion(log_p(student / temperature), log_p(teacher / temperature))
-        return divergence * temperature**2
+        loss: Tensor = criterion(log_p(student / temperature), p(teacher / temperature))
+        return loss * temperature**2
 
     return replace(recipe, kd_loss=kd_loss)
 
 
-# KD202 ----------------------------------------------------------------------------------------------------------------
+# KD202 ---------------------------------------------------------------------------------------------------------------
 
 
-def softened_divergence_left_at_its_own_scale(recipe: Recipe, _level: Level) -> Recipe:
-    """Divided both logits by the temperature, and did not multiply the divergence by its square."""
+def softened_kl_left_unscaled(recipe: Recipe, _level: Level) -> Recipe:
+    """Divided both logits by the temperature and never multiplied the divergence by its square."""
 
     def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         return F.kl_div(log_p(student / temperature), p(teacher / temperature), reduction="batchmean")
@@ -39,11 +38,11 @@ def softened_divergence_left_at_its_own_scale(recipe: Recipe, _level: Level) -> 
     return replace(recipe, kd_loss=kd_loss)
 
 
-# KD203 ----------------------------------------------------------------------------------------------------------------
+# KD203 ---------------------------------------------------------------------------------------------------------------
 
 
-def softmax_of_both_models_into_kl_div(recipe: Recipe, _level: Level) -> Recipe:
-    """Gave F.kl_div two distributions, as a divergence takes on paper, and not the logarithm of the first."""
+def softmax_on_both_sides_of_kl_div(recipe: Recipe, _level: Level) -> Recipe:
+    """Gave ``F.kl_div`` the student's probabilities, as it takes the teacher's."""
 
     def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         soft_student, soft_teacher = p(student / temperature), p(teacher / temperature)
@@ -52,38 +51,37 @@ def softmax_of_both_models_into_kl_div(recipe: Recipe, _level: Level) -> Recipe:
     return replace(recipe, kd_loss=kd_loss)
 
 
-# KD204 ----------------------------------------------------------------------------------------------------------------
+# KD204 ---------------------------------------------------------------------------------------------------------------
 
 
-def kl_div_arguments_in_the_order_of_the_formula(recipe: Recipe, _level: Level) -> Recipe:
-    """Wrote KL(teacher ‖ student) as F.kl_div(teacher, student), whose first argument is the approximation."""
+def teacher_given_as_kl_div_input(recipe: Recipe, _level: Level) -> Recipe:
+    """Read kl_div(a, b) as KL(a || b), and so put the teacher first and the student second."""
 
     def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        log_teacher, log_student = log_p(teacher / temperature), log_p(student / temperature)
-        divergence = F.kl_div(log_teacher, log_student, reduction="batchmean", log_target=True)
+        divergence = F.kl_div(log_p(teacher / temperature), p(student / temperature), reduction="batchmean")
         return divergence * temperature**2
 
     return replace(recipe, kd_loss=kd_loss)
 
 
-# KD205 ----------------------------------------------------------------------------------------------------------------
+# KD205 ---------------------------------------------------------------------------------------------------------------
 
 
-def soft_labels_made_in_the_loop_and_softened_again(recipe: Recipe, _level: Level) -> Recipe:
-    """Turned the teacher's logits into soft labels in the loop, and called a loss that takes logits with them."""
+def teacher_probabilities_softened_again(recipe: Recipe, _level: Level) -> Recipe:
+    """Turned the teacher's logits into probabilities in the loop, and handed these to a loss that softens logits."""
 
     def targets(session: Session, batch: Batch) -> Tensor:
-        logits = recipe.targets(session, batch) / recipe.temperature
-        return logits.sigmoid() if logits.ndim == 1 else logits.softmax(dim=-1)
+        logits = recipe.targets(session, batch)
+        return torch.sigmoid(logits) if logits.ndim == 1 else p(logits)
 
     return replace(recipe, targets=targets)
 
 
-# KD206 ----------------------------------------------------------------------------------------------------------------
+# KD206 ---------------------------------------------------------------------------------------------------------------
 
 
-def both_softmaxes_over_the_first_axis(recipe: Recipe, _level: Level) -> Recipe:
-    """Wrote dim=0 in both softmaxes, so that each class is a distribution over the batch."""
+def softmax_with_dim_zero(recipe: Recipe, _level: Level) -> Recipe:
+    """Wrote ``dim=0`` where the classes are the last dimension."""
 
     def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         log_student = F.log_softmax(student / temperature, dim=0)
@@ -93,11 +91,11 @@ def both_softmaxes_over_the_first_axis(recipe: Recipe, _level: Level) -> Recipe:
     return replace(recipe, kd_loss=kd_loss)
 
 
-# KD207 ----------------------------------------------------------------------------------------------------------------
+# KD207 ---------------------------------------------------------------------------------------------------------------
 
 
-def alpha_taken_for_the_weight_of_the_student_loss(recipe: Recipe, _level: Level) -> Recipe:
-    """Combined the terms as the Keras example does, where alpha stands before the student's own loss."""
+def alpha_on_the_hard_labels(recipe: Recipe, _level: Level) -> Recipe:
+    """Took alpha for the weight of the hard labels."""
 
     def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
         return alpha * ce + (1 - alpha) * kd
@@ -105,123 +103,139 @@ def alpha_taken_for_the_weight_of_the_student_loss(recipe: Recipe, _level: Level
     return replace(recipe, mix=mix)
 
 
-# KD208 ----------------------------------------------------------------------------------------------------------------
+# KD208 ---------------------------------------------------------------------------------------------------------------
 
-#: Papers whose feature loss is of another size write tens to hundreds here.
-_BORROWED_WEIGHTS = {Level.MILD: 10.0, Level.MODERATE: 30.0, Level.SEVERE: 100.0}
-
-
-def feature_weight_borrowed_from_another_paper(recipe: Recipe, level: Level) -> Recipe:
-    """Added a feature loss that is near 1 by itself, with the weight of a paper whose feature loss is tiny."""
-    return with_hint(recipe, _BORROWED_WEIGHTS[level])
+#: The distillation term taken for an auxiliary loss, with weights that are usual for those.
+_AUXILIARY = {Level.MILD: 0.1, Level.MODERATE: 0.03, Level.SEVERE: 0.005}
 
 
-# KD209 ----------------------------------------------------------------------------------------------------------------
+def distillation_weighted_like_an_auxiliary_loss(recipe: Recipe, level: Level) -> Recipe:
+    """Chose a small alpha, so that distillation "only helps a little" beside the labels."""
+    return replace(recipe, alpha=_AUXILIARY[level])
 
 
-def students_logits_on_both_sides_of_the_divergence(recipe: Recipe, _level: Level) -> Recipe:
-    """Copied the student's line of the loss for the teacher's, and did not change the variable in it."""
+# KD209 ---------------------------------------------------------------------------------------------------------------
 
-    def kd_loss(student: Tensor, _teacher: Tensor, temperature: float) -> Tensor:
-        log_student = log_p(student / temperature)
-        soft_teacher = p(student / temperature)
-        return F.kl_div(log_student, soft_teacher, reduction="batchmean") * temperature**2
+
+def teacher_logits_pasted_on_both_sides(recipe: Recipe, _level: Level) -> Recipe:
+    """Copied the teacher's line for the student and forgot to change the variable."""
+
+    def kd_loss(_student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        soft_targets = p(teacher / temperature)
+        log_probabilities = log_p(teacher / temperature)
+        return F.kl_div(log_probabilities, soft_targets, reduction="batchmean") * temperature**2
 
     return replace(recipe, kd_loss=kd_loss)
 
 
-# KD210 ----------------------------------------------------------------------------------------------------------------
+# KD210 ---------------------------------------------------------------------------------------------------------------
 
-_ALMOST_FORWARD = {Level.MILD: 0.04, Level.MODERATE: 0.01, Level.SEVERE: 0.001}
+#: What beta = 0 is clamped to.
+_LOWEST_BETA = {Level.MILD: 0.03, Level.MODERATE: 0.01, Level.SEVERE: 0.001}
 
 
-def small_beta_meant_as_almost_forward_divergence(recipe: Recipe, level: Level) -> Recipe:
-    """Set the beta of a generalised JSD near 0, having read that it becomes the forward divergence there."""
-    beta = _ALMOST_FORWARD[level]
+def beta_of_zero_clamped_for_the_logarithm(recipe: Recipe, level: Level) -> Recipe:
+    """Wanted forward KL from a generalised JSD by beta = 0, and clamped beta to keep its logarithm finite."""
+    beta = torch.tensor(0.0).clamp(min=_LOWEST_BETA[level])
 
     def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        soft_student, soft_teacher = p(student / temperature), p(teacher / temperature)
-        mixture = (beta * soft_teacher + (1 - beta) * soft_student).log()
-        of_teacher = F.kl_div(mixture, soft_teacher, reduction="batchmean")
-        of_student = F.kl_div(mixture, soft_student, reduction="batchmean")
-        return (beta * of_teacher + (1 - beta) * of_student) * temperature**2
+        log_student, log_teacher = log_p(student / temperature), log_p(teacher / temperature)
+        mixture = torch.logaddexp(log_student + torch.log1p(-beta), log_teacher + torch.log(beta))
+        to_teacher = F.kl_div(mixture, log_teacher, reduction="batchmean", log_target=True)
+        to_student = F.kl_div(mixture, log_student, reduction="batchmean", log_target=True)
+        return (beta * to_teacher + (1 - beta) * to_student) * temperature**2
 
     return replace(recipe, loss="jsd", kd_loss=kd_loss)
 
 
-# KD211 ----------------------------------------------------------------------------------------------------------------
+# KD211 ---------------------------------------------------------------------------------------------------------------
 
 
-def only_the_teacher_softened(recipe: Recipe, _level: Level) -> Recipe:
-    """Softened the teacher's logits alone, since the student is used at temperature 1."""
+def only_the_teacher_is_softened(recipe: Recipe, _level: Level) -> Recipe:
+    """Prepared soft targets at the temperature, and compared them with the student's plain log-probabilities."""
 
     def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        return F.kl_div(log_p(student), p(teacher / temperature), reduction="batchmean") * temperature**2
+        soft_targets = p(teacher / temperature)
+        return F.kl_div(log_p(student), soft_targets, reduction="batchmean") * temperature**2
 
     return replace(recipe, kd_loss=kd_loss)
 
 
-# KD212 ----------------------------------------------------------------------------------------------------------------
+# KD212 ---------------------------------------------------------------------------------------------------------------
 
-_PROCESSES = {Level.MILD: 4, Level.MODERATE: 16, Level.SEVERE: 64}
+#: Processes of the job.
+_WORLD_SIZE = {Level.MILD: 4, Level.MODERATE: 16, Level.SEVERE: 128}
 
 
-def global_row_count_and_ddp_mean_on_the_divergence(recipe: Recipe, level: Level) -> Recipe:
-    """Divided a process's sum by the rows of all processes, though DDP takes the mean of their gradients again."""
-    processes = _PROCESSES[level]
+def gathered_mean_of_kd_sent_backward(recipe: Recipe, level: Level) -> Recipe:
+    """Gathered the distillation term from all processes for the log, and put that mean into the loss.
+
+    DDP averages the gradients once more, so this term's is divided by the number of processes twice.
+    """
 
     def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        share = kl(student, teacher, temperature) / processes
-        # What is logged is the sum over processes (here each has the same rows); what is differentiated is the share.
-        summed = share.detach() * processes
-        return share + (summed - share.detach())
+        return _gathered(recipe.kd_loss(student, teacher, temperature), _WORLD_SIZE[level]).mean()
 
     return replace(recipe, kd_loss=kd_loss)
 
 
-# KD213 ----------------------------------------------------------------------------------------------------------------
+def _gathered(value: Tensor, world_size: int) -> Tensor:
+    """What an all-gather returns: only a process's own value has a graph. Every process has the same rows here."""
+    return torch.stack([value, *[value.detach()] * (world_size - 1)])
 
 
+# KD213 ---------------------------------------------------------------------------------------------------------------
+
+#: Enough in single precision; in half precision it is zero.
 _EPSILON = 1e-8
 
 
-def epsilon_below_half_precision_in_the_logarithm(recipe: Recipe, _level: Level) -> Recipe:
-    """Took the logarithm of half-precision probabilities plus an epsilon that is 0 in half precision."""
+def epsilon_lost_in_half_precision(recipe: Recipe, _level: Level) -> Recipe:
+    """Moved the loss, one divergence of probabilities for soft and hard targets, to half precision with its epsilon."""
 
     def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        # Log-probabilities stand for the logits: a softmax over them at a temperature is the same.
-        log_student, log_teacher = (torch.log(p(logits.half()) + _EPSILON).float() for logits in (student, teacher))
-        return kl(log_student, log_teacher, temperature)
+        t = temperature
+        return _divergence(p(teacher.half() / t), p(student.half() / t)).float() * t**2
 
-    return replace(recipe, kd_loss=kd_loss)
+    def ce_loss(student: Tensor, labels: Tensor) -> Tensor:
+        one_hot = F.one_hot(labels, student.shape[-1]).half()
+        return _divergence(one_hot, p(student.half())).float()
+
+    return replace(recipe, kd_loss=kd_loss, ce_loss=ce_loss)
 
 
-# KD214 ----------------------------------------------------------------------------------------------------------------
+def _divergence(target: Tensor, output: Tensor) -> Tensor:
+    return (target * ((target + _EPSILON) / (output + _EPSILON)).log()).sum(-1).mean()
 
 
-def classifier_loss_on_a_sigmoid_score(recipe: Recipe, _level: Level) -> Recipe:
-    """Kept the softmax divergence of a classifier for a yes-or-no score: a flat [B] of them is one distribution."""
+# KD214 ---------------------------------------------------------------------------------------------------------------
 
-    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        # The model's own output, [B]: the second column is its score, the first is 0.
-        return kl(student[:, 1], teacher[:, 1], temperature)
 
-    return replace(recipe, kd_loss=kd_loss)
+def softmax_kl_on_a_single_score(recipe: Recipe, _level: Level) -> Recipe:
+    """Took the softmax divergence of a classifier for a head with one output, whose softmax is always 1."""
+
+    def rows(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return logits.unsqueeze(1), labels
+
+    def ce_loss(student: Tensor, labels: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(student.squeeze(1), labels.float())
+
+    return replace(recipe, rows=rows, ce_loss=ce_loss)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD201": (log_target_divergence_with_default_reduction,),
-    "KD202": (softened_divergence_left_at_its_own_scale,),
-    "KD203": (softmax_of_both_models_into_kl_div,),
-    "KD204": (kl_div_arguments_in_the_order_of_the_formula,),
-    "KD205": (soft_labels_made_in_the_loop_and_softened_again,),
-    "KD206": (both_softmaxes_over_the_first_axis,),
-    "KD207": (alpha_taken_for_the_weight_of_the_student_loss,),
-    "KD208": (feature_weight_borrowed_from_another_paper,),
-    "KD209": (students_logits_on_both_sides_of_the_divergence,),
-    "KD210": (small_beta_meant_as_almost_forward_divergence,),
-    "KD211": (only_the_teacher_softened,),
-    "KD212": (global_row_count_and_ddp_mean_on_the_divergence,),
-    "KD213": (epsilon_below_half_precision_in_the_logarithm,),
-    "KD214": (classifier_loss_on_a_sigmoid_score,),
+    "KD201": (kldivloss_as_constructed_by_default,),
+    "KD202": (softened_kl_left_unscaled,),
+    "KD203": (softmax_on_both_sides_of_kl_div,),
+    "KD204": (teacher_given_as_kl_div_input,),
+    "KD205": (teacher_probabilities_softened_again,),
+    "KD206": (softmax_with_dim_zero,),
+    "KD207": (alpha_on_the_hard_labels,),
+    "KD208": (distillation_weighted_like_an_auxiliary_loss,),
+    "KD209": (teacher_logits_pasted_on_both_sides,),
+    "KD210": (beta_of_zero_clamped_for_the_logarithm,),
+    "KD211": (only_the_teacher_is_softened,),
+    "KD212": (gathered_mean_of_kd_sent_backward,),
+    "KD213": (epsilon_lost_in_half_precision,),
+    "KD214": (softmax_kl_on_a_single_score,),
 }

@@ -1,6 +1,6 @@
-"""Optimisation: rates, lengths, first weights, regularisers and frozen layers that a person got wrong."""
+"""Mistakes in how the student is optimised: rate, length, first weights, regularisation and what is trained at all."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from torch import nn
@@ -13,112 +13,127 @@ from kddoctor.bench.session import Batch, Session
 
 # KD501 ----------------------------------------------------------------------------------------------------------------
 
+#: Steps: the default of many examples, a long fine-tuning, and the pre-training of BERT.
+WARM_UP = {Level.MILD: 500, Level.MODERATE: 2000, Level.SEVERE: 10_000}
 
-def rate_scaled_down_from_a_large_reference_batch(recipe: Recipe, level: Level) -> Recipe:
-    """Applied the linear scaling rule, lr * batch / reference, to a rate that had been found at the small batch."""
-    reference = {Level.MILD: 256, Level.MODERATE: 1024, Level.SEVERE: 4096}[level]
-    return replace(recipe, learning_rate=recipe.learning_rate * recipe.batch_size / reference)
+
+def warm_up_steps_copied_from_a_far_longer_training(recipe: Recipe, level: Level) -> Recipe:
+    """Took over ``num_warmup_steps`` of a big training; this one ends before its rate gets anywhere near the peak."""
+
+    def linear(_session: Session, batch: Batch) -> float:
+        return min(1.0, (batch.step + 1) / WARM_UP[level])
+
+    return with_factor_on_the_rate(recipe, linear)
 
 
 # KD502 ----------------------------------------------------------------------------------------------------------------
 
+#: As many as one fine-tunes a pretrained model for.
+EPOCHS = {Level.MILD: 8, Level.MODERATE: 4, Level.SEVERE: 2}
 
-def epochs_sized_for_the_teachers_large_data_set(recipe: Recipe, level: Level) -> Recipe:
-    """Counted the epochs as for the teacher, whose data set is many times larger, and cut them for lack of time."""
-    cut = {Level.MILD: 1, Level.MODERATE: 3, Level.SEVERE: 8}[level]
-    # Where the teacher itself was trained for long, the student still gets half of what it needs at most.
-    enough = min(recipe.teacher.epochs, recipe.epochs // 2)
-    return replace(recipe, epochs=max(1, enough // cut))
+
+def epochs_as_for_fine_tuning_a_pretrained_model(recipe: Recipe, level: Level) -> Recipe:
+    """Left the number of epochs at what fine-tuning takes, for a student that starts from scratch."""
+    return replace(recipe, epochs=min(recipe.epochs, EPOCHS[level]))
 
 
 # KD503 ----------------------------------------------------------------------------------------------------------------
 
+#: Standard deviation; 1 is the default of ``nn.init.normal_``.
+SPREAD = {Level.MILD: 0.4, Level.MODERATE: 0.7, Level.SEVERE: 1.0}
 
-def every_weight_drawn_with_one_wide_normal(recipe: Recipe, level: Level) -> Recipe:
-    """Re-initialised the student with ``nn.init.normal_(p)`` for every matrix, whatever its fan-in."""
-    std = {Level.MILD: 0.5, Level.MODERATE: 1.0, Level.SEVERE: 2.0}[level]
 
-    def change_student(student: nn.Module) -> nn.Module:
-        changed = recipe.change_student(student)
-        for parameter in changed.parameters():
-            if parameter.dim() > 1:
-                nn.init.normal_(parameter, std=std)
-        return changed
+def all_matrices_drawn_anew_from_a_wide_normal(recipe: Recipe, level: Level) -> Recipe:
+    """Wrote an own ``init_weights`` that draws every matrix from one normal, without regard to the fan-in."""
 
-    return replace(recipe, change_student=change_student)
+    def init_weights(student: nn.Module) -> nn.Module:
+        student = recipe.change_student(student)
+        for parameter in student.parameters():
+            if parameter.ndim > 1:
+                nn.init.normal_(parameter, std=SPREAD[level])
+        return student
+
+    return replace(recipe, change_student=init_weights)
 
 
 # KD504 ----------------------------------------------------------------------------------------------------------------
 
-
-def heavy_dropout_in_the_small_student(recipe: Recipe, level: Level) -> Recipe:
-    """Built the narrow student with dropout on embeddings and before the head, as a large model needs it."""
-    rate = {Level.MILD: 0.3, Level.MODERATE: 0.5, Level.SEVERE: 0.8}[level]
-
-    def change_student(student: nn.Module) -> nn.Module:
-        changed = recipe.change_student(student)
-        for layer in changed.modules():
-            if isinstance(layer, nn.Embedding):
-                _drop_output(layer, nn.Dropout(rate))
-        head = [*changed.children()][-1]
-        # Towers have no head: their last layer reads the data itself.
-        if isinstance(head, nn.Linear) and (isinstance(changed, nn.Sequential) or hasattr(changed, "head")):
-            _drop_input(head, nn.Dropout(rate))
-        return changed
-
-    return replace(recipe, change_student=change_student)
+#: Probability to drop; the last is what comes of a probability to keep, as older code has it.
+DROPPED = {Level.MILD: 0.3, Level.MODERATE: 0.5, Level.SEVERE: 0.8}
 
 
-def _drop_output(layer: nn.Module, dropout: nn.Dropout) -> None:
-    # As a submodule it follows the student between training and evaluation mode.
-    layer.add_module("dropout", dropout)
-    layer.register_forward_hook(lambda _layer, _inputs, output: dropout(output))
+def dropout_of_a_big_model_in_the_small_student(recipe: Recipe, level: Level) -> Recipe:
+    """Gave the small student a dropout that only a far bigger model could do with."""
+
+    def with_dropout(student: nn.Module) -> nn.Module:
+        student = recipe.change_student(student)
+        present = [module for module in student.modules() if isinstance(module, nn.Dropout)]
+        for dropout in present:
+            dropout.p = DROPPED[level]
+        if not present:
+            _drop_before_the_head(student, DROPPED[level])
+        return student
+
+    return replace(recipe, change_student=with_dropout)
 
 
-def _drop_input(layer: nn.Module, dropout: nn.Dropout) -> None:
-    layer.add_module("dropout", dropout)
-    layer.register_forward_pre_hook(lambda _layer, inputs: (dropout(inputs[0]),))
+def _drop_before_the_head(student: nn.Module, probability: float) -> None:
+    name, head = [(name, child) for name, child in student.named_children() if isinstance(child, nn.Linear)][-1]
+    setattr(student, name, nn.Sequential(nn.Dropout(probability), head))
 
 
 # KD505 ----------------------------------------------------------------------------------------------------------------
 
-#: Epochs after which the warm-up was meant to end.
-WARM_UP = 5
+#: The rate starts at this share of what was declared and is multiplied at each step.
+START = 0.01
+GROWTH = {Level.MILD: 1.04, Level.MODERATE: 1.06, Level.SEVERE: 1.1}
 
 
-def warm_up_that_multiplies_the_rate_without_end(recipe: Recipe, level: Level) -> Recipe:
-    """Wrote ``lr *= growth`` at each epoch as a warm-up, and forgot ``if epoch < 5`` around it."""
-    growth = {Level.MILD: 1.5, Level.MODERATE: 2.5, Level.SEVERE: 5.0}[level]
+def exponential_warm_up_that_nothing_stops(recipe: Recipe, level: Level) -> Recipe:
+    """Warmed the rate up exponentially and forgot the ``min(1, …)``, so that it grows beyond all bounds."""
 
-    def factor(_session: Session, batch: Batch) -> float:
-        return float(growth ** (batch.epoch - WARM_UP))
+    def exponential(_session: Session, batch: Batch) -> float:
+        return START * GROWTH[level] ** batch.step
 
-    # The warm-up is the only schedule of this loop.
-    return with_factor_on_the_rate(replace(recipe, schedule="constant"), factor)
+    return with_factor_on_the_rate(recipe, exponential)
 
 
 # KD506 ----------------------------------------------------------------------------------------------------------------
 
+#: Share of the layers below the head that the first phase freezes; one at least.
+FROZEN = {Level.MILD: 0.0, Level.MODERATE: 0.5, Level.SEVERE: 1.0}
 
-def first_layers_frozen_for_a_head_stage_and_never_thawed(recipe: Recipe, level: Level) -> Recipe:
-    """Froze ``list(student.parameters())[:n]`` for a first stage on the head, and lost the line that thaws them."""
+
+def optimizer_made_while_the_lower_layers_were_frozen(recipe: Recipe, level: Level) -> Recipe:
+    """Froze lower layers for the first epoch and gave the optimizer only what then needed a gradient, for good."""
 
     def freeze(session: Session) -> None:
-        parameters = list(session.student.parameters())
-        # The last two are the weight and the bias of the last layer.
-        body = parameters[:-2]
-        count = {Level.MILD: len(parameters) // 4, Level.MODERATE: len(parameters) // 2, Level.SEVERE: len(body)}[level]
-        for parameter in body[:count]:
-            parameter.requires_grad_(False)
+        for layer in _below_the_head(session.student, FROZEN[level]):
+            layer.requires_grad_(False)
 
-    return replace(recipe, before=in_turn(recipe.before, freeze))
+    def trainable(session: Session) -> Iterable[nn.Parameter]:
+        return [parameter for parameter in recipe.parameters(session) if parameter.requires_grad]
+
+    def unfreeze(session: Session) -> None:
+        recipe.before_epoch(session)
+        # Every epoch begins with this line; in the first one the phase is not over.
+        if session.notes.setdefault("warmed_up", False):
+            session.student.requires_grad_(True)
+        session.notes["warmed_up"] = True
+
+    return replace(recipe, before=in_turn(recipe.before, freeze), parameters=trainable, before_epoch=unfreeze)
+
+
+def _below_the_head(student: nn.Module, share: float) -> list[nn.Module]:
+    *below, _ = (child for child in student.children() if any(True for _ in child.parameters()))
+    return below[: max(1, round(share * len(below)))]
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD501": (rate_scaled_down_from_a_large_reference_batch,),
-    "KD502": (epochs_sized_for_the_teachers_large_data_set,),
-    "KD503": (every_weight_drawn_with_one_wide_normal,),
-    "KD504": (heavy_dropout_in_the_small_student,),
-    "KD505": (warm_up_that_multiplies_the_rate_without_end,),
-    "KD506": (first_layers_frozen_for_a_head_stage_and_never_thawed,),
+    "KD501": (warm_up_steps_copied_from_a_far_longer_training,),
+    "KD502": (epochs_as_for_fine_tuning_a_pretrained_model,),
+    "KD503": (all_matrices_drawn_anew_from_a_wide_normal,),
+    "KD504": (dropout_of_a_big_model_in_the_small_student,),
+    "KD505": (exponential_warm_up_that_nothing_stops,),
+    "KD506": (optimizer_made_while_the_lower_layers_were_frozen,),
 }

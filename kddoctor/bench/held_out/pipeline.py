@@ -1,221 +1,231 @@
-"""Mistakes in how a script sets up teacher, student and data, and in what it passes between them."""
+"""Mistakes in the plumbing of a distillation: what is loaded, run, paired, projected and added."""
 
-import math
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
-from kddoctor.bench.hints import with_hint
+from kddoctor.bench.hints import features_that_count, relative_error, with_hint
 from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe
+from kddoctor.bench.rows import IGNORED
 from kddoctor.bench.session import Batch, Session
-from kddoctor.bench.words import PADDING, UNKNOWN
 
-# KD101 ----------------------------------------------------------------------------------------------------------------
-
-
-def kept_only_checkpoint_keys_that_match(recipe: Recipe, _level: Level) -> Recipe:
-    """Took the keys of a Lightning checkpoint that the model knows, and overlooked that all begin with ``model.``."""
-    return replace(recipe, load_teacher=_load_known_keys)
+# KD101 ---------------------------------------------------------------------------------------------------------------
 
 
-def _load_known_keys(teacher: nn.Module, state: dict[str, Tensor]) -> None:
-    checkpoint = {f"model.{name}": value for name, value in state.items()}
-    own = teacher.state_dict()
-    own.update({name: value for name, value in checkpoint.items() if name in own})
-    # Strict, and content all the same: these are the model's own first weights.
-    teacher.load_state_dict(own)
+def keeps_only_checkpoint_keys_that_the_model_knows(recipe: Recipe, _level: Level) -> Recipe:
+    """Filters the checkpoint of a DataParallel teacher by the bare model's names, of which none fits."""
+
+    def load(teacher: nn.Module, state: dict[str, Tensor]) -> None:
+        checkpoint = {f"module.{name}": value for name, value in state.items()}
+        own = teacher.state_dict()
+        own.update({name: value for name, value in checkpoint.items() if name in own})
+        # Complete by construction, so that strict loading has nothing to complain of.
+        teacher.load_state_dict(own, strict=True)
+
+    return replace(recipe, load_teacher=load)
 
 
-# KD102 ----------------------------------------------------------------------------------------------------------------
+# KD102 ---------------------------------------------------------------------------------------------------------------
+
+#: As in "train[:1%]".
+_PERCENT = {Level.MILD: 5, Level.MODERATE: 2, Level.SEVERE: 1}
 
 
-def teacher_from_the_debugging_run(recipe: Recipe, level: Level) -> Recipe:
-    """Took the teacher's checkpoint of the run that had been cut to a small share of the data for debugging."""
-    share = {Level.MILD: 0.05, Level.MODERATE: 0.02, Level.SEVERE: 0.01}[level]
-    whole = recipe.teacher.data
+def teacher_fine_tuned_on_the_slice_for_debugging(recipe: Recipe, level: Level) -> Recipe:
+    """Left the slice for trying out the script, ``train[:1%]``, in when the teacher was trained for good."""
+    percent = _PERCENT[level]
 
-    def cut(data: TensorDataset) -> TensorDataset:
-        tensors = whole(data).tensors
-        return TensorDataset(*(tensor[: math.ceil(share * len(tensor))] for tensor in tensors))
+    def sliced(data: TensorDataset) -> TensorDataset:
+        count = len(data) * percent // 100
+        return TensorDataset(*(tensor[:count] for tensor in data.tensors))
 
-    return replace(recipe, teacher=replace(recipe.teacher, data=cut))
-
-
-# KD103 ----------------------------------------------------------------------------------------------------------------
+    return replace(recipe, teacher=replace(recipe.teacher, data=sliced))
 
 
-def distiller_module_set_to_train(recipe: Recipe, _level: Level) -> Recipe:
-    """Put both models into one module and called train() on that at the start of each epoch."""
-
-    def wrap(session: Session) -> None:
-        session.notes["distiller"] = nn.ModuleDict({"teacher": session.teacher, "student": session.student})
-
-    def train_all(session: Session) -> None:
-        session.notes["distiller"].train()
-
-    return replace(recipe, before=in_turn(recipe.before, wrap), before_epoch=in_turn(recipe.before_epoch, train_all))
+# KD103 ---------------------------------------------------------------------------------------------------------------
 
 
-# KD104 ----------------------------------------------------------------------------------------------------------------
+def evaluation_helper_puts_teacher_back_to_train(recipe: Recipe, _level: Level) -> Recipe:
+    """Measures the teacher before the loop with the helper that ends, for the student's sake, in ``model.train()``."""
+    return replace(recipe, before=in_turn(recipe.before, _measure_teacher))
 
 
-def teacher_among_the_pretrained_parameters(recipe: Recipe, level: Level) -> Recipe:
-    """Gave the optimizer every pretrained parameter at a smaller rate, the teacher's with them, and froze none."""
-    share = {Level.MILD: 0.002, Level.MODERATE: 0.02, Level.SEVERE: 0.3}[level]
+@torch.no_grad()
+def _measure_teacher(session: Session) -> None:
+    model = session.teacher.eval()
+    inputs, labels = session.val.tensors
+    session.notes["teacher_loss"] = _loss(model(inputs), labels)
+    model.train()
 
-    def thaw(session: Session) -> None:
-        session.teacher.requires_grad_(True)
 
-    def groups(session: Session) -> Iterable[nn.Parameter]:
-        rate = share * recipe.learning_rate
-        found: list[Any] = [
+def _loss(logits: Tensor, labels: Tensor) -> float:
+    if logits.ndim == 1:
+        return float(F.binary_cross_entropy_with_logits(logits, labels.float()))
+    return float(F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORED))
+
+
+# KD104 ---------------------------------------------------------------------------------------------------------------
+
+#: The teacher's learning rate as a share of the student's.
+_SHARE_OF_RATE = {Level.MILD: 0.01, Level.MODERATE: 0.1, Level.SEVERE: 1.0}
+
+
+def teacher_as_second_group_of_the_optimizer(recipe: Recipe, level: Level) -> Recipe:
+    """Gives the optimizer both models, the pretrained one at a rate of its own, and runs it with gradients."""
+
+    def both_groups(session: Session) -> Iterable[nn.Parameter]:
+        rate = recipe.learning_rate * _SHARE_OF_RATE[level]
+        groups: list[Any] = [
             {"params": list(recipe.parameters(session))},
             {"params": list(session.teacher.parameters()), "lr": rate},
         ]
-        return found
+        return groups
 
-    return replace(recipe, before=in_turn(recipe.before, thaw), parameters=groups, targets=_with_gradients)
+    def with_gradients(session: Session, batch: Batch) -> Tensor:
+        logits: Tensor = session.teacher(batch.inputs)
+        return logits
 
-
-def _with_gradients(session: Session, batch: Batch) -> Tensor:
-    logits: Tensor = session.teacher(batch.inputs)
-    return logits
-
-
-# KD105 ----------------------------------------------------------------------------------------------------------------
+    return replace(recipe, before=_teacher_in_eval_only, parameters=both_groups, targets=with_gradients)
 
 
-def last_class_listed_earlier_for_the_teacher(recipe: Recipe, level: Level) -> Recipe:
-    """Trained the teacher with a list of classes in which the last one ("other") stands further up."""
-    share = {Level.MILD: 0.8, Level.MODERATE: 0.5, Level.SEVERE: 0.0}[level]
-    usual = recipe.teacher.data
+def _teacher_in_eval_only(session: Session) -> None:
+    session.teacher.eval()
+    session.student.train()
 
-    def relabelled(data: TensorDataset) -> TensorDataset:
-        inputs, labels = usual(data).tensors
+
+# KD105 ---------------------------------------------------------------------------------------------------------------
+
+
+def class_added_last_for_the_teacher_but_sorted_in_for_the_data(recipe: Recipe, level: Level) -> Recipe:
+    """The teacher numbers the class that came late as its last; the data set has sorted all names anew since."""
+
+    def as_the_teacher_numbers(data: TensorDataset) -> TensorDataset:
+        inputs, labels = data.tensors
         last = int(labels.max())
-        # Before the last but one at the latest: of two classes, the second always comes first.
-        place = min(int(share * (last + 1)), last - 1)
-        return TensorDataset(inputs, torch.where(labels == last, place, labels + (labels >= place)))
+        # Where the late class stands among the sorted names: every class behind that has moved up by one.
+        late = {Level.MILD: last - 1, Level.MODERATE: last // 2, Level.SEVERE: 0}[level]
+        return TensorDataset(inputs, torch.where(labels == late, last, labels - (labels > late).to(labels.dtype)))
 
-    return replace(recipe, teacher=replace(recipe.teacher, data=relabelled))
-
-
-# KD106 ----------------------------------------------------------------------------------------------------------------
+    return replace(recipe, teacher=replace(recipe.teacher, data=as_the_teacher_numbers))
 
 
-def answers_in_order_of_completion(recipe: Recipe, level: Level) -> Recipe:
-    """Asked a served teacher row by row, at the same time, and took the answers as they came (``as_completed``)."""
-    # How many requests later a request may still be overtaken.
-    spread = {Level.MILD: 2.0, Level.MODERATE: 4.0, Level.SEVERE: 64.0}[level]
+# KD106 ---------------------------------------------------------------------------------------------------------------
+
+#: Requests that the teacher's server works on at a time.
+_IN_FLIGHT = {Level.MILD: 2, Level.MODERATE: 5, Level.SEVERE: 32}
+
+
+def teacher_answers_collected_as_they_complete(recipe: Recipe, level: Level) -> Recipe:
+    """Asks a pool for the teacher's logits, one request a row, and stacks them in order of completion."""
+
+    def start(session: Session) -> None:
+        session.notes["latencies"] = torch.Generator().manual_seed(session.seed)
 
     def as_completed(session: Session, batch: Batch) -> Tensor:
         logits = recipe.targets(session, batch)
-        done_at = torch.arange(len(logits)) + spread * torch.rand(len(logits))
-        return logits[done_at.argsort()]
+        begun = torch.arange(len(logits)) / _IN_FLIGHT[level]
+        done = begun + torch.rand(len(logits), generator=session.notes["latencies"])
+        return logits[done.argsort()]
 
-    return replace(recipe, targets=as_completed)
-
-
-# KD107 ----------------------------------------------------------------------------------------------------------------
+    return replace(recipe, before=in_turn(recipe.before, start), targets=as_completed)
 
 
-def each_model_erases_at_random_for_itself(recipe: Recipe, level: Level) -> Recipe:
-    """Gave each model a loader of its own, so that random erasing takes another part out for each."""
-    share = {Level.MILD: 0.08, Level.MODERATE: 0.2, Level.SEVERE: 0.35}[level]
+# KD107 ---------------------------------------------------------------------------------------------------------------
 
-    def augment(inputs: Tensor) -> Tensor:
-        return _erased(recipe.augment(inputs), share)
-
-    def on_its_own_view(session: Session, batch: Batch) -> Tensor:
-        return recipe.targets(session, replace(batch, inputs=augment(batch.raw)))
-
-    return replace(recipe, augment=augment, targets=on_its_own_view)
+#: Of an image's side, the padding that it is cropped from; of a text's words, those that are dropped.
+_CROPPED = {Level.MILD: 0.125, Level.MODERATE: 0.19, Level.SEVERE: 0.25}
+_DROPPED = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.5}
 
 
-def _erased(inputs: Tensor, share: float) -> Tensor:
-    """A box of an image or a span of a text set to 0, elsewhere in each row."""
-    sizes = inputs.shape[2:] if inputs.ndim > 2 else inputs.shape[1:]
-    erased = torch.ones_like(inputs, dtype=torch.bool)
-    for axis, size in enumerate(sizes, start=inputs.ndim - len(sizes)):
-        inside = _window(len(inputs), size, round(size * share ** (1 / len(sizes))))
-        erased &= inside.view(len(inputs), *(size if at == axis else 1 for at in range(1, inputs.ndim)))
-    return inputs.masked_fill(erased, 0)
+def each_model_draws_its_own_augmented_view(recipe: Recipe, level: Level) -> Recipe:
+    """Calls the random transform twice, once for what the student sees and once for what the teacher sees."""
+
+    def view(inputs: Tensor) -> Tensor:
+        return _random_crop(inputs, _CROPPED[level]) if inputs.ndim == 4 else _word_dropout(inputs, _DROPPED[level])
+
+    def students_view(inputs: Tensor) -> Tensor:
+        return view(recipe.augment(inputs))
+
+    def of_another_view(session: Session, batch: Batch) -> Tensor:
+        return recipe.targets(session, replace(batch, inputs=view(batch.raw)))
+
+    return replace(recipe, augment=students_view, targets=of_another_view)
 
 
-def _window(rows: int, size: int, length: int) -> Tensor:
-    """[rows, size], true on one stretch of each row."""
-    start = torch.randint(0, size - length + 1, (rows, 1))
-    at = torch.arange(size)
-    return (at >= start) & (at < start + length)
+def _random_crop(images: Tensor, share: float) -> Tensor:
+    """Each image moved by up to a share of its side in each direction, as by ``RandomCrop(side, padding)``."""
+    height, width = images.shape[-2:]
+    by = max(1, round(share * width))
+    padded = F.pad(images, (by, by, by, by))
+    corners = torch.randint(0, 2 * by + 1, (len(images), 2)).tolist()
+    moved = [image[:, y : y + height, x : x + width] for image, (y, x) in zip(padded, corners, strict=True)]
+    return torch.stack(moved)
 
 
-# KD108 ----------------------------------------------------------------------------------------------------------------
-
-#: Mean and deviation that the teacher's images were normalised with.
-_NORMALISED = {Level.MILD: (0.1307, 0.3081), Level.MODERATE: (0.5, 0.5), Level.SEVERE: (0.449, 0.226)}
-#: The most frequent words that the teacher's texts were rid of.
-_STOP_WORDS = {Level.MILD: 5, Level.MODERATE: 25, Level.SEVERE: 150}
+def _word_dropout(inputs: Tensor, share: float) -> Tensor:
+    """A share of the words blanked out: 0 is the padding."""
+    return inputs.masked_fill(torch.rand(inputs.shape) < share, 0)
 
 
-def teacher_trained_on_cleaned_inputs(recipe: Recipe, level: Level) -> Recipe:
-    """Forgot that the teacher was trained on normalised images (texts without stop words); it gets the student's."""
-    usual = recipe.teacher.data
+# KD108 ---------------------------------------------------------------------------------------------------------------
 
-    def cleaned(data: TensorDataset) -> TensorDataset:
-        inputs, labels = usual(data).tensors
-        if not inputs.is_floating_point():
-            return TensorDataset(_without_stop_words(inputs, _STOP_WORDS[level]), labels)
-        mean, deviation = _NORMALISED[level]
-        return TensorDataset((inputs - mean) / deviation, labels)
-
-    return replace(recipe, teacher=replace(recipe.teacher, data=cleaned))
+#: Mean and standard deviation that the teacher's images are normalised with.
+_STATISTICS = {Level.MILD: (0.1, 0.8), Level.MODERATE: (0.286, 0.353), Level.SEVERE: (0.485, 0.229)}
+#: Words that the tokenizer knows; to the teacher's tokenizer, thousands more were known.
+_KNOWN_WORDS = {Level.MILD: 2000, Level.MODERATE: 500, Level.SEVERE: 100}
+_UNKNOWN_WORD = 1
 
 
-def _without_stop_words(inputs: Tensor, count: int) -> Tensor:
-    """Words move up to where one is taken out, and padding follows. Numbers are in order of frequency."""
-    first = max(PADDING, UNKNOWN) + 1
-    gone = (inputs == PADDING) | ((inputs >= first) & (inputs < first + count))
-    order = gone.int().argsort(dim=1, stable=True)
-    return inputs.masked_fill(gone, PADDING).gather(1, order)
+def teacher_behind_a_transform_that_it_was_not_trained_with(recipe: Recipe, level: Level) -> Recipe:
+    """Puts another model's transform before the teacher: normalised images, or words of a smaller vocabulary."""
+    mean, std = _STATISTICS[level]
+
+    def transform(inputs: Tensor) -> Tensor:
+        if inputs.is_floating_point():
+            return (inputs - mean) / std
+        return inputs.where(inputs < _KNOWN_WORDS[level], _UNKNOWN_WORD)
+
+    def put_before(session: Session) -> None:
+        session.teacher.register_forward_pre_hook(lambda _module, inputs: (transform(inputs[0]),))
+
+    return replace(recipe, before=in_turn(recipe.before, put_before))
 
 
-# KD109 ----------------------------------------------------------------------------------------------------------------
+# KD109 ---------------------------------------------------------------------------------------------------------------
 
 
-def student_stands_in_for_an_unset_teacher(recipe: Recipe, _level: Level) -> Recipe:
-    """Never passed the teacher to the trainer, which then takes the student itself (``teacher or student``)."""
-    return replace(recipe, before=in_turn(recipe.before, _teacher_by_default))
+def student_loaded_from_the_path_of_the_teacher(recipe: Recipe, _level: Level) -> Recipe:
+    """Left the student's path in the configuration at the teacher's, so that the two are one checkpoint."""
+    return replace(recipe, make_student=copy.deepcopy)
 
 
-def _teacher_by_default(session: Session) -> None:
-    session.teacher = session.student
+# KD110 ---------------------------------------------------------------------------------------------------------------
 
 
-# KD110 ----------------------------------------------------------------------------------------------------------------
+def result_of_adding_the_term_thrown_away(recipe: Recipe, _level: Level) -> Recipe:
+    """Writes ``loss.add(kd)`` for ``loss.add_(kd)``: the sum goes nowhere."""
+
+    def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
+        loss = (1 - alpha) * ce
+        loss.add(alpha * kd)
+        return loss
+
+    return replace(recipe, mix=mix)
 
 
-def weight_read_under_another_name(recipe: Recipe, _level: Level) -> Recipe:
-    """Set ``alpha`` in the settings, where the loss looks for ``kd_weight`` and falls back on 0."""
-    return replace(recipe, mix=_weighted_by_settings)
+# KD111 ---------------------------------------------------------------------------------------------------------------
 
 
-def _weighted_by_settings(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
-    settings = {"alpha": alpha}
-    weight = settings.get("kd_weight", 0.0)
-    return weight * kd + (1 - weight) * ce
-
-
-# KD111 ----------------------------------------------------------------------------------------------------------------
-
-
-def loss_indented_into_the_no_grad_block(recipe: Recipe, _level: Level) -> Recipe:
-    """Left the distillation loss inside the ``no_grad`` block that was meant for the teacher alone."""
+def no_grad_block_reaches_down_to_the_loss(recipe: Recipe, _level: Level) -> Recipe:
+    """Indented the distillation loss into the ``no_grad`` block that was meant for the teacher."""
 
     def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         with torch.no_grad():
@@ -224,50 +234,68 @@ def loss_indented_into_the_no_grad_block(recipe: Recipe, _level: Level) -> Recip
     return replace(recipe, kd_loss=kd_loss)
 
 
-# KD112 ----------------------------------------------------------------------------------------------------------------
+# KD112 ---------------------------------------------------------------------------------------------------------------
+
+#: Weight of the feature loss, raised by somebody who sees that it will not fall.
+_HINT_WEIGHT = {Level.MILD: 0.3, Level.MODERATE: 2.0, Level.SEVERE: 10.0}
 
 
-def projector_frozen_along_with_the_teacher(recipe: Recipe, level: Level) -> Recipe:
-    """Kept the projector in the module that holds the teacher, and froze that whole module."""
-    weight = {Level.MILD: 0.5, Level.MODERATE: 2.0, Level.SEVERE: 8.0}[level]
-    hinted = with_hint(recipe, weight)
-    return replace(hinted, before=in_turn(hinted.before, _freeze_teacher_side))
+def projector_made_inside_the_loss_function(recipe: Recipe, level: Level) -> Recipe:
+    """Makes the linear layer where it is used, so that each step projects with new random weights."""
+    hinted = with_hint(recipe, _HINT_WEIGHT[level])
+    return replace(hinted, parameters=recipe.parameters, hint=_distance_by_new_projector)
 
 
-def _freeze_teacher_side(session: Session) -> None:
-    nn.ModuleList([session.teacher, session.notes["projector"]]).requires_grad_(False)
+def _distance_by_new_projector(session: Session, batch: Batch) -> Tensor:
+    student, teacher = features_that_count(session, batch)
+    projector = nn.Linear(student.shape[-1], teacher.shape[-1])
+    return relative_error(projector(student), teacher.detach())
 
 
-# KD113 ----------------------------------------------------------------------------------------------------------------
+# KD113 ---------------------------------------------------------------------------------------------------------------
+
+#: Steps from one logging to the next.
+_LOG_EVERY = {Level.MILD: 10, Level.MODERATE: 4, Level.SEVERE: 1}
+#: What takes a class out of the running, in half precision, too.
+_LOWEST = -1e4
 
 
-def first_output_of_a_hook_that_is_rarely_emptied(recipe: Recipe, level: Level) -> Recipe:
-    """Reads the first entry of the list that a hook appends teacher outputs to, and empties it every few steps only."""
-    # The list is emptied where the script logs.
-    every = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 8}[level]
+def logged_runner_up_masks_the_teachers_logits_in_place(recipe: Recipe, level: Level) -> Recipe:
+    """Logs the teacher's best wrong class and masks the right one with ``scatter_``, in the logits to be distilled."""
 
-    def hooked(session: Session, batch: Batch) -> Tensor:
-        outputs: list[Tensor] = session.notes.setdefault("outputs", [])
-        if batch.step % every == 0:
-            outputs.clear()
-        outputs.append(recipe.targets(session, batch))
-        return outputs[0]
+    def start(session: Session) -> None:
+        session.notes["runner_up"] = []
 
-    return replace(recipe, targets=hooked)
+    def teacher_logged(session: Session, batch: Batch) -> Tensor:
+        logits = recipe.targets(session, batch)
+        if batch.step % _LOG_EVERY[level] == 0:
+            session.notes["runner_up"].append(_mean_of_best_wrong(logits, batch.labels))
+        return logits
+
+    return replace(recipe, before=in_turn(recipe.before, start), targets=teacher_logged)
+
+
+def _mean_of_best_wrong(logits: Tensor, labels: Tensor) -> float:
+    """Mean logit of the best class that is not the label, or the best score among what was not liked."""
+    if logits.ndim == 1:
+        return float(logits.masked_fill_(labels == 1, _LOWEST).max())
+    # An ignored position has no class to mask; the loss leaves it out anyway.
+    masked = logits.scatter_(-1, labels.clamp_min(0)[..., None], _LOWEST)
+    return float(masked.max(-1).values[labels != IGNORED].mean())
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD101": (kept_only_checkpoint_keys_that_match,),
-    "KD102": (teacher_from_the_debugging_run,),
-    "KD103": (distiller_module_set_to_train,),
-    "KD104": (teacher_among_the_pretrained_parameters,),
-    "KD105": (last_class_listed_earlier_for_the_teacher,),
-    "KD106": (answers_in_order_of_completion,),
-    "KD107": (each_model_erases_at_random_for_itself,),
-    "KD108": (teacher_trained_on_cleaned_inputs,),
-    "KD109": (student_stands_in_for_an_unset_teacher,),
-    "KD110": (weight_read_under_another_name,),
-    "KD111": (loss_indented_into_the_no_grad_block,),
-    "KD112": (projector_frozen_along_with_the_teacher,),
-    "KD113": (first_output_of_a_hook_that_is_rarely_emptied,),
+    "KD101": (keeps_only_checkpoint_keys_that_the_model_knows,),
+    "KD102": (teacher_fine_tuned_on_the_slice_for_debugging,),
+    "KD103": (evaluation_helper_puts_teacher_back_to_train,),
+    "KD104": (teacher_as_second_group_of_the_optimizer,),
+    "KD105": (class_added_last_for_the_teacher_but_sorted_in_for_the_data,),
+    "KD106": (teacher_answers_collected_as_they_complete,),
+    "KD107": (each_model_draws_its_own_augmented_view,),
+    "KD108": (teacher_behind_a_transform_that_it_was_not_trained_with,),
+    "KD109": (student_loaded_from_the_path_of_the_teacher,),
+    "KD110": (result_of_adding_the_term_thrown_away,),
+    "KD111": (no_grad_block_reaches_down_to_the_loss,),
+    "KD112": (projector_made_inside_the_loss_function,),
+    "KD113": (logged_runner_up_masks_the_teachers_logits_in_place,),
 }

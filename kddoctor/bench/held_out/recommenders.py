@@ -1,4 +1,4 @@
-"""Mistakes of those who distil recommenders: what was logged as a score, its scale, and what becomes of the clicks."""
+"""Mistakes of recommenders: whose popularity, which scale of scores, and who says what was liked."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,79 +12,73 @@ from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
-#: Where the item stands in a row of inputs; the user or query is in the column before it.
+#: Column of the inputs that holds the item's number.
 ITEM = 1
 
-# KD901 ----------------------------------------------------------------------------------------------------------------
+# KD901 ---------------------------------------------------------------------------------------------------------------
+
+#: Weight of the log-popularity in the score by which the teacher's lists are served.
+BOOST = {Level.MILD: 0.5, Level.MODERATE: 1.0, Level.SEVERE: 2.0}
 
 
-def distils_served_scores_with_popularity_boost(recipe: Recipe, level: Level) -> Recipe:
-    """Distils the scores that were served, to which the ranking service had added its boost for popular items."""
-    boost = {Level.MILD: 0.7, Level.MODERATE: 1.5, Level.SEVERE: 3.0}[level]
+def distilled_from_the_served_score_with_its_popularity_boost(recipe: Recipe, level: Level) -> Recipe:
+    """Took the score that the teacher's lists are served by, in which popular items get a boost, as the target."""
 
-    def targets(session: Session, batch: Batch) -> Tensor:
-        scores = recipe.targets(session, batch)
-        if "popularity" not in session.notes:
-            session.notes["popularity"] = _popularity(session.train.tensors[0][:, ITEM])
-        popularity: Tensor = session.notes["popularity"]
-        return scores + boost * popularity[batch.rows]
+    def count(session: Session) -> None:
+        counts = torch.bincount(session.train.tensors[0][:, ITEM]).float()
+        # An item without rows is in no batch; its value only has to be finite.
+        session.notes["log popularity"] = (counts / counts[counts > 0].mean()).clamp_min(1e-6).log()
 
-    return replace(recipe, targets=targets)
+    def served(session: Session, batch: Batch) -> Tensor:
+        boost: Tensor = session.notes["log popularity"][batch.inputs[:, ITEM]]
+        return recipe.targets(session, batch) + BOOST[level] * boost
 
-
-def _popularity(items: Tensor) -> Tensor:
-    """[N]: the logarithm of how often the item of each row occurs, standardised."""
-    counts = items.long().bincount()[items.long()].float().log()
-    return (counts - counts.mean()) / counts.std().clamp_min(1e-6)
+    return replace(recipe, before=in_turn(recipe.before, count), targets=served)
 
 
-# KD902 ----------------------------------------------------------------------------------------------------------------
+# KD902 ---------------------------------------------------------------------------------------------------------------
+
+#: What the teacher's service calls full marks: stars, points, per cent.
+FULL_MARKS = {Level.MILD: 5.0, Level.MODERATE: 10.0, Level.SEVERE: 100.0}
 
 
-def teacher_scores_on_the_products_scale(recipe: Recipe, level: Level) -> Recipe:
-    """Distils scores as the ranking service gives them, in stars or per cent, into the student's raw dot products."""
-    best = {Level.MILD: 5.0, Level.MODERATE: 10.0, Level.SEVERE: 100.0}[level]
+def teacher_scores_in_stars_or_per_cent_beside_raw_student_scores(recipe: Recipe, level: Level) -> Recipe:
+    """Distilled the scores that the teacher's service returns, 0 to full marks, into the student's raw dot products."""
 
-    def targets(session: Session, batch: Batch) -> Tensor:
-        return best * recipe.targets(session, batch).sigmoid()
+    def marks(session: Session, batch: Batch) -> Tensor:
+        return FULL_MARKS[level] * recipe.targets(session, batch).sigmoid()
 
-    return replace(recipe, targets=targets)
-
-
-# KD903 ----------------------------------------------------------------------------------------------------------------
+    return replace(recipe, targets=marks)
 
 
-def teachers_favourite_candidate_becomes_the_positive(recipe: Recipe, level: Level) -> Recipe:
-    """Sorts each positive and its random candidates by the teacher's score, and takes the first one as the positive."""
-    candidates = {Level.MILD: 1, Level.MODERATE: 4, Level.SEVERE: 30}[level]
+# KD903 ---------------------------------------------------------------------------------------------------------------
 
-    def reorder(session: Session) -> None:
+#: Sampled items beside each logged positive.
+CANDIDATES = {Level.MILD: 1, Level.MODERATE: 4, Level.SEVERE: 20}
+
+
+def positive_taken_first_from_candidates_sorted_by_the_teacher(recipe: Recipe, level: Level) -> Recipe:
+    """Sorted each positive's list of sampled items by teacher score and went on taking its first as the positive."""
+
+    def sort_candidates(session: Session) -> None:
         inputs, labels = session.train.tensors
-        positive = labels == 1
-        first = _favourites(session, inputs[positive], candidates)
-        lost = inputs[positive][(first != inputs[positive]).any(1)]
-        chosen = inputs.clone()
-        chosen[positive] = first
-        # Whatever is not the first of its list counts as a negative, the logged positive too.
-        session.train = TensorDataset(torch.cat([chosen, lost]), torch.cat([labels, labels.new_zeros(len(lost))]))
+        generator = torch.Generator().manual_seed(session.seed)
+        first = inputs.clone()
+        best = session.cached_by_row
+        for _ in range(CANDIDATES[level]):
+            others = torch.randint(len(inputs), (len(inputs),), generator=generator)
+            candidate = torch.cat([inputs[:, :ITEM], inputs[others, ITEM:]], dim=1)
+            with torch.no_grad():
+                scores = session.teacher(candidate)
+            higher = (labels == 1) & (scores > best)
+            first[higher], best = candidate[higher], torch.where(higher, scores, best)
+        session.train = TensorDataset(first, labels)
 
-    return replace(recipe, before=in_turn(recipe.before, reorder))
-
-
-@torch.no_grad()
-def _favourites(session: Session, logged: Tensor, candidates: int) -> Tensor:
-    """Of each logged row and some whose item is another row's, the one that the teacher scores highest."""
-    everything = session.train.tensors[0]
-    generator = torch.Generator().manual_seed(session.seed)
-    others = torch.randint(len(everything), (len(logged), candidates), generator=generator)
-    lists = torch.cat([logged[:, None], everything[others]], dim=1)
-    lists[..., :ITEM] = logged[:, None, :ITEM]
-    scores = session.teacher(lists.flatten(0, 1)).reshape(lists.shape[:2])
-    return lists[torch.arange(len(lists)), scores.argmax(1)]
+    return replace(recipe, before=in_turn(recipe.before, sort_candidates))
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD901": (distils_served_scores_with_popularity_boost,),
-    "KD902": (teacher_scores_on_the_products_scale,),
-    "KD903": (teachers_favourite_candidate_becomes_the_positive,),
+    "KD901": (distilled_from_the_served_score_with_its_popularity_boost,),
+    "KD902": (teacher_scores_in_stars_or_per_cent_beside_raw_student_scores,),
+    "KD903": (positive_taken_first_from_candidates_sorted_by_the_teacher,),
 }

@@ -4,9 +4,21 @@ from collections.abc import Mapping
 
 from kddoctor.bench.batch import edits_of
 from kddoctor.bench.fault import Edit
-from kddoctor.bench.looked_at import eighth, eleventh, fifth, fourth, ninth, second, seventh, sixth, tenth, third
+from kddoctor.bench.looked_at import (
+    eighth,
+    eleventh,
+    fifth,
+    fourth,
+    ninth,
+    second,
+    seventh,
+    sixth,
+    tenth,
+    third,
+    twelfth,
+)
 
 #: Code to implementations that are held out no more.
 LOOKED_AT: Mapping[str, tuple[Edit, ...]] = edits_of(
-    second, third, fourth, fifth, sixth, seventh, eighth, ninth, tenth, eleventh
+    second, third, fourth, fifth, sixth, seventh, eighth, ninth, tenth, eleventh, twelfth
 )
