@@ -134,15 +134,17 @@ class TestVerdict:
         assert judged(run, control, [0.99, 0.80, 0.81, 0.83], behind, experiment=RACE).outcome == "better"
 
     def test_what_is_better_on_the_average_is_the_better_treatment_and_proves_nothing(self, run):
-        uneven = [0.90, 0.60, 0.90, 0.90, 0.60, 0.90, 0.90]  # some seeds fail
-        found = judged(run, [0.70] * 7, uneven, experiment=replace(plain_loop.EXPERIMENT, arms=lambda _run: []))
+        uneven = [0.90, 0.50, 0.90, 0.90, 0.50, 0.90, 0.90]  # some seeds fail
+        single = replace(plain_loop.EXPERIMENT, arms=lambda _run: [])
+        found = judged(run, [0.50] * 7, uneven, experiment=single)
         assert (found.outcome, found.confirms, found.changes) == ("open", (), {"training.epochs": 0})
         assert "not settled" in found.answer.lower()
         assert best_of([found]) is found
-        assert not judged(run, [0.70] * 7, uneven, experiment=plain_loop.IN_DOUBT).changes
-        assert not judged(
-            run, [0.70] * 7, [0.6 if v < 0.8 else 0.75 for v in uneven], experiment=plain_loop.EXPERIMENT
-        ).changes
+        assert not judged(run, [0.50] * 7, uneven, experiment=plain_loop.IN_DOUBT).changes
+        # A single recorded run may have been unlucky; what several seeds reached was not.
+        slightly = [value + 0.02 for value in uneven]
+        assert not judged(run, [0.79] * 7, slightly, experiment=single).changes
+        assert judged(run, uneven, [0.95, 0.49, 0.9, 0.95, 0.6, 0.9, 0.9], experiment=plain_loop.BESIDE).changes
 
     def test_what_is_better_by_less_than_a_point_takes_no_treatments_place(self, run):
         control, ahead = [0.70, 0.700, 0.710, 0.720], [0.71, 0.702, 0.712, 0.722]

@@ -6,8 +6,10 @@ import numpy as np
 from scipy import stats
 
 from kddoctor.probes.paired_difference import PairedDifference, paired_numbers
+from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.run.directory import Run
 from kddoctor.treatment.experiments.experiment import ArmResult, Experiment, Verdict
+from kddoctor.treatment.recorded_score import recorded_score
 
 #: Points of the metric below which a change would not be worth a code's name.
 WORTH = 0.01
@@ -57,10 +59,17 @@ def verdict_of(run: Run, experiment: Experiment, control: ArmResult, arms: Seque
     behind = all(arm.name in known or arm.stopped for arm in arms)
     if behind and all(difference.high < WORTH for difference in known.values()):
         return Verdict(**asked, **numbers, outcome="no better", answer=f"No. Best {said}.", refutes=experiment.codes)
-    if experiment.on_average and worth:
+    if experiment.on_average and found_best.change >= _worth_on_average(run, experiment, control):
         answer = f"Not settled by these seeds, and taken for its average. {said}."
         return Verdict(**asked, **numbers, **taken, outcome="open", answer=answer)
     return Verdict(**asked, **numbers, outcome="open", answer=f"Not settled by these seeds. Best {said}.")
+
+
+def _worth_on_average(run: Run, experiment: Experiment, control: ArmResult) -> float:
+    """Points that are not chance alone: ``WORTH`` of ones that many seeds reached, more of a single recorded run."""
+    if not experiment.control.recorded:
+        return WORTH
+    return noise_of_difference(standard_error(next(iter(control.values.values())), recorded_score(run).rows))
 
 
 def _but(result: ArmResult, seeds: Sequence[int]) -> ArmResult:

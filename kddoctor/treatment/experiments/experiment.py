@@ -57,7 +57,8 @@ class Experiment:
     race: of several arms only the one that is ahead from a first seed goes on, from ``seeds`` others, which alone are
     compared; of arms that the trials do not suffice for, the last are left out. joined: up to so many further arms of
     a race are the one that is ahead together with one of the next best. on_average: an arm that is better by a
-    point on the average is the better treatment, also where these seeds leave it open; then it proves nothing.
+    point on the average, or clearly than a recorded run, is the better treatment, also where these seeds leave it open;
+    then it proves nothing.
     """
 
     name: str
