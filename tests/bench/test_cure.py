@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.data import TensorDataset
 
 from kddoctor.bench.case import Case
-from kddoctor.bench.cure import Cure, curable, recoverable, summarise_cures, summarise_treatment, treatable_codes
+from kddoctor.bench.cure import Cure, curable, summarise_cures, summarise_treatment, treatable_codes
+from kddoctor.bench.distil import distil
 from kddoctor.bench.gate import decide
 from kddoctor.bench.own_code import OwnCode
+from kddoctor.bench.reach import recoverable
 from kddoctor.bench.recording import Cache
 from kddoctor.bench.report.tables import cures as cures_table
 from kddoctor.bench.report.tables import treated_codes, treatment
@@ -108,15 +111,34 @@ def test_a_retraining_inherits_what_the_authors_functions_do():
     assert torch.equal(OwnCode(half).val_data().tensors[0], DIGITS.data().val.tensors[0])
 
 
+def reach_of(case: Case, folder: Path) -> float:
+    cache, run = Cache(folder / "cache"), folder / f"run-{case.key}"
+    distil(run, DIGITS, case.recipe, seed=case.seed, states=cache.states(), baseline=False, code=True)
+    return recoverable(case, 0.96, run, cache)
+
+
 def test_labels_that_are_wrong_in_the_held_out_rows_are_wrong_for_the_twin_too(tmp_path):
     def half_wrong(data):
         inputs, labels = data.tensors
         return TensorDataset(inputs, torch.where(torch.arange(len(labels)) % 2 == 0, (labels + 1) % 10, labels))
 
-    assert 0.4 < recoverable(case(val_set=half_wrong, epochs=2), 0.96, Cache(tmp_path)) < 0.6
+    assert 0.4 < reach_of(case(val_set=half_wrong, epochs=2), tmp_path) < 0.6
 
 
 def test_another_loop_can_reach_its_healthy_twin_and_another_teacher_cannot(tmp_path):
-    assert recoverable(case(temperature=8.0), 0.96, Cache(tmp_path)) == 0.96
-    weak = case(teacher=replace(DIGITS.recipe.teacher, epochs=1), epochs=1)
-    assert recoverable(weak, 0.96, Cache(tmp_path)) < 0.96
+    assert reach_of(case(temperature=8.0, epochs=2), tmp_path) == 0.96
+    weak = case(teacher=replace(DIGITS.recipe.teacher, epochs=1), epochs=2)
+    assert reach_of(weak, tmp_path) < 0.96
+
+
+def test_a_teacher_whose_weights_were_changed_is_another_one_and_one_whose_classes_were_exchanged_is_not(tmp_path):
+    def noisy(session):
+        for weight in session.teacher.parameters():
+            weight.data += torch.randn_like(weight)
+
+    def turned(session):
+        last = [module for module in session.teacher.modules() if isinstance(module, torch.nn.Linear)][-1]
+        last.weight.data, last.bias.data = last.weight.roll(1, 0), last.bias.roll(1, 0)
+
+    assert reach_of(case(before=noisy, epochs=2), tmp_path) < 0.96
+    assert reach_of(case(before=turned, epochs=2), tmp_path) == 0.96
