@@ -16,7 +16,7 @@ from kddoctor.treatment.experiments.experiment import as_it_is
 from kddoctor.treatment.fitting import fitting_schedule
 from kddoctor.treatment.own_order import fitted_to_teacher
 from kddoctor.treatment.plan import Plan
-from kddoctor.treatment.schedule import Schedule, schedule_of
+from kddoctor.treatment.schedule import Schedule, Shape, schedule_of
 from kddoctor.treatment.scoring import Score
 from kddoctor.treatment.session import begin
 from kddoctor.treatment.training import Progress
@@ -49,6 +49,10 @@ class Trial:
         return json.dumps([self.plan.signature, asdict(self.changed(schedule_of(self.plan.manifest.training)))])
 
 
+#: Schedule and course of the rate by what a probe of the rate depends on: signature of the plan, and data and models.
+Probed = dict[tuple[str, Callable[[LoadedCode], LoadedCode]], tuple[Schedule, Shape]]
+
+
 class AfterEpoch(Protocol):
     """Told about every finished epoch: which of the trials, how many epochs, and how the student then did."""
 
@@ -72,13 +76,14 @@ class Trials(Protocol):
 
 
 def one_by_one(run: Run, code: LoadedCode) -> Trials:
-    """In this process, in turn."""
+    """In this process, in turn. What a probe of the rate found for one seed of a plan holds for the others."""
+    probed: Probed = {}
 
     def carry_out(
         trials: Sequence[Trial], finished: Callable[[int, Trained], object], after_epoch: AfterEpoch = silent
     ) -> None:
         for number, trial in enumerate(trials):
-            finished(number, run_trial(run, code, trial, partial(after_epoch, number)))
+            finished(number, run_trial(run, code, trial, partial(after_epoch, number), probed))
 
     return carry_out
 
@@ -101,8 +106,12 @@ def run_trial(
     code: LoadedCode,
     trial: Trial,
     after_epoch: Callable[[int, Score], object] = lambda _epoch, _score: None,
+    probed: Probed | None = None,
 ) -> Trained:
-    """Train one student; where its result lies in its folder already, that is taken."""
+    """Train one student; where its result lies in its folder already, that is taken.
+
+    probed: schedules that probes of earlier trials found, and that of this one afterwards.
+    """
     result = trial.folder / TRIAL
     if result.is_file():
         kept = json.loads(result.read_text("utf-8"))
@@ -111,7 +120,11 @@ def run_trial(
     code = trial.prepared(code)
     plan = fitted_to_teacher(trial.plan, code)
     with teacher_of(run, plan, code, trial.folder / "assistant") as teacher:
-        schedule, shape = fitting_schedule(run, plan, code, teacher)
+        what = (plan.signature, trial.prepared)
+        known = None if probed is None or plan.loop.assistant else probed.get(what)  # each trial's assistant is its own
+        schedule, shape = known or fitting_schedule(run, plan, code, teacher)
+        if probed is not None:
+            probed[what] = schedule, shape
         session = begin(plan, code, trial.changed(schedule), shape, teacher)
         work = trial.folder / "checkpoint"
         trained = train(session, work, trial.signature, after_epoch, give_up=trial.give_up)

@@ -30,9 +30,10 @@ from kddoctor.treatment.experiments.experiment import SEEDS, Arm, ArmResult, Exp
 from kddoctor.treatment.experiments.feedback import STATUS, best_of, with_experiments, worth_keeping
 from kddoctor.treatment.experiments.running import Laboratory, carry_out
 from kddoctor.treatment.prescription import Change, Prescription, is_a_guess, prescribe
+from kddoctor.treatment.rate_probe import fitting_rate
 from kddoctor.treatment.session import Session
 from kddoctor.treatment.treat import treat
-from kddoctor.treatment.trial import one_by_one
+from kddoctor.treatment.trial import one_by_one, run_trial
 from tests.treatment.recorded import sick_run
 from tests.treatment.test_prescription import LONGER, SOFTER, T_SQUARED, diagnosis
 
@@ -261,6 +262,27 @@ class TestCarryingOut:
             again = carry_out(parts, [labels_only.EXPERIMENT], 6, lambda *_: None)
         assert again == whole
         assert len(trained) == 13  # six students of two epochs, and the one that was begun
+
+    def test_a_rate_is_probed_once_for_all_seeds_of_an_arm(self, laboratory, run, code, monkeypatch):
+        probing = Arm("another rate", {"treatment.learning_rate": "probe either way"})
+        experiment = Experiment("rates", "Q?", (), Arm("as prescribed"), lambda _run: [probing])
+        probes = []
+
+        def counted(*given):
+            probes.append(given)
+            return fitting_rate(*given)
+
+        monkeypatch.setattr("kddoctor.treatment.fitting.fitting_rate", counted)
+        once = carry_out(laboratory, [experiment], 6, lambda *_: None)
+        assert len(probes) == 1
+
+        def each_anew(trials, finished, after_epoch=None):
+            for number, trial in enumerate(trials):
+                finished(number, run_trial(run, code, trial))
+
+        apart = replace(laboratory, trials=each_anew, work=laboratory.work / "apart")
+        assert carry_out(apart, [experiment], 6, lambda *_: None) == once
+        assert len(probes) == 1 + SEEDS
 
     def test_an_arm_far_behind_is_given_up_but_never_the_control(self, laboratory):
         useless = [Arm(f"rate {i}", {"training.learning_rate": 10.0**-i}) for i in range(5, 9)]
