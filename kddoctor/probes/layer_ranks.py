@@ -27,8 +27,8 @@ class Rank:
     exact: the smallest of these is a hundred times larger, so that the others are zero and not merely small. effective:
     exp of the entropy of the singular values (Roy & Vetterli 2007). distinct: different rows, up to rounding.
     accuracy: of a ridge regression onto the labels, fitted on every other row and judged on the rest; None where there
-    is nothing to fit. width: all units, silent ones included. copies: share of the units that vary whose values on
-    every row are those of another unit, up to rounding.
+    is nothing to fit. width: all units, silent ones included. copies: share of the units that vary by more than
+    rounding leaves of the largest value, whose values on every row are those of another unit.
     """
 
     units: int
@@ -96,8 +96,12 @@ def _rounded(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _copies(x: NDArray[np.float64]) -> float:
-    """Share of the columns [n, d] that equal another one."""
-    _, number, counts = np.unique(_rounded(x), axis=1, return_inverse=True, return_counts=True)
+    """Share of the columns [n, d] that equal another one; beside one of huge values small ones cannot be compared."""
+    rounded = _rounded(x)
+    compared = rounded[:, np.ptp(rounded, axis=0) > 0]
+    if not compared.shape[1]:
+        return 0.0
+    _, number, counts = np.unique(compared, axis=1, return_inverse=True, return_counts=True)
     return float((counts[number.reshape(-1)] > 1).mean())
 
 

@@ -130,7 +130,7 @@ def student_capacity_floor(
             origin="paper",
             weight=2.0 if below >= FAR_BELOW else 1.0,
         )
-    finding = _against_baseline(finding, train, held_out)
+    finding = _against_baseline(finding, train, held_out, few_dimensions=arrived is not None)
     if width is not None and _fell_silent(path):
         finding = finding.supported_by(
             "student-path",
@@ -282,7 +282,7 @@ def _level(finding: Finding, curve: LearningCurve, pace: float, below: float) ->
     return add("learning-curve", "rise", rise, text, threshold=2 * ALIKE, origin="convention", weight=weight)
 
 
-def _against_baseline(finding: Finding, train: TrainGaps, held_out: Gaps | None) -> Finding:
+def _against_baseline(finding: Finding, train: TrainGaps, held_out: Gaps | None, *, few_dimensions: bool) -> Finding:
     gaps, baseline = train.gaps, train.gaps.baseline_accuracy
     if baseline is None:
         return finding
@@ -302,6 +302,8 @@ def _against_baseline(finding: Finding, train: TrainGaps, held_out: Gaps | None)
             grade=Grade.INTERVENTIONAL,
             weight=4.0,
         )
+    if alike and few_dimensions and _far_below(held_out):
+        return finding  # rows by heart again: what few dimensions hold of the labels, they need not of the teacher
     return finding.against(
         PROBE, "baseline_train_accuracy", baseline, text, threshold=ALIKE, origin="paper", weight=6.0
     )

@@ -36,6 +36,7 @@ from kddoctor.probes.stored_student import StoredStudent
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.pipeline.feature_level import (
     ABOVE_MEAN,
+    AT_REST,
     above_any_map,
     no_projector_learns,
     projector_parameters,
@@ -81,7 +82,9 @@ def projector_not_trained(
         # One without gradients leaves no trace in the graph.
         return _said(_by_level(Finding(), levels, level)) if levels is not None and level is not None else Finding()
     if not shapes or graph.trained_elsewhere:
-        stands = level is not None and graph.feature_loss is not None and graph.feature_loss.other > 0
+        # The layer that is compared may be another one than was recorded, whose mean is no limit.
+        unmoved = levels is not None and levels.last >= (1 - AT_REST) * levels.first
+        stands = unmoved and graph.feature_loss is not None and graph.feature_loss.other > 0
         if levels is not None and level is not None and stands and not graph.trained_elsewhere:
             return _said(_by_level(Finding(), levels, level), "A projector that an optimizer holds never changed.")
         return _sound(Finding(), graph)
