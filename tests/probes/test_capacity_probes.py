@@ -26,6 +26,15 @@ def test_units_that_never_vary_are_not_counted():
     assert rank_of(features).units == 5
 
 
+def test_units_that_equal_another_are_copies_and_small_ones_beside_huge_ones_are_not():
+    features = RNG.normal(size=(100, 6))
+    assert rank_of(features).copies == 0
+    features[:, 3] = features[:, 2]
+    assert rank_of(features).copies == pytest.approx(2 / 6)
+    assert rank_of(np.column_stack([RNG.normal(size=(100, 6)), 1e8 * RNG.normal(size=100)])).copies == 0
+    assert rank_of(np.column_stack([RNG.normal(size=(100, 6)), 1e8 + RNG.normal(size=100)])).copies == 0
+
+
 def test_equal_singular_values_are_all_effective():
     q, _ = np.linalg.qr(RNG.normal(size=(64, 8)) - RNG.normal(size=(64, 8)).mean(0))
     q -= q.mean(0)

@@ -245,6 +245,28 @@ def test_a_twin_that_learnt_few_rows_by_heart_and_is_no_better_on_others_has_no_
     assert with_others > weigh(rule, rule(measured)).confidence
 
 
+def test_a_twin_that_knows_every_row_by_heart_does_not_speak_for_few_dimensions(tmp_path):
+    train = gaps_of(tmp_path, student=b.forgetting(0.4), baseline=b.unchanged)
+    run = recorded_run(tmp_path / "alike", student=b.forgetting(0.4), baseline=b.forgetting(0.4, 6))
+    few = readable(ranks(logits=3), 0.5)
+    few = replace(few, student={"hidden": replace(few.student["hidden"], accuracy=0.5, effective=5.0)})
+    at_its_limit = {
+        LayerRanks: few,
+        OutputFit: OutputFit(gain=0.0, scale=1.0, left=0.4, n=ROWS),
+        StudentPath: replace(begun(), teacher_loss=np.zeros(2)),
+        ScaleFit: scaled(),
+    }
+    rule = all_rules()["KD402"]
+
+    def against(instruments) -> bool:
+        found = rule({**measure(load(run)), TrainGaps: train, **instruments})
+        assert not isinstance(found, NotExamined)
+        return any(e.measure == "baseline_train_accuracy" and not e.supports for e in found.evidence)
+
+    assert against({**at_its_limit, LayerRanks: ranks(units=20)})
+    assert not against(at_its_limit)
+
+
 def test_a_projector_without_an_optimizer_explains_a_term_that_stays(tmp_path):
     seen = Observations(graph={"not_in_optimizer": [[20, 32]]})
     assert confidence("KD403", term(), gaps_of(tmp_path, student=b.forgetting(0.3)), seen) < 0.1

@@ -88,6 +88,9 @@ def test_a_projector_that_an_optimizer_holds_may_stand_still_all_the_same() -> N
     facts = observations_from({"graph": held, "parameters_not_in_optimizer": []})
     resting = levels(NOTHING, 0.95 * NOTHING, 0.95 * NOTHING, 0.95 * NOTHING)
     assert strongest(projector_not_trained(facts, resting)) is Grade.INTERVENTIONAL
+    fell = projector_not_trained(facts, levels(1.3 * NOTHING, NOTHING, NOTHING, NOTHING))
+    assert isinstance(fell, Finding)
+    assert not fell.supporting  # the target may be a layer that was not recorded
     sound = projector_not_trained(facts, levels(NOTHING, 0.4, 0.2, 0.2))
     assert isinstance(sound, Finding)
     assert not sound.supporting
