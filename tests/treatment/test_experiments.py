@@ -263,6 +263,14 @@ class TestCarryingOut:
         assert again == whole
         assert len(trained) == 13  # six students of two epochs, and the one that was begun
 
+    def test_an_experiment_that_has_other_arms_by_now_takes_what_was_trained_for_the_old_ones(self, laboratory):
+        before = replace(RACE, arms=lambda _run: [HELPFUL])
+        (old,) = carry_out(laboratory, [before], 6, lambda *_: None)
+        said = []
+        (new,) = carry_out(laboratory, [RACE], 20, lambda *after: said.append(after))
+        assert old.arms[0].values.items() <= new.arms[0].values.items()
+        assert {arm.name for arm in new.arms} == {HELPFUL.name, USELESS.name}
+
     def test_a_rate_is_probed_once_for_all_seeds_of_an_arm(self, laboratory, run, code, monkeypatch):
         probing = Arm("another rate", {"treatment.learning_rate": "probe either way"})
         experiment = Experiment("rates", "Q?", (), Arm("as prescribed"), lambda _run: [probing])

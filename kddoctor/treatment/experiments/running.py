@@ -122,8 +122,9 @@ def _wanted(experiment: Experiment, arms: Sequence[Arm]) -> set[tuple[str, int]]
 def _ask(
     laboratory: Laboratory, experiment: Experiment, arms: Sequence[Arm], joined: int, after_trial: AfterTrial
 ) -> Verdict:
-    study = _study(laboratory, experiment)
-    asked = _Asked(laboratory, experiment, study, (experiment.control, *arms), after_trial)
+    names = _names(laboratory.run, experiment, arms)
+    study = _study(laboratory, experiment, names)
+    asked = _Asked(laboratory, experiment, study, names, (experiment.control, *arms), after_trial)
     if experiment.control.recorded:
         asked.keep_recorded()
     controls = [(experiment.control, seed, never) for seed in range(experiment.seeds)]
@@ -148,11 +149,12 @@ def _ask(
 
 @dataclass(frozen=True)
 class _Asked:
-    """An experiment in progress. study: keeps the trials that are over."""
+    """An experiment in progress. study: keeps the trials that are over. names: of all arms that there could be."""
 
     laboratory: Laboratory
     experiment: Experiment
     study: optuna.Study
+    names: tuple[str, ...]
     arms: tuple[Arm, ...]
     after_trial: AfterTrial
 
@@ -264,13 +266,6 @@ class _Asked:
             () if trained is None else trained.values,
         )
 
-    def _names(self) -> list[str]:
-        """Of all arms that there could be, so that more trials go on from the same study."""
-        could_be = list(self.experiment.arms(self.laboratory.run) if self.experiment.race else self.arms[1:])
-        pairs = itertools.permutations(could_be, 2) if self.experiment.joined else ()
-        joined = [arm for first, second in pairs if (arm := first.with_changes_of(second))]
-        return [self.experiment.control.name, *(arm.name for arm in (*could_be, *joined))]
-
     def _add(
         self,
         arm: Arm,
@@ -286,7 +281,7 @@ class _Asked:
                 value=value,
                 params={ARM: arm.name, SEED: seed},
                 distributions={
-                    ARM: optuna.distributions.CategoricalDistribution(self._names()),
+                    ARM: optuna.distributions.CategoricalDistribution(self.names),
                     SEED: optuna.distributions.IntDistribution(0, self.experiment.seeds),
                 },
                 user_attrs=dict(attributes),
@@ -295,11 +290,20 @@ class _Asked:
         )
 
 
-def _study(laboratory: Laboratory, experiment: Experiment) -> optuna.Study:
+def _names(run: Run, experiment: Experiment, arms: Sequence[Arm]) -> tuple[str, ...]:
+    """Of all arms that there could be, so that more trials go on from the same study."""
+    could_be = list(experiment.arms(run) if experiment.race else arms)
+    pairs = itertools.permutations(could_be, 2) if experiment.joined else ()
+    joined = [arm for first, second in pairs if (arm := first.with_changes_of(second))]
+    return (experiment.control.name, *(arm.name for arm in (*could_be, *joined)))
+
+
+def _study(laboratory: Laboratory, experiment: Experiment, names: Sequence[str]) -> optuna.Study:
+    """The trials that are over, of the same arms; what was trained for other ones is found in its folder."""
     laboratory.work.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(
-        study_name=experiment.name,
+        study_name=f"{experiment.name} {hashlib.blake2b(json.dumps(names).encode(), digest_size=4).hexdigest()}",
         storage=f"sqlite:///{laboratory.work / STORAGE}",
         direction="maximize",
         load_if_exists=True,
