@@ -15,6 +15,9 @@ from kddoctor.bench.fault import all_faults
 from kddoctor.bench.plan import all_cases
 from kddoctor.bench.recording import Cache, record_case
 
+# What torch says of a mean over classes is true, and the mistake.
+pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning")
+
 TASK = "digits"
 #: Words that only the answer has. Short names of variants such as "adam" are honest words of a configuration.
 SHORTEST = 8
