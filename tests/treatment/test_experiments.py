@@ -446,7 +446,7 @@ def test_a_healthy_run_is_declined_and_after_experiments_too(tmp_path):
         with pytest.raises(UsageError, match=r"no experiment found anything .* plain-loop: N"):
             treat(run, tmp_path / "out", trials=7, quiet=True)
         with pytest.raises(UsageError, match=r"no experiment found [^;]*$"):  # there is nothing more to ask
-            treat(run, tmp_path / "out", trials=13, resume=True, quiet=True)
+            treat(run, tmp_path / "out", trials=20, resume=True, quiet=True)
         assert not (tmp_path / "out").exists()
     else:
         pytest.fail(f"the twin should be healthy: {diagnose(run).summary}")
