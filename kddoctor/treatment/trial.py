@@ -112,6 +112,7 @@ def run_trial(
 
     probed: schedules that probes of earlier trials found, and that of this one afterwards.
     """
+    probed = {} if probed is None else probed
     result = trial.folder / TRIAL
     if result.is_file():
         kept = json.loads(result.read_text("utf-8"))
@@ -121,10 +122,9 @@ def run_trial(
     plan = fitted_to_teacher(trial.plan, code)
     with teacher_of(run, plan, code, trial.folder / "assistant") as teacher:
         what = (plan.signature, trial.prepared)
-        known = None if probed is None or plan.loop.assistant else probed.get(what)  # each trial's assistant is its own
-        schedule, shape = known or fitting_schedule(run, plan, code, teacher)
-        if probed is not None:
-            probed[what] = schedule, shape
+        if plan.loop.assistant or what not in probed:  # each trial's assistant is its own
+            probed[what] = fitting_schedule(run, plan, code, teacher)
+        schedule, shape = probed[what]
         session = begin(plan, code, trial.changed(schedule), shape, teacher)
         work = trial.folder / "checkpoint"
         trained = train(session, work, trial.signature, after_epoch, give_up=trial.give_up)

@@ -24,6 +24,7 @@ JOINED = 2
 
 def _arms(run: Run) -> list[Arm]:
     """As declared, then with one thing otherwise that is often wrong."""
+    lengthened = longer.of(run)
     ways: dict[str, Mapping[str, object]] = {
         "plain loop": {},
         "labels alone": {"distillation.alpha": 0.0},
@@ -31,7 +32,7 @@ def _arms(run: Run) -> list[Arm]:
         "ordinary temperature and weight": _ordinary(run),
         "another rate": {"treatment.learning_rate": "probe either way"},
         "first weights anew": {"treatment.initial_weights": "default", "treatment.parameters": "all"},
-        longer.of(run).name: longer.of(run).changes,
+        lengthened.name: lengthened.changes,
         "without dropout and weight decay": {"treatment.dropout": 0.0, "training.weight_decay": 0.0},
         "where the teacher is right": {**_ordinary(run), "treatment.rows": "teacher right"},
         **({} if _yes_or_no(run) else {"logits on one scale": STANDARDISED}),
