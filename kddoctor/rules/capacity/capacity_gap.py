@@ -62,6 +62,8 @@ LABELS: Share = 0.1
 
 #: Weight of a twin that does better without the teacher: so it does beside a broken optimizer, and it names no cause.
 BETTER_ALONE = 2.4
+#: Weight of a gain over the twin, and of one of a student that is shown to hold no more of its teacher.
+GAINED, HELD = 6.0, 2.0
 
 
 @rule(
@@ -122,7 +124,7 @@ def capacity_gap(
             weight=1.5,
         )
     finding = _of_teacher(finding, train, held_out, teacher)
-    finding = _of_twin(finding, train, held_out)
+    finding = _of_twin(finding, train, held_out, shown=arrived is not None)
     finding = _of_read_out(finding, held_out, ranks)
     finding = against_set_back(against_unfitted(finding, output, path, fit), signs)
     finding = against_fallen_back(against_untaught(against_another(finding, path, fit), path), path)
@@ -169,7 +171,10 @@ def _of_teacher(finding: Finding, train: TrainGaps, held_out: Gaps | None, teach
     )
 
 
-def _of_twin(finding: Finding, train: TrainGaps, held_out: Gaps | None) -> Finding:
+def _of_twin(finding: Finding, train: TrainGaps, held_out: Gaps | None, *, shown: bool) -> Finding:
+    """Whether the student does better alone. shown: that it holds no more of its teacher; then a gain over the labels
+    says that what it holds was worth something, and little against that.
+    """
     if held_out is None or held_out.gaps.baseline_accuracy is None:
         return finding
     own, twin = held_out.gaps.student_accuracy, held_out.gaps.baseline_accuracy
@@ -179,7 +184,8 @@ def _of_twin(finding: Finding, train: TrainGaps, held_out: Gaps | None) -> Findi
     if twin > own + noise and part >= CLOSES:
         return finding.supported_by("example-gaps", "baseline_accuracy", twin, text, weight=BETTER_ALONE, group="twin")
     if held_out.surely_gained:
-        return finding.against("example-gaps", "baseline_accuracy", twin, text, weight=6.0, group="twin")
+        weight = HELD if shown else GAINED
+        return finding.against("example-gaps", "baseline_accuracy", twin, text, weight=weight, group="twin")
     return finding
 
 

@@ -17,6 +17,9 @@ WEIGHT = 0.4
 #: Share of the way from the best constant answer to the teacher that is left to a student which does not hold its
 #: teacher's function; of sound runs of the digits at most 0.06.
 LEFT: Share = 0.08
+#: Share of the teacher's answers that survive in as many dimensions as the student's have, below which no student of
+#: that size could give them; convention.
+SURVIVING: Share = 0.95
 #: Share of its objective that a linear map behind the student's outputs removes from one whose last layer has arrived.
 ARRIVED: Share = 0.1
 #: The same of one that was not trained as far as its own last layer reaches, and nats for it.
@@ -28,8 +31,10 @@ FEW: Share = 2 / 3
 READ_OUT: Share = 0.05
 #: Accuracy of a read-out of the teacher's answers, below which read-outs of these rows say nothing.
 READABLE: Share = 0.5
-#: Nats for a student of too few dimensions that has arrived where it can.
-AS_FAR_AS_IT_CAN = 3.0
+#: Nats for a student of too few dimensions that has arrived where it can; and where its dimensions alone cost it so
+#: many of the teacher's answers that this shows in any of its figures (KD402 has the same limit).
+AS_FAR_AS_IT_CAN, SHOWN = 3.0, 4.5
+KEPT: Share = 0.9
 #: Share of weights that are exactly zero, which no training leaves: they were cut.
 CUT: Share = 0.5
 
@@ -71,10 +76,12 @@ def narrow(
     its size, and no fault of its training, which would leave the last layer short of where the objective is lowest.
     """
     found = outputs(output, path, fit)
-    if found is None or ranks is None or not ranks.student or found.left < LEFT or found.gain > ARRIVED:
+    if found is None or ranks is None or not ranks.student or found.gain > ARRIVED:
         return None
     widest = max(rank.rank for rank in ranks.student.values())
     answers = ranks.student_logits
+    if found.left < LEFT and ranks.surviving(answers.rank) > SURVIVING:
+        return None
     everywhere = widest <= answers.rank or able_layer(ranks, held_out) is False
     if not answers.exact or not (widest and everywhere) or answers.rank > FEW * ranks.teacher_logits.rank:
         return None
@@ -88,10 +95,10 @@ def narrow(
         found.left,
         f"{found.left:.0%} of the way from a constant answer to the teacher is left on training rows; no linear map of "
         f"the student's outputs shortens it, and these lie in {answers.rank} dimensions, the teacher's in "
-        f"{ranks.teacher_logits.rank}",
+        f"{ranks.teacher_logits.rank}: {ranks.surviving(answers.rank):.0%} of the teacher's answers survive in so few",
         threshold=LEFT,
         origin="calibrated on digits",
-        weight=AS_FAR_AS_IT_CAN,
+        weight=AS_FAR_AS_IT_CAN if ranks.surviving(answers.rank) > KEPT else SHOWN,
     )
 
 

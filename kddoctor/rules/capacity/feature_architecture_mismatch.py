@@ -30,6 +30,7 @@ from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import severity
+from kddoctor.rules.pipeline.feature_level import projector_learns
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.observations import Observations
@@ -72,6 +73,14 @@ def feature_architecture_mismatch(
             None,
             "nobody looked whether a projector lies between the two models, and learns",
             weight=UNSEEN,
+        )
+    if projector_learns(seen):
+        finding = finding.against(
+            "observations",
+            "graph.feature_loss.other",
+            None,
+            "a map that an optimizer trains lies between the two models, whatever their kinds",
+            weight=6.0,
         )
     text = (
         f"the feature term ended at {term.left:.0%} of its first value and makes up {term.share_last:.0%} of the loss"

@@ -28,11 +28,13 @@ Read more
 
 import numpy as np
 
+from kddoctor.probes.feature_levels import FeatureLevels
 from kddoctor.probes.feature_term import FeatureTerm
 from kddoctor.probes.measurements import Gaps, LogitSimilarity, TrainGaps
-from kddoctor.rules.capacity.feature_architecture_mismatch import REDRAWN, STAYS, unfit, untrained_projector
+from kddoctor.rules.capacity.feature_architecture_mismatch import COUNTS, REDRAWN, STAYS, unfit, untrained_projector
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.optimisation.harm import severity
+from kddoctor.rules.pipeline.feature_level import LEARNT, projector_learns
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Share
 from kddoctor.run.manifest import Manifest
@@ -51,7 +53,7 @@ LOGITS = "logits"
     title="The feature loss pairs the wrong layers",
     stage=54,
     reads=(FeatureTerm, LogitSimilarity, Manifest),
-    uses=(TrainGaps, Gaps, Observations),
+    uses=(TrainGaps, Gaps, Observations, FeatureLevels),
     masks=("KD401", "KD402", "KD405", "KD502"),
 )
 def layer_mapping_wrong(
@@ -61,6 +63,7 @@ def layer_mapping_wrong(
     train: TrainGaps | None,
     held_out: Gaps | None,
     seen: Observations | None,
+    levels: FeatureLevels | None = None,
 ) -> Finding:
     finding = _of_pairs(untrained_projector(Finding(), seen), similar, config)
     finding = _of_answers(finding, similar)
@@ -77,17 +80,7 @@ def layer_mapping_wrong(
             weight=4.0,
             group="mapping",
         )
-    fell = term.left <= STAYS or changes
-    add = finding.supported_by if fell else finding.against
-    finding = add(
-        "feature-term",
-        "left",
-        term.left,
-        f"the feature term ended at {term.left:.0%} of its first value",
-        threshold=STAYS,
-        origin="calibrated on digits and language",
-        weight=1.0 if fell else 4.0,
-    )
+    finding = _of_the_term(finding, term, fell=term.left <= STAYS or changes, learns=_learns(seen, levels))
     return (
         unfit(finding, train, held_out)
         .saying(
@@ -96,6 +89,39 @@ def layer_mapping_wrong(
             severity=severity(held_out),
         )
         .prescribe("blocks mapped evenly, the last to the last", treatment__feature_term="off")
+    )
+
+
+def _learns(seen: Observations | None, levels: FeatureLevels | None) -> bool:
+    """Whether a map between the features is trained, in a student that learnt its other terms."""
+    return projector_learns(seen) and levels is not None and levels.rest <= LEARNT
+
+
+def _of_the_term(finding: Finding, term: FeatureTerm, *, fell: bool, learns: bool) -> Finding:
+    text = f"the feature term ended at {term.left:.0%} of its first value"
+    if not fell and learns:
+        if term.share_last <= COUNTS:
+            return finding
+        return finding.supported_by(
+            "feature-term",
+            "left",
+            term.left,
+            f"{text} and makes up {term.share_last:.0%} of the loss, through a map that an optimizer trains: what the "
+            "student knows cannot be turned into its target",
+            threshold=STAYS,
+            origin="calibrated on digits and language",
+            weight=4.0,
+            group="mapping",
+        )
+    add = finding.supported_by if fell else finding.against
+    return add(
+        "feature-term",
+        "left",
+        term.left,
+        text,
+        threshold=STAYS,
+        origin="calibrated on digits and language",
+        weight=1.0 if fell else 4.0,
     )
 
 

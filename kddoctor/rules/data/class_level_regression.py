@@ -30,40 +30,37 @@ Read more
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import binom
 
 from kddoctor.probes.class_recall import ClassRecall
 from kddoctor.probes.data_measurements import ClassRecalls, ClassShares
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.teacher_passes import TeacherPasses
+from kddoctor.rules.data.class_outliers import (
+    CERTAIN,
+    FURTHER,
+    SOME,
+    SPARED,
+    Flags,
+    enough_rows,
+    outlying,
+    share_of,
+    unknown_to_the_teacher,
+)
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Count, Factor, Share
+from kddoctor.rules.settings import Factor, Share
 
 PROBE = "class-recall"
-Flags = NDArray[np.bool_]
-
-#: Held-out rows of a class from which its recall is looked at, and points of recall that matter (taxonomy).
-ROWS: Count = 20
+#: Points of recall that matter (taxonomy).
 POINTS: Share = 0.05
-#: Points by which a class stays behind more than the others do. Recalls of sound students differ by less; calibrated on
-#: the digits.
-FURTHER: Share = 0.12
 #: Probability that chance alone does this to one of the classes.
 CHANCE: Share = 0.01
-CERTAIN: Share = 1e-4
-#: Share of the classes up to which they are some and not the rule.
-SOME: Share = 0.4
 #: Share of its training rows without which a class cannot be learnt.
 PRESENT: Share = 0.25
 #: Recall in the loop over that outside.
 SILENCED: Factor = 0.9
-#: Recall of a class most of whose rows are called something else.
-MOST: Share = 0.5
-#: What other classes may lose, as a share of what these lose: students that learnt too little lose everywhere.
-SPARED: Share = 0.15
 
 
 @rule(
@@ -85,18 +82,18 @@ def class_level_regression(
     loss: LossForensics | None = None,
 ) -> Finding:
     held_out = recalls.held_out
-    judged = held_out.rows >= ROWS
+    judged = enough_rows(recalls)
     if shares is not None:
         wanted = shares.held_out / max(1, shares.held_out.sum()) * shares.train.sum()
         judged &= shares.train >= PRESENT * wanted
-    behind = _outlying(np.maximum(held_out.teacher - held_out.student, 0), held_out.rows, judged)
+    behind = outlying(np.maximum(held_out.teacher - held_out.student, 0), held_out.rows, judged)
     finding = Finding().saying("Some classes are worse after the distillation, and only those.", where="a few classes")
     finding = finding.prescribe(
         "the teacher's own logits, and no weights of classes", safety="careful", treatment__class_weights="none"
     )
     if behind.any() and behind.sum() <= SOME * max(1, judged.sum()):
         finding = _support(finding, recalls, behind)
-    elif (inherited := _inherited(recalls, judged)).any():
+    elif (inherited := unknown_to_the_teacher(recalls, judged)).any():
         return _of_the_teacher(finding, recalls, inherited)
     elif judged.any() and not behind.any():
         finding = finding.against(
@@ -115,48 +112,13 @@ def class_level_regression(
     return _of_the_loop(finding, passes, loss) if finding.supporting else finding
 
 
-def _outlying(lost: NDArray[np.int64], rows: NDArray[np.int64], judged: Flags) -> Flags:
-    """Classes with more of their rows lost than the other classes' share explains (binomial, Bonferroni)."""
-    found = np.zeros(len(lost), bool)
-    order = np.argsort(-lost / np.maximum(rows, 1))
-    for c in order:  # the worst first; those already found do not set the standard for the rest
-        if not judged[c] or not rows[c]:
-            continue
-        others = judged & ~found
-        others[c] = False
-        usual = (lost[others].sum() + 1) / (rows[others].sum() + 2)
-        by_chance = binom.sf(lost[c] - 1, rows[c], usual) * judged.sum()
-        if by_chance > CERTAIN or lost[c] / rows[c] - usual <= FURTHER:
-            break
-        found[c] = True
-    return found
-
-
-def _inherited(recalls: ClassRecalls, judged: Flags) -> Flags:
-    """Classes, few enough, whose training rows the teacher mostly calls something else, as no others; else none.
-
-    That some class is harder than the others is so in every task.
-    """
-    train = recalls.train
-    none = np.zeros(len(judged), bool)
-    if train is None:
-        return none
-    lost = train.rows - train.teacher
-    found = _outlying(lost, train.rows, judged)
-    found &= train.teacher < MOST * train.rows
-    if not found.any() or found.sum() > SOME * judged.sum():
-        return none
-    of_others, of_these = (_share(lost, train.rows, part) for part in (~found, found))
-    return found if of_others < SPARED * of_these else none
-
-
 def _of_the_teacher(finding: Finding, recalls: ClassRecalls, classes: Flags) -> Finding:
     """What the teacher calls by another name, the student does too; a twin that knows it shows what that costs."""
     train, held_out = recalls.train, recalls.held_out
     assert train is not None
     names = ", ".join(map(str, np.flatnonzero(classes)[:5]))
-    taught, student = (_share(model, train.rows, classes) for model in (train.teacher, train.student))
-    others, followed = (_share(model, train.rows, ~classes) for model in (train.teacher, train.student))
+    taught, student = (share_of(model, train.rows, classes) for model in (train.teacher, train.student))
+    others, followed = (share_of(model, train.rows, ~classes) for model in (train.teacher, train.student))
     text = (
         f"classes {names}: of their training rows the teacher finds {taught:.1%} and the student {student:.1%}; of the "
         f"other classes {others:.1%} and {followed:.1%}"
@@ -178,8 +140,8 @@ def _of_the_teacher(finding: Finding, recalls: ClassRecalls, classes: Flags) -> 
 def _support(finding: Finding, recalls: ClassRecalls, behind: Flags) -> Finding:
     held_out = recalls.held_out
     names = ", ".join(map(str, np.flatnonzero(behind)[:5]))
-    recall = [_share(model, held_out.rows, behind) for model in (held_out.teacher, held_out.student)]
-    others = [_share(model, held_out.rows, ~behind) for model in (held_out.teacher, held_out.student)]
+    recall = [share_of(model, held_out.rows, behind) for model in (held_out.teacher, held_out.student)]
+    others = [share_of(model, held_out.rows, ~behind) for model in (held_out.teacher, held_out.student)]
     finding = finding.supported_by(
         PROBE,
         "behind",
@@ -204,7 +166,7 @@ def _support(finding: Finding, recalls: ClassRecalls, behind: Flags) -> Finding:
         )
     train = recalls.train
     if train is not None:
-        own, rest = (_share(train.student, train.rows, part) for part in (behind, ~behind))
+        own, rest = (share_of(train.student, train.rows, part) for part in (behind, ~behind))
         n = int(train.rows[behind].sum())
         by_chance = float(binom.cdf(train.student[behind].sum(), n, min(rest, 1 - 1 / max(2, train.rows.sum()))))
         if n and by_chance < CHANCE and rest - own > POINTS:
@@ -228,8 +190,8 @@ def _in_loop(finding: Finding, recalls: ClassRecalls, behind: Flags) -> Finding:
     rows, right, train = recalls.in_loop_rows, recalls.in_loop_teacher, recalls.train
     if rows is None or right is None or train is None or not rows[behind].sum():
         return finding
-    inside, outside = _share(right, rows, behind), _share(train.teacher, train.rows, behind)
-    others = [_share(counts, each, ~behind) for counts, each in ((right, rows), (train.teacher, train.rows))]
+    inside, outside = share_of(right, rows, behind), share_of(train.teacher, train.rows, behind)
+    others = [share_of(counts, each, ~behind) for counts, each in ((right, rows), (train.teacher, train.rows))]
     if others[0] < SILENCED * others[1]:
         return finding  # a teacher that fails on all classes alike is another fault
     by_chance = float(binom.cdf(right[behind].sum(), rows[behind].sum(), min(outside, 1 - 1 / rows.sum())))
@@ -281,7 +243,3 @@ def _against_the_twin(finding: Finding, held_out: ClassRecall, behind: Flags, *,
     if lost <= gained:
         return finding.against(PROBE, "lost_to_twin", (lost - gained) / n, text, weight=5.0)
     return finding
-
-
-def _share(counts: NDArray[np.int64], rows: NDArray[np.int64], part: Flags) -> float:
-    return float(counts[part].sum() / max(1, rows[part].sum()))

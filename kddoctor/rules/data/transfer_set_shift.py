@@ -110,7 +110,7 @@ def transfer_set_shift(
             f"the teacher is right on {before.teacher_accuracy:.1%} of the training rows and on "
             f"{after.teacher_accuracy:.1%} of the held-out ones: these are the rows that it does not know",
             threshold=REVERSED,
-            weight=2.0,
+            weight=5.0,
         )
     if shares is not None:
         finding = _of_classes(finding, shares)

@@ -3,7 +3,8 @@
 What it checks
     Whether a student whose weights are those of the last step answers the same batch otherwise than it did then, and is
     worse on held-out rows than the loop had logged; or whether held-out inputs have another range or another mean than
-    those of the loop, and the teacher fails on them as well.
+    those of the loop, or a classifier tells nearly every one of them from a training row, and the teacher fails on them
+    as well.
 
 Why it hurts
     A sound student is judged, or used, on inputs that it was never shown.
@@ -13,7 +14,8 @@ What it looks like
 
 Told apart from
     KD701, where the weights were written to. KD703, where weights or activations have few values. KD603, where the
-    teacher knows the held-out rows and the training rows are the odd ones. A student with dropout or batch
+    teacher knows the held-out rows and the training rows are the odd ones. A teacher that knows its training rows by
+    heart, which no classifier of inputs can tell. A student with dropout or batch
     normalisation, which answers otherwise in training mode and is as good in the other.
 
 Fix
@@ -27,7 +29,9 @@ Read more
 """
 
 import math
+from collections.abc import Mapping
 
+from kddoctor.probes.data_measurements import SplitDifference
 from kddoctor.probes.deployment_measurements import EvaluatedStudent
 from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.rules.deployment.ending import (
@@ -50,8 +54,12 @@ from kddoctor.run.observations import InputFacts, Observations
 #: source have.
 SHIFTED: Deviations = 0.5
 SCALED: Factor = 1.5
+#: Area under the ROC curve from which a pipeline left its mark on nearly every input, standard errors taken off: rows
+#: that were collected elsewhere overlap with the others.
+MARKED: Share = 0.9
+SURE: Deviations = 2.0
 #: Points by which the teacher is worse on held-out rows when it, too, is fed wrongly.
-TEACHER_FAILS: Share = 0.15
+TEACHER_FAILS: Share = 0.1
 
 
 @rule(
@@ -61,22 +69,29 @@ TEACHER_FAILS: Share = 0.15
     title="The student is evaluated through another pipeline than it was trained with",
     stage=72,
     reads=(EvaluatedStudent, Observations),
-    uses=(Gaps, TrainGaps),
+    uses=(Gaps, TrainGaps, SplitDifference),
     masks=LACKING,
 )
 def eval_pipeline_drift(
-    student: EvaluatedStudent, seen: Observations, held_out: Gaps | None, train: TrainGaps | None
+    student: EvaluatedStudent,
+    seen: Observations,
+    held_out: Gaps | None,
+    train: TrainGaps | None,
+    difference: SplitDifference | None,
 ) -> Finding | NotExamined:
     finding = Finding().saying(
         "The student is evaluated through another pipeline than it was trained with.",
         where="inputs or mode after training",
     )
     finding = finding.prescribe("evaluate through the pipeline of the training", automatic=False, safety="manual")
-    finding = _of_inputs(finding, seen, held_out, train)
+    text = _ranges(seen.inputs or {}) or _marked(difference)
+    finding = _of_inputs(finding, text, held_out, train)
     if student.then is None and (student.written is not None or student.logged is None):
         return finding if finding.evidence else NotExamined(*RECORD["EvaluatedStudent"])
     worse = drop(student)
     if not answers_change(student) or worse.how == "none":
+        if finding.supporting:
+            return finding  # what was logged in the loop went through the same pipeline: nothing against another one
         return finding.against(
             PROBE,
             "drop",
@@ -109,15 +124,11 @@ def eval_pipeline_drift(
     return finding
 
 
-def _of_inputs(finding: Finding, seen: Observations, held_out: Gaps | None, train: TrainGaps | None) -> Finding:
-    inputs = seen.inputs or {}
-    loop = inputs.get("loop_student")
-    other = inputs.get("val") or inputs.get("test")
-    if loop is None or other is None or held_out is None or train is None:
+def _of_inputs(finding: Finding, text: str | None, held_out: Gaps | None, train: TrainGaps | None) -> Finding:
+    if text is None or held_out is None or train is None:
         return finding
-    text = _difference(loop, other)
     fails = train.gaps.teacher_accuracy - held_out.gaps.teacher_accuracy
-    if text is None or fails < TEACHER_FAILS:
+    if fails < TEACHER_FAILS:
         return finding
     return finding.supported_by(
         "input-statistics",
@@ -130,6 +141,22 @@ def _of_inputs(finding: Finding, seen: Observations, held_out: Gaps | None, trai
         origin="convention",
         weight=6.0,
     )
+
+
+def _marked(difference: SplitDifference | None) -> str | None:
+    """Whether nearly every held-out input bears the mark of another pipeline, in words."""
+    inputs = None if difference is None else difference.inputs
+    if inputs is None or inputs.auc - SURE * inputs.standard_error < MARKED:
+        return None
+    return (
+        f"by their {inputs.source}, held-out rows are told from training ones with an area under the ROC curve of "
+        f"{inputs.auc:.2f} ± {inputs.standard_error:.2f}"
+    )
+
+
+def _ranges(inputs: Mapping[str, InputFacts]) -> str | None:
+    loop, other = inputs.get("loop_student"), inputs.get("val") or inputs.get("test")
+    return None if loop is None or other is None else _difference(loop, other)
 
 
 def _difference(loop: InputFacts, other: InputFacts) -> str | None:

@@ -3,7 +3,8 @@
 What it checks
     The effective strength of the distillation term relative to the hard-label term, against the declared one, also
     where it moves along the run, and where it jumps from step to step: there each term's share in the total's gradient
-    has it. And the term's share of the gradient at the student's logits.
+    has it. And the term's share of the gradient at the student's logits, and whether the declared weight itself leaves
+    the teacher next to nothing to say, in a student that stays behind it.
 
 Why it hurts
     A term a hundred times too strong wipes out the task; one a hundred times too weak does nothing. Typical origins:
@@ -14,7 +15,8 @@ What it looks like
 
 Told apart from
     KD201 and KD202, whose factors are exactly C and a power of T. KD207, where the two weights are exchanged. A fault
-    of the teacher, which no rescaling mends. A ramp that is over early, which leaves most of the run as declared.
+    of the teacher, which no rescaling mends. A ramp that is over early, which leaves most of the run as declared. A
+    small weight that was chosen for a weak teacher, or that was enough: then nothing was lost.
 
 Fix
     - loss = ce + 1000 * kd
@@ -35,6 +37,7 @@ from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.term_gradients import TermGradients
 from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.harm import harm_of
 from kddoctor.rules.loss.declared import PROBE, as_declared, distils, excluded, named_elsewhere
 from kddoctor.rules.loss.drawn import Drawn, drawn_terms
 from kddoctor.rules.loss.moving_factor import loses_t_squared
@@ -50,6 +53,8 @@ IMBALANCE: Factor = 5.0
 #: gradient ratios of 0.05 and of 10).
 INERT: Share = 0.05
 DOMINANT: Share = 10 / 11
+#: Weight of the distillation term that textbooks give it where the labels are to say little (Hinton et al. 2015).
+USUAL_ALPHA: Share = 0.9
 #: Relative rest that both terms' gradients may leave of the total's where weights are read from it: float32.
 RESIDUAL: Share = 1e-3
 #: Share of recorded steps at which that must hold.
@@ -84,6 +89,9 @@ def loss_weight_imbalance(
     finding = Finding()
     if not distils(config) or named_elsewhere(mistakes, config, loss):
         return finding
+    meant = declared_strength(config)
+    if meant is not None and meant < 1 / IMBALANCE and _runs_as_declared(loss) and held_out is not None:
+        return _of_the_declaration(finding, meant, config, held_out)
     if schedule is not None and config.distillation.loss == "jsd" and schedule.what == "factor inside the term":
         return finding  # a factor for each step is what a moving beta leaves, too: KD210
     drawn = drawn_terms(schedule)
@@ -119,6 +127,60 @@ def loss_weight_imbalance(
         where="the training loop: weights of the loss terms",
         severity="error" if proven else "warning",
     ).prescribe("declared weights, mean over the batch", loss__weights="declared", loss__reduction="batchmean")
+
+
+def declared_strength(config: Manifest) -> float | None:
+    """Weight of the distillation term over that of the labels, as declared, for terms of the usual size.
+
+    Without T² the term's gradient is smaller by that (Hinton et al. 2015, section 2). None where labels have no part.
+    """
+    meant = config.distillation
+    if meant.alpha is None or not 0 < meant.alpha < 1:
+        return None
+    squared = meant.temperature_squared or meant.temperature is None or meant.loss == "mse"
+    return meant.alpha / (1 - meant.alpha) / (1.0 if squared else max(1.0, meant.temperature or 1.0) ** 2)
+
+
+def _runs_as_declared(loss: LossForensics) -> bool:
+    return bool(loss.declared_errors is not None and loss.declared_holds) or loss.whole_as_declared
+
+
+def _of_the_declaration(finding: Finding, strength: float, config: Manifest, held_out: Gaps) -> Finding:
+    """The loss is what was declared, and that is a student that hardly hears its teacher."""
+    finding = finding.supported_by(
+        "manifest",
+        "alpha",
+        config.distillation.alpha,
+        f"as declared, alpha = {config.distillation.alpha:g}, the labels have {1 / strength:.3g} times the weight of "
+        "the teacher",
+        threshold=INERT if strength < INERT else 1 / IMBALANCE,
+        origin="paper" if strength < INERT else "convention",
+        # A weight that is small and not tiny is no reason for anything but that nothing was gained.
+        weight=4.5 if strength < INERT else 3.0,
+    )
+    harm = harm_of(held_out)
+    if harm.none:
+        finding = finding.against(
+            "example-gaps",
+            "gained",
+            harm.gained,
+            "distilling gained on labels alone, or left the student as good as its teacher: the weight was enough",
+            weight=6.0,
+        )
+    elif harm.gained is not None:
+        finding = finding.supported_by(
+            "example-gaps",
+            "gained",
+            harm.gained,
+            f"the student is {100 * harm.behind:.1f} points behind its teacher, and {100 * harm.gained:+.1f} points "
+            "from the same student with labels alone",
+            weight=1.5,
+        )
+    return finding.saying(
+        "The declared weight of the teacher is so small that the student hardly hears it.",
+        where="kd_run.yaml: distillation.alpha",
+        severity="warning",
+    ).prescribe("a weight at which the teacher is heard", safety="careful", distillation__alpha=USUAL_ALPHA)
 
 
 def _of_draws(finding: Finding, drawn: Drawn, config: Manifest) -> Finding:

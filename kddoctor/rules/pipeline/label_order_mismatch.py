@@ -87,7 +87,7 @@ def label_order_mismatch(teacher: TeacherViews) -> Finding:
     finding = Finding()
     for view in teacher.all:
         if view.auc is not None and _turned(view) and (view.in_loop or not _right_elsewhere(view, teacher)):
-            return _turned_round(finding, view, teacher)
+            return finding if _too_good(view, teacher) else _turned_round(finding, view, teacher)
         own = teacher.own if view.in_loop else None
         columns = _columns(view.validity, None if own is None else own.validity)
         if columns is None:
@@ -143,6 +143,19 @@ def _right_elsewhere(view: TeacherView, teacher: TeacherViews) -> bool:
     if own is None or own.auc is None or own is view:
         return False
     return own.auc > 0.5 + max(TURNED, TURNED_ERRORS * _error_of_chance(own.validity))
+
+
+def _too_good(view: TeacherView, teacher: TeacherViews) -> bool:
+    """Whether with its sign turned, the ranking in the loop would be better than the teacher ever was elsewhere.
+
+    Then something in the loop read the labels.
+    """
+    assert view.auc is not None
+    known = [other.auc for other in (teacher.own, teacher.own_train) if other is not None and other.auc is not None]
+    elsewhere = [max(area, 1 - area) for area in known]
+    if not view.in_loop or not elsewhere:
+        return False
+    return 1 - view.auc > max(elsewhere) + max(TURNED, TURNED_ERRORS * _error_of_chance(view.validity))
 
 
 def _error_of_chance(found: TeacherValidity) -> float:

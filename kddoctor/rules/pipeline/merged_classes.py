@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kddoctor.probes.teacher_validity import TeacherValidity
-from kddoctor.rules.settings import Count, Share
+from kddoctor.rules.settings import Count, Deviations, Share
 
 #: Held-out rows of a class from which its absence among the answers is read.
 FEWEST: Count = 10
@@ -21,6 +21,8 @@ ADDED: Share = 0.03
 ALIKE: Share = 0.5
 #: Entropy, as a share of the largest possible, above which nothing is called by a name for certain.
 SURE: Share = 0.5
+#: Standard errors by which the smallest of many classes may be called by its name less often than they all are.
+ERRORS: Deviations = 2.0
 #: Share of the classes that have a name of their own, at most: another order of them loses one or two (KD105).
 COARSER: Share = 0.75
 #: Share of its rows that a teacher finds of a class that it was trained on.
@@ -63,7 +65,8 @@ def _renamed(found: TeacherValidity, table: NDArray[np.int64]) -> Merged | None:
     rows = table.sum(axis=0)
     classes = np.flatnonzero(rows >= FEWEST)
     called = table[:, classes].argmax(axis=0)
-    certain = table[called, classes] >= CALLED * rows[classes]
+    noise = ERRORS * np.sqrt(CALLED * (1 - CALLED) / rows[classes])
+    certain = table[called, classes] / rows[classes] >= CALLED - noise
     names = len(set(called.tolist()))
     accuracy = float(table[called, classes].sum() / found.n)
     if not 2 <= names <= COARSER * len(classes) or not certain.all() or accuracy < RIGHT:

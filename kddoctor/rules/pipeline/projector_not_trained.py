@@ -35,9 +35,11 @@ from kddoctor.probes.feature_levels import FeatureLevels, Level
 from kddoctor.probes.stored_student import StoredStudent
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.pipeline.feature_level import (
+    ABOVE_FIT,
     ABOVE_MEAN,
     AT_REST,
     above_any_map,
+    followed_by_the_student,
     no_projector_learns,
     projector_parameters,
 )
@@ -80,7 +82,12 @@ def projector_not_trained(
     shapes = [shape for shape in graph.not_in_optimizer if len(shape) > 1]
     if not shapes and no_projector_learns(seen) and not graph.trained_elsewhere:
         # One without gradients leaves no trace in the graph.
-        return _said(_by_level(Finding(), levels, level)) if levels is not None and level is not None else Finding()
+        if levels is not None and level is not None:
+            return _said(_by_level(Finding(), levels, level))
+        followed = None if levels is None else followed_by_the_student(levels)
+        if levels is None or followed is None:
+            return Finding()
+        return _said(_followed(Finding(), levels, followed), "The map between the features never learns.")
     if not shapes or graph.trained_elsewhere:
         # The layer that is compared may be another one than was recorded, whose mean is no limit.
         unmoved = levels is not None and levels.last >= (1 - AT_REST) * levels.first
@@ -138,6 +145,20 @@ def _by_level(finding: Finding, levels: FeatureLevels, level: Level) -> Finding:
         threshold=(1 + ABOVE_MEAN) * level.mean,
         origin="identity",
         grade=Grade.INTERVENTIONAL,
+    )
+
+
+def _followed(finding: Finding, levels: FeatureLevels, level: Level) -> Finding:
+    return finding.supported_by(
+        "feature-levels",
+        "last",
+        levels.last,
+        f"the feature term depends on no learnable tensor but the models' own and rests at {levels.last:.3g}, where a "
+        f"map that is fitted to the student's features afterwards leaves {level.fitted:.3g} of {level.layer}, and no "
+        f"map at all {level.beside:.3g}: the student alone went along with one that stood still",
+        threshold=ABOVE_FIT * level.fitted,
+        origin="calibrated on digits, movielens and newsgroups",
+        weight=5.0,
     )
 
 

@@ -37,10 +37,14 @@ Read more
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
+from kddoctor.probes.data_measurements import ClassRecalls
 from kddoctor.probes.deployment_measurements import ThresholdShifts
 from kddoctor.probes.measurements import Gaps, Rivals, TeacherView, TeacherViews
 from kddoctor.probes.paired_retention import PairedRetention
 from kddoctor.probes.student_path import StudentPath
+from kddoctor.rules.data.class_outliers import enough_rows, lacks_these_alone, share_of, unknown_to_the_teacher
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
 from kddoctor.rules.pipeline.merged_classes import RIGHT, Merged, merged_classes, unanswered_classes
@@ -147,7 +151,7 @@ def _accident(view: TeacherView) -> float:
     title="The teacher is weaker than a student trained on the labels alone",
     stage=14,
     reads=(TeacherViews, Gaps, Manifest),
-    uses=(Rivals, ThresholdShifts, StudentPath),
+    uses=(Rivals, ThresholdShifts, StudentPath, ClassRecalls),
     masks=(
         "KD302",
         "KD402",
@@ -162,16 +166,19 @@ def weak_or_off_task_teacher(
     rivals: Rivals | None,
     scores: ThresholdShifts | None,
     path: StudentPath | None = None,
+    recalls: ClassRecalls | None = None,
 ) -> Finding:
     view = teacher.own
     finding = Finding()
     if view is None:
         return finding
     merged = merged_classes(view.validity)
-    learned = knows_base_rate(scores) or (path is not None and has_learned(path)) or names_are_right(view.validity)
+    learned = knows_base_rate(scores) or (path is not None and has_learned(path)) or names_are_right(teacher)
     if _at_random(teacher, merged) and not learned:
         return finding
     twin, student = _twin(held_out, rivals), _student(held_out, rivals)
+    if merged is None and recalls is not None:
+        finding = _against_few_classes(finding, recalls)
     if merged is not None:
         finding = _of_classes(finding, merged, view.validity.accuracy)
     else:
@@ -209,6 +216,22 @@ def _of_classes(finding: Finding, merged: Merged, accuracy: float) -> Finding:
         f"on {accuracy:.1%} as it is",
         threshold=RIGHT,
         grade=Grade.INTERVENTIONAL,
+    )
+
+
+def _against_few_classes(finding: Finding, recalls: ClassRecalls) -> Finding:
+    """A teacher that lacks some classes and is as good as anyone on all others is no weak one: KD604 says which."""
+    lacking = unknown_to_the_teacher(recalls, enough_rows(recalls))
+    if not lacks_these_alone(recalls, lacking):
+        return finding
+    names = ", ".join(map(str, np.flatnonzero(lacking)[:5]))
+    return finding.against(
+        "class-recall",
+        "teacher",
+        share_of(recalls.held_out.teacher, recalls.held_out.rows, ~lacking),
+        f"all that it lacks are rows of the classes {names}; of all others it finds as many as its student",
+        origin="identity",
+        weight=8.0,
     )
 
 

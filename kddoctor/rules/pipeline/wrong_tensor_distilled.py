@@ -2,10 +2,10 @@
 
 What it checks
     Whether what the loss took for the teacher's logits bears any relation to the teacher's logits for the very same
-    inputs; whether it is these logits with all that is below a floor raised to it, as behind a ReLU, or those of the
-    batch before; and whether a feature loss came to rest where a map lies that has learnt everything of its target
-    but what depends on the example, although the student's features say far more about the teacher's. Where
-    autograd's graph holds no map that learns, nothing learnt that.
+    inputs; whether it is these logits with all that is below a floor raised to it, as behind a ReLU, with the label's
+    own pushed down in every row, or those of the batch before; and whether a feature loss came to rest where a map lies
+    that has learnt everything of its target but what depends on the example, although the student's features say far
+    more about the teacher's. Where autograd's graph holds no map that learns, nothing learnt that.
 
 Why it hurts
     Features, an auxiliary head or the output of the batch before have the right shape often enough; what the student
@@ -23,7 +23,8 @@ Told apart from
 Fix
     - features, logits = teacher(x); kd = kl(student(x), features)
     + features, logits = teacher(x); kd = kl(student(x), logits)
-    Clear the lists that hooks append to at each step, and name what a model returns.
+    Clear the lists that hooks append to at each step, name what a model returns, and mask copies of it: ``scatter_``
+    and ``masked_fill_`` write into the logits that the loss is still to read.
 
 Treat automatically
     Yes: the student is retrained with the teacher's logits.
@@ -41,7 +42,12 @@ from kddoctor.probes.targets_against_own import TargetsAgainstOwn
 from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.pipeline.feature_level import WITHIN_REACH, no_projector_learns, without_the_example
+from kddoctor.rules.pipeline.feature_level import (
+    WITHIN_REACH,
+    no_projector_learns,
+    projector_learns,
+    without_the_example,
+)
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.pipeline.teacher_rows_misaligned import STRAYS
 from kddoctor.rules.record import RECORD
@@ -71,8 +77,8 @@ FEWEST_ROWS: Count = 64
     reads=(Manifest,),
     uses=(TargetsInLoop, TeacherPasses, RowPairing, TargetsAgainstOwn, FeatureLevels, Observations, OutputFloor),
     masks=(
-        *("KD102", "KD208", "KD301", "KD302", "KD304", "KD307", "KD401", "KD402", "KD403", "KD404", "KD405"),
-        *("KD501", "KD502", "KD604", "KD902"),
+        *("KD102", "KD105", "KD208", "KD301", "KD302", "KD304", "KD307", "KD401", "KD402", "KD403", "KD404", "KD405"),
+        *("KD501", "KD502", "KD507", "KD604", "KD902"),
     ),
 )
 def wrong_tensor_distilled(
@@ -89,17 +95,25 @@ def wrong_tensor_distilled(
         return _said(_of_floor(Finding(), floor))
     if pairing is not None and pairing.one_batch_before > 1 - STRAYS:
         return _said(_of_batch_before(Finding(), pairing))
-    level = None if levels is None or no_projector_learns(seen) else without_the_example(levels)
+    if own is not None and _label_overwritten(own, targets):
+        return _said(_of_label(Finding(), own))
+    level = None if levels is None else _of_other_examples(levels, seen)
     if levels is not None and level is not None:
         return _of_features(Finding(), levels, level)
     if targets is None or passes is None:
         return NotExamined(*RECORD["TargetsInLoop" if targets is None else "TeacherPasses"])
-    finding = Finding()
     if own is not None and drawn_answers(own):
         # Single answers, drawn from the teacher's distribution: another kind of target, and the right tensor.
-        return finding
+        return Finding()
+    return _said(_of_relation(Finding(), targets, passes, pairing))
+
+
+def _of_relation(
+    finding: Finding, targets: TargetsInLoop, passes: TeacherPasses, pairing: RowPairing | None
+) -> Finding:
+    """What the targets have to do with the teacher's own logits for the same inputs."""
     if passes.relative_difference <= REPEATABLE:
-        finding = finding.against(
+        return finding.against(
             PROBE,
             "relative_difference",
             passes.relative_difference,
@@ -107,8 +121,8 @@ def wrong_tensor_distilled(
             threshold=REPEATABLE,
             grade=Grade.PROOF,
         )
-    elif _related(targets) > UNRELATED:
-        finding = finding.against(
+    if _related(targets) > UNRELATED:
+        return finding.against(
             PROBE,
             "correlation",
             _related(targets),
@@ -117,19 +131,24 @@ def wrong_tensor_distilled(
             origin="convention",
             weight=8.0,
         )
-    elif _unrelated(targets, passes, pairing):
-        finding = finding.supported_by(
-            PROBE,
-            "correlation",
-            targets.correlation,
-            "what the loss took for the teacher's logits has nothing to do with the teacher's logits for the same "
-            f"inputs (correlation {targets.correlation:.2f}), nor with those of other rows or a permutation of classes",
-            threshold=UNRELATED,
-            origin="convention",
-            grade=Grade.INTERVENTIONAL,
-            weight=10.0,
-        )
-    return _said(finding)
+    if not _unrelated(targets, passes, pairing):
+        return finding
+    return finding.supported_by(
+        PROBE,
+        "correlation",
+        targets.correlation,
+        "what the loss took for the teacher's logits has nothing to do with the teacher's logits for the same "
+        f"inputs (correlation {targets.correlation:.2f}), nor with those of other rows or a permutation of classes",
+        threshold=UNRELATED,
+        origin="convention",
+        grade=Grade.INTERVENTIONAL,
+        weight=10.0,
+    )
+
+
+def _of_other_examples(levels: FeatureLevels, seen: Observations | None) -> Level | None:
+    """The level at which a map rests that learns, and whose target belongs to other examples."""
+    return None if no_projector_learns(seen) else without_the_example(levels, learns=projector_learns(seen))
 
 
 def _said(finding: Finding) -> Finding:
@@ -175,13 +194,41 @@ def _of_batch_before(finding: Finding, pairing: RowPairing) -> Finding:
     )
 
 
+def _label_overwritten(own: TargetsAgainstOwn, targets: TargetsInLoop | None) -> bool:
+    """Whether the targets are the teacher's logits but for that of the label, which is lower in every row that differs.
+
+    Of two classes, any difference is one of the label's logit; then that of all rows has to be the same number.
+    """
+    fell = own.gained_right <= 0 and not own.gained_wrong > 0
+    if not fell or own.changed <= STRAYS:
+        return False
+    if math.isnan(own.only_at_label):
+        return targets is not None and targets.distinct == 1 and own.changed * own.rows >= FEWEST_ROWS
+    return own.only_at_label > 1 - STRAYS and own.changed * own.rows >= FEWEST_ROWS
+
+
+def _of_label(finding: Finding, own: TargetsAgainstOwn) -> Finding:
+    alone = not math.isnan(own.only_at_label)
+    return finding.supported_by(
+        "targets-against-own",
+        "only_at_label" if alone else "changed",
+        own.only_at_label if alone else own.changed,
+        f"in {own.changed:.0%} of the rows what the loss took for the teacher's logits has the label's pushed down"
+        f"{' and all others as they are' if alone else ', to one and the same number'}: the label's loss is "
+        f"{own.label_loss:.3g} nats, that of the teacher's own answers {own.own_label_loss:.3g}",
+        threshold=1 - STRAYS if alone else STRAYS,
+        grade=Grade.PROOF if alone else Grade.INTERVENTIONAL,
+        weight=None if alone else 10.0,
+    )
+
+
 def _of_features(finding: Finding, levels: FeatureLevels, level: Level) -> Finding:
     return (
         finding.supported_by(
             "feature-levels",
             "last",
             levels.last,
-            f"the feature term fell from {levels.first:.3g} to {levels.last:.3g} at once and rests there: that is what "
+            f"the feature term went from {levels.first:.3g} to {levels.last:.3g} at once and rests there: that is what "
             f"the mean of {level.layer} leaves, whatever the example ({level.mean:.3g}, and {level.one_number:.3g} "
             "for one number)",
             threshold=level.mean,
