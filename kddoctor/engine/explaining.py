@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from kddoctor.engine.types import Hypothesis
+from kddoctor.engine.stating import stated
+from kddoctor.engine.types import Hypothesis, Status
 from kddoctor.rules.finding import Grade
 from kddoctor.rules.registry import Family
 
@@ -17,8 +18,12 @@ MENTIONED = 0.15
 
 
 def order(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
-    """Most likely first; equally likely ones upstream first."""
-    return sorted(hypotheses, key=lambda h: (-round(h.confidence, 2), h.rule.stage, h.rule.code))
+    """Most likely first, by what readers are told; equally likely ones upstream first, as are all that are proven."""
+    return sorted(hypotheses, key=lambda h: (-_likely(h), h.rule.stage, h.rule.code))
+
+
+def _likely(hypothesis: Hypothesis) -> float:
+    return 1.0 if hypothesis.status is Status.CONFIRMED else round(stated(hypothesis), 2)
 
 
 def explain_away(believed: Sequence[Hypothesis]) -> tuple[list[Hypothesis], list[Hypothesis]]:

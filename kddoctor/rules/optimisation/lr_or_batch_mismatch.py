@@ -78,7 +78,8 @@ SCALED: Factor = 1.5
 EXPLODED: Factor = 10.0
 #: Rate of Adam that is a hundred times its default.
 ADAM: LearningRate = 0.1
-#: Multiple of the declared rate beyond which none ends, and mean over the largest rate of one that climbs.
+#: Multiple of a rate, the declared one or Adam's own, beyond which (or below one over which) a rate is another one, and
+#: mean over the largest rate of one that climbs.
 RISEN: Factor = 2.0
 CLIMBS: Share = 0.9
 #: Adam's own rate, and updates from which their number is no excuse.
@@ -133,7 +134,7 @@ def lr_or_batch_mismatch(
     if sane and not idle and feature is None:
         finding = _too_high(finding, signs, config, path)
         finding = _too_low(finding, signs, config)
-        finding = _rising(finding, signs, config, curve)
+        finding = _never_reached(_rising(finding, signs, config, curve), signs, config)
         # How long a step ought to be is read off the loss, and of this one nobody knows what it asks for.
         finding = finding if loss is not None and loss.unexplained else _too_short(finding, signs, config, path)
     large = (config.training.batch_size or 0) >= LARGE
@@ -232,8 +233,7 @@ def _too_high(finding: Finding, signs: RateSigns, config: Manifest, path: Studen
             threshold=DEAD,
             weight=2.0 if not lost else 3.0,
         )
-    adam = (config.training.optimizer or "").lower().startswith("adam")
-    if adam and signs.rate is not None and signs.rate > ADAM:
+    if _adam(config) and signs.rate is not None and signs.rate > ADAM:
         finding = finding.supported_by(
             "manifest",
             "learning_rate",
@@ -264,6 +264,23 @@ def _rising(finding: Finding, signs: RateSigns, config: Manifest, curve: Learnin
     )
 
 
+def _never_reached(finding: Finding, signs: RateSigns, config: Manifest) -> Finding:
+    """A warm-up that outlasts the run, or a factor on the way to the optimizer: no step had even half of the rate."""
+    declared = config.training.learning_rate
+    if not declared or not signs.rate or signs.updates < SOME or signs.rate * RISEN > declared:
+        return finding
+    return finding.supported_by(
+        PROBE,
+        "rate",
+        signs.rate,
+        f"in {signs.updates} updates the learning rate was {signs.rate:.2g} at the most, "
+        f"{signs.rate / declared:.1%} of the declared {declared:g}",
+        threshold=declared / RISEN,
+        origin="convention",
+        weight=5.0,
+    )
+
+
 def _too_low(finding: Finding, signs: RateSigns, config: Manifest) -> Finding:
     updates = HUNDREDS if _short_for_certain(signs, config) else MANY
     if signs.updates < updates or signs.end < LEFT or signs.end > 1 or not STEADY < signs.pace < signs.pace_high < 2:
@@ -282,11 +299,17 @@ def _too_low(finding: Finding, signs: RateSigns, config: Manifest) -> Finding:
 
 def _short_for_certain(signs: RateSigns, config: Manifest) -> bool:
     """The loss fell as a first-order model says, so that nothing but the rate limits how far a step leads."""
+    if _adam(config) and signs.rate is not None and signs.rate * RISEN < DEFAULT:
+        return True  # what Adam moves a weight by in a step does not depend on the loss
     found = efficiency(signs, config)
     if found is None or found < PROMISED:
         return False
     # A momentum of 0.9 that nobody mentions makes steps ten times as long: a tenth of the loss is none too long either.
     return config.training.momentum is not None or (signs.stride is not None and signs.stride < STRIDE)
+
+
+def _adam(config: Manifest) -> bool:
+    return (config.training.optimizer or "").lower().startswith("adam")
 
 
 def _too_short(finding: Finding, signs: RateSigns, config: Manifest, path: StudentPath | None) -> Finding:
@@ -302,8 +325,7 @@ def _too_short(finding: Finding, signs: RateSigns, config: Manifest, path: Stude
             origin="Polyak's step size, with a momentum of 0.9",
             weight=5.5,
         )
-    adam = (config.training.optimizer or "").lower().startswith("adam")
-    if not adam or path is None or signs.rate is None or signs.rate >= DEFAULT or signs.updates < SOME:
+    if not _adam(config) or path is None or signs.rate is None or signs.rate >= DEFAULT or signs.updates < SOME:
         return finding
     share = learnt(path)
     if share >= LEARNT or signs.end > LOST or path.late("dependence") < ALIVE:

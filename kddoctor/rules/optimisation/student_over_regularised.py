@@ -124,7 +124,8 @@ def student_over_regularised(
             threshold=LEVEL,
             # Logits are small early on, too, and late steps are not the end; but a student that gets better steadily
             # had 7/8 of its way behind it in the last quarter. Where the decay alone explains them, they say nothing.
-            weight=2.0 if kept < LOST_IN_TRAINING or _far_too_much(config, seen) else 10.0,
+            # Nor does a student whose loss falls faster than ever: its late steps are far behind its end.
+            weight=2.0 if (slowing and kept < LOST_IN_TRAINING) or _far_too_much(config, seen) else 10.0,
         )
     finding = against_set_back(against_come_back(against_another(finding, path, fit), signs), signs)
     finding = _of_settings(finding, config, seen)
