@@ -51,6 +51,8 @@ PROBE = "example-gaps"
 #: Points of training accuracy below the teacher, and between the two students (taxonomy).
 FAR_BELOW: Share = 0.10
 ALIKE: Share = 0.02
+#: The same as a share of what the teacher is right on, where that is little.
+FAR_OF_TEACHER: Share = 0.2
 CLOSE: Share = 0.05
 #: Share of the gap by which the labels-only twin may be ahead, or that another schedule may promise: more of it, and
 #: the student has the capacity.
@@ -291,13 +293,14 @@ def _against_baseline(finding: Finding, train: TrainGaps, held_out: Gaps | None,
     text = f"trained on labels alone, the same student reaches {baseline:.1%} on training rows"
     # A twin that has learnt its few training rows by heart holds no more where it is no better on others.
     alike = _no_better(gaps) or (held_out is not None and _no_better(held_out.gaps))
-    if alike and gaps.teacher_accuracy - baseline >= FAR_BELOW:
+    far = min(FAR_BELOW, FAR_OF_TEACHER * gaps.teacher_accuracy)
+    if alike and gaps.teacher_accuracy - baseline >= far:
         return finding.supported_by(
             PROBE,
             "baseline_train_accuracy",
             baseline,
             text,
-            threshold=gaps.teacher_accuracy - FAR_BELOW,
+            threshold=gaps.teacher_accuracy - far,
             origin="paper",
             grade=Grade.INTERVENTIONAL,
             weight=4.0,

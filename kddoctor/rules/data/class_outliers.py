@@ -28,6 +28,8 @@ SPARED: Share = 0.15
 #: The same beside classes that are hardly ever answered, which no other trouble leaves: of teachers of newsgroups that
 #: never saw a fifth of the classes it was 0.2, since they have others wrong as well.
 USUAL: Share = 0.25
+#: The same of classes that a teacher knows as if there were no others.
+UNTOUCHED: Share = 0.03
 
 
 def enough_rows(recalls: ClassRecalls) -> Flags:
@@ -72,13 +74,15 @@ def unknown_to_the_teacher(recalls: ClassRecalls, judged: Flags) -> Flags:
 
 
 def lacks_these_alone(recalls: ClassRecalls, classes: Flags) -> bool:
-    """Whether the teacher hardly finds a row of these few classes, and as many of all others as its student does."""
+    """Whether the teacher hardly finds a row of these few classes, and as many of all others as its student does.
+
+    Or finds few, and all others without exception.
+    """
     train, held_out = recalls.train, recalls.held_out
-    if (
-        train is None
-        or not 0 < classes.sum() <= FEW * len(classes)
-        or share_of(train.teacher, train.rows, classes) > HARDLY
-    ):
+    if train is None or not 0 < classes.sum() <= FEW * len(classes):
+        return False
+    of_others, of_these = (share_of(train.rows - train.teacher, train.rows, part) for part in (~classes, classes))
+    if of_these < 1 - HARDLY and of_others > UNTOUCHED * of_these:
         return False
     return bool(held_out.teacher[~classes].sum() >= held_out.student[~classes].sum())
 
