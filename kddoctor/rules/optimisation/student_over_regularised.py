@@ -73,6 +73,8 @@ LEVEL: Pace = 0.4
 SLOWING: Pace = 1.0
 #: Dropout that is more than usual (0.1), and weight decay: convention.
 DROPOUT: Share = 0.3
+#: Dropout beyond which no small student learns well: large networks have half of their units dropped at most.
+MOST: Share = 0.6
 DECAY: Share = 0.01
 #: Weight decay that no training wants: ten times what is used at most, decoupled (0.3) and in the gradient (0.005).
 FAR_TOO_MUCH, FAR_IN_GRADIENT = 3.0, 0.05
@@ -115,7 +117,8 @@ def student_over_regularised(
         finding = finding.against(PROBE, "factor", fit.factor, text, threshold=RIGHT, weight=3.0, group="factor")
     slowing = signs is not None and signs.pace_high < SLOWING
     finding, kept = _of_modes(finding, fit, path, slowing=slowing)
-    if not level and not (slowing and kept < HALF):
+    # A student that drops most of its units learns slowly for that very reason.
+    if not level and not (slowing and kept < HALF) and not _drops_most(seen):
         finding = finding.against(
             "rate-signs",
             "pace",
@@ -215,7 +218,7 @@ def _of_settings(finding: Finding, config: Manifest, seen: Observations | None) 
     if dropout is not None and dropout > DROPOUT:
         finding = finding.supported_by(
             "observations", "student_dropout", dropout, f"the student drops up to {dropout:.0%} of its units",
-            threshold=DROPOUT, origin="convention", weight=2.0, group="settings",
+            threshold=DROPOUT, origin="convention", weight=5.0 if _drops_most(seen) else 2.0, group="settings",
         )  # fmt: skip
     decay = _decay(config, seen)
     if _far_too_much(config, seen):
@@ -229,6 +232,10 @@ def _of_settings(finding: Finding, config: Manifest, seen: Observations | None) 
             weight=2.0, group="settings",
         )  # fmt: skip
     return finding
+
+
+def _drops_most(seen: Observations | None) -> bool:
+    return seen is not None and (seen.student_dropout or 0.0) >= MOST
 
 
 def _decay(config: Manifest, seen: Observations | None) -> float | None:
