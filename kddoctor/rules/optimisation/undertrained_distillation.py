@@ -104,6 +104,7 @@ MUCH: Share = 0.08
 #: Early fall of the loss over what its gradients promise, of steps that are wrong; and updates from which it shows.
 LITTLE: Factor = 0.03
 HUNDRED: Count = 100
+DOZENS: Count = 50
 #: Epochs up to which a schedule of few updates is short, and not its batches large.
 FEW_EPOCHS: Count = 2
 #: Recorded steps from which they show a course, and the last ones whose mean is its end.
@@ -260,21 +261,23 @@ def _of_few_steps(
 
 def _of_count(finding: Finding, signs: RateSigns) -> Finding:
     """A loss that certainly still falls after so few updates as nobody trains for: all in one or two epochs, or with a
-    loss that has certainly not levelled.
+    loss that has certainly not levelled. After a few dozen, its noise is no proof that it had.
     """
-    if signs.updates >= HUNDRED or not signs.pace_low > 0:
-        return finding
     few = signs.per_epoch is not None and signs.updates <= FEW_EPOCHS * signs.per_epoch
-    if not few and signs.pace_low < LEVEL:
+    falls = signs.pace_low > 0 and (few or signs.pace_low >= LEVEL)
+    dozens = few and signs.updates < DOZENS and signs.pace_high >= LEVEL
+    if signs.updates >= HUNDRED or not (falls or dozens):
         return finding
     return finding.supported_by(
         "rate-signs",
         "updates",
         float(signs.updates),
-        f"after {signs.updates} updates in all the loss still fell at {signs.pace:.1f} times its average pace",
-        threshold=float(HUNDRED),
+        f"after {signs.updates} updates in all the loss still fell at {signs.pace:.1f} times its average pace"
+        if falls
+        else f"after {signs.updates} updates, and no more, the loss stands at {signs.end:.0%} of its first value",
+        threshold=float(HUNDRED if falls else DOZENS),
         origin="convention",
-        weight=CERTAINLY_STEADY,
+        weight=CERTAINLY_STEADY if falls else FAR_TOO_FEW,
         group="pace",
     )
 
