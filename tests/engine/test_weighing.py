@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kddoctor.engine import explaining
 from kddoctor.engine.explaining import explain_away, order
 from kddoctor.engine.types import Status
 from kddoctor.engine.weighing import CEILING, CONFLICT_CEILING, PRIOR, weigh
@@ -126,6 +127,16 @@ def test_a_symptom_is_listed_under_its_most_upstream_cause():
 def test_equally_likely_causes_are_ordered_from_upstream():
     codes = [h.rule.code for h in order([believed("KD902", stage=20), believed("KD903", stage=5), believed("KD901")])]
     assert codes == ["KD903", "KD901", "KD902"]
+
+
+def test_causes_are_ordered_by_what_readers_are_told(monkeypatch):
+    rates = {"KD901": 0.4, "KD902": 0.6}
+    monkeypatch.setattr(explaining, "stated", lambda h: rates[h.rule.code])
+    likely = [believed("KD901", Grade.STATISTICAL, stage=5), believed("KD902", Grade.STATISTICAL, stage=20)]
+    assert [h.rule.code for h in order(likely)] == ["KD902", "KD901"]
+    # Of what is proven, the one upstream explains the other.
+    proven = [believed("KD901", stage=5), believed("KD902", stage=20)]
+    assert [h.rule.code for h in order(proven)] == ["KD901", "KD902"]
 
 
 def test_the_order_does_not_depend_on_the_order_of_arrival():

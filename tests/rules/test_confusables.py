@@ -328,6 +328,35 @@ def test_a_teacher_that_never_answers_classes_was_trained_where_they_hardly_occu
     assert found.cause_codes[0] == "KD102"
 
 
+def lacking(classes):
+    """These classes are never answered; all others are."""
+
+    def change(logits, labels):
+        changed = logits.copy()
+        changed[:, classes] = logits.min(axis=1, keepdims=True) - 1
+        return changed
+
+    return change
+
+
+def test_a_teacher_that_lacks_two_classes_and_knows_all_others_is_no_weak_teacher(tmp_path):
+    found = diagnosed(tmp_path, teacher=lacking([8, 9]), student=lacking([8, 9]), baseline=b.unchanged)
+    assert found.cause_codes == ["KD604"]
+
+
+def test_a_declared_weight_at_which_the_teacher_is_not_heard_is_named_where_something_was_lost(tmp_path):
+    behind = b.forgetting(0.3)
+    small = {"declared": {"alpha": 0.005}, "mix": (0.995, 0.005)}
+    found = diagnosed(tmp_path / "behind", student=behind, baseline=behind, **small)
+    assert found.cause_codes == ["KD208"]
+    assert found.causes[0].prescription.changes == {"distillation.alpha": 0.9}
+    # As good as its teacher, or far better than alone: then it was enough.
+    assert diagnosed(tmp_path / "equal", **small).cause_codes == []
+    assert (
+        "KD208" not in diagnosed(tmp_path / "gained", student=b.forgetting(0.1), baseline=behind, **small).cause_codes
+    )
+
+
 def test_a_student_that_is_clearly_better_than_its_teacher_needs_no_twin_to_say_so(tmp_path):
     found = diagnosed(tmp_path, teacher=b.forgetting(0.3), student=b.forgetting(0.1, 6))
     assert "KD102" in found.cause_codes

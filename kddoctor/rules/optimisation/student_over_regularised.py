@@ -71,6 +71,8 @@ AUGMENTED: Nats = 0.1
 LEVEL: Pace = 0.4
 #: Pace below which a loss falls more slowly than it did.
 SLOWING: Pace = 1.0
+#: Pace from which most of the way was made in the last steps.
+FASTER: Pace = 2.0
 #: Dropout that is more than usual (0.1), and weight decay: convention.
 DROPOUT: Share = 0.3
 #: Dropout beyond which no small student learns well: large networks have half of their units dropped at most.
@@ -127,8 +129,8 @@ def student_over_regularised(
             threshold=LEVEL,
             # Logits are small early on, too, and late steps are not the end; but a student that gets better steadily
             # had 7/8 of its way behind it in the last quarter. Where the decay alone explains them, they say nothing.
-            # Nor does a student whose loss falls faster than ever: its late steps are far behind its end.
-            weight=2.0 if (slowing and kept < LOST_IN_TRAINING) or _far_too_much(config, seen) else 10.0,
+            # Of a student whose loss falls faster than ever, late steps are far behind the end.
+            weight=2.0 if (kept < LOST_IN_TRAINING and not _speeds_up(signs)) or _far_too_much(config, seen) else 10.0,
         )
     finding = against_set_back(against_come_back(against_another(finding, path, fit), signs), signs)
     finding = _of_settings(finding, config, seen)
@@ -137,6 +139,10 @@ def student_over_regularised(
         where="the student's dropout, or kd_run.yaml: training.weight_decay",
         severity=severity(held_out, "warning"),
     ).prescribe("no dropout, no weight decay", treatment__dropout=0.0, training__weight_decay=0.0)
+
+
+def _speeds_up(signs: RateSigns | None) -> bool:
+    return signs is not None and signs.pace > FASTER
 
 
 def _stands(signs: RateSigns, curve: LearningCurve | None) -> bool:

@@ -100,6 +100,26 @@ def test_untouched_weights_that_answer_otherwise_are_fed_otherwise(tmp_path):
     assert "KD701" in found.ruled_out
 
 
+def marked(pixel: float, wrong: float) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Splits whose held-out inputs bear a mark of this size, on which both models are wrong for this share of rows."""
+    train, val = part(400, 1), part(500, 2)
+    val["inputs"][:, 10:] += pixel
+    lost = np.random.default_rng(3).random(500) < wrong
+    for name in ("teacher_logits", "student_logits"):
+        val[name][lost] = np.roll(val[name][lost], 1, axis=1)
+    return train, val
+
+
+def test_held_out_inputs_with_a_mark_of_their_own_on_which_the_teacher_fails_went_another_way(tmp_path):
+    assert deployment(diagnosed(tmp_path, *marked(8.0, 0.4))) == ["KD702"]
+
+
+@pytest.mark.parametrize(("pixel", "wrong"), [(8.0, 0.0), (0.0, 0.4), (0.8, 0.4)])
+def test_a_mark_that_costs_nothing_and_a_teacher_that_fails_on_unmarked_inputs_are_no_drift(tmp_path, pixel, wrong):
+    found = diagnosed(tmp_path, *marked(pixel, wrong))
+    assert "KD702" not in found.cause_codes
+
+
 def test_a_student_with_dropout_answers_otherwise_and_as_well(tmp_path):
     assert deployment(after(tmp_path, 0.0, [], {**SAME, "agreement": 0.9, "relative_difference": 0.5})) == []
 

@@ -23,7 +23,7 @@ from kddoctor.probes.output_health import OutputHealth
 from kddoctor.probes.rate_signs import RateSigns, RateSignsProbe
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
-from kddoctor.rules.finding import NotExamined
+from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.optimisation.longer import FEW_UPDATES, times_longer
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
@@ -133,6 +133,49 @@ def test_a_rate_that_climbs_past_the_declared_one_to_the_end_does_not_fit(spent,
     measured = signs(spent=spent, rate=rate, overshoots=0.3)
     found = confidence("KD501", manifest(epochs=50, learning_rate=0.05), course, measured)
     assert (found > 0.5) is named
+
+
+@pytest.mark.parametrize(
+    ("rate", "updates", "named"), [(0.02, 350, True), (0.04, 350, False), (0.02, 60, False)], ids=["half", "all", "few"]
+)
+def test_a_declared_rate_that_no_step_came_near_is_another_rate(rate, updates, named):
+    course = signs(rate=rate, updates=updates)
+    assert (confidence("KD501", manifest(learning_rate=0.05), course) > 0.5) is named
+
+
+def test_adam_far_below_its_own_rate_whose_loss_still_falls_is_too_slow_and_not_too_short():
+    creeps = signs(updates=400, end=0.8, pace=0.75, pace_low=0.7, pace_high=0.8, rate=1e-4)
+    assert confidence("KD501", creeps, path(excess=-0.4), manifest(optimizer="adamw")) > 0.5
+    assert confidence("KD501", replace(creeps, rate=1e-2), path(excess=-0.4), manifest(optimizer="adamw")) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("updates", "per_epoch", "pace_high", "named"),
+    [(14, 7.0, 15.0, True), (14, 1.0, 15.0, False), (80, 40.0, 15.0, False), (14, 7.0, 0.1, False)],
+    ids=["a dozen", "in many epochs", "dozens", "level"],
+)
+def test_a_dozen_updates_are_too_few_whatever_their_noise_hides(updates, per_epoch, pace_high, named):
+    noisy = signs(updates=updates, per_epoch=per_epoch, pace=6.0, pace_low=-6.0, pace_high=pace_high, end=0.98)
+    rates = LearningCurve(None, None, None, updates, 0, 0.0, 1.0, 1.0, Pace(7.0, -6.0, 16.0), 1.0)
+    found = all_rules()["KD502"]({type(each): each for each in (rates, noisy, manifest(epochs=2))})
+    assert (isinstance(found, Finding) and weigh(all_rules()["KD502"], found).confidence > 0.5) is named
+
+
+@pytest.mark.parametrize(("dropout", "named"), [(0.8, True), (0.4, False)])
+def test_a_student_that_drops_most_of_its_units_need_not_have_levelled(tmp_path, dropout, named):
+    measured = measure(load(recorded_run(tmp_path / "run", student=b.forgetting(0.2))))
+    falling = signs(pace=0.7, pace_high=0.9)
+    seen = Observations.model_validate({"student_dropout": dropout})
+    found = confidence("KD504", fit(factor=1.2), manifest(), path(), falling, seen, measured[Gaps])
+    assert (found > 0.5) is named
+
+
+def test_a_loss_that_falls_faster_than_ever_explains_late_steps_that_are_behind(tmp_path):
+    measured = measure(load(recorded_run(tmp_path / "run", student=b.forgetting(0.2))))
+    way = path(agreement=0.3, kl=0.5, excess=-0.2)
+    slower, faster = signs(pace=0.6, pace_high=0.8), signs(pace=6.0, pace_high=9.0)
+    assert confidence("KD504", fit(factor=1.2), manifest(), way, slower, measured[Gaps]) > 0.5
+    assert confidence("KD504", fit(factor=1.2), manifest(), way, faster, measured[Gaps]) < 0.1
 
 
 @pytest.mark.parametrize(("in_training", "named"), [(0.3, True), (0.62, False)])

@@ -50,6 +50,31 @@ def test_a_term_that_rests_at_the_mean_of_its_target_has_the_wrong_examples() ->
     assert strongest(found) is Grade.INTERVENTIONAL
 
 
+def test_a_map_that_an_optimizer_trains_need_not_fall_to_rest_at_the_mean() -> None:
+    trained = {"loss": {"student": 4}, "feature_loss": {"student": 2, "other": 2}, "not_in_optimizer": []}
+    facts = observations_from({"graph": trained, "parameters_not_in_optimizer": []})
+    resting = levels(1.05 * MEAN, MEAN, MEAN, MEAN)
+    resting = replace(resting, levels=tuple(replace(level, nothing=resting.first) for level in resting.levels))
+    assert without_the_example(resting) is None
+    assert strongest(wrong_tensor_distilled(PLAIN, None, None, None, None, resting, facts)) is Grade.INTERVENTIONAL
+
+
+def test_a_map_that_stood_still_and_that_the_student_followed_never_learnt() -> None:
+    fixed = {"loss": {"student": 4}, "feature_loss": {"student": 2, "other": 0}, "not_in_optimizer": []}
+    facts = observations_from({"graph": fixed, "parameters_not_in_optimizer": []})
+    followed = levels(NOTHING, 0.75 * MEAN, 0.72 * MEAN, 0.72 * MEAN)
+    found = projector_not_trained(facts, followed)
+    assert strongest(found) is Grade.STATISTICAL
+    # As good as a map that is fitted afterwards, or what the units leave one by one.
+    fitted = projector_not_trained(facts, levels(NOTHING, 0.3, 0.15, 0.15))
+    assert isinstance(fitted, Finding)
+    assert not fitted.supporting
+    beside = replace(followed, levels=tuple(replace(level, beside=followed.last) for level in followed.levels))
+    found = projector_not_trained(facts, beside)
+    assert isinstance(found, Finding)
+    assert not found.supporting
+
+
 def test_where_no_map_learns_none_has_learnt_the_mean() -> None:
     none_learns = observations_from({"graph": {"feature_loss": {"student": 2, "teacher": 0, "other": 0}}})
     found = wrong_tensor_distilled(PLAIN, None, None, None, None, levels(NOTHING, MEAN, MEAN, MEAN), none_learns)

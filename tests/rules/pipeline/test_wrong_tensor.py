@@ -7,6 +7,8 @@ import pytest
 
 from kddoctor.probes.output_floor import OutputFloor, output_floor
 from kddoctor.probes.row_pairing import RowPairing, pair_outputs, share_before
+from kddoctor.probes.targets_against_own import TargetsAgainstOwnProbe
+from kddoctor.probes.targets_in_loop import TargetsInLoopProbe
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.wrong_tensor_distilled import wrong_tensor_distilled
 from kddoctor.run.manifest import Manifest
@@ -59,3 +61,51 @@ def test_outputs_of_the_batch_before_are_a_tensor_that_was_kept() -> None:
 @pytest.mark.parametrize("used", [OWN, np.roll(OWN, 1, axis=0), OWN[np.random.default_rng(1).permutation(400)]])
 def test_other_rows_are_no_batch_before(used: np.ndarray) -> None:
     assert not judged(pairing=pairing(used)).supporting
+
+
+LABELS = OWN.argmax(axis=1)
+LABELS[:80] = (LABELS[:80] + 1) % 10  # the teacher is wrong on a fifth
+
+
+def compared(used: np.ndarray, own: np.ndarray, labels: np.ndarray) -> Finding:
+    """The finding where these targets were used for the rows that the teacher answers so."""
+    against, beside = TargetsAgainstOwnProbe(), TargetsInLoopProbe()
+    against.update(used, own, labels)
+    beside.update(used, own, labels)
+    config = Manifest.model_validate({"format": 1, "task": "multiclass", "num_classes": own.shape[1]})
+    found = wrong_tensor_distilled(config, beside.compute(), None, None, against.compute())
+    return found if isinstance(found, Finding) else Finding()
+
+
+def pushed_down(own: np.ndarray, labels: np.ndarray, to: float) -> np.ndarray:
+    used = own.copy()
+    used[np.arange(len(own)), labels] = to
+    return used
+
+
+def test_a_label_that_was_masked_in_place_is_not_the_teachers_answer() -> None:
+    assert strongest(compared(pushed_down(OWN, LABELS, -1e4), OWN, LABELS)) is Grade.PROOF
+
+
+def test_of_one_logit_a_row_all_liked_items_get_one_number() -> None:
+    scores = RNG.normal(size=400)
+    liked = (scores + RNG.normal(size=400) > 0).astype(int)
+    own, used = (np.stack([np.zeros(400), z], axis=1) for z in (scores, np.where(liked == 1, -1e4, scores)))
+    assert strongest(compared(used, own, liked)) is Grade.INTERVENTIONAL
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        OWN,
+        # Raised, as by whoever reads the label.
+        pushed_down(OWN, LABELS, 30.0),
+        # Noise, a permutation, and other classes pushed down.
+        OWN + RNG.normal(scale=2, size=OWN.shape),
+        np.roll(OWN, 1, axis=1),
+        pushed_down(OWN, (LABELS + 3) % 10, -1e4),
+    ],
+)
+def test_targets_that_differ_in_another_way_are_no_masked_labels(used: np.ndarray) -> None:
+    found = compared(used, OWN, LABELS)
+    assert not any(item.probe == "targets-against-own" for item in found.supporting)
