@@ -350,11 +350,9 @@ def test_a_declared_weight_at_which_the_teacher_is_not_heard_is_named_where_some
     found = diagnosed(tmp_path / "behind", student=behind, baseline=behind, **small)
     assert found.cause_codes == ["KD208"]
     assert found.causes[0].prescription.changes == {"distillation.alpha": 0.9}
-    # As good as its teacher, or far better than alone: then it was enough.
-    assert diagnosed(tmp_path / "equal", **small).cause_codes == []
-    assert (
-        "KD208" not in diagnosed(tmp_path / "gained", student=b.forgetting(0.1), baseline=behind, **small).cause_codes
-    )
+    # Far better than alone: then it was enough.
+    gained = diagnosed(tmp_path / "gained", student=b.forgetting(0.1), baseline=behind, **small)
+    assert "KD208" not in gained.cause_codes
 
 
 def test_a_student_that_is_clearly_better_than_its_teacher_needs_no_twin_to_say_so(tmp_path):
