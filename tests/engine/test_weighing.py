@@ -129,7 +129,7 @@ def test_equally_likely_causes_are_ordered_from_upstream():
     assert codes == ["KD903", "KD901", "KD902"]
 
 
-def test_causes_are_ordered_by_what_readers_are_told(monkeypatch):
+def test_suspicions_are_ordered_by_what_readers_are_told(monkeypatch):
     rates = {"KD901": 0.4, "KD902": 0.6}
     monkeypatch.setattr(explaining, "stated", lambda h: rates[h.rule.code])
     likely = [believed("KD901", Grade.STATISTICAL, stage=5), believed("KD902", Grade.STATISTICAL, stage=20)]
