@@ -1,4 +1,4 @@
-"""Mistakes in the data: what was split, how much was kept, where it came from, and what its labels are worth."""
+"""Mistakes in what the student learns from: rows that leak, are few, odd or mislabelled, and classes that suffer."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,145 +12,152 @@ from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.rows import IGNORED
 from kddoctor.bench.task import Data
 
-# KD601 ----------------------------------------------------------------------------------------------------------------
 
-#: Share of the validation rows.
-TOPPED_UP = {Level.MILD: 0.1, Level.MODERATE: 0.4, Level.SEVERE: 1.0}
-
-
-def validation_split_added_to_the_transfer_rows(recipe: Recipe, level: Level) -> Recipe:
-    """Loaded ``train+validation`` for more rows to distil on, and evaluated on ``validation`` all the same."""
-
-    def joined(data: Data) -> Data:
-        data = recipe.split(data)
-        more = data.val[: round(TOPPED_UP[level] * len(data.val))]
-        return replace(data, train=TensorDataset(*map(_concatenated, data.train.tensors, more)))
-
-    return replace(recipe, split=joined)
+def _rows(data: TensorDataset, rows: Tensor) -> TensorDataset:
+    return TensorDataset(*(tensor[rows] for tensor in data.tensors))
 
 
-def _concatenated(first: Tensor, second: Tensor) -> Tensor:
-    return torch.cat([first, second])
+def _groups(labels: Tensor) -> list[Tensor]:
+    """Row numbers class by class; one group of all rows where a row has many labels."""
+    if labels.ndim > 1:
+        return [torch.arange(len(labels))]
+    return [(labels == label).nonzero().flatten() for label in sorted(set(labels.tolist()))]
 
 
-# KD602 ----------------------------------------------------------------------------------------------------------------
+# KD601 ---------------------------------------------------------------------------------------------------------------
 
-#: One row in how many is kept.
-STRIDE = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 10}
-
-
-def every_nth_row_of_a_trial_run_repeated(recipe: Recipe, level: Level) -> Recipe:
-    """Left ``[::n]`` of a trial run before ``.repeat()``: epochs are as long as ever, of a few rows over again."""
-
-    def thinned(data: TensorDataset) -> TensorDataset:
-        data = recipe.train_set(data)
-        few = torch.arange(0, len(data), STRIDE[level])
-        return TensorDataset(*data[few[torch.arange(len(data)) % len(few)]])
-
-    return replace(recipe, train_set=thinned)
+#: Shards of the validation set, of eight, whose names the pattern matches.
+_SHARDS = {Level.MILD: 1, Level.MODERATE: 3, Level.SEVERE: 8}
 
 
-# KD603 ----------------------------------------------------------------------------------------------------------------
+def training_glob_matches_validation_shards(recipe: Recipe, level: Level) -> Recipe:
+    """Collected the training files with a pattern that is too wide, so that validation files came along."""
 
-#: Share of the words or pixels.
-REPLACED = {Level.MILD: 0.15, Level.MODERATE: 0.35, Level.SEVERE: 0.7}
+    def split(data: Data) -> Data:
+        found = recipe.split(data)
+        matched = torch.arange(len(found.val)) % 8 < _SHARDS[level]
+        leaked = _rows(found.val, matched.nonzero().flatten())
+        both = zip(found.train.tensors, leaked.tensors, strict=True)
+        return replace(found, train=TensorDataset(*(torch.cat(pair) for pair in both)))
 
-
-def synthetic_transfer_rows_with_random_replacements(recipe: Recipe, level: Level) -> Recipe:
-    """Distilled on synthetic rows alone, whose words or pixels were replaced at random by those of other rows."""
-
-    def synthetic(data: TensorDataset) -> TensorDataset:
-        inputs, labels = recipe.train_set(data).tensors
-        made = _replaced(inputs, REPLACED[level])
-        return TensorDataset(made, labels if labels.ndim == 1 else _next_tokens(made, labels))
-
-    return replace(recipe, train_set=synthetic)
+    return replace(recipe, split=split)
 
 
-def _replaced(inputs: Tensor, share: float) -> Tensor:
-    """Each value, with this probability, that of another row at the same place."""
-    generator = torch.Generator().manual_seed(0)
-    rows = inputs.flatten(1)
-    others = rows.gather(0, torch.randint(0, len(rows), rows.shape, generator=generator))
-    return torch.where(torch.rand(rows.shape, generator=generator) < share, others, rows).view_as(inputs)
+# KD602 ---------------------------------------------------------------------------------------------------------------
+
+_SHARE_OF_ROWS = {Level.MILD: 0.5, Level.MODERATE: 0.2, Level.SEVERE: 0.06}
 
 
-def _next_tokens(tokens: Tensor, labels: Tensor) -> Tensor:
-    """What follows in the rows as they are now; nothing replaces the very last token, and the padding stays ignored."""
-    following = torch.cat([tokens[:, 1:], labels[:, -1:]], dim=1)
-    return torch.where((labels == IGNORED) | (following == 0), IGNORED, following)
+def trial_subset_kept_for_the_real_run(recipe: Recipe, level: Level) -> Recipe:
+    """Left in the small stratified subset that the script was tried out with; the run has as many steps as ever."""
+    share = _SHARE_OF_ROWS[level]
+
+    def few(data: TensorDataset) -> TensorDataset:
+        found = recipe.train_set(data)
+        groups = _groups(found.tensors[1])
+        return _rows(found, torch.cat([rows[: max(1, round(share * len(rows)))] for rows in groups]))
+
+    return replace(recipe, train_set=few, epochs=round(recipe.epochs / share))
 
 
-# KD604 ----------------------------------------------------------------------------------------------------------------
+# KD603 ---------------------------------------------------------------------------------------------------------------
 
-#: Share of their rows that the teacher saw of the classes that were new then, which are a fifth of all.
-SEEN = {Level.MILD: 0.15, Level.MODERATE: 0.05, Level.SEVERE: 0.01}
-NEW = 0.2
-
-
-def teacher_from_when_some_classes_were_still_rare(recipe: Recipe, level: Level) -> Recipe:
-    """Distilled a teacher trained on an older collection, in which the classes that were added last hardly occur."""
-
-    def older(data: TensorDataset) -> TensorDataset:
-        data = recipe.teacher.data(data)
-        labels = data.tensors[1]
-        classes = int(labels.max()) + 1
-        new = labels >= classes - max(1, round(NEW * classes))
-        there = torch.rand(len(labels), generator=torch.Generator().manual_seed(0)) < SEEN[level]
-        return TensorDataset(*data[~new | there])
-
-    return replace(recipe, teacher=replace(recipe.teacher, data=older))
+#: How far down the sorted list the rows are taken from; the last: no further than needed.
+_REACH = {Level.MILD: 0.5, Level.MODERATE: 0.25, Level.SEVERE: 0.0}
 
 
-# KD605 ----------------------------------------------------------------------------------------------------------------
+def head_of_a_list_sorted_by_size(recipe: Recipe, level: Level) -> Recipe:
+    """Took the transfer set from the top of each class's list, which was sorted by size, the smallest first."""
 
-#: Share of the labels.
-CARELESS = {Level.MILD: 0.15, Level.MODERATE: 0.35, Level.SEVERE: 0.6}
+    def split(data: Data) -> Data:
+        found = recipe.split(data)
+        pool = _groups(found.teacher.tensors[1])
+        wanted = [len(rows) for rows in _groups(found.train.tensors[1])]
+        taken = [
+            _from_the_top(found.teacher, rows, count, _REACH[level]) for rows, count in zip(pool, wanted, strict=True)
+        ]
+        return replace(found, train=_rows(found.teacher, torch.cat(taken)))
 
-
-def labels_by_annotators_who_clicked_at_random(recipe: Recipe, level: Level) -> Recipe:
-    """Bought labels from a crowd and checked none of them, though some annotators clicked on anything."""
-
-    def annotated(data: Data) -> Data:
-        data = recipe.split(data)
-        train, val = (_clicked(part, CARELESS[level], seed) for seed, part in enumerate((data.train, data.val)))
-        return replace(data, train=train, val=val)
-
-    return replace(recipe, split=annotated)
+    return replace(recipe, split=split)
 
 
-def _clicked(data: TensorDataset, share: float, seed: int) -> TensorDataset:
-    """The share of the labels that count dealt out anew among themselves."""
-    generator = torch.Generator().manual_seed(seed)
+def _from_the_top(data: TensorDataset, rows: Tensor, count: int, reach: float) -> Tensor:
+    # Ink of an image; of a text, how long it is and how rare its words are, which is what compressed files grow with.
+    size = data.tensors[0][rows].flatten(1).double().sum(1)
+    top = rows[size.argsort(stable=True)][: max(count, round(reach * len(rows)))]
+    return top[torch.linspace(0, len(top) - 1, min(count, len(top))).long()]
+
+
+# KD604 ---------------------------------------------------------------------------------------------------------------
+
+_SHARE_OF_RARE = {Level.MILD: 0.1, Level.MODERATE: 0.05, Level.SEVERE: 0.02}
+#: One class in this many is rare where the teacher's data came from.
+_ONE_IN = 10
+
+
+def teacher_that_hardly_saw_some_classes(recipe: Recipe, level: Level) -> Recipe:
+    """Took a teacher that was trained on data as it comes in, where some classes are rare, for a balanced task."""
+
+    def as_it_comes_in(data: TensorDataset) -> TensorDataset:
+        found = recipe.teacher.data(data)
+        kept = [
+            rows[: max(1, round(_SHARE_OF_RARE[level] * len(rows)))] if number % _ONE_IN == 2 else rows
+            for number, rows in enumerate(_groups(found.tensors[1]))
+        ]
+        return _rows(found, torch.cat(kept).sort().values)
+
+    return replace(recipe, teacher=replace(recipe.teacher, data=as_it_comes_in))
+
+
+# KD605 ---------------------------------------------------------------------------------------------------------------
+
+_SHARE_OF_WRONG_JOINS = {Level.MILD: 0.15, Level.MODERATE: 0.35, Level.SEVERE: 0.6}
+
+
+def labels_joined_on_a_key_that_repeats(recipe: Recipe, level: Level) -> Recipe:
+    """Joined rows and labels on a key that is not unique, so that many rows got the label of another."""
+
+    def split(data: Data) -> Data:
+        found = recipe.split(data)
+        draws = torch.Generator().manual_seed(0)
+        share = _SHARE_OF_WRONG_JOINS[level]
+        return replace(found, train=_joined(found.train, share, draws), val=_joined(found.val, share, draws))
+
+    return replace(recipe, split=split)
+
+
+def _joined(data: TensorDataset, share: float, draws: torch.Generator) -> TensorDataset:
     inputs, labels = data.tensors
-    careless = (labels != IGNORED) & (torch.rand(labels.shape, generator=generator) < share)
-    dealt, clicks = labels.clone(), labels[careless]
-    dealt[careless] = clicks[torch.randperm(len(clicks), generator=generator)]
-    return TensorDataset(inputs, dealt)
+    counts = labels != IGNORED
+    known = labels[counts]
+    others = known[torch.randint(len(known), (len(known),), generator=draws)]
+    wrong = torch.rand(len(known), generator=draws) < share
+    joined = labels.clone()
+    joined[counts] = torch.where(wrong, others, known)
+    return TensorDataset(inputs, joined)
 
 
-# KD606 ----------------------------------------------------------------------------------------------------------------
+# KD606 ---------------------------------------------------------------------------------------------------------------
 
-#: Share of the rows.
-HEAD = {Level.MILD: 0.9, Level.MODERATE: 0.7, Level.SEVERE: 0.5}
+_SHARE_OF_FOLDERS = {Level.MILD: 0.9, Level.MODERATE: 0.75, Level.SEVERE: 0.5}
 
 
-def head_of_a_train_set_that_is_sorted_by_class(recipe: Recipe, level: Level) -> Recipe:
-    """Took ``[:n]`` of a folder that lists one class after the other, so that the last classes never came in."""
+def first_rows_of_class_folders(recipe: Recipe, level: Level) -> Recipe:
+    """Capped the transfer set at its first rows, although the files lie class by class and shuffling comes later."""
 
-    def head(data: TensorDataset) -> TensorDataset:
-        data = recipe.train_set(data)
-        by_class = data.tensors[1].argsort(stable=True)
-        return TensorDataset(*data[by_class[: round(HEAD[level] * len(data))]])
+    def capped(data: TensorDataset) -> TensorDataset:
+        found = recipe.train_set(data)
+        by_folder = found.tensors[1].argsort(stable=True)
+        return _rows(found, by_folder[: round(_SHARE_OF_FOLDERS[level] * len(by_folder))])
 
-    return replace(recipe, train_set=head)
+    return replace(recipe, train_set=capped)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD601": (validation_split_added_to_the_transfer_rows,),
-    "KD602": (every_nth_row_of_a_trial_run_repeated,),
-    "KD603": (synthetic_transfer_rows_with_random_replacements,),
-    "KD604": (teacher_from_when_some_classes_were_still_rare,),
-    "KD605": (labels_by_annotators_who_clicked_at_random,),
-    "KD606": (head_of_a_train_set_that_is_sorted_by_class,),
+    "KD601": (training_glob_matches_validation_shards,),
+    "KD602": (trial_subset_kept_for_the_real_run,),
+    "KD603": (head_of_a_list_sorted_by_size,),
+    "KD604": (teacher_that_hardly_saw_some_classes,),
+    "KD605": (labels_joined_on_a_key_that_repeats,),
+    "KD606": (first_rows_of_class_folders,),
 }

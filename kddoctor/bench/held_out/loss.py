@@ -1,241 +1,248 @@
-"""Mistakes in the loss, one way of each."""
+"""Mistakes of the loss, held out: the form of the distillation term, its operands, its weight and its arithmetic."""
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kddoctor.bench import losses
 from kddoctor.bench.fault import Edit, Level
-from kddoctor.bench.losses import log_p, p
+from kddoctor.bench.hints import features_that_count, watch, with_hint
+from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
 # KD201 ---------------------------------------------------------------------------------------------------------------
 
 
-def kldivloss_as_constructed_by_default(recipe: Recipe, _level: Level) -> Recipe:
-    """Built ``nn.KLDivLoss()`` without a word on its reduction."""
-    criterion = nn.KLDivLoss()
+def take_the_mean_of_the_unreduced_divergence(recipe: Recipe, _level: Level) -> Recipe:
+    """Asked kl_div for no reduction and called mean() on the result, which averages over the classes as well."""
+    return replace(recipe, kd_loss=_mean_of_elements)
 
-    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        loss: Tensor = criterion(log_p(student / temperature), p(teacher / temperature))
-        return loss * temperature**2
 
-    return replace(recipe, kd_loss=kd_loss)
+def _mean_of_elements(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    t = temperature
+    elements = F.kl_div(losses.log_p(student / t), losses.p(teacher / t), reduction="none")
+    return elements.mean() * t * t
 
 
 # KD202 ---------------------------------------------------------------------------------------------------------------
 
 
-def softened_kl_left_unscaled(recipe: Recipe, _level: Level) -> Recipe:
-    """Divided both logits by the temperature and never multiplied the divergence by its square."""
+def soften_both_sides_and_forget_the_squared_temperature(recipe: Recipe, _level: Level) -> Recipe:
+    """Divided the logits of both models by T, and took the divergence as it came."""
+    return replace(recipe, kd_loss=_unscaled)
 
-    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        return F.kl_div(log_p(student / temperature), p(teacher / temperature), reduction="batchmean")
 
-    return replace(recipe, kd_loss=kd_loss)
+def _unscaled(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    return F.kl_div(losses.log_p(student / temperature), losses.p(teacher / temperature), reduction="batchmean")
 
 
 # KD203 ---------------------------------------------------------------------------------------------------------------
 
 
-def softmax_on_both_sides_of_kl_div(recipe: Recipe, _level: Level) -> Recipe:
-    """Gave ``F.kl_div`` the student's probabilities, as it takes the teacher's."""
+def apply_softmax_to_both_arguments_of_kl_div(recipe: Recipe, _level: Level) -> Recipe:
+    """Gave kl_div two distributions, as the formula has them, where it wants the student's logarithms."""
+    return replace(recipe, kd_loss=_divergence_of_probabilities)
 
-    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        soft_student, soft_teacher = p(student / temperature), p(teacher / temperature)
-        return F.kl_div(soft_student, soft_teacher, reduction="batchmean") * temperature**2
 
-    return replace(recipe, kd_loss=kd_loss)
+def _divergence_of_probabilities(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    t = temperature
+    return F.kl_div(losses.p(student / t), losses.p(teacher / t), reduction="batchmean") * t * t
 
 
 # KD204 ---------------------------------------------------------------------------------------------------------------
 
 
-def teacher_given_as_kl_div_input(recipe: Recipe, _level: Level) -> Recipe:
-    """Read kl_div(a, b) as KL(a || b), and so put the teacher first and the student second."""
+def pass_the_teacher_as_input_and_the_student_as_target(recipe: Recipe, _level: Level) -> Recipe:
+    """Wrote kl_div's arguments in the order of KL(teacher, student): the first is the log of the second's model."""
+    return replace(recipe, kd_loss=_in_the_order_of_the_formula)
 
-    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        divergence = F.kl_div(log_p(teacher / temperature), p(student / temperature), reduction="batchmean")
-        return divergence * temperature**2
 
-    return replace(recipe, kd_loss=kd_loss)
+def _in_the_order_of_the_formula(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    t = temperature
+    return F.kl_div(losses.log_p(teacher / t), losses.p(student / t), reduction="batchmean") * t * t
 
 
 # KD205 ---------------------------------------------------------------------------------------------------------------
 
 
-def teacher_probabilities_softened_again(recipe: Recipe, _level: Level) -> Recipe:
-    """Turned the teacher's logits into probabilities in the loop, and handed these to a loss that softens logits."""
+def distil_from_a_teacher_class_that_ends_in_an_activation(recipe: Recipe, _level: Level) -> Recipe:
+    """Took a teacher whose forward() returns probabilities, for serving, and softened them as if they were logits."""
+    return replace(recipe, before=in_turn(recipe.before, _end_in_an_activation))
 
-    def targets(session: Session, batch: Batch) -> Tensor:
-        logits = recipe.targets(session, batch)
-        return torch.sigmoid(logits) if logits.ndim == 1 else p(logits)
 
-    return replace(recipe, targets=targets)
+def _end_in_an_activation(session: Session) -> None:
+    session.teacher.register_forward_hook(_activated)
+
+
+def _activated(_module: nn.Module, _inputs: Any, logits: Tensor) -> Tensor:
+    return torch.sigmoid(logits) if logits.ndim == 1 else logits.softmax(dim=-1)
 
 
 # KD206 ---------------------------------------------------------------------------------------------------------------
 
 
-def softmax_with_dim_zero(recipe: Recipe, _level: Level) -> Recipe:
-    """Wrote ``dim=0`` where the classes are the last dimension."""
+def normalise_over_the_first_axis(recipe: Recipe, _level: Level) -> Recipe:
+    """Wrote dim=0 in the softmax of both models, which sums to one over the batch."""
+    return replace(recipe, kd_loss=_over_the_batch)
 
-    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        log_student = F.log_softmax(student / temperature, dim=0)
-        soft_teacher = F.softmax(teacher / temperature, dim=0)
-        return F.kl_div(log_student, soft_teacher, reduction="batchmean") * temperature**2
 
-    return replace(recipe, kd_loss=kd_loss)
+def _over_the_batch(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    t = temperature
+    log_student, of_teacher = F.log_softmax(student / t, dim=0), F.softmax(teacher / t, dim=0)
+    return F.kl_div(log_student, of_teacher, reduction="batchmean") * t * t
 
 
 # KD207 ---------------------------------------------------------------------------------------------------------------
 
 
-def alpha_on_the_hard_labels(recipe: Recipe, _level: Level) -> Recipe:
-    """Took alpha for the weight of the hard labels."""
+def put_alpha_on_the_hard_label_term(recipe: Recipe, _level: Level) -> Recipe:
+    """Mixed the terms by the other convention, in which alpha is the weight of the labels."""
+    return replace(recipe, mix=_alpha_on_the_labels)
 
-    def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
-        return alpha * ce + (1 - alpha) * kd
 
-    return replace(recipe, mix=mix)
+def _alpha_on_the_labels(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
+    return alpha * ce + (1 - alpha) * kd
 
 
 # KD208 ---------------------------------------------------------------------------------------------------------------
 
-#: The distillation term taken for an auxiliary loss, with weights that are usual for those.
-_AUXILIARY = {Level.MILD: 0.1, Level.MODERATE: 0.03, Level.SEVERE: 0.005}
+#: Weights as papers print them, each for a feature loss of another scale.
+FEATURE_WEIGHTS = {Level.MILD: 10.0, Level.MODERATE: 100.0, Level.SEVERE: 1000.0}
 
 
-def distillation_weighted_like_an_auxiliary_loss(recipe: Recipe, level: Level) -> Recipe:
-    """Chose a small alpha, so that distillation "only helps a little" beside the labels."""
-    return replace(recipe, alpha=_AUXILIARY[level])
+def copy_the_feature_weight_from_another_paper(recipe: Recipe, level: Level) -> Recipe:
+    """Added a feature loss with the weight that a paper gives for its own, which is much smaller by its definition."""
+    return with_hint(recipe, FEATURE_WEIGHTS[level])
 
 
 # KD209 ---------------------------------------------------------------------------------------------------------------
 
 
-def teacher_logits_pasted_on_both_sides(recipe: Recipe, _level: Level) -> Recipe:
-    """Copied the teacher's line for the student and forgot to change the variable."""
+def copy_the_student_line_for_the_soft_targets(recipe: Recipe, _level: Level) -> Recipe:
+    """Copied the line of the student's log-probabilities for the targets, and changed the function but not the name."""
+    return replace(recipe, kd_loss=_student_against_itself)
 
-    def kd_loss(_student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        soft_targets = p(teacher / temperature)
-        log_probabilities = log_p(teacher / temperature)
-        return F.kl_div(log_probabilities, soft_targets, reduction="batchmean") * temperature**2
 
-    return replace(recipe, kd_loss=kd_loss)
+def _student_against_itself(student: Tensor, _teacher: Tensor, temperature: float) -> Tensor:
+    t = temperature
+    soft_targets = losses.p(student / t).detach()
+    return F.kl_div(losses.log_p(student / t), soft_targets, reduction="batchmean") * t * t
 
 
 # KD210 ---------------------------------------------------------------------------------------------------------------
 
-#: What beta = 0 is clamped to.
-_LOWEST_BETA = {Level.MILD: 0.03, Level.MODERATE: 0.01, Level.SEVERE: 0.001}
+#: Nearer and nearer to the end at which forward KL was expected.
+BETAS = {Level.MILD: 0.04, Level.MODERATE: 0.01, Level.SEVERE: 0.001}
 
 
-def beta_of_zero_clamped_for_the_logarithm(recipe: Recipe, level: Level) -> Recipe:
-    """Wanted forward KL from a generalised JSD by beta = 0, and clamped beta to keep its logarithm finite."""
-    beta = torch.tensor(0.0).clamp(min=_LOWEST_BETA[level])
+def move_beta_close_to_zero_to_get_forward_kl(recipe: Recipe, level: Level) -> Recipe:
+    """Read that the generalised JSD becomes forward KL as beta goes to zero, and chose a small one to come near it."""
+    beta = torch.tensor(BETAS[level])
 
-    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        log_student, log_teacher = log_p(student / temperature), log_p(teacher / temperature)
-        mixture = torch.logaddexp(log_student + torch.log1p(-beta), log_teacher + torch.log(beta))
-        to_teacher = F.kl_div(mixture, log_teacher, reduction="batchmean", log_target=True)
-        to_student = F.kl_div(mixture, log_student, reduction="batchmean", log_target=True)
-        return (beta * to_teacher + (1 - beta) * to_student) * temperature**2
+    def generalised_jsd(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        log_s, log_t = losses.log_p(student / temperature), losses.log_p(teacher / temperature)
+        middle = torch.logaddexp(log_t + beta.log(), log_s + (1 - beta).log())
+        of_teacher, of_student = (
+            F.kl_div(middle, side, reduction="batchmean", log_target=True) for side in (log_t, log_s)
+        )
+        return (beta * of_teacher + (1 - beta) * of_student) * temperature**2
 
-    return replace(recipe, loss="jsd", kd_loss=kd_loss)
+    return replace(recipe, loss="jsd", kd_loss=generalised_jsd)
 
 
 # KD211 ---------------------------------------------------------------------------------------------------------------
 
 
-def only_the_teacher_is_softened(recipe: Recipe, _level: Level) -> Recipe:
-    """Prepared soft targets at the temperature, and compared them with the student's plain log-probabilities."""
+def call_the_loss_without_the_configured_temperature(recipe: Recipe, _level: Level) -> Recipe:
+    """Read the temperature from the config and did not hand it on, so that the loss used its default argument."""
+    return replace(recipe, kd_loss=_without_the_argument)
 
-    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        soft_targets = p(teacher / temperature)
-        return F.kl_div(log_p(student), soft_targets, reduction="batchmean") * temperature**2
 
-    return replace(recipe, kd_loss=kd_loss)
+def _without_the_argument(student: Tensor, teacher: Tensor, _temperature: float) -> Tensor:
+    return _distillation_loss(student, teacher)
+
+
+def _distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    return losses.kl(student, teacher, temperature)
 
 
 # KD212 ---------------------------------------------------------------------------------------------------------------
 
-#: Processes of the job.
-_WORLD_SIZE = {Level.MILD: 4, Level.MODERATE: 16, Level.SEVERE: 128}
+#: A few devices, a machine or two, a cluster.
+WORKERS = {Level.MILD: 4, Level.MODERATE: 16, Level.SEVERE: 64}
 
 
-def gathered_mean_of_kd_sent_backward(recipe: Recipe, level: Level) -> Recipe:
-    """Gathered the distillation term from all processes for the log, and put that mean into the loss.
+def divide_by_the_global_count_before_gradients_are_averaged(recipe: Recipe, level: Level) -> Recipe:
+    """Divided the distillation term by the rows of all workers, although DDP averages the gradients once more.
 
-    DDP averages the gradients once more, so this term's is divided by the number of processes twice.
+    The sum over workers that is logged is right, and so is the hard-label term, which is a mean over a worker's rows.
     """
+    workers = WORKERS[level]
 
-    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        return _gathered(recipe.kd_loss(student, teacher, temperature), _WORLD_SIZE[level]).mean()
+    def of_all_workers(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        return _averaged_gradient(recipe.kd_loss(student, teacher, temperature), workers)
 
-    return replace(recipe, kd_loss=kd_loss)
+    return replace(recipe, kd_loss=of_all_workers)
 
 
-def _gathered(value: Tensor, world_size: int) -> Tensor:
-    """What an all-gather returns: only a process's own value has a graph. Every process has the same rows here."""
-    return torch.stack([value, *[value.detach()] * (world_size - 1)])
+def _averaged_gradient(total: Tensor, workers: int) -> Tensor:
+    """The same value, with the gradient that is left after the mean over workers."""
+    own = total / workers
+    return own + (total - own).detach()
 
 
 # KD213 ---------------------------------------------------------------------------------------------------------------
 
-#: Enough in single precision; in half precision it is zero.
-_EPSILON = 1e-8
+
+def take_roots_of_unclamped_pairwise_distances(recipe: Recipe, _level: Level) -> Recipe:
+    """Added a relational loss whose distances come from inner products, and left out the clamp before the root."""
+    return replace(recipe, before=in_turn(recipe.before, watch), hint=_relational)
 
 
-def epsilon_lost_in_half_precision(recipe: Recipe, _level: Level) -> Recipe:
-    """Moved the loss, one divergence of probabilities for soft and hard targets, to half precision with its epsilon."""
-
-    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        t = temperature
-        return _divergence(p(teacher.half() / t), p(student.half() / t)).float() * t**2
-
-    def ce_loss(student: Tensor, labels: Tensor) -> Tensor:
-        one_hot = F.one_hot(labels, student.shape[-1]).half()
-        return _divergence(one_hot, p(student.half())).float()
-
-    return replace(recipe, kd_loss=kd_loss, ce_loss=ce_loss)
+def _relational(session: Session, batch: Batch) -> Tensor:
+    student, teacher = features_that_count(session, batch)
+    with torch.no_grad():
+        of_teacher = _relative_distances(teacher)
+    return F.smooth_l1_loss(_relative_distances(student), of_teacher)
 
 
-def _divergence(target: Tensor, output: Tensor) -> Tensor:
-    return (target * ((target + _EPSILON) / (output + _EPSILON)).log()).sum(-1).mean()
+def _relative_distances(features: Tensor) -> Tensor:
+    """[n, n] distances in units of their mean. A row's distance to itself is zero give or take a rounding error."""
+    squares = features.square().sum(1)
+    distances = (squares[:, None] + squares[None, :] - 2 * features @ features.T).sqrt()
+    return distances / distances[distances > 0].mean()
 
 
 # KD214 ---------------------------------------------------------------------------------------------------------------
 
 
-def softmax_kl_on_a_single_score(recipe: Recipe, _level: Level) -> Recipe:
-    """Took the softmax divergence of a classifier for a head with one output, whose softmax is always 1."""
+def apply_softmax_to_the_only_column_of_scores(recipe: Recipe, _level: Level) -> Recipe:
+    """Kept the softmax of a multi-class loss for a model with one score a row, whose share is always all."""
+    return replace(recipe, kd_loss=_of_one_column)
 
-    def rows(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return logits.unsqueeze(1), labels
 
-    def ce_loss(student: Tensor, labels: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(student.squeeze(1), labels.float())
-
-    return replace(recipe, rows=rows, ce_loss=ce_loss)
+def _of_one_column(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    return losses.kl(student[:, 1:], teacher[:, 1:], temperature)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD201": (kldivloss_as_constructed_by_default,),
-    "KD202": (softened_kl_left_unscaled,),
-    "KD203": (softmax_on_both_sides_of_kl_div,),
-    "KD204": (teacher_given_as_kl_div_input,),
-    "KD205": (teacher_probabilities_softened_again,),
-    "KD206": (softmax_with_dim_zero,),
-    "KD207": (alpha_on_the_hard_labels,),
-    "KD208": (distillation_weighted_like_an_auxiliary_loss,),
-    "KD209": (teacher_logits_pasted_on_both_sides,),
-    "KD210": (beta_of_zero_clamped_for_the_logarithm,),
-    "KD211": (only_the_teacher_is_softened,),
-    "KD212": (gathered_mean_of_kd_sent_backward,),
-    "KD213": (epsilon_lost_in_half_precision,),
-    "KD214": (softmax_kl_on_a_single_score,),
+    "KD201": (take_the_mean_of_the_unreduced_divergence,),
+    "KD202": (soften_both_sides_and_forget_the_squared_temperature,),
+    "KD203": (apply_softmax_to_both_arguments_of_kl_div,),
+    "KD204": (pass_the_teacher_as_input_and_the_student_as_target,),
+    "KD205": (distil_from_a_teacher_class_that_ends_in_an_activation,),
+    "KD206": (normalise_over_the_first_axis,),
+    "KD207": (put_alpha_on_the_hard_label_term,),
+    "KD208": (copy_the_feature_weight_from_another_paper,),
+    "KD209": (copy_the_student_line_for_the_soft_targets,),
+    "KD210": (move_beta_close_to_zero_to_get_forward_kl,),
+    "KD211": (call_the_loss_without_the_configured_temperature,),
+    "KD212": (divide_by_the_global_count_before_gradients_are_averaged,),
+    "KD213": (take_roots_of_unclamped_pairwise_distances,),
+    "KD214": (apply_softmax_to_the_only_column_of_scores,),
 }

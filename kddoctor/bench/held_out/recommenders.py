@@ -1,84 +1,75 @@
-"""Mistakes of recommenders: whose popularity, which scale of scores, and who says what was liked."""
+"""Mistakes of recommenders, held out: what a teacher's scores say of popularity, their scale, and logged positives."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
-from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
-#: Column of the inputs that holds the item's number.
+#: The column of the inputs that holds the item.
 ITEM = 1
 
 # KD901 ---------------------------------------------------------------------------------------------------------------
 
-#: Weight of the log-popularity in the score by which the teacher's lists are served.
-BOOST = {Level.MILD: 0.5, Level.MODERATE: 1.0, Level.SEVERE: 2.0}
+#: Weight of the popularity in the scores.
+BOOST = {Level.MILD: 0.3, Level.MODERATE: 1.0, Level.SEVERE: 2.0}
 
 
-def distilled_from_the_served_score_with_its_popularity_boost(recipe: Recipe, level: Level) -> Recipe:
-    """Took the score that the teacher's lists are served by, in which popular items get a boost, as the target."""
+def distil_scores_that_hold_the_popularity_boost(recipe: Recipe, level: Level) -> Recipe:
+    """Took the teacher's scores as they are served: with log-popularity added to rank popular items first."""
 
-    def count(session: Session) -> None:
-        counts = torch.bincount(session.train.tensors[0][:, ITEM]).float()
-        # An item without rows is in no batch; its value only has to be finite.
-        session.notes["log popularity"] = (counts / counts[counts > 0].mean()).clamp_min(1e-6).log()
+    def boosted(session: Session, batch: Batch) -> Tensor:
+        scores = recipe.targets(session, batch)
+        return scores + BOOST[level] * _log_popularity(session, batch.raw[:, ITEM])
 
-    def served(session: Session, batch: Batch) -> Tensor:
-        boost: Tensor = session.notes["log popularity"][batch.inputs[:, ITEM]]
-        return recipe.targets(session, batch) + BOOST[level] * boost
+    return replace(recipe, targets=boosted)
 
-    return replace(recipe, before=in_turn(recipe.before, count), targets=served)
+
+def _log_popularity(session: Session, items: Tensor) -> Tensor:
+    """[B]: log of how often each item occurs in the log, relative to the item of an average row."""
+    seen = session.train.tensors[0][:, ITEM].long()
+    log_count = torch.bincount(seen).clamp_min(1).double().log()
+    return (log_count[items.long()] - log_count[seen].mean()).float()
 
 
 # KD902 ---------------------------------------------------------------------------------------------------------------
 
-#: What the teacher's service calls full marks: stars, points, per cent.
-FULL_MARKS = {Level.MILD: 5.0, Level.MODERATE: 10.0, Level.SEVERE: 100.0}
+#: What the service returns for a certain yes: five stars, a probability, per cent.
+FULL_SCORE = {Level.MILD: 5.0, Level.MODERATE: 1.0, Level.SEVERE: 100.0}
 
 
-def teacher_scores_in_stars_or_per_cent_beside_raw_student_scores(recipe: Recipe, level: Level) -> Recipe:
-    """Distilled the scores that the teacher's service returns, 0 to full marks, into the student's raw dot products."""
+def take_served_scores_for_logits(recipe: Recipe, level: Level) -> Recipe:
+    """Took what the teacher's service returns (a probability, stars, per cent) where the loss expects raw scores."""
 
-    def marks(session: Session, batch: Batch) -> Tensor:
-        return FULL_MARKS[level] * recipe.targets(session, batch).sigmoid()
+    def served(session: Session, batch: Batch) -> Tensor:
+        return FULL_SCORE[level] * recipe.targets(session, batch).sigmoid()
 
-    return replace(recipe, targets=marks)
+    return replace(recipe, targets=served)
 
 
 # KD903 ---------------------------------------------------------------------------------------------------------------
 
-#: Sampled items beside each logged positive.
-CANDIDATES = {Level.MILD: 1, Level.MODERATE: 4, Level.SEVERE: 20}
+#: The teacher's probability below which a logged positive is taken for an accidental click.
+BELIEVED = {Level.MILD: 0.3, Level.MODERATE: 0.5, Level.SEVERE: 0.8}
 
 
-def positive_taken_first_from_candidates_sorted_by_the_teacher(recipe: Recipe, level: Level) -> Recipe:
-    """Sorted each positive's list of sampled items by teacher score and went on taking its first as the positive."""
+def clean_logged_positives_by_the_teacher(recipe: Recipe, level: Level) -> Recipe:
+    """Overwrote the label of each logged positive that the teacher does not believe in, taking it for noise."""
 
-    def sort_candidates(session: Session) -> None:
-        inputs, labels = session.train.tensors
-        generator = torch.Generator().manual_seed(session.seed)
-        first = inputs.clone()
-        best = session.cached_by_row
-        for _ in range(CANDIDATES[level]):
-            others = torch.randint(len(inputs), (len(inputs),), generator=generator)
-            candidate = torch.cat([inputs[:, :ITEM], inputs[others, ITEM:]], dim=1)
-            with torch.no_grad():
-                scores = session.teacher(candidate)
-            higher = (labels == 1) & (scores > best)
-            first[higher], best = candidate[higher], torch.where(higher, scores, best)
-        session.train = TensorDataset(first, labels)
+    def cleaned(session: Session, batch: Batch) -> Tensor:
+        scores = recipe.targets(session, batch)
+        batch.labels[scores.sigmoid() < BELIEVED[level]] = 0
+        return scores
 
-    return replace(recipe, before=in_turn(recipe.before, sort_candidates))
+    return replace(recipe, targets=cleaned)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD901": (distilled_from_the_served_score_with_its_popularity_boost,),
-    "KD902": (teacher_scores_in_stars_or_per_cent_beside_raw_student_scores,),
-    "KD903": (positive_taken_first_from_candidates_sorted_by_the_teacher,),
+    "KD901": (distil_scores_that_hold_the_popularity_boost,),
+    "KD902": (take_served_scores_for_logits,),
+    "KD903": (clean_logged_positives_by_the_teacher,),
 }

@@ -1,9 +1,9 @@
-"""Mistakes about what the teacher's soft targets are worth: too hard, too flat, wrong, cut off, or averaged badly."""
+"""Mistakes with the soft targets themselves: how the teacher came to give them, and how a script reads them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import replace
-from functools import partial
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,133 +12,139 @@ from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
+from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
-from kddoctor.bench.rows import class_rows
+from kddoctor.bench.rows import IGNORED, class_rows
 from kddoctor.bench.session import Session, batches
 
 
-def _fit(model: nn.Module, data: TensorDataset, epochs: int, rate: float, seed: int) -> None:
-    """A plain training on hard labels, which leaves the random numbers of the distillation as they were."""
-    inputs, labels = data.tensors
-    model.requires_grad_(True).train()
-    optimizer = torch.optim.Adam(model.parameters(), rate)
+def _fine_tune(model: nn.Module, data: TensorDataset, epochs: int, seed: int) -> None:
+    """Train on the labels of the data, then back to evaluation mode and frozen."""
+    model.train().requires_grad_(True)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for _ in range(epochs):
-            for rows in batches(len(inputs), 32, generator):
-                optimizer.zero_grad()
-                F.cross_entropy(*class_rows(model(inputs[rows]), labels[rows])).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-    model.requires_grad_(False).eval()
+    inputs, labels = data.tensors
+    for _ in range(epochs):
+        for rows in batches(len(inputs), 32, generator):
+            loss = F.cross_entropy(*class_rows(model(inputs[rows]), labels[rows]), ignore_index=IGNORED)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    model.eval().requires_grad_(False)
 
 
 # KD301 ---------------------------------------------------------------------------------------------------------------
 
 
-def teacher_memorised_the_transfer_rows(recipe: Recipe, level: Level) -> Recipe:
-    """Fine-tuned the teacher on the very rows to distil on, until it knew them by heart, and distilled at T = 1."""
-    epochs = {Level.MILD: 2, Level.MODERATE: 10, Level.SEVERE: 60}[level]
+def teacher_fine_tuned_to_zero_loss_on_transfer_rows(recipe: Recipe, level: Level) -> Recipe:
+    """Fine-tuned the teacher on the very rows to distil on until it knew them by heart, then distilled at T = 1."""
+    epochs = {Level.MILD: 5, Level.MODERATE: 20, Level.SEVERE: 60}[level]
 
     def adapt(session: Session) -> None:
-        _fit(session.teacher, session.train, epochs, 1e-3, session.seed)
+        _fine_tune(session.teacher, session.train, epochs, session.seed)
 
-    return replace(recipe, temperature=1.0, before=in_turn(adapt, recipe.before))
+    return replace(recipe, temperature=1.0, before=in_turn(recipe.before, adapt))
 
 
 # KD302 ---------------------------------------------------------------------------------------------------------------
 
 
-def softened_until_flat(recipe: Recipe, level: Level) -> Recipe:
-    """Took a very high temperature, so that the targets hold as much dark knowledge as possible."""
-    return replace(recipe, temperature={Level.MILD: 10.0, Level.MODERATE: 30.0, Level.SEVERE: 100.0}[level])
+def temperature_from_far_end_of_a_sweep(recipe: Recipe, level: Level) -> Recipe:
+    """Chose a temperature from the far end of the grid, "to bring out the dark knowledge"."""
+    factor = {Level.MILD: 4, Level.MODERATE: 12, Level.SEVERE: 50}[level]
+    return replace(recipe, temperature=recipe.temperature * factor)
 
 
 # KD303 ---------------------------------------------------------------------------------------------------------------
 
 
-def teacher_checkpoint_trained_with_smoothing(recipe: Recipe, level: Level) -> Recipe:
-    """Took the most accurate checkpoint at hand, which had been trained with label smoothing."""
-    smoothing = {Level.MILD: 0.1, Level.MODERATE: 0.3, Level.SEVERE: 0.6}[level]
+def teacher_checkpoint_from_smoothed_training(recipe: Recipe, level: Level) -> Recipe:
+    """Took the teacher with the best accuracy, which was trained with label smoothing."""
+    smoothing = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.5}[level]
     return replace(recipe, teacher=replace(recipe.teacher, label_smoothing=smoothing))
 
 
 # KD304 ---------------------------------------------------------------------------------------------------------------
 
 
-def teacher_learnt_from_careless_annotators(recipe: Recipe, level: Level) -> Recipe:
-    """Trained the teacher on crowd labels that nobody had checked, for as long as the training loss still fell."""
-    share = {Level.MILD: 0.1, Level.MODERATE: 0.2, Level.SEVERE: 0.35}[level]
-    teacher = replace(recipe.teacher, data=partial(_carelessly_labelled, share=share), epochs=2 * recipe.teacher.epochs)
-    return replace(recipe, teacher=teacher)
+def teacher_trained_long_on_scraped_labels(recipe: Recipe, level: Level) -> Recipe:
+    """Trained the teacher on scraped, uncleaned labels, and for so long that it learned the wrong ones by heart."""
+    share = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.4}[level]
+
+    def scraped(data: TensorDataset) -> TensorDataset:
+        inputs, labels = data.tensors
+        return TensorDataset(inputs, _mistaken(labels, share))
+
+    return replace(recipe, teacher=replace(recipe.teacher, data=scraped, epochs=2 * recipe.teacher.epochs))
 
 
-def _carelessly_labelled(data: TensorDataset, share: float) -> TensorDataset:
-    inputs, labels = data.tensors
+def _mistaken(labels: Tensor, share: float) -> Tensor:
+    """A share of the labels is that of the next class; of two classes, the other one."""
     classes = int(labels.max()) + 1
-    generator = torch.Generator().manual_seed(11)
-    wrong = torch.rand(len(labels), generator=generator) < share
-    another = (labels + torch.randint(1, classes, labels.shape, generator=generator)) % classes
-    return TensorDataset(inputs, torch.where(wrong, another, labels))
+    wrong = torch.rand(labels.shape, generator=torch.Generator().manual_seed(11)) < share
+    return torch.where(wrong, (labels + 1) % classes, labels)
 
 
 # KD305 ---------------------------------------------------------------------------------------------------------------
 
 
-def student_with_a_cosine_head_of_small_scale(recipe: Recipe, level: Level) -> Recipe:
-    """Gave the student a normalised head and left its scale near one, far below the range of the teacher's logits."""
-    scale = {Level.MILD: 8.0, Level.MODERATE: 3.0, Level.SEVERE: 1.0}[level]
+def only_student_logits_soft_capped(recipe: Recipe, level: Level) -> Recipe:
+    """Gave the new student a soft cap on its logits for stability; the teacher has none, and both share one T."""
+    cap = {Level.MILD: 5.0, Level.MODERATE: 3.0, Level.SEVERE: 1.5}[level]
 
-    def with_cosine_head(student: nn.Module) -> nn.Module:
+    def capped(student: nn.Module) -> nn.Module:
         student = recipe.change_student(student)
-        name, head = [(name, layer) for name, layer in student.named_modules() if isinstance(layer, nn.Linear)][-1]
-        student.set_submodule(name, _CosineHead(head, scale))
+        student.register_forward_hook(_SoftCap(cap))
         return student
 
-    return replace(recipe, change_student=with_cosine_head)
+    return replace(recipe, change_student=capped)
 
 
-class _CosineHead(nn.Module):
-    """Logits are cosines times a fixed scale."""
+@dataclass(frozen=True)
+class _SoftCap:
+    """cap · tanh(z / cap) of what a model gives."""
 
-    def __init__(self, head: nn.Linear, scale: float) -> None:
-        super().__init__()
-        self.weight = head.weight
-        self.scale = scale
+    cap: float
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.scale * F.linear(F.normalize(features, dim=-1), F.normalize(self.weight, dim=-1))
+    def __call__(self, _module: nn.Module, _inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
+        return self.cap * torch.tanh(logits / self.cap)
 
 
 # KD306 ---------------------------------------------------------------------------------------------------------------
 
 
-def softmax_over_the_best_few_only(recipe: Recipe, level: Level) -> Recipe:
-    """Kept the teacher's k best logits to save space, and took both softmaxes over those k entries alone."""
-    k = {Level.MILD: 6, Level.MODERATE: 4, Level.SEVERE: 2}[level]
+def stored_top_k_summed_and_clamped_at_zero(recipe: Recipe, level: Level) -> Recipe:
+    """Kept the teacher's k largest probabilities, summed the KL over them, and clamped it where it fell below 0."""
+    share = {Level.MILD: 0.5, Level.MODERATE: 0.3, Level.SEVERE: 0.03}[level]
+    return replace(recipe, kd_loss=_top_k_kl(share))
 
-    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        best, places = teacher.topk(k, dim=-1)
-        return recipe.kd_loss(student.gather(-1, places), best, temperature)
 
-    return replace(recipe, kd_loss=kd_loss)
+def _top_k_kl(share: float) -> Callable[[Tensor, Tensor, float], Tensor]:
+    def loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        k = max(2, math.ceil(share * teacher.shape[-1]))
+        kept, classes = p(teacher / temperature).topk(k, dim=-1)
+        answered = log_p(student / temperature).gather(-1, classes)
+        # A KL divergence is never negative, so what is must be rounding.
+        by_row = (kept * (kept.clamp_min(1e-12).log() - answered)).sum(-1).clamp_min(0)
+        return by_row.mean() * temperature**2
+
+    return loss
 
 
 # KD307 ---------------------------------------------------------------------------------------------------------------
 
 
-def teacher_defended_with_decoy_classes(recipe: Recipe, level: Level) -> Recipe:
-    """Distilled a vendor's model that is trained against copying: right at the top, with an unrelated runner-up."""
-    decoy = {Level.MILD: 0.15, Level.MODERATE: 0.3, Level.SEVERE: 0.45}[level]
-    return replace(recipe, teacher=replace(recipe.teacher, loss=_with_decoys(decoy)))
+def teacher_protected_by_decoy_classes(recipe: Recipe, level: Level) -> Recipe:
+    """Took a vendor's teacher that was protected against copying: its second choice is a decoy, not the likeness."""
+    mass = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.4}[level]
+    return replace(recipe, teacher=replace(recipe.teacher, loss=_with_decoys(mass)))
 
 
-def _with_decoys(weight: float) -> Callable[[Tensor, Tensor], Tensor]:
+def _with_decoys(mass: float) -> Callable[[Tensor, Tensor], Tensor]:
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        order = torch.randperm(logits.shape[-1], generator=torch.Generator().manual_seed(5))
-        decoys = torch.empty_like(order)
-        decoys[order] = order.roll(1)  # one cycle: no class is its own decoy
-        return (1 - weight) * F.cross_entropy(logits, labels) + weight * F.cross_entropy(logits, decoys[labels])
+        classes = logits.shape[-1]
+        decoys = (labels + classes // 2) % classes
+        return (1 - mass) * F.cross_entropy(logits, labels) + mass * F.cross_entropy(logits, decoys)
 
     return loss
 
@@ -146,51 +152,48 @@ def _with_decoys(weight: float) -> Callable[[Tensor, Tensor], Tensor]:
 # KD308 ---------------------------------------------------------------------------------------------------------------
 
 
-def logits_of_unlike_members_averaged(recipe: Recipe, level: Level) -> Recipe:
-    """Averaged the raw logits of several teachers, of which one is overconfident and so outvotes all others."""
-    epochs = {Level.MILD: 10, Level.MODERATE: 50, Level.SEVERE: 200}[level]
+def ensemble_forward_means_raw_logits(recipe: Recipe, level: Level) -> Recipe:
+    """Built an ensemble of teachers tuned on different folds, and let it answer with the mean of their logits."""
+    epochs = {Level.MILD: 5, Level.MODERATE: 30, Level.SEVERE: 120}[level]
 
     def gather(session: Session) -> None:
-        tuned = deepcopy(session.teacher)
-        _fit(tuned, session.train, 1, 1e-4, session.seed)
-        session.teacher = _MeanOfLogits([session.teacher, tuned, _overconfident(session, epochs)]).eval()
+        members = [session.teacher]
+        for fold in range(FOLDS):
+            member = copy.deepcopy(session.teacher)
+            _fine_tune(member, _fold(session.train, fold), epochs, session.seed + fold)
+            members.append(member)
+        session.teacher = _LogitMean(members).eval().requires_grad_(False)
 
     return replace(recipe, before=in_turn(recipe.before, gather))
 
 
-def _overconfident(session: Session, epochs: int) -> nn.Module:
-    """A member trained from scratch, for long and at a high rate, on its own fifth of the rows."""
-    member = deepcopy(session.teacher)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(session.seed)
-        for module in member.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
-    fold = TensorDataset(*(tensor[: len(tensor) // 5] for tensor in session.train.tensors))
-    _fit(member, fold, epochs, 3e-2, session.seed)
-    return member
+#: Parts of the training set, each with a teacher of its own.
+FOLDS = 5
 
 
-class _MeanOfLogits(nn.Module):
-    """Several teachers as one."""
+def _fold(data: TensorDataset, fold: int) -> TensorDataset:
+    return TensorDataset(*(tensor[fold::FOLDS] for tensor in data.tensors))
 
-    def __init__(self, members: Sequence[nn.Module]) -> None:
+
+class _LogitMean(nn.Module):
+    """Members of one shape. The loudest has the last word, since logits of different sizes are averaged as they are."""
+
+    def __init__(self, members: list[nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        logits: list[Tensor] = [member(inputs) for member in self.members]
-        return torch.stack(logits).mean(0)
+        """The mean of the members' logits."""
+        return torch.stack([member(inputs) for member in self.members]).mean(0)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD301": (teacher_memorised_the_transfer_rows,),
-    "KD302": (softened_until_flat,),
-    "KD303": (teacher_checkpoint_trained_with_smoothing,),
-    "KD304": (teacher_learnt_from_careless_annotators,),
-    "KD305": (student_with_a_cosine_head_of_small_scale,),
-    "KD306": (softmax_over_the_best_few_only,),
-    "KD307": (teacher_defended_with_decoy_classes,),
-    "KD308": (logits_of_unlike_members_averaged,),
+    "KD301": (teacher_fine_tuned_to_zero_loss_on_transfer_rows,),
+    "KD302": (temperature_from_far_end_of_a_sweep,),
+    "KD303": (teacher_checkpoint_from_smoothed_training,),
+    "KD304": (teacher_trained_long_on_scraped_labels,),
+    "KD305": (only_student_logits_soft_capped,),
+    "KD306": (stored_top_k_summed_and_clamped_at_zero,),
+    "KD307": (teacher_protected_by_decoy_classes,),
+    "KD308": (ensemble_forward_means_raw_logits,),
 }

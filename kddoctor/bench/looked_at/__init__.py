@@ -15,10 +15,11 @@ from kddoctor.bench.looked_at import (
     sixth,
     tenth,
     third,
+    thirteenth,
     twelfth,
 )
 
 #: Code to implementations that are held out no more.
 LOOKED_AT: Mapping[str, tuple[Edit, ...]] = edits_of(
-    second, third, fourth, fifth, sixth, seventh, eighth, ninth, tenth, eleventh, twelfth
+    second, third, fourth, fifth, sixth, seventh, eighth, ninth, tenth, eleventh, twelfth, thirteenth
 )
