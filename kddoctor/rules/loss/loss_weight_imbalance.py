@@ -90,7 +90,7 @@ def loss_weight_imbalance(
     if not distils(config) or named_elsewhere(mistakes, config, loss):
         return finding
     meant = declared_strength(config)
-    if meant is not None and meant < 1 / IMBALANCE and _runs_as_declared(loss) and held_out is not None:
+    if meant is not None and meant < INERT and _runs_as_declared(loss) and held_out is not None:
         return _of_the_declaration(finding, meant, config, held_out)
     if schedule is not None and config.distillation.loss == "jsd" and schedule.what == "factor inside the term":
         return finding  # a factor for each step is what a moving beta leaves, too: KD210
@@ -153,10 +153,9 @@ def _of_the_declaration(finding: Finding, strength: float, config: Manifest, hel
         config.distillation.alpha,
         f"as declared, alpha = {config.distillation.alpha:g}, the labels have {1 / strength:.3g} times the weight of "
         "the teacher",
-        threshold=INERT if strength < INERT else 1 / IMBALANCE,
-        origin="paper" if strength < INERT else "convention",
-        # A weight that is small and not tiny is no reason for anything but that nothing was gained.
-        weight=4.5 if strength < INERT else 3.0,
+        threshold=INERT,
+        origin="paper",
+        weight=4.5,
     )
     harm = harm_of(held_out)
     if harm.none:
