@@ -36,8 +36,13 @@ def harm_of(held_out: Gaps) -> Harm:
     return Harm(held_out.gained, held_out.surely_gained, behind, behind > max(LITTLE, SURE * error))
 
 
-def weighed_by_harm(finding: Finding, held_out: Gaps | None) -> tuple[Finding, bool]:
-    """The finding with what distilling brought for or against it, and whether nothing was lost."""
+def weighed_by_harm(
+    finding: Finding, held_out: Gaps | None, *, excused: float = 1.5, blamed: float = 1.0
+) -> tuple[Finding, bool]:
+    """The finding with what distilling brought for or against it, and whether nothing was lost.
+
+    excused, blamed: nats against it where nothing was lost, and for it where a twin shows that something was.
+    """
     if held_out is None:
         return finding, False
     harm = harm_of(held_out)
@@ -47,7 +52,7 @@ def weighed_by_harm(finding: Finding, held_out: Gaps | None) -> tuple[Finding, b
             "gained",
             harm.gained,
             "distilling gained on labels alone, or left the student as good as its teacher",
-            weight=1.5,
+            weight=excused,
         )
     elif harm.gained is not None:
         finding = finding.supported_by(
@@ -55,6 +60,6 @@ def weighed_by_harm(finding: Finding, held_out: Gaps | None) -> tuple[Finding, b
             "gained",
             harm.gained,
             f"distilling changed accuracy by {100 * harm.gained:+.1f} points against labels alone",
-            weight=1.0,
+            weight=blamed,
         )
     return finding, harm.none

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from types import CodeType, FunctionType
 
+import numpy as np
 import pytest
 
 from kddoctor.engine import diagnose
@@ -93,3 +94,20 @@ def test_the_module_keeps_its_constants():
     rule = all_rules()["KD208"]
     with_settings(rule, {"imbalance": 9.0}, "kddoctor.toml")
     assert sys.modules[rule.judge.__module__].IMBALANCE == 5.0
+
+
+def test_thresholds_that_two_rules_share_are_still_set_for_one():
+    rule = all_rules()["KD604"]
+    assert {"rows", "further", "certain", "some", "most", "spared"} <= set(settings_of(rule))
+
+
+def test_a_shared_threshold_reaches_what_both_rules_call(tmp_path):
+    def worse_on_two(logits, labels):
+        changed = logits.copy()
+        hit = np.isin(labels, [4, 9]) & (np.arange(len(labels)) % 3 > 0)
+        changed[hit, labels[hit]] = changed[hit].min(axis=1) - 1
+        return changed
+
+    run = load(recorded_run(tmp_path / "run", student=worse_on_two))
+    assert "KD604" in found(run)
+    assert "KD604" not in found(run, Policy(settings={"KD604": {"further": 0.9}}))

@@ -36,31 +36,32 @@ from kddoctor.probes.class_recall import ClassRecall
 from kddoctor.probes.data_measurements import ClassRecalls, ClassShares
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.teacher_passes import TeacherPasses
-from kddoctor.rules.data.class_outliers import (
-    CERTAIN,
-    FURTHER,
-    SOME,
-    SPARED,
-    Flags,
-    enough_rows,
-    outlying,
-    share_of,
-    unknown_to_the_teacher,
-)
+from kddoctor.rules.data.class_outliers import Flags, Limits, enough_rows, outlying, share_of, unknown_to_the_teacher
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Factor, Share
+from kddoctor.rules.settings import Count, Factor, Share
 
 PROBE = "class-recall"
-#: Points of recall that matter (taxonomy).
+#: Held-out rows of a class from which its recall is looked at, and points of recall that matter (taxonomy).
+ROWS: Count = Limits.rows
 POINTS: Share = 0.05
+#: Points by which a class stays behind more than the others do. Recalls of sound students differ by less; calibrated on
+#: the digits.
+FURTHER: Share = Limits.further
 #: Probability that chance alone does this to one of the classes.
 CHANCE: Share = 0.01
+CERTAIN: Share = Limits.certain
+#: Share of the classes up to which they are some and not the rule.
+SOME: Share = Limits.some
 #: Share of its training rows without which a class cannot be learnt.
 PRESENT: Share = 0.25
 #: Recall in the loop over that outside.
 SILENCED: Factor = 0.9
+#: Recall of a class most of whose rows are called something else.
+MOST: Share = Limits.most
+#: What other classes may lose, as a share of what these lose: students that learnt too little lose everywhere.
+SPARED: Share = Limits.spared
 
 
 @rule(
@@ -82,18 +83,19 @@ def class_level_regression(
     loss: LossForensics | None = None,
 ) -> Finding:
     held_out = recalls.held_out
-    judged = enough_rows(recalls)
+    limits = Limits(ROWS, FURTHER, CERTAIN, SOME, MOST, SPARED)
+    judged = enough_rows(recalls, limits)
     if shares is not None:
         wanted = shares.held_out / max(1, shares.held_out.sum()) * shares.train.sum()
         judged &= shares.train >= PRESENT * wanted
-    behind = outlying(np.maximum(held_out.teacher - held_out.student, 0), held_out.rows, judged)
+    behind = outlying(np.maximum(held_out.teacher - held_out.student, 0), held_out.rows, judged, limits)
     finding = Finding().saying("Some classes are worse after the distillation, and only those.", where="a few classes")
     finding = finding.prescribe(
         "the teacher's own logits, and no weights of classes", safety="careful", treatment__class_weights="none"
     )
     if behind.any() and behind.sum() <= SOME * max(1, judged.sum()):
         finding = _support(finding, recalls, behind)
-    elif (inherited := unknown_to_the_teacher(recalls, judged)).any():
+    elif (inherited := unknown_to_the_teacher(recalls, limits, judged=judged)).any():
         return _of_the_teacher(finding, recalls, inherited)
     elif judged.any() and not behind.any():
         finding = finding.against(

@@ -1,43 +1,48 @@
 """Classes that fare much worse than the others do, and those of them that the teacher does not know."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
 from kddoctor.probes.data_measurements import ClassRecalls
-from kddoctor.rules.settings import Count, Share
+from kddoctor.rules.settings import Share
 
 Flags = NDArray[np.bool_]
 
-#: Held-out rows of a class from which its recall is looked at.
-ROWS: Count = 20
-#: Points by which a class stays behind more than the others do. Recalls of sound students differ by less; calibrated on
-#: the digits.
-FURTHER: Share = 0.12
-#: Probability that chance alone does this to one of the classes.
-CERTAIN: Share = 1e-4
-#: Share of the classes up to which they are some and not the rule.
-SOME: Share = 0.4
 #: Share of the classes up to which a teacher that does not know them is a teacher of this task; convention.
 FEW: Share = 0.25
-#: Recall of a class most of whose rows are called something else, and of one that is hardly ever answered.
-MOST: Share = 0.5
+#: Recall of a class that is hardly ever answered.
 HARDLY: Share = 0.1
-#: What other classes may lose, as a share of what these lose: students that learnt too little lose everywhere.
-SPARED: Share = 0.15
-#: The same beside classes that are hardly ever answered, which no other trouble leaves: of teachers of newsgroups that
-#: never saw a fifth of the classes it was 0.2, since they have others wrong as well.
+#: What other classes may lose, as a share of what classes lose that are hardly ever answered, which no other trouble
+#: leaves: of teachers of newsgroups that never saw a fifth of the classes it was 0.2, since they have others wrong as
+#: well. And what those lose that a teacher knows as if there were no others.
 USUAL: Share = 0.25
-#: The same of classes that a teacher knows as if there were no others.
 UNTOUCHED: Share = 0.03
 
 
-def enough_rows(recalls: ClassRecalls) -> Flags:
+@dataclass(frozen=True)
+class Limits:
+    """KD604's thresholds, which say what each is; its file holds them for policies to set."""
+
+    rows: int = 20
+    further: float = 0.12
+    certain: float = 1e-4
+    some: float = 0.4
+    most: float = 0.5
+    spared: float = 0.15
+
+
+PLAIN = Limits()
+
+
+def enough_rows(recalls: ClassRecalls, limits: Limits = PLAIN) -> Flags:
     """Classes with held-out rows enough to look at."""
-    return np.asarray(recalls.held_out.rows >= ROWS)
+    return np.asarray(recalls.held_out.rows >= limits.rows)
 
 
-def outlying(lost: NDArray[np.int64], rows: NDArray[np.int64], judged: Flags) -> Flags:
+def outlying(lost: NDArray[np.int64], rows: NDArray[np.int64], judged: Flags, limits: Limits = PLAIN) -> Flags:
     """Classes with more of their rows lost than the other classes' share explains (binomial, Bonferroni)."""
     found = np.zeros(len(lost), bool)
     order = np.argsort(-lost / np.maximum(rows, 1))
@@ -48,29 +53,31 @@ def outlying(lost: NDArray[np.int64], rows: NDArray[np.int64], judged: Flags) ->
         others[c] = False
         usual = (lost[others].sum() + 1) / (rows[others].sum() + 2)
         by_chance = binom.sf(lost[c] - 1, rows[c], usual) * judged.sum()
-        if by_chance > CERTAIN or lost[c] / rows[c] - usual <= FURTHER:
+        if by_chance > limits.certain or lost[c] / rows[c] - usual <= limits.further:
             break
         found[c] = True
     return found
 
 
-def unknown_to_the_teacher(recalls: ClassRecalls, judged: Flags) -> Flags:
+def unknown_to_the_teacher(recalls: ClassRecalls, limits: Limits = PLAIN, *, judged: Flags | None = None) -> Flags:
     """Classes, few enough, whose training rows the teacher mostly calls something else, as no others; else none.
 
-    That some class is harder than the others is so in every task.
+    That some class is harder than the others is so in every task. judged: those that are looked at, of enough rows
+    where it is left out.
     """
     train = recalls.train
+    judged = enough_rows(recalls, limits) if judged is None else judged
     none = np.zeros(len(judged), bool)
     if train is None:
         return none
     lost = train.rows - train.teacher
-    found = outlying(lost, train.rows, judged)
-    found &= train.teacher < MOST * train.rows
-    if not found.any() or found.sum() > SOME * judged.sum():
+    found = outlying(lost, train.rows, judged, limits)
+    found &= train.teacher < limits.most * train.rows
+    if not found.any() or found.sum() > limits.some * judged.sum():
         return none
     of_others, of_these = (share_of(lost, train.rows, part) for part in (~found, found))
     never = of_these > 1 - HARDLY
-    return found if of_others < (USUAL if never else SPARED) * of_these else none
+    return found if of_others < (USUAL if never else limits.spared) * of_these else none
 
 
 def lacks_these_alone(recalls: ClassRecalls, classes: Flags) -> bool:

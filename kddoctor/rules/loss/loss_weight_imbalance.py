@@ -37,7 +37,7 @@ from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.term_gradients import TermGradients
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.harm import harm_of
+from kddoctor.rules.harm import weighed_by_harm
 from kddoctor.rules.loss.declared import PROBE, as_declared, distils, excluded, named_elsewhere
 from kddoctor.rules.loss.drawn import Drawn, drawn_terms
 from kddoctor.rules.loss.moving_factor import loses_t_squared
@@ -55,6 +55,8 @@ INERT: Share = 0.05
 DOMINANT: Share = 10 / 11
 #: Weight of the distillation term that textbooks give it where the labels are to say little (Hinton et al. 2015).
 USUAL_ALPHA: Share = 0.9
+#: Nats against such a weight where nothing was lost, and for it where a twin shows that something was.
+WAS_ENOUGH, LACKED = 6.0, 1.5
 #: Relative rest that both terms' gradients may leave of the total's where weights are read from it: float32.
 RESIDUAL: Share = 1e-3
 #: Share of recorded steps at which that must hold.
@@ -157,24 +159,8 @@ def _of_the_declaration(finding: Finding, strength: float, config: Manifest, hel
         origin="paper",
         weight=4.5,
     )
-    harm = harm_of(held_out)
-    if harm.none:
-        finding = finding.against(
-            "example-gaps",
-            "gained",
-            harm.gained,
-            "distilling gained on labels alone, or left the student as good as its teacher: the weight was enough",
-            weight=6.0,
-        )
-    elif harm.gained is not None:
-        finding = finding.supported_by(
-            "example-gaps",
-            "gained",
-            harm.gained,
-            f"the student is {100 * harm.behind:.1f} points behind its teacher, and {100 * harm.gained:+.1f} points "
-            "from the same student with labels alone",
-            weight=1.5,
-        )
+    # The weight is there for all to see: what decides is whether it was enough.
+    finding, _ = weighed_by_harm(finding, held_out, excused=WAS_ENOUGH, blamed=LACKED)
     return finding.saying(
         "The declared weight of the teacher is so small that the student hardly hears it.",
         where="kd_run.yaml: distillation.alpha",

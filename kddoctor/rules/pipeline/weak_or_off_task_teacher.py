@@ -44,7 +44,7 @@ from kddoctor.probes.deployment_measurements import ThresholdShifts
 from kddoctor.probes.measurements import Gaps, Rivals, TeacherView, TeacherViews
 from kddoctor.probes.paired_retention import PairedRetention
 from kddoctor.probes.student_path import StudentPath
-from kddoctor.rules.data.class_outliers import enough_rows, lacks_these_alone, share_of, unknown_to_the_teacher
+from kddoctor.rules.data.class_outliers import lacks_these_alone, share_of, unknown_to_the_teacher
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
 from kddoctor.rules.pipeline.merged_classes import RIGHT, Merged, merged_classes, unanswered_classes
@@ -173,15 +173,13 @@ def weak_or_off_task_teacher(
     if view is None:
         return finding
     merged = merged_classes(view.validity)
-    learned = knows_base_rate(scores) or (path is not None and has_learned(path)) or names_are_right(teacher)
-    if _at_random(teacher, merged) and not learned:
+    if _at_random(teacher, merged) and not _has_learned(teacher, scores, path):
         return finding
     twin, student = _twin(held_out, rivals), _student(held_out, rivals)
-    if merged is None and recalls is not None:
-        finding = _against_few_classes(finding, recalls)
     if merged is not None:
         finding = _of_classes(finding, merged, view.validity.accuracy)
     else:
+        finding = finding if recalls is None else _against_few_classes(finding, recalls)
         finding = _of_its_classes(finding, teacher)
         finding = _of_the_student(finding, student, twin)
     if twin is not None and (merged is None or twin.ahead > 0):
@@ -205,6 +203,11 @@ def weak_or_off_task_teacher(
     )
 
 
+def _has_learned(teacher: TeacherViews, scores: ThresholdShifts | None, path: StudentPath | None) -> bool:
+    """Whether a teacher at chance was trained all the same; the permutations of names are the dearest question."""
+    return knows_base_rate(scores) or (path is not None and has_learned(path)) or names_are_right(teacher)
+
+
 def _of_classes(finding: Finding, merged: Merged, accuracy: float) -> Finding:
     names = ", ".join(f"{number} (called {other})" for number, other in merged.pairs[:5])
     what = "has one name for several classes, as for" if merged.renamed else "never answers"
@@ -221,7 +224,7 @@ def _of_classes(finding: Finding, merged: Merged, accuracy: float) -> Finding:
 
 def _against_few_classes(finding: Finding, recalls: ClassRecalls) -> Finding:
     """A teacher that lacks some classes and is as good as anyone on all others is no weak one: KD604 says which."""
-    lacking = unknown_to_the_teacher(recalls, enough_rows(recalls))
+    lacking = unknown_to_the_teacher(recalls)
     if not lacks_these_alone(recalls, lacking):
         return finding
     names = ", ".join(map(str, np.flatnonzero(lacking)[:5]))

@@ -71,7 +71,7 @@ KNOWS_CLASSES: Share = 0.25
 #: Share of different rows among the training rows below which classes are read from copies.
 FEW: Share = 0.5
 #: Share of its teacher's accuracy from which a twin knows which classes are alike.
-PART: Share = 0.6
+NEARLY: Share = 0.6
 #: Nats for a structure that is turned round.
 TURNED_ROUND: Nats = 6.0
 #: Weight at which such a teacher does little harm.
@@ -179,7 +179,7 @@ def _of_structure(finding: Finding, found: NonTargetStructure, held_out: Gaps | 
             weight=4.5,
         )
     knows = 0.0 if held_out is None else (held_out.baseline_accuracy or 0.0)
-    if twin is None or held_out is None or knows < max(KNOWS_CLASSES, PART * held_out.gaps.teacher_accuracy):
+    if twin is None or held_out is None or knows < max(KNOWS_CLASSES, NEARLY * held_out.gaps.teacher_accuracy):
         # A twin that hardly learned its labels knows as little of how alike the classes are.
         return finding
     text = f"the teacher's mean logits by class correlate by {twin:.2f} with those of a student on labels alone"
