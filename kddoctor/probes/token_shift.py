@@ -5,20 +5,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 SHIFTS = (-2, -1, 0, 1, 2)
-#: Relative difference up to which two rows of logits are the same.
-SAME = 1e-3
+#: Relative difference up to which two rows of logits are the same, and columns by which the like of a row is sought.
+SAME, SOME_COLUMNS = 1e-3, 8
 
 
 @dataclass(frozen=True)
 class TokenShift:
     """sequences: compared ones. moved: {shift: share} of the sequences whose outputs in the loop equal the teacher's
-    own, taken that many positions later, everywhere and not at shift 0; still: share of those that lie in place. Both
-    None without a second pass of the teacher.
+    own, taken that many positions later, everywhere and not at shift 0; still: share of those that lie in place.
+    within: share of the positions whose output is the teacher's own at another position of the sequence, however far,
+    beyond what another sequence would give. All None without a second pass of the teacher.
 
     accuracy: {shift: share} of positions at which the teacher's own top token (where it was recorded, else the loop's)
     is the label that many positions later; positions: their number. hard_errors: {shift: largest relative error} of
@@ -31,6 +33,12 @@ class TokenShift:
     accuracy: dict[int, float]
     positions: int
     hard_errors: dict[int, float] | None
+    within: float | None = None
+
+    @property
+    def displaced(self) -> float:
+        """Share of the outputs that are the teacher's own of another position of the same sequence."""
+        return max(sum((self.moved or {}).values()), self.within or 0.0)
 
     @property
     def labels_at(self) -> int:
@@ -65,6 +73,23 @@ def sequence_shifts(in_loop: Floats, own: Floats, counts: NDArray[np.bool_]) -> 
         number = keep.sum(axis=1)
         difference = (np.abs(a - b).mean(axis=2) * keep).sum(axis=1) / np.maximum(number, 1)
         found[(difference <= SAME * size) & (number > 0)] = shift
+    return found
+
+
+def found_within(in_loop: Floats, own: Floats, counts: NDArray[np.bool_]) -> int:
+    """Positions [B, L] that count whose output is the teacher's own at another position of ``own``'s same row, and is
+    not at its own.
+
+    in_loop, own: [B, L, V]. The nearest output is sought by a few columns, then checked on all of them.
+    """
+    some = np.linspace(0, own.shape[2] - 1, min(SOME_COLUMNS, own.shape[2])).astype(int)
+    found = 0
+    for used, known, keep in zip(in_loop, own, counts, strict=True):
+        limit = SAME * max(float(np.abs(known).mean()), 1e-12)
+        away = keep & (np.abs(used - known).mean(axis=1) > limit)
+        if away.any():
+            nearest = cKDTree(known[:, some]).query(used[away][:, some], k=1)[1]
+            found += int((np.abs(used[away] - known[nearest]).mean(axis=1) <= limit).sum())
     return found
 
 

@@ -98,6 +98,13 @@ class Updates(_Facts):
     empty: int | None = None
 
 
+class RepeatedTargets(_Facts):
+    """Pairs of steps of different inputs, one after the other, and those of them that had the same targets."""
+
+    compared: int | None = None
+    same: int | None = None
+
+
 class AugmentedViews(_Facts):
     """The first training examples, drawn several times. random: whether they look different each time. agreement: mean
     share of two views of one example that get the same choice of a model; divergence: mean KL(mean of the views'
@@ -133,7 +140,7 @@ class Observations(_Facts):
     loop_teacher and the splits. parameters_changed_after_training: names of student parameters written to after the
     last optimizer step. frozen_parameters: of the student. student_dropout: the largest dropout rate of the student's
     modules. parameters_unmoved: names of student parameters that ended as they began; parameters_moved: how many did
-    not. student_zeros: share of zeros in its weights. weight_decay: the largest of the optimizers. processes: that
+    not. student_zeros: share of zeros in its weights. repeated_targets: of steps of different inputs. weight_decay: the largest of the optimizers. processes: that
     trained together; the first one's rows alone are in the record. recording: what kept the record from being whole.
     """
 
@@ -164,6 +171,7 @@ class Observations(_Facts):
     parameters_moved: int | None = None
     student_zeros: float | None = None
     updates: Updates | None = None
+    repeated_targets: RepeatedTargets | None = None
     weight_decay: float | None = None
     augmented_views: AugmentedViews | None = None
     processes: int | None = None

@@ -14,7 +14,7 @@ from kddoctor.probes.gradient_scale import part_of_rows, ratio
 from kddoctor.probes.loss_mistakes import LossMistakes, search_mistakes
 from kddoctor.probes.loss_numerics import first_broken_gradient, noise_of
 from kddoctor.probes.mistaken_forms import StepRows
-from kddoctor.probes.token_shift import sequence_shifts, shifted_cross_entropy
+from kddoctor.probes.token_shift import found_within, sequence_shifts, shifted_cross_entropy
 
 T, B, L, V = 1.5, 6, 9, 12
 Formula = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -251,6 +251,15 @@ def test_a_gradient_breaks_first_only_before_any_loss_does():
 def test_shifted_sequences_are_found(shift):
     own = np.random.default_rng(0).normal(size=(4, 9, 5))
     assert set(sequence_shifts(np.roll(own, -shift, axis=1), own, np.ones((4, 9), bool))) == {shift}
+
+
+def test_outputs_from_anywhere_in_the_same_sequence_are_found() -> None:
+    own = np.random.default_rng(0).normal(size=(4, 9, 5))
+    counts = np.ones((4, 9), bool)
+    counts[:, 7:] = False
+    assert found_within(np.roll(own, 4, axis=1), own, counts) == 28
+    assert found_within(own, own, counts) == 0
+    assert found_within(np.roll(own, 1, axis=0), own, counts) == 0
 
 
 def test_a_shifted_cross_entropy_is_that_of_torch():

@@ -403,6 +403,7 @@ def test_models_that_agree_may_have_a_zero():
 def test_a_teacher_moved_by_a_position_is_told_from_one_that_is_not():
     moved = replace(IN_PLACE, moved={1: 0.4}, still=0.6)
     assert sureness("KD803", moved, task="tokens") > 0.9
+    assert sureness("KD803", replace(IN_PLACE, still=0.4, within=0.5), task="tokens") > 0.9
     assert sureness("KD803", IN_PLACE, task="tokens") < 0.1
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from kddoctor.errors import RunError, UsageError
@@ -523,3 +523,30 @@ def test_a_record_can_be_sent_elsewhere_by_the_environment(tmp_path: Path, monke
     assert [path.name for path in (tmp_path / "named").iterdir()] == ["mine.txt"]
     with pytest.raises(UsageError, match=r"KDDOCTOR_RUN_DIR is set, but the script records .*named.* and .*other"):
         Distillation().record(tmp_path / "other")
+
+
+def test_targets_that_a_list_keeps_are_counted(tmp_path: Path) -> None:
+    distillation = Distillation()
+    kept: list[Tensor] = []
+    with distillation.record(tmp_path / "run") as run:
+        for _ in range(3):
+            for inputs, labels in distillation.loader:
+                kept.append(distillation.teacher(inputs).detach())
+                student, stale = distillation.student(inputs), kept[0]
+                if len(stale) == len(student):
+                    loss, kd, ce = distillation.terms(student, stale, labels)
+                    logits = {"student_logits": student, "teacher_logits": stale, "labels": labels}
+                    run.step(loss=loss, kd_loss=kd, ce_loss=ce, **logits)
+    found = load(tmp_path / "run").observations.repeated_targets
+    assert found is not None
+    assert found.compared is not None
+    assert found.same == found.compared > 8
+
+
+def test_no_targets_repeat_in_a_sound_loop(tmp_path: Path) -> None:
+    run, _ = recorded(tmp_path / "run", epochs=4)
+    found = run.observations.repeated_targets
+    assert found is not None
+    assert found.compared is not None
+    assert found.compared > 8
+    assert found.same == 0

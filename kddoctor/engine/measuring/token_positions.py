@@ -9,6 +9,7 @@ from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.token_shift import (
     SHIFTS,
     TokenShift,
+    found_within,
     sequence_shifts,
     shifted_cross_entropy,
     shifted_hits,
@@ -37,6 +38,7 @@ def measure_positions(run: Run, loss: object) -> Iterator[object]:
 def _shift(steps: Steps, loss: object) -> TokenShift | None:
     per_step = max(1, steps.student_logits.size // max(1, steps.count))
     chosen = evenly(steps.count, max(FEWEST_STEPS, ELEMENTS // per_step))
+    within, elsewhere, counted = 0, 0, 0
     found, hits, places = [], dict.fromkeys(SHIFTS, 0), dict.fromkeys(SHIFTS, 0)
     errors: dict[int, float] = dict.fromkeys(SHIFTS, 0.0)
     compared = 0
@@ -50,7 +52,11 @@ def _shift(steps: Steps, loss: object) -> TokenShift | None:
         if not (np.isfinite(teacher).all() and np.isfinite(own).all() and np.isfinite(student).all()):
             continue
         if check is not None:
-            found.append(sequence_shifts(teacher, own, labels != -100))
+            counts = labels != -100
+            found.append(sequence_shifts(teacher, own, counts))
+            counted += int(counts.sum())
+            within += found_within(teacher, own, counts)
+            elsewhere += found_within(teacher, np.roll(own, 1, axis=0), counts)
         for shift in SHIFTS:
             right, number = shifted_hits(own, labels, shift)
             hits[shift], places[shift] = hits[shift] + right, places[shift] + number
@@ -68,9 +74,11 @@ def _shift(steps: Steps, loss: object) -> TokenShift | None:
     if len(every):
         still = float((every == 0).mean())
         moved = {shift: float((every == shift).mean()) for shift in SHIFTS if shift and (every == shift).any()}
+    # What stands in another sequence as well stands there by accident.
+    moved_within = max(0, within - elsewhere) / counted if counted else None
     accuracy = {shift: hits[shift] / max(1, places[shift]) for shift in SHIFTS}
     known = compared >= FEWEST_STEPS and not (isinstance(loss, LossForensics) and loss.nonfinite_losses)
-    return TokenShift(len(every), moved, still, accuracy, places[0], errors if known else None)
+    return TokenShift(len(every), moved, still, accuracy, places[0], errors if known else None, moved_within)
 
 
 def _tail(run: Run, steps: Steps) -> VocabularyTail | None:

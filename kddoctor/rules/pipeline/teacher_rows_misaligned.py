@@ -15,7 +15,7 @@ What it looks like
 Told apart from
     KD105, where a permutation of classes restores the teacher. KD101, where the teacher is unsure and prefers a few
     classes. KD107, where the outputs are of the right example but of another view of it. KD113, whose outputs are of
-    the batch before: a tensor that was kept, and no pairing.
+    the batch before, or of one batch at step after step: a tensor that was kept, and no pairing.
 
 Fix
     - for (x, y), t in zip(DataLoader(data, shuffle=True), cached_logits):
@@ -37,9 +37,11 @@ from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.probes.token_shift import TokenShift
 from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.kept_targets import kept_from_before
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Correlation, Count, Deviations, Distance, Share
+from kddoctor.run.observations import Observations
 
 PROBE = "row-pairing"
 #: Share of rows whose output belongs to another row that no honest record has.
@@ -75,7 +77,7 @@ FEWEST_ROWS: Count = 20
     title="The teacher's outputs are paired with the wrong rows",
     stage=13,
     reads=(TeacherViews,),
-    uses=(RowPairing, TokenShift, TargetsInLoop, TeacherPasses),
+    uses=(RowPairing, TokenShift, TargetsInLoop, TeacherPasses, Observations),
     masks=(
         "KD102",
         "KD208",
@@ -94,15 +96,25 @@ def teacher_rows_misaligned(
     shift: TokenShift | None,
     targets: TargetsInLoop | None = None,
     passes: TeacherPasses | None = None,
+    seen: Observations | None = None,
 ) -> Finding:
     finding = Finding()
-    if shift is not None and shift.moved and sum(shift.moved.values()) > STRAYS:
-        # The right sequences, one position off: KD803.
+    if shift is not None and shift.displaced > STRAYS:
+        # The right sequences, some positions off: KD803.
         return finding.against(
             "token-shift",
-            "moved",
-            sum(shift.moved.values()),
+            "displaced",
+            shift.displaced,
             "the outputs are the teacher's own of the same sequence, some positions off",
+            threshold=STRAYS,
+            grade=Grade.PROOF,
+        )
+    if kept_from_before(seen) > STRAYS:
+        return finding.against(
+            "observations",
+            "repeated_targets",
+            kept_from_before(seen),
+            "the outputs are those of the step before, as a list keeps them that nobody empties",
             threshold=STRAYS,
             grade=Grade.PROOF,
         )

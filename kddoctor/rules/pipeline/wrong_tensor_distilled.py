@@ -3,9 +3,10 @@
 What it checks
     Whether what the loss took for the teacher's logits bears any relation to the teacher's logits for the very same
     inputs; whether it is these logits with all that is below a floor raised to it, as behind a ReLU, with the label's
-    own pushed down in every row, or those of the batch before; and whether a feature loss came to rest where a map lies
-    that has learnt everything of its target but what depends on the example, although the student's features say far
-    more about the teacher's. Where autograd's graph holds no map that learns, nothing learnt that.
+    own pushed down in every row, or those of the batch before, or the same as at the step before although the inputs
+    are others; and whether a feature loss came to rest where a map lies that has learnt everything of its target but
+    what depends on the example, although the student's features say far more about the teacher's. Where autograd's
+    graph holds no map that learns, nothing learnt that.
 
 Why it hurts
     Features, an auxiliary head or the output of the batch before have the right shape often enough; what the student
@@ -15,7 +16,7 @@ What it looks like
     Nothing fails. The student is far below its labels-only twin, the more so the larger alpha.
 
 Told apart from
-    KD106, where the tensor holds the right outputs of other rows, not all of them one batch off. KD105, where columns
+    KD106, where the tensor holds the right outputs of other rows, not of one batch for all. KD105, where columns
     are permuted. KD107, where another view was scored, whose outputs resemble these. KD205, where probabilities were
     taken for logits, which rise and fall with them. KD112, whose map does not even learn the mean of its target.
     KD404, whose target is of another layer and of the right examples.
@@ -48,6 +49,7 @@ from kddoctor.rules.pipeline.feature_level import (
     projector_learns,
     without_the_example,
 )
+from kddoctor.rules.pipeline.kept_targets import kept_from_before
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.pipeline.teacher_rows_misaligned import STRAYS
 from kddoctor.rules.record import RECORD
@@ -95,6 +97,8 @@ def wrong_tensor_distilled(
         return _said(_of_floor(Finding(), floor))
     if pairing is not None and pairing.one_batch_before > 1 - STRAYS:
         return _said(_of_batch_before(Finding(), pairing))
+    if kept_from_before(seen) > STRAYS:
+        return _said(_of_step_before(Finding(), kept_from_before(seen)))
     if own is not None and _label_overwritten(own, targets):
         return _said(_of_label(Finding(), own))
     level = None if levels is None else _of_other_examples(levels, seen)
@@ -190,6 +194,19 @@ def _of_batch_before(finding: Finding, pairing: RowPairing) -> Finding:
         f"{pairing.source}: {pairing.one_batch_before:.0%} of the outputs are the teacher's for the row of the same "
         "place in the batch before",
         threshold=1 - STRAYS,
+        grade=Grade.PROOF,
+    )
+
+
+def _of_step_before(finding: Finding, share: float) -> Finding:
+    return finding.supported_by(
+        "observations",
+        "repeated_targets",
+        share,
+        f"at {share:.0%} of the steps what the loss took for the teacher's logits was the very tensor of the step "
+        "before, although the inputs were others: what a list keeps that nobody empties",
+        threshold=STRAYS,
+        origin="identity",
         grade=Grade.PROOF,
     )
 

@@ -1,9 +1,9 @@
 """Logits or labels lie one position off.
 
 What it checks
-    Whether the outputs that the loss used are the teacher's own outputs of *another* position of the same sequence;
-    whether the recorded distillation loss is the divergence between neighbouring positions; and whether the hard-label
-    loss is the cross-entropy with other labels than those that the teacher foretells.
+    Whether the outputs that the loss used are the teacher's own outputs of *another* position of the same sequence, one
+    off or many; whether the recorded distillation loss is the divergence between neighbouring positions; and whether
+    the hard-label loss is the cross-entropy with other labels than those that the teacher foretells.
 
 Why it hurts
     The student is taught to say what comes after the next token, or what has just been said. The two terms pull it to
@@ -99,6 +99,17 @@ def _by_identity(finding: Finding, shift: TokenShift) -> Finding:
             share,
             f"in {share:.0%} of {shift.sequences} sequences the targets are the teacher's own outputs {abs(most)} "
             f"position{'s' if abs(most) > 1 else ''} {'later' if most > 0 else 'earlier'}",
+            threshold=STRAYS,
+            grade=Grade.PROOF,
+            group="place",
+        )
+    if shift.displaced > STRAYS:
+        return finding.supported_by(
+            PROBE,
+            "within",
+            shift.displaced,
+            f"at {shift.displaced:.0%} of the positions the targets are the teacher's own outputs of another position "
+            "of the same sequence",
             threshold=STRAYS,
             grade=Grade.PROOF,
             group="place",

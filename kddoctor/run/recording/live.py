@@ -19,6 +19,7 @@ from kddoctor.run.recording.labelling import class_labels
 from kddoctor.run.recording.metrics import MetricRows, batch_rates
 from kddoctor.run.recording.outputs import copied, number_of
 from kddoctor.run.recording.pickup import PickedUp, member_logits
+from kddoctor.run.recording.repeated_targets import RepeatedTargets
 from kddoctor.run.recording.row_hash import row_hashes
 from kddoctor.run.recording.same_inputs import same_inputs
 from kddoctor.run.recording.second_pass import teacher_again
@@ -60,6 +61,7 @@ class LiveSteps:
         self.sample = StepSample(max_steps, max_bytes)
         self.metrics = MetricRows()
         self.targets = TargetsSeen(0 if task == "tokens" else max_bytes // 4, rows or 0)
+        self.repeated = RepeatedTargets()
         self.losses = LossWatch()
         self.num_classes: int | None = None
         self.count = 0
@@ -102,17 +104,20 @@ class LiveSteps:
             self.missing |= lacking
         else:
             self._final = held.without_graph()
-            self._offer(held, found, trouble)
             seen = held.teacher if held.student is None else held.student
             inputs = None if seen is None or not seen.intact else seen.inputs
+            self.repeated.compare(held.tensors["teacher_logits"], inputs)
+            if self._offer(held, found, trouble):
+                self.repeated.keep(held.tensors["teacher_logits"], inputs)
             self.targets.add(held.tensors["teacher_logits"], inputs, example_ids)
         self.watching.forget()
         self._metric_row(held, epoch, scalars)
 
-    def _offer(self, held: Held, found: PickedUp, trouble: str | None) -> None:
+    def _offer(self, held: Held, found: PickedUp, trouble: str | None) -> bool:
+        """Whether the step was taken into the sample."""
         if not self.sample.wants(held.size, held.bytes, trouble):
             self._last = self._final
-            return
+            return False
         kept = self._copied(held)
         facts, cosine = gradient_facts(held.tensors["student_logits"], held.values)
         kept |= facts
@@ -122,6 +127,7 @@ class LiveSteps:
             self._look(held, kept)
         self._walk(held.values)
         self.sample.keep(held.size, kept, trouble)
+        return True
 
     def add_last_step(self) -> None:
         """The last step is worth having, whether or not the even spacing fell on it."""
@@ -176,6 +182,9 @@ class LiveSteps:
             facts["same_inputs"] = self.same_inputs
         if self.reach:
             facts["graph"] = self.reach
+        repeated = self.repeated.facts()
+        if repeated is not None:
+            facts["repeated_targets"] = repeated
         seen = {f"loop_{role}": statistics.facts() for role, statistics in self.inputs.items()}
         facts["inputs"] = {place: found for place, found in seen.items() if found}
         if self.cosines:
@@ -191,6 +200,7 @@ class LiveSteps:
             "sample": self.sample.state_dict(),
             "metrics": self.metrics.state_dict(),
             "targets": self.targets.state_dict(),
+            "repeated": self.repeated.state_dict(),
             "losses": self.losses.state_dict(),
             "num_classes": self.num_classes,
             "count": self.count,
@@ -203,7 +213,7 @@ class LiveSteps:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("sample", "metrics", "targets", "losses"):
+        for name in ("sample", "metrics", "targets", "repeated", "losses"):
             getattr(self, name).load_state_dict(state[name])
         for name in ("num_classes", "count", "same_inputs"):
             setattr(self, name, state[name])

@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.output_floor import OutputFloor, output_floor
 from kddoctor.probes.row_pairing import RowPairing, pair_outputs, share_before
 from kddoctor.probes.targets_against_own import TargetsAgainstOwnProbe
 from kddoctor.probes.targets_in_loop import TargetsInLoopProbe
+from kddoctor.probes.teacher_validity import TeacherValidityProbe
 from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.teacher_rows_misaligned import teacher_rows_misaligned
 from kddoctor.rules.pipeline.wrong_tensor_distilled import wrong_tensor_distilled
 from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations, observations_from
 from tests.rules.judging import strongest
 
 RNG = np.random.default_rng(0)
@@ -20,9 +24,11 @@ OTHERS = RNG.normal(scale=4, size=(300, 10))
 BATCH = 64
 
 
-def judged(floor: OutputFloor | None = None, pairing: RowPairing | None = None) -> Finding:
+def judged(
+    floor: OutputFloor | None = None, pairing: RowPairing | None = None, seen: Observations | None = None
+) -> Finding:
     config = Manifest.model_validate({"format": 1, "task": "multiclass", "num_classes": 10})
-    found = wrong_tensor_distilled(config, None, None, pairing, None, None, None, floor)
+    found = wrong_tensor_distilled(config, None, None, pairing, None, None, seen, floor)
     return found if isinstance(found, Finding) else Finding()
 
 
@@ -52,6 +58,24 @@ def test_what_comes_out_of_a_relu_is_not_the_logits(own: np.ndarray, grade: Grad
 )
 def test_a_floor_of_the_teachers_own_cuts_nothing_off(targets: np.ndarray, own: np.ndarray, same_rows: bool) -> None:
     assert not judged(output_floor(targets, own, same_rows=same_rows)).supporting
+
+
+def test_targets_that_stay_while_batches_go_on_are_kept_and_not_misplaced() -> None:
+    seen = observations_from({"repeated_targets": {"compared": 40, "same": 36}})
+    out_of_place = pairing(OWN[RNG.permutation(400)])
+    assert strongest(judged(pairing=out_of_place, seen=seen)) is Grade.PROOF
+    right = TeacherValidityProbe(10)
+    right.update(OWN, OWN.argmax(axis=1))
+    views = TeacherViews(TeacherView("val", False, right.compute(), False), None, None, False)
+    assert strongest(teacher_rows_misaligned(views, out_of_place, None)) is Grade.PROOF
+    found = teacher_rows_misaligned(views, out_of_place, None, seen=seen)
+    assert not found.supporting
+    assert found.opposing[0].grade is Grade.PROOF
+
+
+@pytest.mark.parametrize("same", [0, 2])
+def test_targets_that_repeat_once_or_twice_are_no_habit(same: int) -> None:
+    assert not judged(seen=observations_from({"repeated_targets": {"compared": 30, "same": same}})).supporting
 
 
 def test_outputs_of_the_batch_before_are_a_tensor_that_was_kept() -> None:

@@ -123,6 +123,29 @@ def test_a_sound_run_has_none_of_these(tmp_path):
     assert {"KD802", "KD807", "KD808", "KD809", "KD114"} <= not_examined(diagnosis)
 
 
+# KD803 ----------------------------------------------------------------------------------------------------
+
+
+def told_by_place(logits: np.ndarray, _labels: np.ndarray) -> np.ndarray:
+    """A teacher that knows where it is, so that no two positions of a text have the same answer."""
+    return logits + np.float32(0.01) * np.arange(logits.size, dtype=np.float32).reshape(logits.shape) % 7
+
+
+def joined_late(logits: np.ndarray, _labels: np.ndarray) -> np.ndarray:
+    """From the third window on, each comes later: by five positions in the end."""
+    at = np.arange(LENGTH)
+    return logits[:, np.maximum(0, at - at // 4)]
+
+
+def from_other_texts(logits: np.ndarray, _labels: np.ndarray) -> np.ndarray:
+    return logits[np.random.default_rng(0).permutation(len(logits))]
+
+
+def test_answers_of_other_places_in_the_text_are_not_of_another_text(tmp_path):
+    assert found(tmp_path / "late", teacher=told_by_place, targets=joined_late).cause_codes[0] == "KD803"
+    assert found(tmp_path / "others", teacher=told_by_place, targets=from_other_texts).cause_codes[0] == "KD106"
+
+
 # KD805 ----------------------------------------------------------------------------------------------------
 
 
