@@ -190,6 +190,7 @@ def summarise_treatment(cures: Sequence[Cure], declined: Sequence[bool]) -> Json
         return asdict(counted([c.closed for c in of]))
 
     return {
+        "trials": TRIALS,
         "closed": closed([c for c in counting if c.unseen]),
         "closed_seen": closed([c for c in counting if not c.unseen]),
         "closed_all": closed(counting),

@@ -26,9 +26,6 @@ QUICK_TASKS = ("digits", "movielens")
 #: Tasks on which pairs are made, and those on which bugs that were reported are rebuilt.
 PAIR_TASKS = ("digits", "language", "clothes")
 REPORTED_TASKS = ("digits", "language", "clothes")
-#: Tasks on which the held-out implementations are run: all unseen ones, and the quick ones. Those of mistakes that only
-#: sequences can have are run on every task of sequences.
-HELD_OUT_TASKS = (*QUICK_TASKS, "clothes", "cloze", "sentiment")
 #: Implementations of a code that are run, of those that were held out once.
 LATEST = 1
 #: Codes of which mild cases are made on all tasks, and moderate ones on the quick tasks; of the others the severe ones,
@@ -91,8 +88,7 @@ def _faulty(task: Task) -> Iterator[Case]:
     for code, fault in all_faults().items():
         if task.kind in fault.kinds:
             yield from _of_fault(task, fault, _in_sight(task, fault), held_out=False)
-            if task.name in HELD_OUT_TASKS or fault.kinds == ("tokens",):
-                yield from _of_fault(task, fault, HELD_OUT.get(code, ()), held_out=True)
+            yield from _of_fault(task, fault, HELD_OUT.get(code, ()), held_out=True)
     for first, second in PAIRS if task.name in PAIR_TASKS else ():
         one, other = all_faults()[first], all_faults()[second]
         if task.kind in one.kinds and task.kind in other.kinds:

@@ -42,3 +42,18 @@ def matching_stability(halves: Counts) -> float | None:
     first, second = (np.argsort(best_matching(half)) for half in halves)
     frequency = halves.sum(axis=(0, 1))
     return float(frequency[first == second].sum() / frequency.sum())
+
+
+def accuracy_elsewhere(halves: Counts) -> float | None:
+    """Accuracy once classes are read as the *other* half of the rows has them: no gain by chance is in it.
+
+    halves: [2, C, C], confusion matrices of two halves of the rows. None where a half is empty.
+    """
+    if not halves.any(axis=(1, 2)).all():
+        return None
+    classes = np.arange(halves.shape[1])
+    right = sum(
+        int(half[classes, best_matching(other)].sum())
+        for half, other in ((halves[0], halves[1]), (halves[1], halves[0]))
+    )
+    return float(right / halves.sum())

@@ -13,7 +13,13 @@ from kddoctor.probes.chunks import (
     require_finite,
     row_slices,
 )
-from kddoctor.probes.class_matching import best_matching, concentration, matched_accuracy, matching_stability
+from kddoctor.probes.class_matching import (
+    accuracy_elsewhere,
+    best_matching,
+    concentration,
+    matched_accuracy,
+    matching_stability,
+)
 from kddoctor.probes.unit_histogram import UnitHistogram
 
 #: Above this many classes the confusion matrix, of C² counts, is not kept.
@@ -37,7 +43,8 @@ class TeacherValidity:
     stays where it is if nothing is gained by moving it. hungarian_accuracy: accuracy once columns are read
     so. matched_concentration: mean over predicted classes of the largest share of one label class among
     them. permutation_stability: share of classes, by label frequency, matched alike on even and on odd rows
-    (None also for a single row).
+    (None also for a single row). accuracy_elsewhere: as hungarian_accuracy, of even rows by the matching of odd ones
+    and the other way round, which flatters nobody.
     """
 
     n: int
@@ -59,6 +66,7 @@ class TeacherValidity:
     matched_concentration: float | None
     permutation_stability: float | None
     confusion: NDArray[np.int64] | None
+    accuracy_elsewhere: float | None = None
 
 
 class TeacherValidityProbe:
@@ -136,6 +144,7 @@ class TeacherValidityProbe:
             matched_concentration=None if confusion is None else concentration(confusion),
             permutation_stability=None if self._halves is None else matching_stability(self._halves),
             confusion=confusion,
+            accuracy_elsewhere=None if self._halves is None else accuracy_elsewhere(self._halves),
         )
 
     def _count(self, z: NDArray[np.float64], labels: NDArray[np.int64]) -> None:

@@ -287,10 +287,11 @@ def treatment(summary: Json) -> Table:
     return Table(
         "Does a treatment bring the lost points back?",
         f"In {_percent(of['closed']['value'])} of the severe faults with a treatable cause on unseen tasks, nine "
-        "tenths of them. Each run is treated as kddoctor treat does it, with experiments (--trials 20) unless all that "
-        "is prescribed mends what was shown in the one way that there is; a run that was called healthy, too, since "
-        "whoever lost points doubts that. A fault that was missed or declined counts as not cured. Where teacher or "
-        "student is another one than the healthy run's, the points are those up to the labels-only student.",
+        f"tenths of them. Each run is treated as kddoctor treat does it, with experiments (--trials {of['trials']}) "
+        "unless all that is prescribed mends what was shown in the one way that there is; a run that was called "
+        "healthy, too, since whoever lost points doubts that. A fault that was missed or declined counts as not cured. "
+        "Where teacher or student is another one than the healthy run's, the points are those up to the labels-only "
+        "student.",
         ("", "share", "95 %", "target", ""),
         tuple(rows),
     )

@@ -29,6 +29,7 @@ from kddoctor.probes.non_target_structure import (
     NonTargetStructure,
     NonTargetStructureProbe,
 )
+from kddoctor.probes.surest_rows import SurestRows, SurestRowsProbe
 from kddoctor.probes.teacher_errors import TeacherErrors, TeacherErrorsBySplit, TeacherErrorsProbe
 from kddoctor.probes.truncated_teacher import (
     MIN_STEPS_TOTAL_ONLY,
@@ -76,6 +77,9 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     structure = _structure(run, split)
     if structure is not None:
         yield structure
+    surest = _surest(run, split)
+    if surest is not None:
+        yield surest
     scale = _scale(run, split)
     if scale is not None:
         yield scale
@@ -127,6 +131,16 @@ def _structure(run: Run, split: str) -> NonTargetStructure | None:
             patterns.update(teacher, twin, labels)
             compared = True
     return replace(found, pattern_of_twin=patterns.correlation()) if compared else found
+
+
+def _surest(run: Run, split: str) -> SurestRows | None:
+    """On held-out rows: what a teacher has learnt, it may be surer of than it is right elsewhere."""
+    if classes(run.manifest) < 3:
+        return None
+    probe = SurestRowsProbe()
+    for teacher, _, _, labels in _rows(run, split):
+        probe.update(teacher, labels)
+    return probe.compute()
 
 
 def _scale(run: Run, split: str) -> LogitScale | None:

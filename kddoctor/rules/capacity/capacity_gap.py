@@ -204,7 +204,9 @@ def _of_read_out(finding: Finding, held_out: Gaps | None, ranks: LayerRanks | No
     if not found:
         return finding
     name, best = max(found.items(), key=lambda pair: pair[1])
-    if best < own + READ_OUT:
+    of_teacher = [rank.accuracy or 0.0 for rank in (*ranks.teacher.values(), ranks.teacher_logits)]
+    # A read-out that beats the teacher itself was fitted to rows that are much like those it is judged on.
+    if best < own + READ_OUT or best > max(held_out.gaps.teacher_accuracy, *of_teacher):
         return finding
     return finding.supported_by(
         "layer-ranks",

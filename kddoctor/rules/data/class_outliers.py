@@ -17,9 +17,8 @@ FEW: Share = 0.25
 HARDLY: Share = 0.1
 #: What other classes may lose, as a share of what classes lose that are hardly ever answered, which no other trouble
 #: leaves: of teachers of newsgroups that never saw a fifth of the classes it was 0.2, since they have others wrong as
-#: well. And what those lose that a teacher knows as if there were no others.
+#: well.
 USUAL: Share = 0.25
-UNTOUCHED: Share = 0.03
 
 
 @dataclass(frozen=True)
@@ -81,15 +80,11 @@ def unknown_to_the_teacher(recalls: ClassRecalls, limits: Limits = PLAIN, *, jud
 
 
 def lacks_these_alone(recalls: ClassRecalls, classes: Flags) -> bool:
-    """Whether the teacher hardly finds a row of these few classes, and as many of all others as its student does.
-
-    Or finds few, and all others without exception.
-    """
+    """Whether the teacher hardly finds a row of these few classes, and as many of all others as its student does."""
     train, held_out = recalls.train, recalls.held_out
     if train is None or not 0 < classes.sum() <= FEW * len(classes):
         return False
-    of_others, of_these = (share_of(train.rows - train.teacher, train.rows, part) for part in (~classes, classes))
-    if of_these < 1 - HARDLY and of_others > UNTOUCHED * of_these:
+    if share_of(train.teacher, train.rows, classes) > HARDLY:
         return False
     return bool(held_out.teacher[~classes].sum() >= held_out.student[~classes].sum())
 

@@ -13,9 +13,10 @@ What it looks like
     Agreement near one in training and far from it elsewhere; more epochs make it worse.
 
 Told apart from
-    KD402, where the training rows are not fitted either. KD603, where the rows come from elsewhere. KD606, where
-    classes are missing. A small set that is all there is, with ten rows and more of each class, and that still yields a
-    fair student, which keeps half of its teacher's skill: more rows would help it as they help any.
+    KD402, where the training rows are not fitted either. KD208, where the labels are fitted and the teacher is not.
+    KD603, where the rows come from elsewhere. KD606, where classes are missing. A small set that is all there is, with
+    ten rows and more of each class, and that still yields a fair student, which keeps half of its teacher's skill: more
+    rows would help it as they help any.
 
 Fix
     Let the teacher label more rows; they need no labels of their own. Mix or augment the ones that there are.
@@ -54,6 +55,9 @@ HANDFUL: Count = 10
 ALIKE: Share = 0.6
 #: Of what the student misses on held-out rows alone, the share that it may miss on training rows and be called fitted.
 SMALL_PART: Share = 0.25
+#: Share of the training rows by which a student is more often right than it agrees with its teacher, from which it
+#: learned the labels by heart and not the teacher; convention.
+LABELS_INSTEAD: Share = 0.1
 #: Share of copies among training rows from which they are fewer than they seem.
 REPEATED: Share = 0.5
 
@@ -105,7 +109,7 @@ def transfer_set_too_small(
         )
         if copied is not None:
             finding = _copies(finding, copied, rows, before.n)
-        finding = _of_the_twin(finding, held_out)
+        finding = _of_the_twin(_of_the_labels(finding, train), held_out)
     elif not fitted or lost + 2 * noise < AGREEMENT / 2 or kept > wanted:
         finding = finding.against(
             PROBE, "agreement_lost", lost, text, threshold=AGREEMENT, origin="taxonomy", weight=4.0
@@ -159,6 +163,23 @@ def _copies(finding: Finding, copied: float, rows: int, all_rows: int) -> Findin
         copied,
         f"{copied:.0%} of {all_rows} training rows are copies of each other, altered or not: {rows} are different",
         threshold=REPEATED,
+        origin="convention",
+        weight=4.0,
+    )
+
+
+def _of_the_labels(finding: Finding, train: TrainGaps) -> Finding:
+    """What is known by heart has to be the teacher's answers, for these rows to be too few to show what it is."""
+    instead = train.gaps.student_accuracy - train.gaps.agreement
+    if instead <= LABELS_INSTEAD:
+        return finding
+    return finding.against(
+        PROBE,
+        "labels_instead",
+        instead,
+        f"on training rows the student gives {train.gaps.student_accuracy:.0%} of the labels and "
+        f"{train.gaps.agreement:.0%} of the teacher's answers: it knows the labels by heart, and not the teacher",
+        threshold=LABELS_INSTEAD,
         origin="convention",
         weight=4.0,
     )

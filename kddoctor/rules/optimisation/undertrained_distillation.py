@@ -162,7 +162,7 @@ def undertrained_distillation(
     if curve.quality is None and not finding.evidence:
         return _of_few_steps(config, path, held_out, train, loss)
     if curve.quality is not None:
-        finding = _of_quality(finding, curve, curve.quality, held_out, falling)
+        finding = _of_quality(finding, curve, curve.quality, held_out, falling, few=_few_updates(signs))
     if held_out is not None:
         finding = _of_gaps(finding, curve, held_out, gone=_empty(seen) >= MOST or _rate_was_gone(signs))
     finding = against_set_back(finding, signs)
@@ -303,14 +303,21 @@ def _of_others(
     )
 
 
-def _of_quality(finding: Finding, curve: LearningCurve, trend: Trend, held_out: Gaps | None, falling: str) -> Finding:
+def _few_updates(signs: RateSigns | None) -> bool:
+    return signs is not None and signs.updates < HUNDRED
+
+
+def _of_quality(
+    finding: Finding, curve: LearningCurve, trend: Trend, held_out: Gaps | None, falling: str, *, few: bool
+) -> Finding:
     annealed = curve.final_rate is not None and curve.final_rate <= ANNEALED
     text = (
         f"held-out {curve.quality_key} rises by {trend.rise:+.3f} per schedule at the end "
         f"(90 % interval {trend.low:+.3f} to {trend.high:+.3f})"
     )
     if trend.low > 0 and trend.rise > STILL_RISING:
-        certain = not annealed and (trend.low > STILL_RISING or _measurable(trend.rise, held_out))
+        # After so few updates as nobody trains for, a rate that was wound down is no reason for what still rises.
+        certain = (few or not annealed) and (trend.low > STILL_RISING or _measurable(trend.rise, held_out))
         weight = CERTAINLY_RISING if certain else PERHAPS_RISING
         finding = finding.supported_by(
             PROBE, "rise", trend.rise, text, threshold=STILL_RISING, origin="convention", weight=weight

@@ -2,9 +2,8 @@
 
 What it checks
     Whether one fixed permutation of the teacher's columns turns a teacher that looks useless into a good one, or one
-    that is as good as outside the loop, on both halves of the data. Classes that were exchanged among themselves are
-    found as well. With one logit a row, whether the teacher
-    ranks the wrong way round.
+    that is as good as outside the loop or as its own confidence says, on both halves of the data. Classes that were
+    exchanged among themselves are found as well. With one logit a row, whether the teacher ranks the wrong way round.
 
 Why it hurts
     The student is taught the right structure under wrong names: confidently wrong, or torn between teacher and labels.
@@ -31,10 +30,11 @@ Read more
 import numpy as np
 
 from kddoctor.probes.measurements import TeacherView, TeacherViews
+from kddoctor.probes.proportions import standard_error
 from kddoctor.probes.teacher_validity import TeacherValidity
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Count, Deviations, Share
+from kddoctor.rules.settings import Count, Deviations, Factor, Share
 
 PROBE = "teacher-validity"
 #: All four must hold (taxonomy section 7): a random teacher meets none, a re-initialised head at most the gain. Inside
@@ -45,6 +45,13 @@ MATCHED: Share = 0.8
 GAIN: Share = 0.3
 SURE: Share = 0.5
 STABLE: Share = 0.9
+#: The same of a teacher that is right less often: a matching that was found on other rows makes it as right as it is
+#: sure of itself, to this share at least and at most, and so many times as right as before. A new head upon trained
+#: layers answers to other classes just as consistently, and is not sure of it.
+AS_SURE_AS_RIGHT = (0.7, 1.2)
+TIMES: Factor = 2.0
+#: Standard errors above chance, for what a matching of other rows restores.
+BEYOND_CHANCE: Deviations = 5.0
 #: Share that the best matching gains of a teacher whose classes are in order.
 SMALL_GAIN: Share = 0.05
 #: An exchanged class: the teacher is right on at most this share of its rows before, and on so many after matching.
@@ -191,7 +198,7 @@ def _turned_round(finding: Finding, view: TeacherView, teacher: TeacherViews) ->
 def _supported(finding: Finding, view: TeacherView, moved: int) -> Finding:
     found = view.validity
     assert found.hungarian_accuracy is not None
-    return finding.supported_by(
+    finding = finding.supported_by(
         PROBE,
         "hungarian_accuracy",
         found.hungarian_accuracy,
@@ -200,7 +207,18 @@ def _supported(finding: Finding, view: TeacherView, moved: int) -> Finding:
         origin="calibrated on toy checks",
         grade=Grade.INTERVENTIONAL,
         weight=10.0,
-    ).supported_by(
+    )
+    if found.hungarian_accuracy < MATCHED and found.accuracy_elsewhere is not None:
+        return finding.supported_by(
+            PROBE,
+            "accuracy_elsewhere",
+            found.accuracy_elsewhere,
+            f"the permutation that one half of the rows asks for makes the teacher right on "
+            f"{found.accuracy_elsewhere:.0%} of the other half, of which it is {found.top1_mean:.0%} sure on average",
+            threshold=AS_SURE_AS_RIGHT[0] * found.top1_mean,
+            origin="identity of a calibrated teacher",
+        )
+    return finding.supported_by(
         PROBE,
         "permutation_stability",
         found.permutation_stability,
@@ -226,11 +244,20 @@ def _columns(found: TeacherValidity, own: TeacherValidity | None) -> np.ndarray 
         and (found.entropy_ratio_median < SURE or reference)
         and (found.permutation_stability or 0) >= STABLE
     )
-    if not whole:
+    if not whole and not _as_right_as_sure(found):
         permutation = _exchanged(permutation, confusion, own.confusion if own is not None and reference else None)
         if permutation is None:
             return None
     return np.argsort(permutation)
+
+
+def _as_right_as_sure(found: TeacherValidity) -> bool:
+    """Whether a matching that was found on other rows makes it as right as a trained teacher's own confidence says."""
+    right, confidence = found.accuracy_elsewhere, found.top1_mean
+    if right is None or right < TIMES * found.accuracy:
+        return False
+    beyond = right - found.chance > BEYOND_CHANCE * standard_error(right, found.n)
+    return beyond and AS_SURE_AS_RIGHT[0] <= right / confidence <= AS_SURE_AS_RIGHT[1]
 
 
 def _in_order(own: TeacherValidity) -> bool:

@@ -44,6 +44,7 @@ from kddoctor.probes.deployment_measurements import ThresholdShifts
 from kddoctor.probes.measurements import Gaps, Rivals, TeacherView, TeacherViews
 from kddoctor.probes.paired_retention import PairedRetention
 from kddoctor.probes.student_path import StudentPath
+from kddoctor.probes.surest_rows import SurestRows
 from kddoctor.rules.data.class_outliers import lacks_these_alone, share_of, unknown_to_the_teacher
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
@@ -57,6 +58,7 @@ from kddoctor.rules.pipeline.teacher_weights_not_loaded import (
 )
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Deviations, Nats, Share
+from kddoctor.rules.soft_targets.label_smoothed_teacher import unsure_of_all
 from kddoctor.run.manifest import Manifest
 
 PROBE = "example-gaps"
@@ -69,6 +71,8 @@ CLEARLY: Share = 0.03
 CLEAR_ERRORS: Deviations = 3.0
 #: Accuracy minus mean confidence: label smoothing of 0.1 costs a tenth of confidence, not a quarter.
 UNSURE: Share = 0.25
+#: The same on the tenth of rows that it is surest of, for certain; 0.03 at most where training went on to its end.
+STOPPED_EARLY: Share = 0.08
 #: Standard errors of chance.
 ACCIDENT: Deviations = 4.0
 #: Weight at which a weak teacher does little harm.
@@ -151,7 +155,7 @@ def _accident(view: TeacherView) -> float:
     title="The teacher is weaker than a student trained on the labels alone",
     stage=14,
     reads=(TeacherViews, Gaps, Manifest),
-    uses=(Rivals, ThresholdShifts, StudentPath, ClassRecalls),
+    uses=(Rivals, ThresholdShifts, StudentPath, ClassRecalls, SurestRows),
     masks=(
         "KD302",
         "KD402",
@@ -167,6 +171,7 @@ def weak_or_off_task_teacher(
     scores: ThresholdShifts | None,
     path: StudentPath | None = None,
     recalls: ClassRecalls | None = None,
+    surest: SurestRows | None = None,
 ) -> Finding:
     view = teacher.own
     finding = Finding()
@@ -181,6 +186,8 @@ def weak_or_off_task_teacher(
     else:
         finding = finding if recalls is None else _against_few_classes(finding, recalls)
         finding = _of_its_classes(finding, teacher)
+        if surest is not None:
+            finding = _hardly_trained(finding, surest, student)
         finding = _of_the_student(finding, student, twin)
     if twin is not None and (merged is None or twin.ahead > 0):
         finding = _of_the_twin(finding, twin, student)
@@ -251,6 +258,23 @@ def _of_its_classes(finding: Finding, teacher: TeacherViews) -> Finding:
         "rows belong to, and knows others: it was trained where they hardly occur",
         threshold=UNANSWERED,
         origin="convention",
+        weight=5.0,
+    )
+
+
+def _hardly_trained(finding: Finding, surest: SurestRows, student: _Rival) -> Finding:
+    """A teacher that was stopped early is right more often than sure, and its student nearly as good as it is."""
+    nearly = student.ahead > -max(CLEARLY, SIGNIFICANT * student.error)
+    if not nearly or unsure_of_all(surest) < STOPPED_EARLY:
+        return finding
+    return finding.supported_by(
+        "surest-rows",
+        "kept_back",
+        surest.kept_back,
+        f"of the tenth of held-out rows that it is surest of, the teacher has {surest.right:.0%} right and is "
+        f"{surest.confidence:.0%} sure, as networks are that were hardly trained, and its student is about as good",
+        threshold=STOPPED_EARLY,
+        origin="identity of a teacher that minimised a cross-entropy",
         weight=5.0,
     )
 

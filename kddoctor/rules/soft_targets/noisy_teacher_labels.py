@@ -1,8 +1,8 @@
 """The teacher learned wrong labels: it is wrong in a way that no lack of skill explains.
 
 What it checks
-    Whether the teacher is right on fewer of the rows that it was trained on than of new ones, although it is no less
-    sure there; or whether it knows those rows by heart, is wrong on many that it is sure of, and is worse than the
+    Whether the teacher is right on fewer of the rows that it was trained on than of new ones, although it is as sure of
+    them or surer; or whether it knows those rows by heart, is wrong on many that it is sure of, and is worse than the
     labels-only twin on new ones; or whether most classes have one wrong answer of their own that no other class
     returns; or whether rows of several classes get one wrong answer, of which it is sure. Then: whether the student
     repeats these answers more often than its labels-only twin.
@@ -39,6 +39,7 @@ import numpy as np
 from kddoctor.probes.data_measurements import SplitDifference
 from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
 from kddoctor.probes.proportions import SURE, noise_of_difference, standard_error
+from kddoctor.probes.surest_rows import SurestRows
 from kddoctor.probes.teacher_errors import ENOUGH_ERRORS, TeacherErrors, TeacherErrorsBySplit
 from kddoctor.probes.teacher_validity import TeacherValidity
 from kddoctor.rules.data.transfer_set_shift import ALIKE
@@ -47,14 +48,13 @@ from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.pipeline.merged_classes import merged_classes
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Deviations, Factor, Share
+from kddoctor.rules.soft_targets.label_smoothed_teacher import ALIKE_WHERE_SURE, unsure_of_all
 from kddoctor.run.manifest import Manifest
 
 PROBE = "teacher-errors"
 #: Standard errors, and points, by which learned rows must be worse than new ones.
 ERRORS: Deviations = 2.8
 POINTS: Share = 0.03
-#: Of the share of held-out rows that it is sure of, what a teacher keeps on rows that are not strange to it.
-AS_SURE: Share = 0.7
 #: Of the share of held-out rows that it is not sure of, what is left on rows that it knows by heart (taxonomy: of their
 #: entropy).
 BY_HEART: Factor = 0.3
@@ -66,6 +66,12 @@ DIRECTED: Share = 0.75
 DIFFERENT: Share = 0.8
 RETURNED: Share = 0.2
 ENOUGH_CLASSES: Count = 4
+#: What a teacher keeps back where it is surest, for certain; without wrong labels it was 0.03 at most, with them 0.05
+#: to 0.3. Share of an even one that the least likely class has there: 0.001 of ordinary teachers, 0.01 where the task
+#: is of few words, none of a teacher with decoys. And points by which the teacher is better than what learns of it.
+KEPT_BACK: Share = 0.04
+ALL_OF_THEM: Share = 0.02
+AHEAD: Share = 0.05
 #: Classes whose rows a wrong rule drains into another, the share of mistakes that the teacher is then sure of, and the
 #: share of wrong answers among sure ones that no calibrated teacher exceeds (taxonomy).
 SOURCES: Count = 2
@@ -93,7 +99,7 @@ SMALL_ALPHA: Share = 0.1
     # Before KD102: a teacher that learned wrong labels is weak because of it.
     stage=13,
     reads=(TeacherErrorsBySplit, Manifest),
-    uses=(TeacherViews, Gaps, SplitDifference),
+    uses=(TeacherViews, Gaps, SplitDifference, SurestRows),
     masks=("KD102", "KD307", "KD402", "KD502"),
 )
 def noisy_teacher_labels(
@@ -102,6 +108,7 @@ def noisy_teacher_labels(
     teacher: TeacherViews | None,
     gaps: Gaps | None,
     difference: SplitDifference | None = None,
+    surest: SurestRows | None = None,
 ) -> Finding:
     finding = Finding()
     held_out = errors.held_out
@@ -117,6 +124,8 @@ def noisy_teacher_labels(
     elif errors.train is not None and not _from_elsewhere(difference):
         finding = _worse_on_learned(finding, errors.train, held_out)
     finding = _directed(finding, held_out, teacher)
+    if surest is not None and gaps is not None:
+        finding = _unsure(finding, surest, gaps)
     if own is not None:
         finding = _drained(finding, held_out, own.validity)
     if not any(e.supports for e in finding.evidence):
@@ -182,14 +191,15 @@ def _worse_on_learned(finding: Finding, train: TeacherErrors, held_out: TeacherE
         return finding.against(PROBE, "worse_on_learned", worse, text, threshold=0.0, weight=1.0)
     sure, usually = (e.confident_rows / e.rows for e in (train, held_out))
     wrongly_sure = train.confident_wrong * train.confident_rows / max(1, train.wrong)
-    strange = sure < AS_SURE * usually
+    # What it was trained on, it is the surer of: where it is not, these rows may be new to it as well, and harder.
+    strange = sure < usually
     if worse < max(POINTS, ERRORS * error) or strange or wrongly_sure > SURE_OF_WRONG * sure:
         return finding
     return finding.supported_by(
         PROBE,
         "worse_on_learned",
         worse,
-        f"{text}, of which it is no less sure",
+        f"{text}, of which it is no surer",
         threshold=ERRORS * error,
         origin="identity",
         weight=5.5,
@@ -213,6 +223,26 @@ def _directed(finding: Finding, held_out: TeacherErrors, teacher: TeacherViews |
         threshold=DIRECTED,
         origin="calibrated on digits",
         weight=6.0,
+    )
+
+
+def _unsure(finding: Finding, surest: SurestRows, held_out: Gaps) -> Finding:
+    """Labels that were wrong at random: whoever learned them is right more often than sure, and has no decoys."""
+    gaps = held_out.gaps
+    knows = gaps.teacher_accuracy - max(gaps.student_accuracy, gaps.baseline_accuracy or 0.0) > AHEAD
+    alike = surest.relative_spread < ALIKE_WHERE_SURE  # KD303
+    if not knows or alike or surest.evenness < ALL_OF_THEM or unsure_of_all(surest) < KEPT_BACK:
+        return finding
+    return finding.supported_by(
+        "surest-rows",
+        "kept_back",
+        surest.kept_back,
+        f"of the tenth of held-out rows that it is surest of, the teacher has {surest.right:.0%} right and is "
+        f"{surest.confidence:.0%} sure, and no class is out of the question: so it is for labels that were wrong at "
+        "random",
+        threshold=KEPT_BACK,
+        origin="identity of a teacher that minimised a cross-entropy",
+        weight=5.5,
     )
 
 
