@@ -13,6 +13,7 @@ from kddoctor.probes.non_target_structure import ClassPatterns, NonTargetStructu
 from kddoctor.probes.popularity import popularity_lean
 from kddoctor.probes.positives_kept import positives_kept
 from kddoctor.probes.score_link import link_of, mixed_units, ordered_in_steps
+from kddoctor.probes.surest_rows import SurestRowsProbe
 from kddoctor.probes.teacher_errors import TeacherErrorsProbe
 from kddoctor.probes.truncated_teacher import FORMS, TruncatedTeacherProbe
 
@@ -338,3 +339,39 @@ def test_a_filled_row_is_one_in_which_half_of_the_classes_or_more_have_its_small
 
 def test_of_a_few_rows_nothing_is_said():
     assert loop_teacher(free(199, 1), free(800, 2), 4.0, same_split=True) is None
+
+
+def drawn(scale: float, smoothing: float, rows: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of a teacher that is as sure as it is right, and labels; then mixed with an even share of all classes."""
+    rng = np.random.default_rng(5)
+    p = softmax(rng.normal(scale=scale, size=(rows, 10)))
+    labels = np.array([rng.choice(10, p=row) for row in p])
+    return np.log((1 - smoothing) * p + smoothing / 10), labels
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0, 8.0])
+def test_who_minimised_a_cross_entropy_is_as_sure_as_right_where_it_is_surest(scale):
+    probe = SurestRowsProbe()
+    for start in range(0, 4000, 700):
+        probe.update(*(part[start : start + 700] for part in drawn(scale, 0.0)))
+    found = probe.compute()
+    assert found is not None
+    assert found.rows == 400
+    assert abs(found.kept_back) < 3 * found.noise
+
+
+@pytest.mark.parametrize("smoothing", [0.2, 0.4])
+def test_what_was_smoothed_is_kept_back_there(smoothing):
+    probe = SurestRowsProbe()
+    probe.update(*drawn(8.0, smoothing))
+    found = probe.compute()
+    assert found is not None
+    assert found.kept_back == pytest.approx(0.9 * smoothing, abs=0.03)
+    assert found.evenness > 0.9
+    assert found.relative_spread < 0.01
+
+
+def test_of_a_few_rows_none_are_the_surest():
+    probe = SurestRowsProbe()
+    probe.update(*drawn(3.0, 0.0, rows=199))
+    assert probe.compute() is None

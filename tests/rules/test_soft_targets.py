@@ -15,6 +15,7 @@ from kddoctor.engine.measuring import measure
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.logit_gradient import LogitGradient
 from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.surest_rows import SurestRows
 from kddoctor.probes.teacher_errors import TeacherErrorsBySplit
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
@@ -22,6 +23,7 @@ from tests import builders as b
 from tests.builders import recorded_run
 from tests.forensics import losses
 
+MINE_OF_SURE = {"KD303", "KD304"}
 MINE = {"KD302", "KD303", "KD304", "KD305", "KD306", "KD307", "KD308"}
 POOR = b.forgetting(0.15)
 
@@ -153,6 +155,27 @@ def test_other_classes_that_are_all_alike_are_named_however_sure_the_teacher_is(
 def test_a_smoothed_teacher_whose_student_gained_is_a_note(tmp_path):
     found = diagnosed(tmp_path, teacher=smoothed, baseline=POOR)
     assert all(f.severity == "note" for f in found.causes if f.code == "KD303")
+
+
+@pytest.mark.parametrize(
+    ("surest", "expected"),
+    [
+        (SurestRows(100, 0.95, 0.49, 0.7, 0.08), "KD303"),
+        (SurestRows(100, 0.98, 0.70, 0.35, 0.16), "KD304"),
+        # Decoys are of a few classes: KD307.
+        (SurestRows(100, 0.98, 0.70, 0.001, 0.3), None),
+        # As sure as right, and about as sure as right: ordinary teachers of easy and of hard tasks.
+        (SurestRows(100, 0.97, 0.99, 0.0, 0.31), None),
+        (SurestRows(100, 0.93, 0.91, 0.03, 0.08), None),
+        # A smoothing by a tenth is what many sound teachers had.
+        (SurestRows(100, 0.99, 0.90, 0.7, 0.08), None),
+    ],
+)
+def test_a_teacher_that_is_not_sure_of_what_it_is_surest_of_was_taught_so(tmp_path, surest, expected):
+    measured = dict(measure(load(recorded_run(tmp_path / "run", student=POOR, baseline=POOR))))
+    measured[SurestRows] = surest
+    sure = {code: weigh(rule, rule(measured)).confidence for code, rule in all_rules().items() if code in MINE_OF_SURE}
+    assert [code for code, value in sure.items() if value > 0.5] == ([] if expected is None else [expected])
 
 
 def decoys(logits, labels):
@@ -329,6 +352,22 @@ def test_wrong_answers_known_by_heart_are_wrong_labels_where_the_labels_alone_do
     assert isinstance(gaps, Gaps)
     measured[Gaps] = replace(gaps, baseline_accuracy=gaps.gaps.teacher_accuracy - 0.1)
     assert weigh(rule, rule(measured)).confidence < 0.1
+
+
+def test_rows_that_a_teacher_is_less_sure_of_are_harder_and_not_wrongly_labelled(tmp_path):
+    measured = dict(measure(load(recorded_run(tmp_path / "run", student=POOR, baseline=b.unchanged))))
+    split = measured[TeacherErrorsBySplit]
+    assert isinstance(split, TeacherErrorsBySplit)
+    assert split.train is not None
+    rule, sure = all_rules()["KD304"], {}
+    for name, confident in {"harder": 0.26, "learned": 0.31}.items():
+        of_both = {"confident_wrong": 0.04, "repeated": None, "twin_repeated": None}
+        held_out = replace(split.train, rows=1000, wrong=264, confident_rows=290, **of_both)
+        train = replace(held_out, rows=400, wrong=149, confident_rows=int(400 * confident))
+        measured[TeacherErrorsBySplit] = TeacherErrorsBySplit(train, held_out)
+        sure[name] = weigh(rule, rule(measured)).confidence
+    assert sure["learned"] > 0.5
+    assert sure["harder"] < 0.1
 
 
 def test_a_teacher_at_a_low_temperature_keeps_its_own_code(tmp_path):

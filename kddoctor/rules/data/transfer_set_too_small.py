@@ -38,6 +38,7 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Share
+from kddoctor.run.manifest import Manifest
 
 PROBE = "example-gaps"
 #: Points of agreement lost between the splits (taxonomy), and of accuracy beyond what the teacher loses.
@@ -56,8 +57,9 @@ ALIKE: Share = 0.6
 #: Of what the student misses on held-out rows alone, the share that it may miss on training rows and be called fitted.
 SMALL_PART: Share = 0.25
 #: Share of the training rows by which a student is more often right than it agrees with its teacher, from which it
-#: learned the labels by heart and not the teacher; convention.
+#: learned the labels by heart and not the teacher, where these were given most of the weight; convention.
 LABELS_INSTEAD: Share = 0.1
+LITTLE_WEIGHT: Share = 0.1
 #: Share of copies among training rows from which they are fewer than they seem.
 REPEATED: Share = 0.5
 
@@ -69,7 +71,7 @@ REPEATED: Share = 0.5
     title="There are too few training rows to tell what function the teacher is",
     stage=58,
     reads=(TrainGaps, Gaps),
-    uses=(SplitOverlap, SplitDifference, LossForensics, ThresholdShifts),
+    uses=(SplitOverlap, SplitDifference, LossForensics, ThresholdShifts, Manifest),
     masks=("KD402", "KD502", "KD604"),
 )
 def transfer_set_too_small(
@@ -79,6 +81,7 @@ def transfer_set_too_small(
     difference: SplitDifference | None,
     loss: LossForensics | None,
     scores: ThresholdShifts | None,
+    config: Manifest | None = None,
 ) -> Finding:
     before, after = train.gaps, held_out.gaps
     finding = Finding().saying(
@@ -109,7 +112,9 @@ def transfer_set_too_small(
         )
         if copied is not None:
             finding = _copies(finding, copied, rows, before.n)
-        finding = _of_the_twin(_of_the_labels(finding, train), held_out)
+        if config is not None and 0 < (config.distillation.alpha or 0.0) <= LITTLE_WEIGHT:
+            finding = _of_the_labels(finding, train)
+        finding = _of_the_twin(finding, held_out)
     elif not fitted or lost + 2 * noise < AGREEMENT / 2 or kept > wanted:
         finding = finding.against(
             PROBE, "agreement_lost", lost, text, threshold=AGREEMENT, origin="taxonomy", weight=4.0

@@ -46,9 +46,13 @@ GAIN: Share = 0.3
 SURE: Share = 0.5
 STABLE: Share = 0.9
 #: The same of a teacher that is right less often: a matching that was found on other rows makes it as right as it is
-#: sure of itself, to this share at least and at most, and so many times as right as before. A new head upon trained
-#: layers answers to other classes just as consistently, and is not sure of it.
+#: sure of itself, to this share at least and at most. A new head upon trained layers answers to other classes just as
+#: consistently, and is not sure of it: its entropy is 0.85 of the largest and more (taxonomy), unless the task is such
+#: that nobody could be surer; then it is right many times as often as chance.
 AS_SURE_AS_RIGHT = (0.7, 1.2)
+UNSURE: Share = 0.8
+MANY: Factor = 10.0
+#: Times as right as before that such a matching makes it: half of what it knows, or more, stood under other names.
 TIMES: Factor = 2.0
 #: Standard errors above chance, for what a matching of other rows restores.
 BEYOND_CHANCE: Deviations = 5.0
@@ -255,6 +259,8 @@ def _as_right_as_sure(found: TeacherValidity) -> bool:
     """Whether a matching that was found on other rows makes it as right as a trained teacher's own confidence says."""
     right, confidence = found.accuracy_elsewhere, found.top1_mean
     if right is None or right < TIMES * found.accuracy:
+        return False
+    if found.entropy_ratio_median > UNSURE and right < MANY * found.chance:
         return False
     beyond = right - found.chance > BEYOND_CHANCE * standard_error(right, found.n)
     return beyond and AS_SURE_AS_RIGHT[0] <= right / confidence <= AS_SURE_AS_RIGHT[1]

@@ -6,7 +6,8 @@ What it checks
     teacher holds back, and that is clearly better all the same, would be so without it. Whether the teacher never
     answers classes that make up a good part of the rows, of either split, and knows the others: it was trained where
     these classes hardly occur. Whether it has one name for several classes each, of which it is sure: it was trained on
-    coarser ones, under their own numbers.
+    coarser ones, under their own numbers. Whether it is right far more often than it is sure on the tenth of rows that
+    it is surest of, and its student is about as good: it was hardly trained.
 
 Why it hurts
     Where the teacher is worse than the labels, following it pulls the student down: the larger alpha, the further.

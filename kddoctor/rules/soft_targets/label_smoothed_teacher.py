@@ -3,7 +3,8 @@
 What it checks
     On rows that the teacher has right: whether the logits of the other classes are nearly equal, in nats and against
     the distance of the top one. Unless they are equal altogether: whether the teacher also stays far less sure than it
-    is right, on the easiest rows too.
+    is right, on the easiest rows too. And, whatever it knows of others, whether it is far less sure than right on the
+    tenth of rows that it is surest of, with all other classes alike.
 
 Why it hurts
     Smoothing asks for the same probability for all wrong classes. The similarities between classes, which are what a
@@ -56,8 +57,8 @@ KNOWS: Share = 0.95
 ALIKE_WHERE_SURE: Share = 0.12
 MUCH: Share = 0.12
 ERRORS: Deviations = 2.0
-#: Points below such a teacher that a student loses to it no matter what it gained on labels alone.
-CLOSE: Share = 0.05
+#: Points below such a teacher that a student loses to it, no matter what it gained on labels alone.
+FAR: Share = 0.1
 #: What a teacher that is right keeps back: half of a smoothing by 0.1.
 KEPT_BACK: Share = 0.05
 
@@ -87,7 +88,9 @@ def label_smoothed_teacher(
     if not distils(config) or (teacher is not None and any(view.probabilities for view in teacher.all)):
         return finding
     if surest is not None and surest.relative_spread < ALIKE_WHERE_SURE and unsure_of_all(surest) > MUCH:
-        return _of_surest(finding, surest, held_out)
+        gap = 0.0 if held_out is None else held_out.gaps.teacher_accuracy - held_out.gaps.student_accuracy
+        if gap >= FAR:
+            return _of_surest(finding, surest)
     apart = (
         f"the other classes' logits differ by {structure.others_sd:.2g} nats within a row, "
         f"{structure.relative_spread:.0%} of the distance of the top one"
@@ -142,7 +145,7 @@ def unsure_of_all(surest: SurestRows) -> float:
     return surest.kept_back - ERRORS * surest.noise
 
 
-def _of_surest(finding: Finding, surest: SurestRows, held_out: Gaps | None) -> Finding:
+def _of_surest(finding: Finding, surest: SurestRows) -> Finding:
     finding = finding.supported_by(
         "surest-rows",
         "kept_back",
@@ -154,8 +157,7 @@ def _of_surest(finding: Finding, surest: SurestRows, held_out: Gaps | None) -> F
         origin="identity of a teacher that minimised a cross-entropy",
         weight=6.5,
     )
-    gap = 0.0 if held_out is None else held_out.gaps.teacher_accuracy - held_out.gaps.student_accuracy
-    return _said(finding, gap < CLOSE)
+    return _said(finding, harmless=False)
 
 
 def _said(finding: Finding, harmless: bool) -> Finding:

@@ -5,7 +5,9 @@ What it checks
     them or surer; or whether it knows those rows by heart, is wrong on many that it is sure of, and is worse than the
     labels-only twin on new ones; or whether most classes have one wrong answer of their own that no other class
     returns; or whether rows of several classes get one wrong answer, of which it is sure. Then: whether the student
-    repeats these answers more often than its labels-only twin.
+    repeats these answers more often than its labels-only twin. And whether the teacher is right far more often than it
+    is sure on the tenth of rows that it is surest of, with no class out of the question, as labels that were wrong at
+    random leave it.
 
 Why it hurts
     The teacher's mistakes become targets. The student follows the systematic ones, and the labels contradict them.
@@ -15,9 +17,11 @@ What it looks like
 
 Told apart from
     KD102, a teacher that knows too little: it is better on what it has seen, and its mistakes pile up on few classes.
-    KD105, where whole classes are exchanged. KD605, where the twin makes the teacher's mistakes as well. KD601, whose
-    wrong labels are the student's: there the teacher is as sure of the rows that it has "wrong". KD603, whose rows are
-    strange to the teacher, which is unsure of all of them.
+    KD105, where whole classes are exchanged. KD303, whose other classes are all alike. KD307, whose teacher keeps what
+    it holds back for a few decoys. KD605, where the twin makes the teacher's mistakes as well. KD601, whose wrong
+    labels are the student's: there the teacher is as sure of the rows that it has "wrong". KD603, whose rows are
+    strange to the teacher, which is unsure of all of them. A transfer set that is harder than the held-out rows: a
+    teacher that never saw it is less sure of it.
 
 Fix
     - loss = kl(student, teacher)
@@ -124,13 +128,14 @@ def noisy_teacher_labels(
     elif errors.train is not None and not _from_elsewhere(difference):
         finding = _worse_on_learned(finding, errors.train, held_out)
     finding = _directed(finding, held_out, teacher)
-    if surest is not None and gaps is not None:
-        finding = _unsure(finding, surest, gaps)
     if own is not None:
         finding = _drained(finding, held_out, own.validity)
+    if any(e.supports for e in finding.evidence):
+        finding = _repeated(finding, asked)
+    if surest is not None and gaps is not None:
+        finding = _unsure(finding, surest, gaps)  # that shows in what it has right, and not in its mistakes
     if not any(e.supports for e in finding.evidence):
         return finding
-    finding = _repeated(finding, asked)
     return finding.saying(
         "The teacher's mistakes are those of wrong labels, not of too little skill.",
         where="the labels that the teacher was trained on",
@@ -199,7 +204,7 @@ def _worse_on_learned(finding: Finding, train: TeacherErrors, held_out: TeacherE
         PROBE,
         "worse_on_learned",
         worse,
-        f"{text}, of which it is no surer",
+        f"{text}, and is at least as sure of the former",
         threshold=ERRORS * error,
         origin="identity",
         weight=5.5,
