@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kddoctor.engine.measuring import measure
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.example_gaps import ExampleGapsProbe
 from kddoctor.probes.gradient_scale import Beside, GradientScale, Ratio, one_beside_the_other
@@ -23,6 +24,7 @@ from kddoctor.probes.vocabulary import VocabularyTail
 from kddoctor.rules.finding import Grade, NotExamined
 from kddoctor.rules.loss.drawn import drawn_terms
 from kddoctor.rules.registry import all_rules
+from kddoctor.run import load
 from kddoctor.run.manifest import manifest_from
 from kddoctor.run.observations import observations_from
 from tests import builders as b
@@ -412,6 +414,15 @@ def test_labels_that_the_loss_shifts_once_are_right_where_the_teacher_says_so():
     unshifted = {0: 0.05, 1: 0.4}
     assert sureness("KD803", replace(IN_PLACE, hard_errors=shifted), task="tokens") > 0.9
     assert sureness("KD803", replace(IN_PLACE, hard_errors=shifted, accuracy=unshifted), task="tokens") < 0.1
+
+
+def test_a_shift_that_gives_the_teacher_little_back_is_not_what_is_wrong(tmp_path):
+    shifted = replace(IN_PLACE, hard_errors={0: 1e-6, 1: 0.5}, accuracy={0: 0.08, 1: 0.2})
+    gaps = measure(load(b.recorded_run(tmp_path / "run")))[Gaps]
+    assert isinstance(gaps, Gaps)
+    for usual, found in ((0.25, True), (0.42, False)):
+        known = replace(gaps, gaps=replace(gaps.gaps, teacher_accuracy=usual))
+        assert (sureness("KD803", shifted, known, task="tokens") > 0.5) is found
 
 
 def test_tokens_that_do_not_exist_count_only_with_mass():

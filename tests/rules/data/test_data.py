@@ -6,16 +6,21 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+from kddoctor.engine.measuring import measure
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.class_recall import ClassRecall
 from kddoctor.probes.data_measurements import ClassRecalls, LabelDoubts, SplitOverlap
 from kddoctor.probes.label_doubt import LabelDoubt
+from kddoctor.probes.measurements import TrainGaps
 from kddoctor.probes.row_overlap import NearOverlap
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.data.class_level_regression import class_level_regression
 from kddoctor.rules.data.train_test_leakage import train_test_leakage
 from kddoctor.rules.registry import all_rules
+from kddoctor.run import load
+from kddoctor.run.manifest import Manifest
 from tests import builders as b
 from tests.rules.splits import diagnosed, part
 
@@ -178,6 +183,20 @@ def test_permuted_classes_are_not_taken_for_wrong_labels(tmp_path):
 def test_few_rows_that_are_learnt_by_heart_are_too_few(tmp_path):
     found = diagnosed(tmp_path, part(60, 1), part(600, 2, b.forgetting(0.35)))
     assert found.cause_codes == ["KD602"]
+
+
+@pytest.mark.parametrize(("alpha", "named"), [(0.05, False), (0.9, True)])
+def test_labels_learnt_by_heart_say_nothing_of_rows_that_would_show_the_teacher(tmp_path, alpha, named):
+    diagnosed(tmp_path, part(60, 1), part(600, 2, b.forgetting(0.35)))
+    measured = dict(measure(load(tmp_path / "run")))
+    train, config = measured[TrainGaps], measured[Manifest]
+    assert isinstance(train, TrainGaps)
+    assert isinstance(config, Manifest)
+    measured[TrainGaps] = replace(train, gaps=replace(train.gaps, student_accuracy=1.0, agreement=0.8))
+    meant = config.distillation.model_copy(update={"alpha": alpha})
+    measured[Manifest] = config.model_copy(update={"distillation": meant})
+    rule = all_rules()["KD602"]
+    assert (weigh(rule, rule(measured)).confidence > 0.5) is named
 
 
 def test_a_small_set_from_which_most_is_learnt_is_small_and_no_fault(tmp_path):

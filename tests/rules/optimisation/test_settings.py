@@ -350,6 +350,13 @@ def test_a_rate_wound_down_while_the_loss_still_fell_was_a_schedule_too_short():
     assert confidence("KD502", curve(final_rate=0.0), level, manifest()) < 0.01
 
 
+def test_what_rises_to_the_end_of_a_few_dozen_updates_is_no_work_of_the_schedule():
+    rising = curve(rise=0.27, low=0.11, high=0.39, final_rate=0.08)
+    slowed = {"pace": 0.23, "pace_low": 0.11, "pace_high": 0.39}
+    assert confidence("KD502", rising, signs(updates=48, per_epoch=6.0, **slowed), manifest()) > 0.5
+    assert confidence("KD502", rising, signs(updates=350, per_epoch=6.0, **slowed), manifest()) < 0.5
+
+
 def test_updates_that_lead_nowhere_are_few_or_of_too_low_a_rate():
     lost = path(excess=-0.05, dependence=0.2)
     few = signs(travel=0.05, stride=0.01, updates=20, low=0.95, end=0.95)

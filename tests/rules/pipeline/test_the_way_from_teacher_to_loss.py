@@ -404,6 +404,21 @@ def test_classes_that_moved_are_found_whatever_the_teacher_is_worth(accuracy: fl
     assert not in_order.supporting
 
 
+@pytest.mark.parametrize(("sureness", "named"), [(1.0, True), (0.15, False)], ids=["trained", "a new head"])
+def test_a_permutation_makes_a_teacher_of_a_hard_task_as_right_as_it_is_sure(sureness: float, named: bool) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=1.5, size=(3000, 30))
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = np.array([rng.choice(30, p=share) for share in shares])
+    probe = TeacherValidityProbe(30)
+    probe.update(np.roll(sureness * logits, 7, axis=1), labels)
+    found = probe.compute()
+    assert found.accuracy < 0.1
+    assert 0.25 < (found.accuracy_elsewhere or 0.0) < 0.4
+    views = TeacherViews(TeacherView("val", False, found, False, None), None, None, False)
+    assert bool(label_order_mismatch(views).supporting) is named
+
+
 def test_labels_that_are_wrong_by_a_rule_in_half_of_the_rows_are_no_exchanged_classes() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 4000)
