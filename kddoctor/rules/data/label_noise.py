@@ -17,7 +17,7 @@ What it looks like
 Told apart from
     KD102, whose teacher errs where it is unsure, is beaten on the labels by its own student, or takes one class for
     another because it was trained on coarser ones. KD105, where whole classes are exchanged and a permutation restores
-    the teacher. KD603, where the teacher is unsure of the training rows.
+    the teacher. KD603, where the teacher is unsure of the training rows, or these look like no held-out row.
 
 Fix
     Relabel the rows on which both models agree against the label. Until then: alpha: 1.0, and a clean set to evaluate
@@ -35,7 +35,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kddoctor.probes.data_measurements import LabelDoubts
+from kddoctor.probes.data_measurements import LabelDoubts, SplitDifference
 from kddoctor.probes.deployment_measurements import ThresholdShifts
 from kddoctor.probes.label_doubt import LabelDoubt
 from kddoctor.probes.measurements import TeacherViews
@@ -65,6 +65,8 @@ NO_SKILL: Share = 0.1
 #: between the shares of classes that it names, of which splits of a few hundred rows have half.
 AS_SURE: Share = 0.05
 AS_OFTEN: Distance = 0.15
+#: Area under the ROC curve from which rows of the two splits hardly overlap.
+OF_ANOTHER_KIND: Share = 0.95
 #: Shares of doubt within which both models give the same other class by more than chance.
 AGREED: Share = 0.5
 
@@ -76,10 +78,15 @@ AGREED: Share = 0.5
     title="A sizeable share of the labels is wrong",
     stage=56,
     reads=(LabelDoubts,),
-    uses=(TeacherViews, ThresholdShifts),
+    uses=(TeacherViews, ThresholdShifts, SplitDifference),
     masks=("KD102", "KD402", "KD502", "KD602"),
 )
-def label_noise(doubts: LabelDoubts, teacher: TeacherViews | None, scores: ThresholdShifts | None) -> Finding:
+def label_noise(
+    doubts: LabelDoubts,
+    teacher: TeacherViews | None,
+    scores: ThresholdShifts | None,
+    difference: SplitDifference | None = None,
+) -> Finding:
     splits = {"training": doubts.train, "held-out": doubts.held_out}
     parts = {name: part for name, part in splits.items() if part is not None}
     excess = {name: part.sure_doubted - part.sure_stated for name, part in parts.items()}
@@ -116,6 +123,8 @@ def label_noise(doubts: LabelDoubts, teacher: TeacherViews | None, scores: Thres
             # the teacher's answers to both splits are of one kind.
             weight=6.0 if certain else 3.5,
         )
+        if alone and difference is not None:
+            finding = _of_other_inputs(finding, difference)
         finding = _of_rivals(finding, doubts.held_out, scores)
         finding = _of_exchanges(finding, part, teacher)
     elif max(excess.values()) < CLEAN:
@@ -123,6 +132,23 @@ def label_noise(doubts: LabelDoubts, teacher: TeacherViews | None, scores: Thres
             PROBE, "excess", excess[least], text, threshold=CLEAN, origin="convention", weight=5.0
         )
     return finding
+
+
+def _of_other_inputs(finding: Finding, difference: SplitDifference) -> Finding:
+    """Of rows that are certainly of another kind, neither model's answer says what their labels should be (KD603)."""
+    inputs = difference.inputs
+    if inputs is None or inputs.auc - SURE * inputs.standard_error < OF_ANOTHER_KIND:
+        return finding
+    return finding.against(
+        "two-samples",
+        "auc",
+        inputs.auc,
+        f"by their inputs nearly every training row is told from held-out ones (area {inputs.auc:.2f}): what the "
+        "teacher says of them proves no label wrong",
+        threshold=OF_ANOTHER_KIND,
+        origin="convention",
+        weight=4.0,
+    )
 
 
 def _in_training_alone(parts: Mapping[str, LabelDoubt], excess: Mapping[str, float], alike: bool | None) -> bool:

@@ -143,6 +143,12 @@ def test_wrong_labels_of_training_rows_that_the_student_learnt_by_heart(tmp_path
     assert "the teacher is as sure of the rows of both" in found.findings[0].evidence[0].text
 
 
+def test_rows_that_look_like_no_held_out_row_have_no_wrong_labels_by_the_teachers_word(tmp_path):
+    train = _learnt_by_heart(_noisy(part(800, 1)))
+    train["inputs"] = train["inputs"] + np.float32(3)
+    assert diagnosed(tmp_path, train, part(600, 2, b.forgetting(0.2))).cause_codes[0] == "KD603"
+
+
 def test_a_teacher_that_is_unsure_of_training_rows_does_not_make_their_labels_wrong(tmp_path):
     train = _learnt_by_heart(_noisy(part(800, 1)))
     train["teacher_logits"] = train["teacher_logits"] / 4
