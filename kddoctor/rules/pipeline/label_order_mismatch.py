@@ -46,10 +46,11 @@ GAIN: Share = 0.3
 SURE: Share = 0.5
 STABLE: Share = 0.9
 #: The same of a teacher that is right less often: a matching that was found on other rows makes it as right as it is
-#: sure of itself, to this share at least and at most. A new head upon trained layers answers to other classes just as
-#: consistently, and is not sure of it: its entropy is 0.85 of the largest and more (taxonomy), unless the task is such
-#: that nobody could be surer; then it is right many times as often as chance.
+#: sure of itself, to this share at least and at most.
 AS_SURE_AS_RIGHT = (0.7, 1.2)
+#: A new head upon trained layers answers to other classes just as consistently, and is not sure of it: its entropy is
+#: 0.85 of the largest and more (taxonomy), unless the task is such that nobody could be surer. Then the teacher has to
+#: be right so many times as often as chance.
 UNSURE: Share = 0.8
 MANY: Factor = 10.0
 #: Times as right as before that such a matching makes it: half of what it knows, or more, stood under other names.
