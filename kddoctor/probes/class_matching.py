@@ -1,5 +1,7 @@
 """Which label class each predicted class stands for, read from a confusion matrix."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
@@ -31,29 +33,26 @@ def concentration(confusion: Counts) -> float:
     return float((confusion[occurs].max(axis=1) / predicted[occurs]).mean())
 
 
-def matching_stability(halves: Counts) -> float | None:
-    """Share of label classes whose predicted class is the same in both halves, weighted by label frequency.
+@dataclass(frozen=True)
+class HalvesMatched:
+    """Two halves of the rows, each with its best matching.
 
-    halves: [2, C, C], confusion matrices of two halves of the rows. None where a half is empty.
+    stability: share of label classes whose predicted class is the same in both, weighted by label frequency. accuracy:
+    once predicted classes are read as the *other* half has them, so that no gain by chance is in it.
     """
+
+    stability: float
+    accuracy: float
+
+
+def match_halves(halves: Counts) -> HalvesMatched | None:
+    """halves: [2, C, C], confusion matrices of two halves of the rows. None where a half is empty."""
     if not halves.any(axis=(1, 2)).all():
         return None
-    # argsort of a permutation is its inverse: the predicted class that stands for each label class.
-    first, second = (np.argsort(best_matching(half)) for half in halves)
+    first, second = (best_matching(half) for half in halves)
     frequency = halves.sum(axis=(0, 1))
-    return float(frequency[first == second].sum() / frequency.sum())
-
-
-def accuracy_elsewhere(halves: Counts) -> float | None:
-    """Accuracy once classes are read as the *other* half of the rows has them: no gain by chance is in it.
-
-    halves: [2, C, C], confusion matrices of two halves of the rows. None where a half is empty.
-    """
-    if not halves.any(axis=(1, 2)).all():
-        return None
-    classes = np.arange(halves.shape[1])
-    right = sum(
-        int(half[classes, best_matching(other)].sum())
-        for half, other in ((halves[0], halves[1]), (halves[1], halves[0]))
-    )
-    return float(right / halves.sum())
+    # argsort of a permutation is its inverse: the predicted class that stands for each label class.
+    same = np.argsort(first) == np.argsort(second)
+    classes = np.arange(len(first))
+    right = halves[0][classes, second].sum() + halves[1][classes, first].sum()
+    return HalvesMatched(float(frequency[same].sum() / frequency.sum()), float(right / frequency.sum()))

@@ -52,15 +52,14 @@ class SurestRowsProbe:
     def update(self, logits: Floats, labels: Ints) -> None:
         """Count a chunk: logits [n, C], labels [n]; all finite, no ignored rows."""
         z = np.asarray(logits, np.float64)
-        rows, top = np.arange(len(z)), z.argmax(axis=1)
-        z = z - z[rows, top][:, None]
-        weight = np.exp(z)
-        confidence = 1 / weight.sum(axis=1)
-        others = np.where(np.arange(z.shape[1]) == top[:, None], np.nan, z)
-        rest = np.maximum(weight.sum(axis=1) - 1, 1e-300) / (z.shape[1] - 1)
-        evenness = np.exp(np.nanmin(others, axis=1)) / rest
-        spread = np.nanstd(others, axis=1) / np.maximum(-np.nanmean(others, axis=1), 1e-12)
-        self._seen.append(np.column_stack([confidence, top == labels, evenness, spread]))
+        top, others = z.argmax(axis=1), z.shape[1] - 1
+        z = z - z.max(axis=1, keepdims=True)  # the top one is 0 now, and adds nothing to a sum
+        rest = np.exp(z).sum(axis=1) - 1
+        evenness = np.exp(z.min(axis=1)) * others / np.maximum(rest, 1e-300)
+        distance = -z.sum(axis=1) / others
+        variance = np.einsum("ij,ij->i", z, z) / others - distance**2
+        spread = np.sqrt(np.maximum(variance, 0)) / np.maximum(distance, 1e-12)
+        self._seen.append(np.column_stack([1 / (1 + rest), top == labels, evenness, spread]))
 
     def compute(self) -> SurestRows | None:
         """None for too few rows."""

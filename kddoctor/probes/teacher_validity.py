@@ -13,13 +13,7 @@ from kddoctor.probes.chunks import (
     require_finite,
     row_slices,
 )
-from kddoctor.probes.class_matching import (
-    accuracy_elsewhere,
-    best_matching,
-    concentration,
-    matched_accuracy,
-    matching_stability,
-)
+from kddoctor.probes.class_matching import best_matching, concentration, match_halves, matched_accuracy
 from kddoctor.probes.unit_histogram import UnitHistogram
 
 #: Above this many classes the confusion matrix, of C² counts, is not kept.
@@ -123,6 +117,7 @@ class TeacherValidityProbe:
         predicted = self._predictions / self._n
         confusion = None if self._halves is None else self._halves.sum(axis=0)
         matching = None if confusion is None else best_matching(confusion)
+        halves = None if self._halves is None else match_halves(self._halves)
         rearranged = None if confusion is None or matching is None else matched_accuracy(confusion, matching)
         return TeacherValidity(
             n=self._n,
@@ -142,9 +137,9 @@ class TeacherValidityProbe:
             hungarian_accuracy=rearranged,
             hungarian_permutation=matching,
             matched_concentration=None if confusion is None else concentration(confusion),
-            permutation_stability=None if self._halves is None else matching_stability(self._halves),
+            permutation_stability=None if halves is None else halves.stability,
             confusion=confusion,
-            accuracy_elsewhere=None if self._halves is None else accuracy_elsewhere(self._halves),
+            accuracy_elsewhere=None if halves is None else halves.accuracy,
         )
 
     def _count(self, z: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
