@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kddoctor.probes.proportions import standard_error
+from kddoctor.probes.proportions import SURE, standard_error
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
@@ -41,6 +41,11 @@ class SurestRows:
     def noise(self) -> float:
         """Standard error of the share that is right."""
         return standard_error(self.right, self.rows)
+
+    @property
+    def surely_kept_back(self) -> float:
+        """What noise does not explain of it."""
+        return self.kept_back - SURE * self.noise
 
 
 class SurestRowsProbe:

@@ -213,7 +213,11 @@ def _supported(finding: Finding, view: TeacherView, moved: int) -> Finding:
         grade=Grade.INTERVENTIONAL,
         weight=10.0,
     )
-    if found.hungarian_accuracy < MATCHED and found.accuracy_elsewhere is not None:
+    if (
+        (found.permutation_stability or 0) < STABLE
+        and found.accuracy_elsewhere is not None
+        and _as_right_as_sure(found)
+    ):
         return finding.supported_by(
             PROBE,
             "accuracy_elsewhere",

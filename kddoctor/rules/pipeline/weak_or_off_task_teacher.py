@@ -59,7 +59,6 @@ from kddoctor.rules.pipeline.teacher_weights_not_loaded import (
 )
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Deviations, Nats, Share
-from kddoctor.rules.soft_targets.label_smoothed_teacher import unsure_of_all
 from kddoctor.run.manifest import Manifest
 
 PROBE = "example-gaps"
@@ -266,7 +265,7 @@ def _of_its_classes(finding: Finding, teacher: TeacherViews) -> Finding:
 def _hardly_trained(finding: Finding, surest: SurestRows, student: _Rival) -> Finding:
     """A teacher that was stopped early is right more often than sure, and its student nearly as good as it is."""
     nearly = student.ahead > -max(CLEARLY, SIGNIFICANT * student.error)
-    if not nearly or unsure_of_all(surest) < STOPPED_EARLY:
+    if not nearly or surest.surely_kept_back < STOPPED_EARLY:
         return finding
     return finding.supported_by(
         "surest-rows",

@@ -33,10 +33,10 @@ from kddoctor.probes.measurements import Gaps, TeacherViews
 from kddoctor.probes.non_target_structure import NonTargetStructure
 from kddoctor.probes.surest_rows import SurestRows
 from kddoctor.rules.finding import Finding
-from kddoctor.rules.harm import weighed_by_harm
+from kddoctor.rules.harm import harm_of, weighed_by_harm
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Deviations, Nats, Share
+from kddoctor.rules.settings import Nats, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "non-target-structure"
@@ -56,7 +56,6 @@ KNOWS: Share = 0.95
 #: 0.16 and more (digits, newsgroups, language, photographs, spelling).
 ALIKE_WHERE_SURE: Share = 0.12
 MUCH: Share = 0.12
-ERRORS: Deviations = 2.0
 #: Points below such a teacher that a student loses to it, no matter what it gained on labels alone.
 FAR: Share = 0.1
 #: What a teacher that is right keeps back: half of a smoothing by 0.1.
@@ -87,10 +86,9 @@ def label_smoothed_teacher(
     finding = Finding()
     if not distils(config) or (teacher is not None and any(view.probabilities for view in teacher.all)):
         return finding
-    if surest is not None and surest.relative_spread < ALIKE_WHERE_SURE and unsure_of_all(surest) > MUCH:
-        gap = 0.0 if held_out is None else held_out.gaps.teacher_accuracy - held_out.gaps.student_accuracy
-        if gap >= FAR:
-            return _of_surest(finding, surest)
+    smoothed = surest is not None and surest.relative_spread < ALIKE_WHERE_SURE and surest.surely_kept_back > MUCH
+    if surest is not None and smoothed and held_out is not None and harm_of(held_out).behind >= FAR:
+        return _of_surest(finding, surest)
     apart = (
         f"the other classes' logits differ by {structure.others_sd:.2g} nats within a row, "
         f"{structure.relative_spread:.0%} of the distance of the top one"
@@ -138,11 +136,6 @@ def label_smoothed_teacher(
         weight=3.0 if held_out is not None and held_out.baseline_accuracy is not None else 2.0,
     )
     return _said(*weighed_by_harm(finding, held_out))
-
-
-def unsure_of_all(surest: SurestRows) -> float:
-    """Certain difference of how often the teacher is right and how sure it is, of the rows that it is surest of."""
-    return surest.kept_back - ERRORS * surest.noise
 
 
 def _of_surest(finding: Finding, surest: SurestRows) -> Finding:

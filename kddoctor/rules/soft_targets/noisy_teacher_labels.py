@@ -52,7 +52,7 @@ from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.pipeline.merged_classes import merged_classes
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Deviations, Factor, Share
-from kddoctor.rules.soft_targets.label_smoothed_teacher import ALIKE_WHERE_SURE, unsure_of_all
+from kddoctor.rules.soft_targets.label_smoothed_teacher import ALIKE_WHERE_SURE
 from kddoctor.run.manifest import Manifest
 
 PROBE = "teacher-errors"
@@ -236,7 +236,7 @@ def _unsure(finding: Finding, surest: SurestRows, held_out: Gaps) -> Finding:
     gaps = held_out.gaps
     knows = gaps.teacher_accuracy - max(gaps.student_accuracy, gaps.baseline_accuracy or 0.0) > AHEAD
     alike = surest.relative_spread < ALIKE_WHERE_SURE  # KD303
-    if not knows or alike or surest.evenness < ALL_OF_THEM or unsure_of_all(surest) < KEPT_BACK:
+    if not knows or alike or surest.evenness < ALL_OF_THEM or surest.surely_kept_back < KEPT_BACK:
         return finding
     return finding.supported_by(
         "surest-rows",
