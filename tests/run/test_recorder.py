@@ -550,3 +550,19 @@ def test_no_targets_repeat_in_a_sound_loop(tmp_path: Path) -> None:
     assert found.compared is not None
     assert found.compared > 8
     assert found.same == 0
+
+
+def test_a_state_of_an_older_version_that_counted_no_repeats_is_gone_on_with(tmp_path: Path) -> None:
+    distillation = Distillation()
+    with distillation.record(tmp_path / "first") as run:
+        distillation.train_for(2, run)
+        state = run.state_dict()
+    older = {name: {k: v for k, v in part.items() if k != "repeated"} for name, part in state.items()}
+    assert older != state
+    with distillation.record(tmp_path / "second") as run:
+        run.load_state_dict(older)
+        distillation.train_for(2, run)
+    again = load(tmp_path / "second").observations
+    assert again.repeated_targets is not None
+    assert again.model_extra is not None
+    assert again.model_extra["recorded_steps"] == 2 * 2 * len(distillation.loader)

@@ -213,8 +213,10 @@ class LiveSteps:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("sample", "metrics", "targets", "repeated", "losses"):
+        for name in ("sample", "metrics", "targets", "losses"):
             getattr(self, name).load_state_dict(state[name])
+        if "repeated" in state:  # older versions kept none
+            self.repeated.load_state_dict(state["repeated"])
         for name in ("num_classes", "count", "same_inputs"):
             setattr(self, name, state[name])
         self.watching.trained_before = state["teacher_trained"]
