@@ -13,7 +13,7 @@ from kddoctor.bench.doubting import doubted, summarise_doubts
 from kddoctor.bench.gate import Gate, decide
 from kddoctor.bench.judging import Result
 from kddoctor.bench.others import judge_others
-from kddoctor.bench.plan import all_cases, quick_cases
+from kddoctor.bench.plan import cases_of, quick_cases
 from kddoctor.bench.recording import Cache
 from kddoctor.bench.report.html import render_html
 from kddoctor.bench.report.markdown import render_markdown
@@ -47,8 +47,7 @@ def benchmark(
     cures: also retrain by the prescriptions. tasks: only these, of which the report says so.
     """
     place = Cache(cache)
-    cases = [case for case in all_cases().values() if case.task in tasks]
-    bench = run_bench(cases, place, jobs=jobs, progress=progress)
+    bench = run_bench(cases_of(tasks), place, jobs=jobs, progress=progress)
     gate = decide(bench.results)
     others = judge_others(bench.results, gate, place)
     summary = summarise(bench.results, gate, bench.broken, others)

@@ -14,7 +14,7 @@ from kddoctor.bench.confidence import confidence_text
 from kddoctor.bench.report.markdown import fill_readme
 from kddoctor.bench.report.tables import headline
 from kddoctor.bench.running import Progress as Report
-from kddoctor.bench.task import NAMES
+from kddoctor.bench.task import NAMES, TRIAL_TASKS
 from kddoctor.errors import UsageError
 
 Write = Callable[[Path, str], object]
@@ -53,11 +53,12 @@ def run_full(
 
 
 def chosen_tasks(names: str | None) -> tuple[str, ...]:
-    """Tasks by names with commas between them; all of them for None. Raises UsageError for an unknown one."""
+    """Tasks by names with commas between them; all of the report's for None. Raises UsageError for an unknown one."""
     chosen = NAMES if names is None else tuple(name.strip() for name in names.split(","))
-    unknown = [name for name in chosen if name not in NAMES]
+    known = (*NAMES, *TRIAL_TASKS)
+    unknown = [name for name in chosen if name not in known]
     if unknown:
-        raise UsageError(f"--tasks: no task is called {unknown[0]!r}; expected some of {', '.join(NAMES)}.")
+        raise UsageError(f"--tasks: no task is called {unknown[0]!r}; expected some of {', '.join(known)}.")
     return chosen
 
 

@@ -13,7 +13,7 @@ from kddoctor.bench.looked_at import LOOKED_AT
 from kddoctor.bench.outside import OUTSIDE
 from kddoctor.bench.pairs import PAIRS, combined
 from kddoctor.bench.reported import REPORTED
-from kddoctor.bench.task import NAMES, Task, find_task
+from kddoctor.bench.task import NAMES, TRIAL_TASKS, Task, find_task
 from kddoctor.bench.variant import Variant
 
 #: Seeds of the plain sound runs of each task; faults use the first three, one a level.
@@ -36,11 +36,26 @@ EVERY_LEVEL = {
 }
 
 
-@cache
 def all_cases() -> Mapping[str, Case]:
-    """Every case by key, in an order that says nothing about them; the same record is never made twice."""
+    """Every case of the report by key, in an order that says nothing about them; no record is made twice."""
+    return _by_key(NAMES)
+
+
+def cases_of(tasks: Iterable[str]) -> list[Case]:
+    """The cases of these tasks, of the report's or of those on trial."""
+    chosen = set(tasks)
+    return [case for names in (NAMES, TRIAL_TASKS) for case in _by_key(names).values() if case.task in chosen]
+
+
+def find_case(key: str) -> Case:
+    """A case of any task by its key; those on trial are planned only when one of them is asked for."""
+    return all_cases().get(key) or _by_key(TRIAL_TASKS)[key]
+
+
+@cache
+def _by_key(tasks: tuple[str, ...]) -> Mapping[str, Case]:
     cases: dict[str, Case] = {}
-    for case in _cases(NAMES):
+    for case in _cases(tasks):
         cases.setdefault(case.key, case)
     return dict(sorted(cases.items()))
 

@@ -16,7 +16,7 @@ from kddoctor.bench.doubting import Doubt, doubt_case
 from kddoctor.bench.fault import Level, all_faults
 from kddoctor.bench.judging import Result, judge_measured
 from kddoctor.bench.measuring import measure_case
-from kddoctor.bench.plan import all_cases
+from kddoctor.bench.plan import find_case
 from kddoctor.bench.recording import Cache, record_case
 from kddoctor.bench.tier import Tier
 
@@ -102,11 +102,11 @@ def _judged(cases: Iterable[Case], cache: Cache, thin: bool) -> Iterable[Result]
 
 
 def _record(item: tuple[Path, str]) -> None:
-    record_case(all_cases()[item[1]], Cache(item[0]))
+    record_case(find_case(item[1]), Cache(item[0]))
 
 
 def _measure(item: tuple[Path, str, Tier]) -> None:
-    measure_case(all_cases()[item[1]], item[2], Cache(item[0]))
+    measure_case(find_case(item[1]), item[2], Cache(item[0]))
 
 
 def _cure(item: tuple[Path, str, float]) -> None:

@@ -12,7 +12,7 @@ from kddoctor.bench.gate import Gate, Severity
 from kddoctor.bench.judging import Result
 from kddoctor.bench.likeness import LIKENESS, Likeness
 from kddoctor.bench.running import Broken, tiers
-from kddoctor.bench.task import NAMES, find_task
+from kddoctor.bench.task import NAMES, TRIAL_TASKS, find_task
 from kddoctor.bench.tier import Tier
 from kddoctor.bench.unmade import UNMADE
 from kddoctor.rules.registry import all_rules
@@ -59,7 +59,7 @@ def summarise(
     full = [r for r in results if r.tier is Tier.FULL]
     seen, unseen = (figures(filter(chosen, results), gate) for chosen in (SEEN, UNSEEN))
     run = {r.case.task for r in full}
-    names = [name for name in NAMES if name in run]
+    names = [name for name in (*NAMES, *TRIAL_TASKS) if name in run]
     return {
         "format": 1,
         "seen": _plain(seen),

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+import pytest
+
+from kddoctor.bench.command import chosen_tasks
 from kddoctor.bench.fault import all_faults
 from kddoctor.bench.held_out import HELD_OUT
 from kddoctor.bench.looked_at import LOOKED_AT
-from kddoctor.bench.plan import all_cases, quick_cases
+from kddoctor.bench.plan import all_cases, cases_of, find_case, quick_cases
 from kddoctor.bench.reported import REPORTED
-from kddoctor.bench.task import NAMES, find_task
+from kddoctor.bench.task import NAMES, TRIAL_TASKS, find_task
 from kddoctor.bench.unmade import UNMADE
+from kddoctor.errors import UsageError
 from kddoctor.rules.registry import all_rules
 
 #: Codes of the catalogue: 74.
@@ -56,6 +60,21 @@ def test_a_key_is_made_of_content_alone() -> None:
     for key, case in list(all_cases().items())[::50]:
         assert re.fullmatch("[0-9a-f]{24}", key)
         assert case.twin.key in all_cases()
+
+
+def test_tasks_on_trial_have_cases_by_name_that_no_report_counts() -> None:
+    cases = cases_of(TRIAL_TASKS)
+    assert {case.task for case in cases} == set(TRIAL_TASKS)
+    assert {case.group for case in cases} >= {"twin", "healthy", "lookalike", "fault", "outside"}
+    assert not {case.key for case in cases} & set(all_cases())
+    assert all(find_case(case.key) is case for case in (cases[0], next(iter(all_cases().values()))))
+
+
+def test_tasks_are_chosen_by_name_and_a_mistyped_one_says_which_there_are() -> None:
+    assert chosen_tasks(None) == NAMES
+    assert chosen_tasks("spelling, digits") == ("spelling", "digits")
+    with pytest.raises(UsageError, match=f"'numbers'; expected some of {', '.join((*NAMES, *TRIAL_TASKS))}"):
+        chosen_tasks("digits,numbers")
 
 
 def test_the_quick_slice_holds_every_fault_that_its_task_can_have() -> None:

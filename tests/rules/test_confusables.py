@@ -6,6 +6,11 @@ import numpy as np
 import pytest
 
 from kddoctor.engine import Diagnosis, diagnose
+from kddoctor.engine.measuring import measure
+from kddoctor.engine.weighing import weigh
+from kddoctor.probes.surest_rows import SurestRows
+from kddoctor.rules.finding import Finding
+from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
 from tests import builders as b
 from tests.builders import recorded_run
@@ -314,6 +319,32 @@ def test_first_weights_know_no_names(tmp_path, named, code):
     found = diagnosed(tmp_path, teacher=poor, student=b.forgetting(0.3), baseline=b.forgetting(0.1))
     assert ("KD101" in found.cause_codes) is code
     assert ("KD102" in found.cause_codes) is not code
+
+
+def test_what_a_teachers_confidence_says_of_its_training_counts_once(tmp_path):
+    """Of all rows, and of those that it is surest of."""
+    unsure = lambda logits, labels: (0.15 * b.forgetting(0.2)(logits, labels)).astype(np.float32)  # noqa: E731
+    measured = dict(measure(load(recorded_run(tmp_path / "run", teacher=unsure, student=b.forgetting(0.2, 6)))))
+    rule, sure = all_rules()["KD102"], {}
+    for kept_back in (0.0, 0.4):
+        measured[SurestRows] = SurestRows(60, 1.0, 1.0 - kept_back, 0.3, 0.3)
+        finding = rule(measured)
+        assert isinstance(finding, Finding)
+        sure[kept_back] = weigh(rule, finding).log_odds
+        kinds = {e.group for e in finding.supporting}
+        assert "hardly-trained" in kinds, "an unsure teacher whose student is as good"
+    assert sure[0.4] - sure[0.0] == pytest.approx(5.0 - 2.0)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_only_a_teacher_that_knows_no_names_may_be_first_weights_to_the_weak_teacher_as_well(tmp_path, named):
+    """A teacher that KD101 is out of by its names would have no code at all."""
+    barely = hardly_trained(1.0, named)
+    measured = measure(load(recorded_run(tmp_path / "run", teacher=barely, student=b.forgetting(0.85))))
+    finding = all_rules()["KD102"](measured)
+    assert isinstance(finding, Finding)
+    silent = not finding.evidence or "entropy_ratio" in [e.measure for e in finding.opposing]
+    assert silent is not named
 
 
 def long_tailed(logits, labels):

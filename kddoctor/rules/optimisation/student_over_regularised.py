@@ -41,7 +41,13 @@ from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import OTHERS, severity, skill_lost
-from kddoctor.rules.optimisation.way import SET_BACK, against_another, against_come_back, against_set_back
+from kddoctor.rules.optimisation.way import (
+    SET_BACK,
+    against_another,
+    against_come_back,
+    against_set_back,
+    weight_decay,
+)
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, Nats, Pace, Share
 from kddoctor.run.manifest import Manifest
@@ -226,7 +232,7 @@ def _of_settings(finding: Finding, config: Manifest, seen: Observations | None) 
             "observations", "student_dropout", dropout, f"the student drops up to {dropout:.0%} of its units",
             threshold=DROPOUT, origin="convention", weight=5.0 if _drops_most(seen) else 2.0, group="settings",
         )  # fmt: skip
-    decay = _decay(config, seen)
+    decay = weight_decay(config, seen)
     if _far_too_much(config, seen):
         return finding.supported_by(
             "observations", "weight_decay", decay, f"weight decay {decay:g}, ten times what is used at most",
@@ -244,12 +250,6 @@ def _drops_most(seen: Observations | None) -> bool:
     return seen is not None and (seen.student_dropout or 0.0) >= MOST
 
 
-def _decay(config: Manifest, seen: Observations | None) -> float | None:
-    """As declared, or as the optimizer had it."""
-    declared = config.training.weight_decay
-    return declared if declared is not None or seen is None else seen.weight_decay
-
-
 def _far(config: Manifest) -> float:
     """Decay that no training wants, of this optimizer; of one that nobody named, none is."""
     if config.training.optimizer is None:
@@ -258,5 +258,5 @@ def _far(config: Manifest) -> float:
 
 
 def _far_too_much(config: Manifest, seen: Observations | None) -> bool:
-    decay = _decay(config, seen)
+    decay = weight_decay(config, seen)
     return decay is not None and decay >= _far(config)

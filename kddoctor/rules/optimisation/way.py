@@ -10,6 +10,7 @@ from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.settings import Count, Deviations, Factor, Nats, Share
 from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
 
 #: Sum of lr ‖g‖² over the loss, all updates together. A momentum of 0.9 takes ten times as long steps, so that even
 #: then the loss cannot have fallen by more than a first-order model allows a single time.
@@ -43,6 +44,13 @@ SHORTENED: Factor = 1.3
 MOMENTUM: Share = 0.9
 #: Lowest loss over the first, from which it fell by more than noise.
 FELL: Share = 0.9
+#: Weight decay, decoupled and in the gradient, and dropout that sound students have as well: convention.
+USUAL_DECAY: Share = 0.1
+USUAL_IN_GRADIENT: Share = 1e-3
+USUAL_DROPOUT: Share = 0.1
+#: Updates after which a student may stand where it is held, and recorded steps that a mean is of at least.
+FEW_UPDATES: Count = 100
+FEW_STEPS: Count = 3
 #: Nats for a student that is another, for one that nothing of the teacher's term reached, for a loss that came back.
 OTHER, UNTAUGHT, BACK = 8.0, 8.0, 5.0
 
@@ -203,3 +211,29 @@ def efficiency(signs: RateSigns, config: Manifest) -> float | None:
     if signs.efficiency is None or momentum >= 1 or not (config.training.optimizer or "").lower().startswith("sgd"):
         return None
     return signs.efficiency * (1 - momentum)
+
+
+def grown(path: StudentPath) -> float | None:
+    """Spread of the student's logits at the end, over that at a fifth of the way; None for a way of a few updates."""
+    updates = path.step[-1] - path.step[0]
+    way = (path.step - path.step[0]) / max(1, updates)
+    early = (way >= 0.15) & (way < 0.3)
+    if updates < FEW_UPDATES or early.sum() < FEW_STEPS:
+        return None
+    before = float(path.scale[early].mean())
+    return path.late("scale") / before if before > 0 else None
+
+
+def as_little_as_usual(config: Manifest, seen: Observations | None) -> bool:
+    """Whether dropout and weight decay are known, and no more than sound students have."""
+    if seen is None or seen.student_dropout is None or seen.student_dropout > USUAL_DROPOUT:
+        return False
+    decay = weight_decay(config, seen)
+    decoupled = (config.training.optimizer or "").lower() == "adamw"
+    return decay is not None and decay <= (USUAL_DECAY if decoupled else USUAL_IN_GRADIENT)
+
+
+def weight_decay(config: Manifest, seen: Observations | None) -> float | None:
+    """As declared, or as the optimizer had it."""
+    declared = config.training.weight_decay
+    return declared if declared is not None or seen is None else seen.weight_decay

@@ -62,6 +62,8 @@ from kddoctor.rules.settings import Deviations, Nats, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "example-gaps"
+#: What a teacher's confidence says of its training counts once, be it of all rows or of those that it is surest of.
+HARDLY_TRAINED = "hardly-trained"
 #: Standard errors of a difference on the same rows that make it significant.
 SIGNIFICANT: Deviations = 2.0
 #: Smallest difference that matters, as in the benchmark's definition of a mild fault.
@@ -136,7 +138,6 @@ def _at_random(teacher: TeacherViews, merged: Merged | None) -> bool:
         return True
     return (
         (merged is None or not merged.renamed)
-        and may_be_first_weights(teacher)
         and own.skill <= max(NO_SKILL if blank(own.validity) else 0.0, _accident(own))
         and (train is None or train.skill <= max(NO_SKILL, _accident(train)))
     )
@@ -178,7 +179,8 @@ def weak_or_off_task_teacher(
     if view is None:
         return finding
     merged = merged_classes(view.validity)
-    if _at_random(teacher, merged) and not _has_learned(teacher, scores, path):
+    untrained = may_be_first_weights(teacher) and not _has_learned(teacher, scores, path)
+    if untrained and _at_random(teacher, merged):
         return finding
     twin, student = _twin(held_out, rivals), _student(held_out, rivals)
     if merged is not None:
@@ -191,6 +193,9 @@ def weak_or_off_task_teacher(
         finding = _of_the_student(finding, student, twin)
     if twin is not None and (merged is None or twin.ahead > 0):
         finding = _of_the_twin(finding, twin, student)
+    # At chance it may be anything that KD105 and KD108 know, whatever it has learned.
+    if (untrained or view.skill <= NO_SKILL) and blank(view.validity):
+        finding = _against_first_weights(finding, view)
     finding = _of_the_teacher(finding, teacher, hardly_behind=(twin or student).ahead > -(twin or student).error)
     alpha = config.distillation.alpha
     rival = twin or student
@@ -276,6 +281,7 @@ def _hardly_trained(finding: Finding, surest: SurestRows, student: _Rival) -> Fi
         threshold=STOPPED_EARLY,
         origin="identity of a teacher that minimised a cross-entropy",
         weight=5.0,
+        group=HARDLY_TRAINED,
     )
 
 
@@ -341,6 +347,17 @@ def _of_the_twin(finding: Finding, twin: _Rival, student: _Rival) -> Finding:
     return finding
 
 
+def _against_first_weights(finding: Finding, view: TeacherView) -> Finding:
+    return finding.against(
+        "teacher-validity",
+        "entropy_ratio",
+        view.validity.entropy_ratio_median,
+        f"its entropy is {view.validity.entropy_ratio_median:.2f} of the largest possible and its answers are "
+        "lopsided, as those of first weights: a teacher of another task is sure of itself",
+        weight=FIRST_WEIGHTS,
+    )
+
+
 def _of_the_teacher(finding: Finding, teacher: TeacherViews, *, hardly_behind: bool) -> Finding:
     view = teacher.own
     assert view is not None
@@ -354,15 +371,6 @@ def _of_the_teacher(finding: Finding, teacher: TeacherViews, *, hardly_behind: b
             threshold=MATCHED,
             weight=8.0,
         )
-    if blank(view.validity) and may_be_first_weights(teacher):
-        finding = finding.against(
-            "teacher-validity",
-            "entropy_ratio",
-            view.validity.entropy_ratio_median,
-            f"its entropy is {view.validity.entropy_ratio_median:.2f} of the largest possible and its answers are "
-            "lopsided, as those of first weights: a teacher of another task is sure of itself",
-            weight=FIRST_WEIGHTS,
-        )
     unsure = view.validity.accuracy - view.validity.top1_mean
     if unsure > UNSURE and hardly_behind:
         finding = finding.supported_by(
@@ -374,6 +382,7 @@ def _of_the_teacher(finding: Finding, teacher: TeacherViews, *, hardly_behind: b
             threshold=UNSURE,
             origin="convention",
             weight=2.0,
+            group=HARDLY_TRAINED,
         )
     by_heart = 0.0 if teacher.own_train is None else teacher.own_train.skill - view.skill
     if by_heart > BY_HEART:

@@ -1,4 +1,4 @@
-"""Logits or labels lie one position off.
+"""Logits or labels stand at another position of the sequence.
 
 What it checks
     Whether the outputs that the loss used are the teacher's own outputs of *another* position of the same sequence, one
@@ -54,7 +54,7 @@ RESTORED: Share = 0.7
     "KD803",
     name="causal-shift-misaligned",
     family="sequence-LM",
-    title="Logits or labels lie one position off",
+    title="Logits or labels stand at another position",
     stage=12,
     only=("tokens",),
     reads=(Manifest,),

@@ -2,10 +2,11 @@
 
 What it checks
     Whether most of the student's logits, or its margins on most rows, stand at a bound that is far below the teacher's
-    range; whether, with a verified loss, the gradient that arrives at all of the student's parameters is far shorter
-    than that in its logits, which a bias behind them gets whole unless something small multiplies them, while the
-    logits stay far below the teacher's; or whether the teacher's logits are larger than a cross-entropy can make them,
-    so that a temperature that softens others does nothing.
+    range; whether their spread has long stood still, with a verified loss that would fall if all of them were larger,
+    and neither dropout nor weight decay to hold them; whether, with a verified loss, the gradient that arrives at all
+    of the student's parameters is far shorter than that in its logits, which a bias behind them gets whole unless
+    something small multiplies them, while the logits stay far below the teacher's; or whether the teacher's logits are
+    larger than a cross-entropy can make them, so that a temperature that softens others does nothing.
 
 Why it hurts
     The divergence compares absolute differences of logits. A bounded student can be right in every order and still not
@@ -17,6 +18,7 @@ What it looks like
 Told apart from
     KD301, whose temperature is too low for its teacher. KD402 and KD502, whose students are free to grow further: few
     of their logits stand at the largest value. KD501, whose short steps come of the rate and not of the logits' scale.
+    KD504, whose logits are held by dropout or by weight decay.
     A divergence lets a free student match any scale, so that a difference alone is no fault.
 
 Fix
@@ -37,14 +39,18 @@ from kddoctor.probes.loop_teacher import LoopTeacher
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TargetSoftness, TeacherViews
 from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.probes.scale_fit import ScaleFit
+from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.harm import harm_of
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.optimisation.harm import behind
+from kddoctor.rules.optimisation.way import as_little_as_usual, grown
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Correlation, Distance, Factor, Nats, Share, Temperature
 from kddoctor.rules.soft_targets.soft_targets_collapsed import COLLAPSED_ENTROPY, SOFTENS, WANTED
 from kddoctor.run.manifest import Manifest
+from kddoctor.run.observations import Observations
 
 PROBE = "logit-scale"
 #: Share of the student's logits at its bound; free students have 1 in 100 there.
@@ -55,6 +61,13 @@ AT_BOUND: Share = 0.3
 AT_EDGE: Share = 0.85
 #: Gradient in the parameters over that in the logits; 1 and more, where nothing lies between a bias and the logits.
 ARRIVES: Factor = 0.5
+#: Growth of the spread of the student's logits from a fifth of the way to its end, of logits that stand
+#: still; and the factor that its own objective wants them to be larger by, with the share of it that this removes. Free
+#: students grow until the factor is 1 (spelling, photographs: 1.0 of 89 sound runs; while too few or too short steps
+#: left it at 1.2 to 2.4, they still grew by 1.2 to 2.4).
+STANDS: Factor = 1.1
+WANTS: Factor = 2.0
+WANTED_GAIN: Share = 0.1
 #: Accuracy from which a student answers by its input: one that says the same to everything is at its own edge. Below,
 #: the mean over the rows is taken off, and it has to be better than one constant answer.
 ANSWERS: Share = 0.5
@@ -81,7 +94,10 @@ AS_OFTEN: Distance = 0.1
     title="The scales of the logits cannot meet",
     stage=39,
     reads=(LogitScale, Manifest),
-    uses=(Gaps, TargetSoftness, LogitGradient, LossForensics, LoopTeacher, TeacherViews),
+    uses=(
+        *(Gaps, TargetSoftness, LogitGradient, LossForensics, LoopTeacher, TeacherViews, ScaleFit, StudentPath),
+        Observations,
+    ),
     masks=("KD102", "KD301", "KD401", "KD402", "KD501", "KD502", "KD503", "KD504", "KD604"),
 )
 def logit_scale_mismatch(
@@ -93,6 +109,9 @@ def logit_scale_mismatch(
     loss: LossForensics | None,
     loop: LoopTeacher | None = None,
     teacher: TeacherViews | None = None,
+    fit: ScaleFit | None = None,
+    path: StudentPath | None = None,
+    seen: Observations | None = None,
 ) -> Finding:
     finding = Finding()
     if not distils(config):
@@ -101,6 +120,8 @@ def logit_scale_mismatch(
         return _by_loop(loop, times, held_out)
     finding = _bounded(finding, scale, held_out)
     finding = _multiplied(finding, scale, gradient, loss)
+    if loss is not None and loss.declared_holds and as_little_as_usual(config, seen):
+        finding = _held(finding, scale, fit, path)
     better = None
     if softness is not None:
         finding, better = _scaled(finding, scale, softness)
@@ -162,6 +183,30 @@ def _bounded(finding: Finding, scale: LogitScale, held_out: Gaps | None) -> Find
             PROBE, "ratio", scale.ratio, text, threshold=SMALLER, origin="paper", group="ratio", weight=6.0
         )
     return finding
+
+
+def _held(finding: Finding, scale: LogitScale, fit: ScaleFit | None, path: StudentPath | None) -> Finding:
+    """Logits that stand still far below where their own objective is lowest, with nothing but the model to hold them.
+
+    The scale of a free last layer is what gradient descent finds first.
+    """
+    growth = None if path is None else grown(path)
+    ordered = scale.rank_correlation is not None and scale.rank_correlation > ORDER
+    if fit is None or growth is None or growth > STANDS or not ordered or scale.ratio >= SMALLER:
+        return finding
+    if fit.factor < WANTS or fit.gain < WANTED_GAIN:
+        return finding
+    return finding.supported_by(
+        "scale-fit",
+        "factor",
+        fit.factor,
+        f"with logits {fit.factor:.2g} times as large its objective would be {fit.gain:.0%} lower, yet their spread "
+        f"is {growth:.2f} times what it was at a fifth of the way, without dropout or weight decay to speak of",
+        threshold=WANTS,
+        origin="identity of a free last layer",
+        weight=5.0,
+        group="at_bound",
+    )
 
 
 def _edge(scale: LogitScale, held_out: Gaps | None) -> float:

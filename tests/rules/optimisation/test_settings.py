@@ -32,6 +32,7 @@ from kddoctor.run.observations import Observations
 from tests import builders as b
 from tests.builders import recorded_run
 
+COLUMNS = ("excess", "dependence", "scale", "agreement", "kl", "teacher_loss", "teacher_right", "commonest")
 ALL_LEARN = {"parameters_not_in_optimizer": [], "parameters_without_gradient": [], "frozen_parameters": []}
 
 
@@ -296,6 +297,33 @@ def test_logits_held_small_at_a_level_loss_are_regularised(tmp_path):
     run = load(recorded_run(tmp_path / "run", student=lambda z, y: 0.3 * z))
     found = {finding.code: finding for finding in diagnose(run).findings}
     assert found["KD504"].role == "cause"
+
+
+def held(
+    tmp_path, *, growth: float, factor: float = 3.0, gain: float = 0.3, updates: int = 400, **kept: float
+) -> float:
+    """How sure KD305 is of a student whose logits are a fifth as large as its teacher's, in the same order."""
+    table = path()
+    columns = {name: np.full(40, getattr(table, name)[-1]) for name in COLUMNS}
+    columns["scale"] = np.linspace(1.0, growth, 40)
+    way = StudentPath(step=np.linspace(0, updates, 40).astype(int), rows=np.full(40, 32), classes=10, **columns)
+    verified = measure(load(recorded_run(tmp_path / "run")))[LossForensics]
+    seen = Observations(student_dropout=kept.get("dropout", 0.0), weight_decay=kept.get("decay", 0.0))
+    small = LogitScale(500, 3.0, 0.6, 5.0, 0.8, 2.0, 0.001, False)
+    return confidence("KD305", small, manifest(), fit(factor=factor, gain=gain), way, seen, verified)
+
+
+def test_logits_that_stand_still_with_nothing_in_training_to_hold_them_are_held_by_the_model(tmp_path):
+    assert held(tmp_path / "still", growth=1.0) > 0.5
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"growth": 2.0}, {"factor": 1.2}, {"gain": 0.02}, {"updates": 60}, {"dropout": 0.5}, {"decay": 0.01}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_logits_that_grow_that_are_large_enough_or_that_training_holds_are_not_held_by_the_model(tmp_path, changed):
+    assert held(tmp_path, **{"growth": 1.0, **changed}) < 0.1
 
 
 def test_a_loss_that_still_falls_says_nothing_of_regularisation():
