@@ -66,6 +66,9 @@ ARRIVES: Factor = 0.5
 #: students grow until the factor is 1 (spelling, photographs: 1.0 of 89 sound runs; while too few or too short steps
 #: left it at 1.2 to 2.4, they still grew by 1.2 to 2.4).
 STANDS: Factor = 1.1
+#: KL to the teacher of the recorded student over that in its last steps, of the student that was trained: others are
+#: held by what restored or resumed them.
+THE_SAME: Factor = 1.2
 WANTS: Factor = 2.0
 WANTED_GAIN: Share = 0.1
 #: Accuracy from which a student answers by its input: one that says the same to everything is at its own edge. Below,
@@ -191,10 +194,11 @@ def _held(finding: Finding, scale: LogitScale, fit: ScaleFit | None, path: Stude
     The scale of a free last layer is what gradient descent finds first.
     """
     growth = None if path is None else grown(path)
-    ordered = scale.rank_correlation is not None and scale.rank_correlation > ORDER
-    if fit is None or growth is None or growth > STANDS or not ordered or scale.ratio >= SMALLER:
+    if fit is None or path is None or growth is None or not 1 / STANDS < growth < STANDS:
         return finding
-    if fit.factor < WANTS or fit.gain < WANTED_GAIN:
+    ordered = scale.rank_correlation is not None and scale.rank_correlation > ORDER
+    wants = fit.factor >= WANTS and fit.gain >= WANTED_GAIN and scale.ratio < SMALLER
+    if not (wants and ordered) or fit.kl > THE_SAME * path.late("kl"):
         return finding
     return finding.supported_by(
         "scale-fit",

@@ -300,7 +300,14 @@ def test_logits_held_small_at_a_level_loss_are_regularised(tmp_path):
 
 
 def held(
-    tmp_path, *, growth: float, factor: float = 3.0, gain: float = 0.3, updates: int = 400, **kept: float
+    tmp_path,
+    *,
+    growth: float,
+    factor: float = 3.0,
+    gain: float = 0.3,
+    updates: int = 400,
+    kl: float = 0.1,
+    **kept: float,
 ) -> float:
     """How sure KD305 is of a student whose logits are a fifth as large as its teacher's, in the same order."""
     table = path()
@@ -310,7 +317,7 @@ def held(
     verified = measure(load(recorded_run(tmp_path / "run")))[LossForensics]
     seen = Observations(student_dropout=kept.get("dropout", 0.0), weight_decay=kept.get("decay", 0.0))
     small = LogitScale(500, 3.0, 0.6, 5.0, 0.8, 2.0, 0.001, False)
-    return confidence("KD305", small, manifest(), fit(factor=factor, gain=gain), way, seen, verified)
+    return confidence("KD305", small, manifest(), fit(factor=factor, gain=gain, kl=kl), way, seen, verified)
 
 
 def test_logits_that_stand_still_with_nothing_in_training_to_hold_them_are_held_by_the_model(tmp_path):
@@ -319,7 +326,10 @@ def test_logits_that_stand_still_with_nothing_in_training_to_hold_them_are_held_
 
 @pytest.mark.parametrize(
     "changed",
-    [{"growth": 2.0}, {"factor": 1.2}, {"gain": 0.02}, {"updates": 60}, {"dropout": 0.5}, {"decay": 0.01}],
+    [
+        *({"growth": 2.0}, {"growth": 0.5}, {"factor": 1.2}, {"gain": 0.02}, {"updates": 60}, {"kl": 0.2}),
+        *({"dropout": 0.5}, {"decay": 0.01}),
+    ],
     ids=lambda changed: next(iter(changed)),
 )
 def test_logits_that_grow_that_are_large_enough_or_that_training_holds_are_not_held_by_the_model(tmp_path, changed):
