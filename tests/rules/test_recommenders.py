@@ -105,6 +105,19 @@ def test_a_teacher_whose_scores_are_all_far_above_zero_gives_no_logits(tmp_path,
     assert "KD102" not in found.cause_codes
 
 
+def as_it_was_made(scores):
+    """First weights: all rows a little above zero, and in an order that is by accident rather the wrong one."""
+    accident = np.random.default_rng(scores.size).normal(size=scores.shape)
+    return 0.1 + 0.02 * (accident - 0.25 * scores)
+
+
+def test_first_weights_that_happen_to_rank_the_wrong_way_round_are_not_turned(tmp_path):
+    codes = ranked(tmp_path / "first", used=as_it_was_made, stored=as_it_was_made).cause_codes
+    assert "KD105" not in codes
+    turned = ranked(tmp_path / "turned", used=lambda z: -z, stored=lambda z: -z).cause_codes
+    assert turned[:1] == ["KD105"]
+
+
 def test_scores_that_were_calibrated_again_are_sound(tmp_path):
     assert mine(ranked(tmp_path, used=lambda z: 1.3 * z - 0.2)) == []
 

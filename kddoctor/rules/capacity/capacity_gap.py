@@ -2,10 +2,10 @@
 
 What it checks
     With a loss that is the declared one and level: a student far from its teacher on training rows, while the same
-    student trained on labels alone is at least as good, or while a linear read-out of the student's own layers names
-    the labels better than its answers do. Where nothing but imitation was asked for, a student whose outputs have fewer
-    dimensions than its teacher's, and are as near to them as any linear map of them, has imitated what it can. A loss
-    that jumps up between epochs speaks against it, and so does another student in the predictions than in the steps.
+    student trained on labels alone is at least as good. Where nothing but imitation was asked for, a student whose
+    outputs have fewer dimensions than its teacher's, and are as near to them as any linear map of them, has imitated
+    what it can. A loss that jumps up between epochs speaks against it, and so does another student in the predictions
+    than in the steps.
 
 Why it hurts
     What the student spends on imitating details that it cannot hold, it lacks for the labels. A better teacher makes it
@@ -53,8 +53,6 @@ APART: Share = 0.10
 ALIKE: Share = 0.03
 #: Pace, as a multiple of the average, below which a loss is level.
 LEVEL: Pace = 0.4
-#: Accuracy by which a read-out of a layer must exceed the answers.
-READ_OUT: Share = 0.05
 #: Share of the gap to the teacher that the twin has to close: less of it, and the labels do not fit either (KD402).
 CLOSES: Share = 0.25
 #: Weight on the labels from which they were asked for as well.
@@ -125,7 +123,6 @@ def capacity_gap(
         )
     finding = _of_teacher(finding, train, held_out, teacher)
     finding = _of_twin(finding, train, held_out, shown=arrived is not None)
-    finding = _of_read_out(finding, held_out, ranks)
     finding = against_set_back(against_unfitted(finding, output, path, fit), signs)
     finding = against_fallen_back(against_untaught(against_another(finding, path, fit), path), path)
     if unlabelled:
@@ -194,26 +191,3 @@ def _part_closed(found: Gaps | TrainGaps) -> float:
     gaps = found.gaps
     gap = gaps.teacher_accuracy - gaps.student_accuracy
     return 0.0 if gaps.baseline_accuracy is None or gap <= 0 else (gaps.baseline_accuracy - gaps.student_accuracy) / gap
-
-
-def _of_read_out(finding: Finding, held_out: Gaps | None, ranks: LayerRanks | None) -> Finding:
-    if held_out is None or ranks is None:
-        return finding
-    own = held_out.gaps.student_accuracy
-    found = {name: rank.accuracy for name, rank in ranks.student.items() if rank.accuracy is not None}
-    if not found:
-        return finding
-    name, best = max(found.items(), key=lambda pair: pair[1])
-    of_teacher = [rank.accuracy or 0.0 for rank in (*ranks.teacher.values(), ranks.teacher_logits)]
-    # A read-out that beats the teacher itself was fitted to rows that are much like those it is judged on.
-    if best < own + READ_OUT or best > max(held_out.gaps.teacher_accuracy, *of_teacher):
-        return finding
-    return finding.supported_by(
-        "layer-ranks",
-        "accuracy",
-        best,
-        f"a linear read-out of the student's layer {name} names the label in {best:.1%}, its own answers in {own:.1%}",
-        threshold=READ_OUT,
-        origin="convention",
-        weight=3.0,
-    )

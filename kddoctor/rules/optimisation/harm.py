@@ -28,7 +28,12 @@ def severity(held_out: Gaps | None, worst: Severity = "error") -> Severity:
 
 
 def skill_lost(teacher: TeacherViews | None) -> float:
-    """Share of its skill that the teacher lacks inside the loop, where both are known; else 0."""
+    """Share of its skill that the teacher lacks inside the loop, where both are known; else 0.
+
+    Rows that are harder than the held-out ones are so for the teacher itself as well: what it lacks on the training
+    rows outside the loop, too, it has not lost inside.
+    """
     if teacher is None or teacher.own is None or teacher.in_loop is None:
         return 0.0
-    return teacher.own.skill - teacher.in_loop.skill
+    own = min(view.skill for view in (teacher.own, teacher.own_train) if view is not None)
+    return own - teacher.in_loop.skill

@@ -35,7 +35,7 @@ Read more
 from kddoctor.probes.feature_term import FeatureTerm
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
@@ -73,6 +73,8 @@ ONE: Factor = 1.01
 EPOCHS: Count = 10
 #: Rows of a batch that is large; where a smaller one holds the training set, that set is small.
 LARGE: Count = 128
+#: Training rows below which any usual batch holds them all: then they are few (KD602), and the batch is not large.
+SMALL_SET: Count = 256
 #: Gradient that the optimizer got over that of the loss, and growth of the loss that is a divergence.
 SCALED: Factor = 1.5
 EXPLODED: Factor = 10.0
@@ -106,7 +108,7 @@ STRIDE: Share = 0.01
     title="The learning rate or the batch belongs to another set-up",
     stage=51,
     reads=(RateSigns, Manifest),
-    uses=(StudentPath, Observations, FeatureTerm, Gaps, LearningCurve, ScaleFit, LossForensics),
+    uses=(StudentPath, Observations, FeatureTerm, Gaps, LearningCurve, ScaleFit, LossForensics, TrainGaps),
     masks=(
         "KD305",
         "KD307",
@@ -127,6 +129,7 @@ def lr_or_batch_mismatch(
     curve: LearningCurve | None,
     fit: ScaleFit | None,
     loss: LossForensics | None = None,
+    train: TrainGaps | None = None,
 ) -> Finding:
     finding = _of_others(Finding(), path, curve)
     idle = seen is not None and bool(seen.parameters_not_in_optimizer or seen.frozen_parameters)
@@ -137,7 +140,7 @@ def lr_or_batch_mismatch(
         finding = _never_reached(_rising(finding, signs, config, curve), signs, config)
         # How long a step ought to be is read off the loss, and of this one nobody knows what it asks for.
         finding = finding if loss is not None and loss.unexplained else _too_short(finding, signs, config, path)
-    large = (config.training.batch_size or 0) >= LARGE
+    large = (config.training.batch_size or 0) >= LARGE and (train is None or train.gaps.n >= SMALL_SET)
     epochs = signs.updates / signs.per_epoch if signs.per_epoch else 0.0
     if signs.per_epoch is not None and signs.per_epoch < ONE and epochs >= EPOCHS and large and behind(held_out):
         finding = finding.supported_by(

@@ -53,6 +53,7 @@ from kddoctor.rules.optimisation.way import (
     SHORT_WAY,
     UNFITTED,
     against_another,
+    against_come_back,
     against_set_back,
     against_shortened,
     against_untaught,
@@ -165,7 +166,7 @@ def undertrained_distillation(
         finding = _of_quality(finding, curve, curve.quality, held_out, falling, few=_few_updates(signs))
     if held_out is not None:
         finding = _of_gaps(finding, curve, held_out, gone=_empty(seen) >= MOST or _rate_was_gone(signs))
-    finding = against_set_back(finding, signs)
+    finding = against_set_back(against_come_back(finding, signs), signs)
     finding = against_untaught(against_another(finding, path, fit), path)
     few = any(evidence.measure == "updates" for evidence in finding.supporting)
     finding = _against_arrived(finding, outputs(output, path, fit), few=few)
@@ -317,7 +318,7 @@ def _of_quality(
     )
     if trend.low > 0 and trend.rise > STILL_RISING:
         # After so few updates as nobody trains for, a rate that was wound down is no reason for what still rises.
-        certain = (few or not annealed) and (trend.low > STILL_RISING or _measurable(trend.rise, held_out))
+        certain = few or (not annealed and (trend.low > STILL_RISING or _measurable(trend.rise, held_out)))
         weight = CERTAINLY_RISING if certain else PERHAPS_RISING
         finding = finding.supported_by(
             PROBE, "rise", trend.rise, text, threshold=STILL_RISING, origin="convention", weight=weight

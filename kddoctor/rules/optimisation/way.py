@@ -52,7 +52,7 @@ USUAL_DROPOUT: Share = 0.1
 FEW_UPDATES: Count = 100
 FEW_STEPS: Count = 3
 #: Nats for a student that is another, for one that nothing of the teacher's term reached, for a loss that came back.
-OTHER, UNTAUGHT, BACK = 8.0, 8.0, 5.0
+OTHER, UNTAUGHT, BACK = 8.0, 8.0, 8.0
 
 
 def against_set_back(finding: Finding, signs: RateSigns | None) -> Finding:

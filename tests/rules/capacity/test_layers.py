@@ -172,17 +172,15 @@ def test_a_student_worse_than_its_twin_is_by_itself_a_suspicion(tmp_path):
     assert "KD401" in [finding.code for finding in found.findings]
 
 
-def test_a_read_out_that_beats_the_teacher_says_that_rows_are_alike_and_not_that_the_student_is_too_small(tmp_path):
+def test_a_layer_that_knows_more_than_the_answers_is_no_gap(tmp_path):
+    """So it is beside a last layer that was not trained: nothing of the teacher's was beyond the student."""
     run = recorded_run(tmp_path / "run", student=b.forgetting(0.3), baseline=b.forgetting(0.1, 6))
     measured, sure = dict(measure(load(run))), {}
-    for read_out in (0.9, 0.999):
+    for read_out in (0.5, 0.9):
         found = readable(ranks(), 0.7)
         found = replace(found, student={"hidden": replace(found.student["hidden"], accuracy=read_out)})
-        teacher = {"last": replace(found.teacher["last"], accuracy=0.95)}
-        sure[read_out] = weigh(
-            all_rules()["KD401"], all_rules()["KD401"]({**measured, LayerRanks: replace(found, teacher=teacher)})
-        ).confidence
-    assert sure[0.9] > 0.7 > sure[0.999]
+        sure[read_out] = weigh(all_rules()["KD401"], all_rules()["KD401"]({**measured, LayerRanks: found})).confidence
+    assert sure[0.9] <= sure[0.5] < 0.5
 
 
 def test_a_twin_that_fits_no_better_is_no_gap(tmp_path):

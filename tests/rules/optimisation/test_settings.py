@@ -17,7 +17,7 @@ from kddoctor.probes.layer_ranks import LayerRanks, layer_ranks
 from kddoctor.probes.learning_curve import LearningCurve, Pace, Trend
 from kddoctor.probes.logit_scale import LogitScale
 from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.probes.measurements import Gaps, TrainGaps
+from kddoctor.probes.measurements import Gaps, TeacherViews, TrainGaps
 from kddoctor.probes.output_fit import OutputFit
 from kddoctor.probes.output_health import OutputHealth
 from kddoctor.probes.rate_signs import RateSigns, RateSignsProbe
@@ -156,10 +156,52 @@ def test_adam_far_below_its_own_rate_whose_loss_still_falls_is_too_slow_and_not_
     ids=["a dozen", "in many epochs", "dozens", "level"],
 )
 def test_a_dozen_updates_are_too_few_whatever_their_noise_hides(updates, per_epoch, pace_high, named):
-    noisy = signs(updates=updates, per_epoch=per_epoch, pace=6.0, pace_low=-6.0, pace_high=pace_high, end=0.98)
+    noisy = signs(updates=updates, per_epoch=per_epoch, pace=6.0, pace_low=-6.0, pace_high=pace_high, low=0.9, end=0.98)
     rates = LearningCurve(None, None, None, updates, 0, 0.0, 1.0, 1.0, Pace(7.0, -6.0, 16.0), 1.0)
     found = all_rules()["KD502"]({type(each): each for each in (rates, noisy, manifest(epochs=2))})
     assert (isinstance(found, Finding) and weigh(all_rules()["KD502"], found).confidence > 0.5) is named
+
+
+def rising(updates: int) -> LearningCurve:
+    """Held-out quality that certainly rises, if by how much is not certain, at a constant rate."""
+    quality = Trend(0.083, 0.03, 0.3, points=5, first=0.57, last=0.736, best=0.742, best_is_last=False)
+    return LearningCurve(quality, "student_accuracy", None, updates, 0, 0.0, 1.0, 4.0, Pace(0.16, 0.1, 0.2), 1.0)
+
+
+@pytest.mark.parametrize(("updates", "named"), [(40, True), (400, False)])
+def test_a_rise_after_a_few_dozen_updates_is_one_that_would_go_on(tmp_path, updates, named):
+    level = signs(updates=updates, low=0.15, end=0.15, pace=0.16, pace_low=0.1, pace_high=0.2)
+    behind = measure(load(recorded_run(tmp_path / "run", student=b.forgetting(0.2))))[Gaps]
+    assert (confidence("KD502", rising(updates), level, manifest(epochs=5), behind) > 0.5) is named
+
+
+@pytest.mark.parametrize(("low", "named"), [(0.9, True), (0.05, False)])
+def test_a_loss_that_had_been_far_lower_was_not_cut_short(tmp_path, low, named):
+    """As of a run that was resumed from its first checkpoint."""
+    course = signs(updates=40, low=low, end=1.0, pace=0.16, pace_low=0.1, pace_high=0.2)
+    behind = measure(load(recorded_run(tmp_path / "run", student=b.forgetting(0.2))))[Gaps]
+    assert (confidence("KD502", rising(40), course, manifest(epochs=5), behind) > 0.5) is named
+
+
+@pytest.mark.parametrize(("rows", "named"), [(110, False), (1000, True)])
+def test_a_usual_batch_holds_a_training_set_that_is_small(tmp_path, rows, named):
+    measured = fitted(tmp_path, 0.4)
+    train, behind = measured[TrainGaps], measured[Gaps]
+    assert isinstance(train, TrainGaps)
+    whole = replace(train, gaps=replace(train.gaps, n=rows))
+    once = signs(updates=600, per_epoch=1.0)
+    assert (confidence("KD501", once, manifest(batch_size=128, epochs=600), whole, behind) > 0.5) is named
+
+
+@pytest.mark.parametrize(("harder", "named"), [(0.2, True), (0.0, False)])
+def test_a_teacher_that_finds_training_rows_harder_outside_the_loop_too_has_lost_nothing_in_it(tmp_path, harder, named):
+    views = measure(load(recorded_run(tmp_path / "run")))[TeacherViews]
+    assert isinstance(views, TeacherViews)
+    assert views.own is not None
+    poorer = lambda by: replace(views.own, validity=replace(views.own.validity, accuracy=1 - by))  # noqa: E731
+    seen = TeacherViews(poorer(0.0), poorer(harder), replace(poorer(0.2), in_loop=True), student_probabilities=False)
+    dropped = path(kl=0.5, excess=0.0, agreement=0.2)
+    assert (confidence("KD504", fit(factor=2.0, gain=0.3), dropped, signs(), manifest(), seen) > 0.5) is named
 
 
 @pytest.mark.parametrize(("dropout", "named"), [(0.8, True), (0.4, False)])
