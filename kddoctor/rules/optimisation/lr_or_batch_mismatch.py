@@ -44,6 +44,7 @@ from kddoctor.rules.optimisation.harm import behind, severity
 from kddoctor.rules.optimisation.way import (
     SHORT_STEP,
     against_another,
+    against_set_back,
     against_shortened,
     efficiency,
     learnt,
@@ -73,7 +74,8 @@ ONE: Factor = 1.01
 EPOCHS: Count = 10
 #: Rows of a batch that is large; where a smaller one holds the training set, that set is small.
 LARGE: Count = 128
-#: Training rows below which any usual batch holds them all: then they are few (KD602), and the batch is not large.
+#: Training rows below which a usual batch holds them all: where hundreds of updates were made all the same, they are
+#: few (KD602), and the batch is not large.
 SMALL_SET: Count = 256
 #: Gradient that the optimizer got over that of the loss, and growth of the loss that is a divergence.
 SCALED: Factor = 1.5
@@ -140,7 +142,8 @@ def lr_or_batch_mismatch(
         finding = _never_reached(_rising(finding, signs, config, curve), signs, config)
         # How long a step ought to be is read off the loss, and of this one nobody knows what it asks for.
         finding = finding if loss is not None and loss.unexplained else _too_short(finding, signs, config, path)
-    large = (config.training.batch_size or 0) >= LARGE and (train is None or train.gaps.n >= SMALL_SET)
+    few_rows = train is not None and train.gaps.n < SMALL_SET and signs.updates >= HUNDREDS
+    large = (config.training.batch_size or 0) >= LARGE and not few_rows
     epochs = signs.updates / signs.per_epoch if signs.per_epoch else 0.0
     if signs.per_epoch is not None and signs.per_epoch < ONE and epochs >= EPOCHS and large and behind(held_out):
         finding = finding.supported_by(
@@ -151,7 +154,7 @@ def lr_or_batch_mismatch(
             threshold=ONE,
             weight=5.5,
         )
-    finding = against_shortened(against_another(finding, path, fit), signs, config)
+    finding = against_shortened(against_another(against_set_back(finding, signs), path, fit), signs, config)
     if not finding.evidence:
         finding = finding.against(
             PROBE,

@@ -179,7 +179,8 @@ def weak_or_off_task_teacher(
     if view is None:
         return finding
     merged = merged_classes(view.validity)
-    untrained = may_be_first_weights(teacher) and not _has_learned(teacher, scores, path)
+    may_be = may_be_first_weights(teacher)
+    untrained = may_be and not _has_learned(teacher, scores, path)
     if untrained and _at_random(teacher, merged):
         return finding
     twin, student = _twin(held_out, rivals), _student(held_out, rivals)
@@ -194,7 +195,7 @@ def weak_or_off_task_teacher(
     if twin is not None and (merged is None or twin.ahead > 0):
         finding = _of_the_twin(finding, twin, student)
     # At chance it may be anything that KD105 and KD108 know, whatever it has learned.
-    if (untrained or view.skill <= NO_SKILL) and blank(view.validity):
+    if may_be and (untrained or view.skill <= NO_SKILL) and blank(view.validity):
         finding = _against_first_weights(finding, view)
     finding = _of_the_teacher(finding, teacher, hardly_behind=(twin or student).ahead > -(twin or student).error)
     alpha = config.distillation.alpha

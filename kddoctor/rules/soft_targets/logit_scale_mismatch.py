@@ -39,6 +39,7 @@ from kddoctor.probes.loop_teacher import LoopTeacher
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TargetSoftness, TeacherViews
 from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
@@ -47,7 +48,7 @@ from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.optimisation.harm import behind
 from kddoctor.rules.optimisation.way import as_little_as_usual, grown
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Correlation, Distance, Factor, Nats, Share, Temperature
+from kddoctor.rules.settings import Correlation, Distance, Factor, Nats, Pace, Share, Temperature
 from kddoctor.rules.soft_targets.soft_targets_collapsed import COLLAPSED_ENTROPY, SOFTENS, WANTED
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
@@ -66,9 +67,11 @@ ARRIVES: Factor = 0.5
 #: students grow until the factor is 1 (spelling, photographs: 1.0 of 89 sound runs; while too few or too short steps
 #: left it at 1.2 to 2.4, they still grew by 1.2 to 2.4).
 STANDS: Factor = 1.1
-#: KL to the teacher of the recorded student over that in its last steps, of the student that was trained: others are
-#: held by what restored or resumed them.
+#: KL to the teacher of the recorded student over that in its last steps, of the student that was trained, as it was
+#: trained: others are held by what restored or resumed them, or by noise that only the training adds.
 THE_SAME: Factor = 1.2
+#: Pace above which the loss certainly still falls (KD502 has the same limit).
+FALLING: Pace = 0.2
 WANTS: Factor = 2.0
 WANTED_GAIN: Share = 0.1
 #: Accuracy from which a student answers by its input: one that says the same to everything is at its own edge. Below,
@@ -99,7 +102,7 @@ AS_OFTEN: Distance = 0.1
     reads=(LogitScale, Manifest),
     uses=(
         *(Gaps, TargetSoftness, LogitGradient, LossForensics, LoopTeacher, TeacherViews, ScaleFit, StudentPath),
-        Observations,
+        *(RateSigns, Observations),
     ),
     masks=("KD102", "KD301", "KD401", "KD402", "KD501", "KD502", "KD503", "KD504", "KD604"),
 )
@@ -114,6 +117,7 @@ def logit_scale_mismatch(
     teacher: TeacherViews | None = None,
     fit: ScaleFit | None = None,
     path: StudentPath | None = None,
+    signs: RateSigns | None = None,
     seen: Observations | None = None,
 ) -> Finding:
     finding = Finding()
@@ -124,7 +128,7 @@ def logit_scale_mismatch(
     finding = _bounded(finding, scale, held_out)
     finding = _multiplied(finding, scale, gradient, loss)
     if loss is not None and loss.declared_holds and as_little_as_usual(config, seen):
-        finding = _held(finding, scale, fit, path)
+        finding = _held(finding, scale, fit, path, signs)
     better = None
     if softness is not None:
         finding, better = _scaled(finding, scale, softness)
@@ -188,17 +192,23 @@ def _bounded(finding: Finding, scale: LogitScale, held_out: Gaps | None) -> Find
     return finding
 
 
-def _held(finding: Finding, scale: LogitScale, fit: ScaleFit | None, path: StudentPath | None) -> Finding:
+def _held(
+    finding: Finding, scale: LogitScale, fit: ScaleFit | None, path: StudentPath | None, signs: RateSigns | None
+) -> Finding:
     """Logits that stand still far below where their own objective is lowest, with nothing but the model to hold them.
 
-    The scale of a free last layer is what gradient descent finds first.
+    The scale of a free last layer is what gradient descent finds first. A loss that certainly still falls is that of a
+    student that is slow in all it learns, and not held.
     """
+    if signs is None or signs.pace_low > FALLING:
+        return finding
     growth = None if path is None else grown(path)
     if fit is None or path is None or growth is None or not 1 / STANDS < growth < STANDS:
         return finding
     ordered = scale.rank_correlation is not None and scale.rank_correlation > ORDER
     wants = fit.factor >= WANTS and fit.gain >= WANTED_GAIN and scale.ratio < SMALLER
-    if not (wants and ordered) or fit.kl > THE_SAME * path.late("kl"):
+    same = 1 / THE_SAME < fit.kl / max(path.late("kl"), 1e-9) < THE_SAME
+    if not (wants and ordered and same):
         return finding
     return finding.supported_by(
         "scale-fit",

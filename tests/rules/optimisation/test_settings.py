@@ -183,14 +183,14 @@ def test_a_loss_that_had_been_far_lower_was_not_cut_short(tmp_path, low, named):
     assert (confidence("KD502", rising(40), course, manifest(epochs=5), behind) > 0.5) is named
 
 
-@pytest.mark.parametrize(("rows", "named"), [(110, False), (1000, True)])
-def test_a_usual_batch_holds_a_training_set_that_is_small(tmp_path, rows, named):
+@pytest.mark.parametrize(("rows", "updates", "named"), [(110, 600, False), (1000, 600, True), (240, 50, True)])
+def test_a_usual_batch_holds_a_training_set_that_is_small(tmp_path, rows, updates, named):
     measured = fitted(tmp_path, 0.4)
     train, behind = measured[TrainGaps], measured[Gaps]
     assert isinstance(train, TrainGaps)
     whole = replace(train, gaps=replace(train.gaps, n=rows))
-    once = signs(updates=600, per_epoch=1.0)
-    assert (confidence("KD501", once, manifest(batch_size=128, epochs=600), whole, behind) > 0.5) is named
+    once = signs(updates=updates, per_epoch=1.0)
+    assert (confidence("KD501", once, manifest(batch_size=128, epochs=updates), whole, behind) > 0.5) is named
 
 
 @pytest.mark.parametrize(("harder", "named"), [(0.2, True), (0.0, False)])
@@ -359,7 +359,8 @@ def held(
     verified = measure(load(recorded_run(tmp_path / "run")))[LossForensics]
     seen = Observations(student_dropout=kept.get("dropout", 0.0), weight_decay=kept.get("decay", 0.0))
     small = LogitScale(500, 3.0, 0.6, 5.0, 0.8, 2.0, 0.001, False)
-    return confidence("KD305", small, manifest(), fit(factor=factor, gain=gain, kl=kl), way, seen, verified)
+    falls = signs(pace_low=kept.get("pace_low", -0.1))
+    return confidence("KD305", small, manifest(), fit(factor=factor, gain=gain, kl=kl), way, falls, seen, verified)
 
 
 def test_logits_that_stand_still_with_nothing_in_training_to_hold_them_are_held_by_the_model(tmp_path):
@@ -370,7 +371,7 @@ def test_logits_that_stand_still_with_nothing_in_training_to_hold_them_are_held_
     "changed",
     [
         *({"growth": 2.0}, {"growth": 0.5}, {"factor": 1.2}, {"gain": 0.02}, {"updates": 60}, {"kl": 0.2}),
-        *({"dropout": 0.5}, {"decay": 0.01}),
+        *({"kl": 0.05}, {"pace_low": 0.5}, {"dropout": 0.5}, {"decay": 0.01}),
     ],
     ids=lambda changed: next(iter(changed)),
 )
