@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ from kddoctor.bench.summary import summarise
 from kddoctor.bench.task import NAMES
 from kddoctor.bench.tier import Tier
 
-SNAPSHOT = "snapshot.json"
+SNAPSHOT, SUMMARY = "snapshot.json", "benchmark.json"
 #: Between verdicts of one run that are all accepted.
 OR = " or "
 COMMAND = "kddoctor bench"
+#: What a summary says of treatments.
+TREATED = ("cure", "treatment", "treated_on")
 Json = Mapping[str, Any]
 
 
@@ -63,14 +66,21 @@ def benchmark(
             **summarise_treatment(found, [declines(case, place) for case in sound]),
             **summarise_doubts(doubts),
         }
+        summary["treated_on"] = date.today().isoformat()
     return Report(summary, bench.results, gate)
+
+
+def with_treatments_of(report: Report, earlier: Json) -> Report:
+    """The same with what an earlier report says of treatments, and of the day on which these were made."""
+    kept = {name: earlier[name] for name in TREATED if name in earlier}
+    return replace(report, summary={**report.summary, **kept, "treated_earlier": True}) if kept else report
 
 
 def write_report(report: Report, directory: Path, write: Callable[[Path, str], object]) -> list[Path]:
     """benchmark.json, .md, .html and the evidence matrix, below a directory. Returns what was written."""
     directory.mkdir(parents=True, exist_ok=True)
     texts = {
-        "benchmark.json": json.dumps(_rounded(report.summary), indent=1) + "\n",
+        SUMMARY: json.dumps(_rounded(report.summary), indent=1) + "\n",
         "benchmark.md": render_markdown(report.summary, COMMAND),
         "benchmark.html": render_html(report.summary, COMMAND),
         "benchmark-evidence.csv": evidence_matrix(report.results, report.gate),

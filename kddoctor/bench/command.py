@@ -1,5 +1,6 @@
 """What ``kddoctor bench`` does on a terminal: progress on stderr, figures on stdout."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from kddoctor.bench.accuracy import accuracy_text
-from kddoctor.bench.benchmark import SNAPSHOT, benchmark, differences, quick, snapshot_text, write_report
+from kddoctor.bench.benchmark import (
+    SNAPSHOT,
+    SUMMARY,
+    benchmark,
+    differences,
+    quick,
+    snapshot_text,
+    with_treatments_of,
+    write_report,
+)
 from kddoctor.bench.confidence import confidence_text
 from kddoctor.bench.report.markdown import fill_readme
 from kddoctor.bench.report.tables import headline
@@ -35,6 +45,8 @@ def run_full(
     """Everything; True, since a missed target is a figure and no failure."""
     with _progress() as progress:
         report = benchmark(cache, jobs=jobs, progress=progress, cures=cures, tasks=tasks)
+    if not cures and (output / SUMMARY).is_file():
+        report = with_treatments_of(report, json.loads((output / SUMMARY).read_text("utf-8")))
     written = write_report(report, output, write)
     if readme is not None:
         write(readme, fill_readme(readme.read_text("utf-8"), report.summary))

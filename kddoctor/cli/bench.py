@@ -20,7 +20,10 @@ def bench(
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
     cache: Annotated[Path, typer.Option(help="Where records are kept, for the next time.")] = Path(".bench"),
     output: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
-    cures: Annotated[bool, typer.Option(help="Also retrain by the prescriptions.")] = True,
+    cures: Annotated[
+        bool,
+        typer.Option(help="Also retrain by the prescriptions; without, the report keeps what it said of treatments."),
+    ] = True,
     readme: Annotated[Path | None, typer.Option(help="Fill the benchmark's table in this file, too.")] = None,
     accuracy: Annotated[Path | None, typer.Option(help="Write how often each code is right here, too.")] = None,
     confidence: Annotated[

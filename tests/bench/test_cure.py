@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from kddoctor.bench.benchmark import Report, with_treatments_of
 from kddoctor.bench.case import Case
 from kddoctor.bench.cure import Cure, curable, summarise_cures, summarise_treatment, treatable_codes
 from kddoctor.bench.distil import distil
@@ -78,6 +79,19 @@ def test_the_report_shows_every_figure_with_its_target():
     assert rows["healthy runs that are declined"][0::3] == ("67 %", "missed")
     assert treated_codes(summary).rows == (("KD202", "2", "2", "1", "0.375"),)
     assert cures_table(summary).rows[0] == ("prescription", "2", "0.375", "50 %", "50 %", "50 %")
+
+
+def test_a_report_without_treatments_keeps_what_the_one_before_said_of_them_with_its_day() -> None:
+    some = [CURED, replace(CURED, key="b", treated=0.5, right=False)]
+    earlier = {"cure": summarise_cures(some), "treatment": summarise_treatment(some, []), "treated_on": "2026-05-01"}
+    fresh = Report({"format": 1}, (), decide([]))
+    kept = with_treatments_of(fresh, {**earlier, "unseen": {}}).summary
+    assert {name: kept[name] for name in earlier} == earlier
+    assert "unseen" not in kept
+    for table in (treatment, cures_table):
+        assert table(kept).caption.endswith("Not made anew: as of 2026-05-01, by the rules of that day.")
+        assert "anew" not in table({**fresh.summary, **earlier}).caption
+    assert with_treatments_of(fresh, {"unseen": {}}) is fresh
 
 
 def test_controls_are_kept_apart_and_shares_have_both_bounds():

@@ -291,10 +291,17 @@ def treatment(summary: Json) -> Table:
         "unless all that is prescribed mends what was shown in the one way that there is; a run that was called "
         "healthy, too, since whoever lost points doubts that. A fault that was missed or declined counts as not cured. "
         "Where teacher or student is another one than the healthy run's, the points are those up to the labels-only "
-        "student.",
+        "student." + _treated_earlier(summary),
         ("", "share", "95 %", "target", ""),
         tuple(rows),
     )
+
+
+def _treated_earlier(summary: Json) -> str:
+    """Of which day treatments are, where they were not made with the rest."""
+    if not summary.get("treated_earlier"):
+        return ""
+    return f" Not made anew: as of {summary.get('treated_on', 'an earlier report')}, by the rules of that day."
 
 
 def treated_codes(summary: Json) -> Table:
@@ -331,7 +338,8 @@ def cures(summary: Json) -> Table:
         "Does the prescription cure?",
         f"Median share of the lost points that came back: {_number(ours['median'])}, over {ours['n']} runs. The "
         "prescription is carried out by kddoctor's own loop; retrained unchanged is the user's loop with another seed, "
-        "a random prescription the user's loop with another temperature, alpha, rate or length.",
+        "a random prescription the user's loop with another temperature, alpha, rate or length."
+        + _treated_earlier(summary),
         ("retrained with", "runs", "median cure", "cure of 0.8 or more", "of 0.9 or more", "harmed"),
         tuple(rows),
     )
