@@ -12,8 +12,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 # Hundreds of processes are started: where bytecode is not kept, each compiles all that it imports anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo app test test-ray test-ray-quick test-slow test-browser test-browser-quick test-integrations test-mdistiller lint \
-        test-keras-backends types contracts check testbed bench bench-quick reports benchmarks clean
+.PHONY: install demo app test test-ray test-ray-quick test-slow test-browser test-browser-quick test-integrations \
+        test-mdistiller test-keras-backends lint types contracts check testbed bench bench-quick reports benchmarks clean
 
 install: $(STAMP)
 
@@ -35,15 +35,12 @@ test: install            ## all tests but those of browsers and of other tools, 
 test-slow: install       ## earlier batches of the benchmark's implementations, each recorded once
 	$(PYTEST) -m "slow and not browser"
 
-test-browser: install    ## the report and the app in a real browser; needs Chromium, node and Java
+# The report and the app in a real browser; needs Chromium, node and Java. quick: the fullest pages alone, for CI.
+test-browser-quick: PAGES := -m "not slow"
+test-browser test-browser-quick: install
 	$(PIP) -e '.[dev,browser]'
 	cd tests/browser && npm install --ignore-scripts --no-audit --no-fund --silent
-	$(PYTEST) tests/browser
-
-test-browser-quick: install  ## the same for the fullest pages alone; for CI
-	$(PIP) -e '.[dev,browser]'
-	cd tests/browser && npm install --ignore-scripts --no-audit --no-fund --silent
-	$(PYTEST) tests/browser -m "not slow"
+	$(PYTEST) tests/browser $(PAGES)
 
 test-integrations: install  ## recorders and importers with the real tools: transformers, Lightning, Keras, MLflow, W&B
 	$(PIP) -e '.[dev,integrations,importers]' mlflow-skinny alembic sqlalchemy

@@ -71,8 +71,9 @@ def benchmark(
 
 
 def with_treatments_of(report: Report, earlier: Json) -> Report:
-    """The same with what an earlier report says of treatments, and of the day on which these were made."""
-    kept = {name: earlier[name] for name in TREATED if name in earlier}
+    """The same with what an earlier report of the same tasks says of treatments, and of the day of these."""
+    same = list(earlier.get("tasks", ())) == list(report.summary.get("tasks", ()))
+    kept = {name: earlier[name] for name in TREATED if same and name in earlier}
     return replace(report, summary={**report.summary, **kept, "treated_earlier": True}) if kept else report
 
 

@@ -44,7 +44,8 @@ def all_cases() -> Mapping[str, Case]:
 def cases_of(tasks: Iterable[str]) -> list[Case]:
     """The cases of these tasks, of the report's or of those on trial."""
     chosen = set(tasks)
-    return [case for names in (NAMES, TRIAL_TASKS) for case in _by_key(names).values() if case.task in chosen]
+    plans = [_by_key(names) for names in (NAMES, TRIAL_TASKS) if chosen & set(names)]
+    return [case for plan in plans for case in plan.values() if case.task in chosen]
 
 
 def find_case(key: str) -> Case:

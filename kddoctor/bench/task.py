@@ -59,8 +59,8 @@ def _loaded(load: Callable[[], Data]) -> Data:
 
 #: In the order of the report. The first four were in sight while rules were developed.
 NAMES = ("digits", "newsgroups", "movielens", "language", "clothes", "cloze", "sentiment")
-#: In sight as well, and in no committed report: what rules do on tasks of other kinds, of a low accuracy or of rows
-#: that come in clusters, was read from these (``kddoctor bench --tasks photographs,spelling``).
+#: In sight as well, and in no committed report: what rules do on tasks of kinds that they do not know was read from
+#: these (``kddoctor bench --tasks photographs,spelling``).
 TRIAL_TASKS = ("photographs", "spelling", "clicks", "profiles", "vowels")
 
 

@@ -92,6 +92,7 @@ def test_a_report_without_treatments_keeps_what_the_one_before_said_of_them_with
         assert table(kept).caption.endswith("Not made anew: as of 2026-05-01, by the rules of that day.")
         assert "anew" not in table({**fresh.summary, **earlier}).caption
     assert with_treatments_of(fresh, {"unseen": {}}) is fresh
+    assert with_treatments_of(fresh, {**earlier, "tasks": {"digits": {}}}) is fresh, "of other tasks"
 
 
 def test_controls_are_kept_apart_and_shares_have_both_bounds():

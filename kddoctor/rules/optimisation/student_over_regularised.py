@@ -46,6 +46,7 @@ from kddoctor.rules.optimisation.way import (
     against_another,
     against_come_back,
     against_set_back,
+    decays_apart,
     weight_decay,
 )
 from kddoctor.rules.registry import rule
@@ -254,7 +255,7 @@ def _far(config: Manifest) -> float:
     """Decay that no training wants, of this optimizer; of one that nobody named, none is."""
     if config.training.optimizer is None:
         return math.inf
-    return FAR_TOO_MUCH if config.training.optimizer.lower() == "adamw" else FAR_IN_GRADIENT
+    return FAR_TOO_MUCH if decays_apart(config) else FAR_IN_GRADIENT
 
 
 def _far_too_much(config: Manifest, seen: Observations | None) -> bool:

@@ -48,9 +48,11 @@ FELL: Share = 0.9
 USUAL_DECAY: Share = 0.1
 USUAL_IN_GRADIENT: Share = 1e-3
 USUAL_DROPOUT: Share = 0.1
-#: Updates after which a student may stand where it is held, and recorded steps that a mean is of at least.
-FEW_UPDATES: Count = 100
-FEW_STEPS: Count = 3
+#: Shares of the way about a fifth of it; updates after which a student may stand where it is held, and recorded steps
+#: that a mean is of at least.
+ABOUT_A_FIFTH = (0.15, 0.3)
+HUNDRED: Count = 100
+FEWEST: Count = 3
 #: Nats for a student that is another, for one that nothing of the teacher's term reached, for a loss that came back.
 OTHER, UNTAUGHT, BACK = 8.0, 8.0, 8.0
 
@@ -217,8 +219,9 @@ def grown(path: StudentPath) -> float | None:
     """Spread of the student's logits at the end, over that at a fifth of the way; None for a way of a few updates."""
     updates = path.step[-1] - path.step[0]
     way = (path.step - path.step[0]) / max(1, updates)
-    early = (way >= 0.15) & (way < 0.3)
-    if updates < FEW_UPDATES or early.sum() < FEW_STEPS:
+    start, end = ABOUT_A_FIFTH
+    early = (way >= start) & (way < end)
+    if updates < HUNDRED or early.sum() < FEWEST:
         return None
     before = float(path.scale[early].mean())
     return path.late("scale") / before if before > 0 else None
@@ -229,8 +232,12 @@ def as_little_as_usual(config: Manifest, seen: Observations | None) -> bool:
     if seen is None or seen.student_dropout is None or seen.student_dropout > USUAL_DROPOUT:
         return False
     decay = weight_decay(config, seen)
-    decoupled = (config.training.optimizer or "").lower() == "adamw"
-    return decay is not None and decay <= (USUAL_DECAY if decoupled else USUAL_IN_GRADIENT)
+    return decay is not None and decay <= (USUAL_DECAY if decays_apart(config) else USUAL_IN_GRADIENT)
+
+
+def decays_apart(config: Manifest) -> bool:
+    """Whether the optimizer's weight decay is decoupled from the gradient."""
+    return (config.training.optimizer or "").lower() == "adamw"
 
 
 def weight_decay(config: Manifest, seen: Observations | None) -> float | None:

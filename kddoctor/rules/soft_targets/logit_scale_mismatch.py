@@ -62,18 +62,18 @@ AT_BOUND: Share = 0.3
 AT_EDGE: Share = 0.85
 #: Gradient in the parameters over that in the logits; 1 and more, where nothing lies between a bias and the logits.
 ARRIVES: Factor = 0.5
-#: Growth of the spread of the student's logits from a fifth of the way to its end, of logits that stand
-#: still; and the factor that its own objective wants them to be larger by, with the share of it that this removes. Free
+#: Factor that the student's own objective wants its logits to be larger by, and the share of it that this removes. Free
 #: students grow until the factor is 1 (spelling, photographs: 1.0 of 89 sound runs; while too few or too short steps
 #: left it at 1.2 to 2.4, they still grew by 1.2 to 2.4).
+WANTS: Factor = 2.0
+WANTED_GAIN: Share = 0.1
+#: Growth of the spread of the student's logits from a fifth of the way to its end, of logits that stand still.
 STANDS: Factor = 1.1
 #: KL to the teacher of the recorded student over that in its last steps, of the student that was trained, as it was
 #: trained: others are held by what restored or resumed them, or by noise that only the training adds.
 THE_SAME: Factor = 1.2
 #: Pace above which the loss certainly still falls (KD502 has the same limit).
 FALLING: Pace = 0.2
-WANTS: Factor = 2.0
-WANTED_GAIN: Share = 0.1
 #: Accuracy from which a student answers by its input: one that says the same to everything is at its own edge. Below,
 #: the mean over the rows is taken off, and it has to be better than one constant answer.
 ANSWERS: Share = 0.5
