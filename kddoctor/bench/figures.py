@@ -50,6 +50,7 @@ class Figures:
     worst: tuple[str | None, float | None]
     false_alarms: Figure
     lookalike_alarms: Figure
+    practice_alarms: Figure
     unsure: Figure
     pair_first: Figure
     pair_both: Figure
@@ -83,6 +84,7 @@ def figures(results: Iterable[Result], gate: Gate, tier: Tier = Tier.FULL) -> Fi
         worst=_worst(ruled),
         false_alarms=counted([r.sick for r in plain]),
         lookalike_alarms=counted([r.sick for r in sound if r.case.group == "lookalike"]),
+        practice_alarms=counted([r.sick for r in sound if r.case.group == "practice"]),
         unsure=counted([r.verdict == "inconclusive" for r in sound]),
         pair_first=counted([r.right for r in pairs]),
         pair_both=counted([set(r.case.truth) <= set(r.ranked[:3]) for r in pairs]),

@@ -30,6 +30,7 @@ TARGETS: Mapping[str, tuple[float | None, float | None]] = {
     "worst": (0.75, None),
     "false_alarms": (None, 0.02),
     "lookalike_alarms": (None, 0.05),
+    "practice_alarms": (None, 0.05),
     "unknown": (0.80, None),
     "pair_first": (0.90, None),
     "pair_both": (0.75, None),

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 from kddoctor.engine.types import Outcome
 from kddoctor.probes.loss_forensics import LossForensics
-from kddoctor.probes.measurements import TeacherViews
+from kddoctor.probes.measurements import TeacherViews, TrainGaps
+from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
+from kddoctor.rules.optimisation.student_partly_frozen import UNFIT
+from kddoctor.rules.pipeline.teacher_inputs import as_good_as_own
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
@@ -31,6 +34,8 @@ FROZEN = 1e-5
 NO_SKILL = 0.05
 #: Skill that a teacher may lose inside the loop to honest augmentation.
 AUGMENTATION = 0.25
+#: Share of its teacher's skill from which a student without a twin did well.
+NEARLY_ALL = 0.95
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,10 @@ def weigh_residual(measured: Mapping[type, object]) -> Residual:
     loss = measured.get(LossForensics)
     if isinstance(loss, LossForensics):
         signs += _of_loss(loss, manifest)
-    signs += _of_teacher(measured)
+    signs += _of_teacher(measured, outcome, manifest)
     seen = measured.get(Observations)
     if isinstance(seen, Observations):
-        signs += _of_process(seen)
+        signs += _of_process(seen, fits=_fits(measured) or _did_well(outcome))
     signs.sort(key=lambda sign: -sign[0])
     return Residual(PRIOR + sum(weight for weight, _ in signs), tuple(text for _, text in signs))
 
@@ -99,12 +104,28 @@ def _of_loss(loss: LossForensics, manifest: Manifest) -> list[tuple[float, str]]
     return []
 
 
-def _of_teacher(measured: Mapping[type, object]) -> list[tuple[float, str]]:
+def _did_well(outcome: Outcome) -> bool:
+    """Whether the student is better than its labels-only twin for certain, or has nearly all of its teacher's skill."""
+    if outcome.student is None:
+        return False
+    if outcome.baseline is not None:
+        return outcome.student - outcome.baseline > WORSE_ERRORS * math.sqrt(2) * outcome.standard_error
+    return outcome.skill_kept is not None and outcome.skill_kept >= NEARLY_ALL
+
+
+def _fits(measured: Mapping[type, object]) -> bool:
+    """Whether the student is as right as its teacher on the rows that it was taught on."""
+    train = measured.get(TrainGaps)
+    return isinstance(train, TrainGaps) and train.gaps.teacher_accuracy - train.gaps.student_accuracy <= UNFIT
+
+
+def _of_teacher(measured: Mapping[type, object], outcome: Outcome, manifest: Manifest) -> list[tuple[float, str]]:
     signs = []
     passes = measured.get(TeacherPasses)
     if isinstance(passes, TeacherPasses) and passes.rows and passes.teacher_training is False:
         difference = passes.relative_difference
-        if difference > REPEATABLE:
+        targets = measured.get(TargetsInLoop)
+        if difference > REPEATABLE and not as_good_as_own(targets if isinstance(targets, TargetsInLoop) else None):
             signs.append(
                 (
                     5.0,
@@ -116,16 +137,21 @@ def _of_teacher(measured: Mapping[type, object]) -> list[tuple[float, str]]:
         signs.append((5.0, "the teacher is no better than chance on held-out rows"))
     if isinstance(views, TeacherViews) and views.own is not None and views.in_loop is not None:
         lost = views.own.skill - views.in_loop.skill
-        if lost > AUGMENTATION:
+        # Mixtures of rows have no label: where nobody uses the labels, it is the student that has to show it.
+        idle = manifest.distillation.alpha == 1 and _did_well(outcome)
+        if lost > AUGMENTATION and not idle:
             signs.append((3.5, f"inside the loop the teacher is worse by {lost:.0%} of its skill"))
     return signs
 
 
-def _of_process(seen: Observations) -> list[tuple[float, str]]:
+def _of_process(seen: Observations, *, fits: bool) -> list[tuple[float, str]]:
+    """fits: whether the student needs no more of its parameters than learned; what is frozen is so on purpose then."""
     signs = []
     if seen.teacher_drift is not None and not seen.teacher_drift <= FROZEN and not seen.teacher_training:
         signs.append((6.0, f"the teacher changed by {seen.teacher_drift:.2g} of its size during the run"))
-    missing = seen.parameters_not_in_optimizer or seen.parameters_without_gradient
+    missing = seen.parameters_not_in_optimizer or seen.parameters_without_gradient or []
+    frozen = (seen.frozen_parameters or []) if fits else []
+    missing = [name for name in missing if name not in frozen]
     if missing:
         signs.append((4.0, f"{len(missing)} of the student's parameters never learned, {missing[0]} among them"))
     return signs

@@ -52,6 +52,7 @@ def test_there_are_enough_sound_runs_and_look_alikes_among_them() -> None:
     groups = Counter(case.group for case in all_cases().values())
     assert groups["twin"] + groups["healthy"] + groups["lookalike"] >= 200
     assert groups["lookalike"] >= 70
+    assert groups["practice"] >= 120
     assert groups["pair"] >= 40
     assert len(REPORTED) >= 8
 

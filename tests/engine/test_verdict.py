@@ -96,7 +96,7 @@ def test_a_low_student_with_nothing_to_blame_is_not_called_healthy(tmp_path):
 
 NAMELESS = {
     "a distance that nobody uses": {"kd": lambda s, t, y: ((s - t).abs() ** 1.37).mean()},
-    "another view of the example": {"in_loop": b.noisy(0.5)},
+    "another view of the example": {"in_loop": b.noisy(2.0)},
 }
 
 

@@ -218,6 +218,23 @@ def test_shares_that_are_mostly_at_an_end_make_the_divergence_vanish(near, sick)
     assert (sureness("KD210", found, _forensics(), loss="jsd") > 0.8) == sick
 
 
+@pytest.mark.parametrize(
+    ("last", "sick"), [(0.8, False), (0.9, False), (0.05, True)], ids=["more labels", "as declared", "labels alone"]
+)
+def test_a_mixture_that_begins_with_the_teacher_alone_has_the_balance_of_all_its_steps(last, sick):
+    teacher = np.linspace(1.0, last, 24) if not sick else np.linspace(1.0, last, 24) ** 8
+    with np.errstate(divide="ignore"):
+        strength = np.clip(teacher / (1 - teacher) * (1 - 0.9) / 0.9, 0, LARGEST)
+    moves = LossSchedule("mixing weight", np.arange(24), strength)
+    assert moves.mean > 1e3
+    assert (sureness("KD208", _forensics(), moves) > 0.9) is sick
+
+
+def test_weights_of_the_labels_count_by_their_mean():
+    fades = LossSchedule("weight of the labels", np.arange(12), 1 / np.linspace(1.0, 0.01, 12))
+    assert sureness("KD208", _forensics(), fades) < 0.1
+
+
 def test_a_factor_for_each_step_is_what_a_moving_share_leaves():
     falls = LossSchedule("factor inside the term", np.arange(12), 0.5 ** np.arange(12))
     assert sureness("KD208", _forensics(), falls, loss="jsd") < 0.1

@@ -132,3 +132,19 @@ def test_a_teacher_that_does_as_well_with_inputs_of_its_own_is_sound(tmp_path):
     found = diagnose(load(with_inputs(recorded_run(tmp_path / "run"), darker)))
     assert "KD108" not in found.cause_codes
     assert "KD108" in found.ruled_out
+
+
+@pytest.mark.parametrize(("size", "healthy"), [(0.3, True), (3.0, False)], ids=["light noise", "another view"])
+def test_a_view_of_which_the_teacher_says_nearly_the_same_is_no_fault(tmp_path, size, healthy):
+    seen = {"teacher_training": False, "teacher_drift": 0.0}
+    found = diagnose(load(recorded_run(tmp_path / "run", in_loop=b.noisy(size), observations=seen)))
+    assert (found.verdict == "healthy") is healthy
+    assert any("differ" in text for text in found.unexplained) is not healthy
+
+
+def test_parameters_that_are_frozen_on_purpose_do_not_make_a_student_suspicious_that_fits(tmp_path):
+    head = {"frozen_parameters": ["head.weight"], "parameters_without_gradient": ["head.weight"]}
+    seen = head | {"parameters_not_in_optimizer": ["head.weight"]}
+    assert diagnose(load(recorded_run(tmp_path / "fits", observations=seen))).verdict == "healthy"
+    behind = diagnose(load(recorded_run(tmp_path / "behind", observations=seen, student=b.forgetting(0.4))))
+    assert behind.verdict != "healthy"

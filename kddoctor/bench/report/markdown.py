@@ -13,6 +13,7 @@ README_FIGURES = (
     "top3",
     "false_alarms",
     "lookalike_alarms",
+    "practice_alarms",
     "unknown",
     "pair_first",
     "precision_at_09",

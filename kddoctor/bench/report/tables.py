@@ -26,6 +26,7 @@ NAMES: Mapping[str, str] = {
     "worst": "worst single fault, top three",
     "false_alarms": "healthy runs called sick",
     "lookalike_alarms": "look-alikes called sick",
+    "practice_alarms": "sound practices of other authors called sick",
     "unsure": "sound runs without an answer",
     "unknown": "unknown faults declared unknown",
     "pair_first": "pairs: first cause is true",
@@ -93,7 +94,16 @@ def headline(summary: Json) -> Table:
 
 def judges(summary: Json) -> Table:
     """Ours, its ablations and the baselines on identical cases."""
-    names = ("detection", "top1", "top3", "false_alarms", "lookalike_alarms", "unknown", "precision_at_09")
+    names = (
+        "detection",
+        "top1",
+        "top3",
+        "false_alarms",
+        "lookalike_alarms",
+        "practice_alarms",
+        "unknown",
+        "precision_at_09",
+    )
     rows = [("kddoctor", *(_cell(n, summary["unseen"][n]) for n in names))]
     rows += [(name, *(_cell(n, of[n]) for n in names)) for name, of in summary["judges"].items()]
     others = [of["top1"] or 0.0 for name, of in summary["judges"].items() if not name.startswith("ours:")]
@@ -211,7 +221,7 @@ def by_tier(summary: Json) -> Table:
 
 def by_task(summary: Json) -> Table:
     """By task."""
-    names = ("detection", "top1", "top3", "false_alarms", "lookalike_alarms", "unknown")
+    names = ("detection", "top1", "top3", "false_alarms", "lookalike_alarms", "practice_alarms", "unknown")
     rows = [
         (task, "seen" if summary["tasks"][task]["seen"] else "unseen", *(_ranged(of, n) for n in names))
         for task, of in summary["by_task"].items()

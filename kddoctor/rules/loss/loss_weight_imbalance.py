@@ -40,7 +40,7 @@ from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.harm import weighed_by_harm
 from kddoctor.rules.loss.declared import PROBE, as_declared, distils, excluded, named_elsewhere
 from kddoctor.rules.loss.drawn import Drawn, drawn_terms
-from kddoctor.rules.loss.moving_factor import loses_t_squared
+from kddoctor.rules.loss.moving_factor import loses_t_squared, strength_on_average
 from kddoctor.rules.loss.strength import named_strength, strength_against_declared
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Factor, Share
@@ -195,7 +195,7 @@ def _of_draws(finding: Finding, drawn: Drawn, config: Manifest) -> Finding:
 
 def _by_schedule(finding: Finding, schedule: LossSchedule, config: Manifest) -> Finding:
     """A weight that moves, as ramps and decays do, and is far from the declared one over the run as a whole."""
-    mean = schedule.mean
+    mean = strength_on_average(schedule, config)
     if loses_t_squared(schedule, config):
         return finding.against(
             "loss-schedule", "mean_strength", mean, "what moves is the term's T², and no weight", weight=12.0

@@ -1,4 +1,6 @@
-"""A factor inside the distillation term that moves."""
+"""A factor inside the distillation term, or a weight of either term, that moves."""
+
+import numpy as np
 
 from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.run.manifest import Manifest
@@ -15,3 +17,30 @@ def loses_t_squared(schedule: LossSchedule, config: Manifest) -> bool:
         return False
     ends = sorted((schedule.first, schedule.last))
     return abs(ends[0] * t**2 - 1) < SAME and abs(ends[1] - 1) < SAME
+
+
+def strength_on_average(schedule: LossSchedule, config: Manifest) -> float:
+    """Mean weight of the distillation term over that of the labels, over the declared one.
+
+    Not the mean of their ratios: of a mixture that begins with one term alone, a single step would decide.
+    """
+    alpha, strength = config.distillation.alpha, schedule.strength
+    if schedule.what == "weight of the labels":
+        with np.errstate(divide="ignore"):
+            return float(1 / np.mean(1 / strength))
+    if schedule.what != "mixing weight" or alpha is None or not 0 < alpha < 1:
+        return schedule.mean
+    odds = strength * alpha / (1 - alpha)
+    labels = float(np.mean(1 / (1 + odds)))
+    return (1 - labels) / labels * (1 - alpha) / alpha if labels > 0 else schedule.mean
+
+
+def growth_of_strength(schedule: LossSchedule | None) -> float:
+    """How many times its first weight the distillation term has at its strongest; 1 where none moves.
+
+    A total that rises with it tells nothing of the steps.
+    """
+    if schedule is None or schedule.what == "factor inside the term":
+        return 1.0
+    first = schedule.first
+    return float(schedule.strength.max()) / first if first > 0 else float("inf")

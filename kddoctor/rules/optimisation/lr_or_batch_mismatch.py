@@ -18,7 +18,8 @@ What it looks like
 
 Told apart from
     KD505, where values become non-finite. KD503, whose very first answers are wild. KD502, whose rate is fine and whose
-    epochs are few. KD208, where the weight of a term makes the steps too long.
+    epochs are few. KD208, where the weight of a term makes the steps too long. A loss that rises with the weight of one
+    of its terms.
 
 Fix
     - learning_rate: 0.4   # of eight devices
@@ -35,11 +36,13 @@ Read more
 from kddoctor.probes.feature_term import FeatureTerm
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
+from kddoctor.rules.loss.moving_factor import growth_of_strength
 from kddoctor.rules.optimisation.harm import behind, severity
 from kddoctor.rules.optimisation.way import (
     SHORT_STEP,
@@ -110,7 +113,17 @@ STRIDE: Share = 0.01
     title="The learning rate or the batch belongs to another set-up",
     stage=51,
     reads=(RateSigns, Manifest),
-    uses=(StudentPath, Observations, FeatureTerm, Gaps, LearningCurve, ScaleFit, LossForensics, TrainGaps),
+    uses=(
+        StudentPath,
+        Observations,
+        FeatureTerm,
+        Gaps,
+        LearningCurve,
+        ScaleFit,
+        LossForensics,
+        TrainGaps,
+        LossSchedule,
+    ),
     masks=(
         "KD305",
         "KD307",
@@ -132,12 +145,13 @@ def lr_or_batch_mismatch(
     fit: ScaleFit | None,
     loss: LossForensics | None = None,
     train: TrainGaps | None = None,
+    schedule: LossSchedule | None = None,
 ) -> Finding:
     finding = _of_others(Finding(), path, curve)
     idle = seen is not None and bool(seen.parameters_not_in_optimizer or seen.frozen_parameters)
     sane = path is None or path.begins_late or path.excess[0] < SANE
     if sane and not idle and feature is None:
-        finding = _too_high(finding, signs, config, path)
+        finding = _too_high(finding, signs, config, path, growth_of_strength(schedule))
         finding = _too_low(finding, signs, config)
         finding = _never_reached(_rising(finding, signs, config, curve), signs, config)
         # How long a step ought to be is read off the loss, and of this one nobody knows what it asks for.
@@ -196,7 +210,8 @@ def _of_others(finding: Finding, path: StudentPath | None, curve: LearningCurve 
     return finding
 
 
-def _too_high(finding: Finding, signs: RateSigns, config: Manifest, path: StudentPath | None) -> Finding:
+def _too_high(finding: Finding, signs: RateSigns, config: Manifest, path: StudentPath | None, grown: float) -> Finding:
+    """grown: times its first weight that the distillation term has later on, by which the total may rise as well."""
     if signs.overshoots is not None and signs.overshoots > OVERSHOOT:
         finding = finding.supported_by(
             PROBE,
@@ -208,7 +223,7 @@ def _too_high(finding: Finding, signs: RateSigns, config: Manifest, path: Studen
             # A loss whose gradient is out of proportion has long steps as well.
             weight=3.5,
         )
-    if signs.peak > JUMP:
+    if signs.peak > JUMP * grown:
         finding = finding.supported_by(
             PROBE,
             "peak",
@@ -218,7 +233,7 @@ def _too_high(finding: Finding, signs: RateSigns, config: Manifest, path: Studen
             origin="convention",
             weight=5.0,
         )
-    lost = signs.low < LEARNED and signs.end > LOST * signs.low and signs.end > BACK
+    lost = signs.low < LEARNED and signs.end > LOST * grown * signs.low and signs.end > BACK * grown
     if lost:
         finding = finding.supported_by(
             PROBE,

@@ -5,7 +5,8 @@ import math
 from kddoctor.probes.passes_again import PassesAgain
 from kddoctor.probes.proportions import SURE
 from kddoctor.probes.targets_again import TargetsAgain
-from kddoctor.rules.settings import Distance, Share
+from kddoctor.probes.targets_in_loop import TargetsInLoop
+from kddoctor.rules.settings import Correlation, Distance, Share
 from kddoctor.run.observations import InputFacts, Observations
 
 #: Differences of mean and standard deviation, in standard deviations, that random views of one pipeline leave.
@@ -16,6 +17,11 @@ RARELY: Share = 0.1
 MOVED: Share = 1e-5
 #: Distance of histograms of classes by which a teacher prefers some of them; a few hundred rows differ by half of it.
 SKEWED: Distance = 0.15
+#: Correlation of targets with what the teacher says of the student's inputs from which they are as good as that: nine
+#: tenths of their variance. Light noise for the student alone leaves 0.99, a crop or a shift 0.6 to 0.9 (convention).
+NEARLY_THE_SAME: Correlation = 0.95
+#: Distance from 1 of their slope on what the teacher says that leaves them as they are (convention).
+SAME_SIZE: Share = 0.1
 
 
 def inputs_alike(seen: Observations | None) -> bool | None:
@@ -48,6 +54,14 @@ def drawn_anew(again: TargetsAgain | None, seen: Observations | None) -> bool:
     """
     still = seen is not None and seen.teacher_drift is not None and seen.teacher_drift <= MOVED
     return again is not None and again.found <= RARELY and still
+
+
+def as_good_as_own(targets: TargetsInLoop | None) -> bool:
+    """Whether targets that differ from what the teacher says of the student's inputs do so next to nothing."""
+    if targets is None or abs(targets.slope - 1) > SAME_SIZE:
+        return False
+    # Of all values as well: offsets of whole classes show there alone.
+    return min(targets.correlation, targets.changed_correlation) >= NEARLY_THE_SAME
 
 
 def badly_prepared(both: PassesAgain | None, same_inputs: float | None, training: bool | None) -> bool:

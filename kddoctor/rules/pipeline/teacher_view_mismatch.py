@@ -17,8 +17,8 @@ What it looks like
 Told apart from
     KD106, where the outputs are of other examples. KD103, where the same tensor gives other outputs. KD108, where the
     student gets the data as they are and the teacher something else, which is the same in each epoch, or which makes
-    it surer and worse, as no view of the data does. KD811, where
-    the teacher is told more.
+    it surer and worse, as no view of the data does. KD811, where the teacher is told more. Light noise for the student
+    alone, which changes next to nothing of what the teacher would say.
 
 Fix
     - t = cached_logits[index]; s = student(augment(x))
@@ -42,6 +42,8 @@ from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.pipeline.teacher_inputs import (
     MOVED,
+    NEARLY_THE_SAME,
+    as_good_as_own,
     badly_prepared,
     changed_in_loop,
     drawn_anew,
@@ -175,6 +177,17 @@ def _by_outputs(finding: Finding, targets: TargetsInLoop, passes: TeacherPasses,
             "the targets are what the teacher says of the inputs that the student saw",
             threshold=REPEATABLE,
             grade=Grade.PROOF,
+        )
+    if as_good_as_own(targets):
+        return finding.against(
+            PROBE,
+            "changed_correlation",
+            targets.changed_correlation,
+            "the targets are nearly what the teacher says of the inputs that the student saw (correlation "
+            f"{targets.changed_correlation:.3f}): another view, if it is one, that costs next to nothing",
+            threshold=NEARLY_THE_SAME,
+            origin="convention",
+            weight=4.0,
         )
     strays = pairing is not None and pairing.elsewhere > STRAYS
     permuted = targets.columns_matched - targets.columns_in_place > PERMUTED

@@ -17,6 +17,7 @@ from kddoctor.probes.layer_ranks import LayerRanks, layer_ranks
 from kddoctor.probes.learning_curve import LearningCurve, Pace, Trend
 from kddoctor.probes.logit_scale import LogitScale
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.probes.measurements import Gaps, TeacherViews, TrainGaps
 from kddoctor.probes.output_fit import OutputFit
 from kddoctor.probes.output_health import OutputHealth
@@ -296,6 +297,16 @@ def test_the_first_weights_are_not_judged_from_a_later_step():
 
 def test_a_usual_curve_has_no_wrong_rate():
     assert confidence("KD501", signs(), path(), manifest()) < 0.01
+
+
+@pytest.mark.parametrize("what", ["weight", "mixing weight", "factor inside the term"])
+def test_a_loss_that_rises_with_the_weight_of_the_teacher_s_term_is_no_wrong_rate(what):
+    risen = signs(peak=4.0)
+    warmed_up = LossSchedule(what, np.arange(12) * 30, np.minimum(1.0, np.linspace(0.1, 3.0, 12)))
+    assert confidence("KD501", risen, path(), manifest()) > 0.5
+    assert (confidence("KD501", risen, path(), manifest(), warmed_up) < 0.1) is (what != "factor inside the term")
+    # By more than the weight did.
+    assert confidence("KD501", signs(peak=30.0), path(), manifest(), warmed_up) > 0.5
 
 
 def test_gradients_that_the_optimizer_got_enlarged_excuse_the_rate():
