@@ -94,6 +94,16 @@ def test_a_low_student_with_nothing_to_blame_is_not_called_healthy(tmp_path):
     assert diagnosed(tmp_path, student=b.forgetting(0.4)).verdict == "inconclusive"
 
 
+def test_of_a_loss_of_its_author_s_own_a_labels_only_twin_tells_and_the_summary_says_so(tmp_path):
+    own = {"kd": lambda s, t, y: ((s - t).abs() ** 1.37).mean(), "declared": {"loss": "custom"}}
+    poorer = own | {"student": b.forgetting(0.1)}
+    alone = diagnosed(tmp_path / "alone", **poorer)
+    assert alone.verdict == "inconclusive"
+    assert "only a labels-only twin could tell" in alone.summary
+    assert any("baseline_logits" in line for line in alone.advice)
+    assert diagnosed(tmp_path / "twin", baseline=b.forgetting(0.2), **poorer).verdict == "healthy"
+
+
 NAMELESS = {
     "a distance that nobody uses": {"kd": lambda s, t, y: ((s - t).abs() ** 1.37).mean()},
     "another view of the example": {"in_loop": b.noisy(2.0)},
