@@ -344,8 +344,8 @@ def _cannot_tell(outcome: Outcome, measured: Mapping[type, object]) -> str:
         return f"Too few held-out rows to tell how the student did: {outcome.rows}, where {FEWEST_ROWS} are the least."
     if outcome.student is not None and outcome.baseline is None and _loss_private(measured):
         return (
-            "Nothing that was looked at is wrong; but the loss is its author's own, and only a labels-only twin could tell "
-            "what it brought."
+            "Nothing that was looked at is wrong; but the loss is its author's own, and only a labels-only twin could "
+            "tell what it brought."
         )
     return "Too little was recorded to tell."
 

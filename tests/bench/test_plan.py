@@ -9,10 +9,14 @@ import pytest
 
 from kddoctor.bench.command import chosen_tasks
 from kddoctor.bench.fault import all_faults
+from kddoctor.bench.healthy import HEALTHY
 from kddoctor.bench.held_out import HELD_OUT
+from kddoctor.bench.lookalikes import LOOKALIKES
 from kddoctor.bench.looked_at import LOOKED_AT
 from kddoctor.bench.plan import all_cases, cases_of, find_case, quick_cases
+from kddoctor.bench.practices import PRACTICES
 from kddoctor.bench.reported import REPORTED
+from kddoctor.bench.states import described
 from kddoctor.bench.task import NAMES, TRIAL_TASKS, find_task
 from kddoctor.bench.unmade import UNMADE
 from kddoctor.errors import UsageError
@@ -20,6 +24,8 @@ from kddoctor.rules.registry import all_rules
 
 #: Codes of the catalogue: 74.
 CATALOGUE = 74
+#: Sound recipes.
+VARIANTS = (*HEALTHY, *LOOKALIKES, *PRACTICES)
 
 
 def test_every_fault_has_a_rule_and_every_rule_a_fault_or_a_reason_why_none_is_made() -> None:
@@ -55,6 +61,14 @@ def test_there_are_enough_sound_runs_and_look_alikes_among_them() -> None:
     assert groups["practice"] >= 120
     assert groups["pair"] >= 40
     assert len(REPORTED) >= 8
+
+
+def test_sound_variants_have_names_of_their_own_and_each_is_another_recipe() -> None:
+    assert len({v.name for v in VARIANTS}) == len(VARIANTS)
+    # Elsewhere some of them are the plain recipe: it has that schedule, or that optimizer.
+    recipe = find_task("digits").recipe
+    texts = [described(v.edit(recipe)) for v in VARIANTS]
+    assert len({described(recipe), *texts}) == 1 + len(texts)
 
 
 def test_a_key_is_made_of_content_alone() -> None:

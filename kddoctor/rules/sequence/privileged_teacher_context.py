@@ -16,7 +16,8 @@ What it looks like
 Told apart from
     KD107, where the teacher sees another view of the same example, and knows no more than it does on the whole one.
     KD805, where different inputs make the teacher worse. KD301, where targets are sharp about what the teacher
-    believes, right or wrong. Context distillation on purpose, where the student comes up to the teacher: a note.
+    believes, right or wrong. Context distillation on purpose, where the student comes up to the teacher, and targets
+    that labels are mixed into, by less than half of what the teacher did not know: notes.
 
 Fix
     - teacher(prompt + reference_solution + answer)
@@ -41,6 +42,7 @@ from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import InputFacts, Observations
 
 PROBE = "targets-against-own"
+GIVEN_MORE = "The teacher is given more than the student."
 #: Share of the targets that must favour the label, where the teacher is right and where it is wrong. Noise gives a half
 #: of both, another view of the example up to 0.85, another temperature next to none of one of them.
 FAVOURS_LABEL: Share = 0.9
@@ -49,6 +51,9 @@ FEWEST_ROWS: Count = 20
 STRAYS: Share = 0.05
 #: The teacher's loss in the loop over its loss on the same rows outside, below which it knows more in the loop.
 KNOWS_MORE: Factor = 0.8
+#: What the label costs the targets, over what it costs the teacher, from which they were told a part of it alone, as by
+#: a weight of the labels' term: told the answer, they leave next to nothing of it (convention).
+TOLD_A_PART: Factor = 0.5
 #: What the student's inputs must have of the entries of the teacher's, for both to have got the same.
 SAME_ENTRIES: Share = 0.98
 #: Accuracy on new texts of a teacher that reads ahead, and points by which one that knows texts by heart is worse on
@@ -98,6 +103,7 @@ def privileged_teacher_context(
     if symbols and differing and student is not None and teachers is not None:
         finding = _of_inputs(finding, student, teachers, inputs.get("train"), teacher)
     told = targets is not None and _told(targets)
+    part = targets is not None and targets.label_loss >= TOLD_A_PART * targets.own_label_loss
     if targets is not None and told:
         finding = _of_targets(finding, targets, teacher)
     elif targets is not None and targets.changed < STRAYS and not differing and not finding.evidence:
@@ -110,9 +116,9 @@ def privileged_teacher_context(
             grade=Grade.PROOF,
         )
     return finding.saying(
-        "The targets were told the answer." if told else "The teacher is given more than the student.",
+        (f"The targets were told {'a part of ' if part else ''}the answer." if told else GIVEN_MORE),
         where="the training loop: inputs of the teacher",
-        severity="note" if _comes_up(held_out) and not told else "error",
+        severity="note" if (part if told else _comes_up(held_out)) else "error",
     ).prescribe(
         "the same input for teacher and student",
         automatic=told,

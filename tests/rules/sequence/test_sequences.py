@@ -253,6 +253,17 @@ def test_targets_that_were_told_the_answer(tmp_path):
     assert (diagnosis.cause_codes[0], diagnosis.causes[0].status) == ("KD811", "confirmed")
 
 
+def test_targets_that_labels_are_mixed_into_were_told_a_part_and_are_a_note(tmp_path):
+    def mixed(own, labels):
+        shares = np.exp(own - np.logaddexp.reduce(own, axis=-1, keepdims=True))
+        return np.log(0.9 * shares + 0.1 * np.eye(SIZE)[labels]).astype(np.float32)
+
+    diagnosis = found(tmp_path, targets=mixed)
+    assert (diagnosis.causes[0].code, diagnosis.causes[0].severity) == ("KD811", "note")
+    assert "a part of the answer" in diagnosis.causes[0].summary
+    assert found(tmp_path / "all", targets=told).causes[0].severity == "error"
+
+
 def test_a_teacher_that_knows_what_follows_in_new_texts_reads_ahead(tmp_path):
     diagnosis = found(tmp_path, teacher=lambda logits, labels: told(logits, labels) + told(0 * logits, labels))
     assert diagnosis.cause_codes[0] == "KD811"
