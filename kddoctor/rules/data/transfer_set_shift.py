@@ -50,6 +50,8 @@ DIFFERENT: Share = 0.7
 ALIKE: Share = 0.6
 #: Standard errors below an area that still have to be above ``DIFFERENT``.
 SURE: Deviations = 2.0
+#: Nats for an area that may be below ``DIFFERENT`` as well: rows of other users look a little different in sound runs.
+PERHAPS = 2.0
 #: Points by which the teacher is better on held-out rows than on training ones, when the latter are not its own.
 REVERSED: Share = 0.1
 #: Share of the held-out rows of which the teacher is less sure than of nearly all training rows. Of rows that were not
@@ -135,7 +137,7 @@ def _of_rows(finding: Finding, difference: SplitDifference) -> Finding:
     if seen.auc >= DIFFERENT:
         certain = seen.auc - SURE * seen.standard_error >= DIFFERENT
         return finding.supported_by(
-            PROBE, "auc", seen.auc, text, threshold=DIFFERENT, origin="taxonomy", weight=5.0 if certain else 4.0
+            PROBE, "auc", seen.auc, text, threshold=DIFFERENT, origin="taxonomy", weight=5.0 if certain else PERHAPS
         )
     if seen.auc + SURE * seen.standard_error < DIFFERENT and max(found.auc for found in difference.all) < DIFFERENT:
         return finding.against(
