@@ -56,6 +56,25 @@ def test_a_list_that_was_filled_up_before_the_loss_saw_it_is_proven(tmp_path, fi
     assert "all of the teacher's logits but 2 (median) are one and the same number" in evidence.text
 
 
+def spread(kept: int):
+    """All classes but the largest share what the teacher gave them."""
+
+    def cut(logits, labels):
+        shares = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+        rest = np.argsort(shares, axis=1)[:, :-kept]
+        mean = np.take_along_axis(shares, rest, axis=1).mean(axis=1, keepdims=True)
+        np.put_along_axis(shares, rest, np.broadcast_to(mean, rest.shape), axis=1)
+        return np.log(shares).astype(np.float32)
+
+    return cut
+
+
+@pytest.mark.parametrize(("filled", "worth"), [(spread(5), "note"), (largest(2, -30.0), "error")])
+def test_a_list_whose_rest_has_what_the_teacher_gave_it_is_worth_a_note(tmp_path, filled, worth):
+    found = diagnose(load(recorded_run(tmp_path / "run", student=POOR, steps=20, in_loop=filled)))
+    assert [f.severity for f in found.causes if f.code == "KD306"] == [worth]
+
+
 def test_units_that_a_relu_shut_are_no_list_that_was_filled_up(tmp_path):
     def hidden(logits, labels):
         units = logits @ np.random.default_rng(5).normal(size=(logits.shape[1], logits.shape[1]))

@@ -17,7 +17,8 @@ What it looks like
 
 Told apart from
     KD203, whose loss is negative on all rows and over all classes. A tail bucket, which counts what is left out as one
-    class, is sound. A list that holds nearly all of the probability is worth a note only.
+    class, is sound. A list that holds nearly all of the probability is worth a note only, and so is one of targets that
+    hardly differ from the teacher's, since all other classes share what it gave them.
 
 Fix
     - loss = kl(student[top], softmax(teacher[top]))
@@ -40,7 +41,7 @@ from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import as_declared, distils, excluded
 from kddoctor.rules.pipeline.wrong_tensor_distilled import UNRELATED
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Factor, Share
+from kddoctor.rules.settings import Correlation, Factor, Nats, Share
 from kddoctor.run.manifest import Manifest
 
 PROBE = "truncated-teacher"
@@ -48,6 +49,10 @@ PROBE = "truncated-teacher"
 WORSE: Factor = 20.0
 #: Probability that a list has to keep for its bias to be worth a note only (taxonomy).
 ENOUGH_MASS: Share = 0.95
+#: Correlation of such targets with the teacher's own logits, and KL to these at T = 1 in nats, from which the rest has
+#: about what the teacher gave it on the whole: a fifth of the variance is missing at most (convention).
+SPREAD: Correlation = 0.9
+LITTLE: Nats = 0.01
 #: Shares of rows in which most classes have the same logit: of a list that was filled up, and of free outputs.
 FILLED: Share = 0.95
 FREE: Share = 0.05
@@ -71,7 +76,7 @@ def topk_truncation_bias(
     targets: TargetsInLoop | None = None,
 ) -> Finding:
     if distils(config) and loop is not None and _is_filled(loop) and not _of_another_tensor(targets):
-        return _filled(loop)
+        return _filled(loop, targets)
     finding = as_declared(Finding(), loss)
     if not distils(config):
         return finding
@@ -117,12 +122,20 @@ def _is_filled(loop: LoopTeacher) -> bool:
     return loop.levelled >= FILLED and loop.own_levelled <= FREE and loop.kept > 1
 
 
+def _as_spread(targets: TargetsInLoop | None) -> bool:
+    """Whether the other classes have about what the teacher gave them on the whole.
+
+    At high temperatures a student learns centred logits (Hinton et al. 2015, section 2.1), at 1 the probabilities.
+    """
+    return targets is not None and targets.correlation >= SPREAD and targets.divergence <= LITTLE
+
+
 def _of_another_tensor(targets: TargetsInLoop | None) -> bool:
     """Whether what is left has nothing to do with the teacher's logits: units that a ReLU shut are level as well."""
     return targets is not None and targets.correlation <= UNRELATED
 
 
-def _filled(loop: LoopTeacher) -> Finding:
+def _filled(loop: LoopTeacher, targets: TargetsInLoop | None) -> Finding:
     """The list was cut before the loss saw it, which then is the declared one over what is left."""
     finding = (
         Finding()
@@ -149,5 +162,5 @@ def _filled(loop: LoopTeacher) -> Finding:
     return finding.saying(
         f"The loss sees the teacher's largest {loop.kept} alone; all other classes have one logit.",
         where="the training loop: how the teacher's outputs are shortened",
-        severity="note" if loop.kept_mass >= ENOUGH_MASS else "error",
+        severity="note" if loop.kept_mass >= ENOUGH_MASS or _as_spread(targets) else "error",
     ).prescribe("all of the teacher's classes, or one more class for the rest", treatment__pairing="online")
