@@ -22,7 +22,9 @@ def loses_t_squared(schedule: LossSchedule, config: Manifest) -> bool:
 def strength_on_average(schedule: LossSchedule, config: Manifest) -> float:
     """Mean weight of the distillation term over that of the labels, over the declared one.
 
-    Not the mean of their ratios: of a mixture that begins with one term alone, a single step would decide.
+    Of a mixture the ratio of the mean weights or the mean of the ratios, whichever is nearer to what was declared.
+    Where one term stands alone at first, a single step decides the latter; of a ramp up to what was declared the former
+    says that the labels had most of the run.
     """
     alpha, strength = config.distillation.alpha, schedule.strength
     if schedule.what == "weight of the labels":
@@ -32,7 +34,10 @@ def strength_on_average(schedule: LossSchedule, config: Manifest) -> float:
         return schedule.mean
     odds = strength * alpha / (1 - alpha)
     labels = float(np.mean(1 / (1 + odds)))
-    return (1 - labels) / labels * (1 - alpha) / alpha if labels > 0 else schedule.mean
+    if not 0 < labels < 1 or schedule.mean <= 0:
+        return schedule.mean
+    of_means = (1 - labels) / labels * (1 - alpha) / alpha
+    return min(of_means, schedule.mean, key=lambda strength: abs(np.log(strength)))
 
 
 def growth_of_strength(schedule: LossSchedule | None) -> float:
