@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kddoctor.bench.report.tables import NAMES, Table, all_tables, left_out
+from kddoctor.bench.report.tables import ALARMS, NAMES, Table, all_tables, left_out
 from kddoctor.errors import UsageError
 
 OPEN, CLOSE = "<!-- benchmark -->", "<!-- /benchmark -->"
@@ -11,9 +11,7 @@ README_FIGURES = (
     "detection",
     "top1",
     "top3",
-    "false_alarms",
-    "lookalike_alarms",
-    "practice_alarms",
+    *ALARMS,
     "unknown",
     "pair_first",
     "precision_at_09",

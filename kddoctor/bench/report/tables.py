@@ -37,6 +37,8 @@ NAMES: Mapping[str, str] = {
     "top3_with_missing": "top three, codes without a rule counted as misses",
 }
 RATIOS = {"ece"}
+#: Of sound runs, all and those that look ill or were thought of by others.
+ALARMS = ("false_alarms", "lookalike_alarms", "practice_alarms")
 #: What stands in brackets.
 INTERVALS = "In brackets: 95 %; shares of faults resample fault, task and implementation, the others are Wilson's."
 
@@ -94,16 +96,7 @@ def headline(summary: Json) -> Table:
 
 def judges(summary: Json) -> Table:
     """Ours, its ablations and the baselines on identical cases."""
-    names = (
-        "detection",
-        "top1",
-        "top3",
-        "false_alarms",
-        "lookalike_alarms",
-        "practice_alarms",
-        "unknown",
-        "precision_at_09",
-    )
+    names = ("detection", "top1", "top3", *ALARMS, "unknown", "precision_at_09")
     rows = [("kddoctor", *(_cell(n, summary["unseen"][n]) for n in names))]
     rows += [(name, *(_cell(n, of[n]) for n in names)) for name, of in summary["judges"].items()]
     others = [of["top1"] or 0.0 for name, of in summary["judges"].items() if not name.startswith("ours:")]
@@ -221,7 +214,7 @@ def by_tier(summary: Json) -> Table:
 
 def by_task(summary: Json) -> Table:
     """By task."""
-    names = ("detection", "top1", "top3", "false_alarms", "lookalike_alarms", "practice_alarms", "unknown")
+    names = ("detection", "top1", "top3", *ALARMS, "unknown")
     rows = [
         (task, "seen" if summary["tasks"][task]["seen"] else "unseen", *(_ranged(of, n) for n in names))
         for task, of in summary["by_task"].items()

@@ -116,7 +116,7 @@ def privileged_teacher_context(
             grade=Grade.PROOF,
         )
     return finding.saying(
-        (f"The targets were told {'a part of ' if part else ''}the answer." if told else GIVEN_MORE),
+        f"The targets were told {'a part of ' if part else ''}the answer." if told else GIVEN_MORE,
         where="the training loop: inputs of the teacher",
         severity="note" if (part if told else _comes_up(held_out)) else "error",
     ).prescribe(
