@@ -133,19 +133,21 @@ class Recording(_Facts):
 class Observations(_Facts):
     """Facts about the training process; None where nobody looked. Unknown keys are kept in model_extra.
 
-    teacher_drift: largest ||change|| / ||value|| of a teacher parameter or buffer over the run, which may be NaN.
-    nonfinite_steps: numbers of steps whose loss was not finite, the first ones where there were many; or how many
-    there were. same_inputs: of every recorded step, or one fact for each of them. grad_cosine_kd_ce: mean cosine
-    between the gradients of the two loss terms. graph: what the loss depends on. inputs: statistics by place,
-    loop_student, loop_teacher and the splits. parameters_changed_after_training: names of student parameters
-    written to after the last optimizer step. frozen_parameters: of the student. student_dropout: the largest
-    dropout rate of the student's modules. parameters_unmoved: names of student parameters that ended as they began;
-    parameters_moved: how many did not. student_zeros: share of zeros in its weights. repeated_targets: of steps of
-    different inputs. weight_decay: the largest of the optimizers. processes: that trained together; the first one's
-    rows alone are in the record. recording: what kept the record from being whole.
+    teacher_dropout_alone: nothing but dropout layers of it was in training mode. teacher_drift: largest ||change||
+    / ||value|| of a teacher parameter or buffer over the run, which may be NaN. nonfinite_steps: numbers of steps
+    whose loss was not finite, the first ones where there were many; or how many there were. same_inputs: of every
+    recorded step, or one fact for each of them. grad_cosine_kd_ce: mean cosine between the gradients of the two
+    loss terms. graph: what the loss depends on. inputs: statistics by place, loop_student, loop_teacher and the
+    splits. parameters_changed_after_training: names of student parameters written to after the last optimizer step.
+    frozen_parameters: of the student. student_dropout: the largest dropout rate of the student's modules.
+    parameters_unmoved: names of student parameters that ended as they began; parameters_moved: how many did not.
+    student_zeros: share of zeros in its weights. repeated_targets: of steps of different inputs. weight_decay: the
+    largest of the optimizers. processes: that trained together; the first one's rows alone are in the record.
+    recording: what kept the record from being whole.
     """
 
     teacher_training: StrictBool | None = None
+    teacher_dropout_alone: StrictBool | None = None
     student_training_at_eval: StrictBool | None = None
     teacher_requires_grad: StrictBool | None = None
     teacher_drift: float | None = None

@@ -65,6 +65,14 @@ def test_training_mode_without_any_effect_is_a_note(tmp_path):
     assert (found.verdict, found.cause_codes, found.causes[0].severity) == ("healthy", ["KD103"], "note")
 
 
+def test_dropout_of_the_teacher_that_is_on_by_itself_is_a_note_while_the_teacher_keeps_its_skill(tmp_path):
+    alone = {"teacher_training": True, "teacher_dropout_alone": True}
+    drawn = diagnosed(tmp_path / "drawn", in_loop=b.noisy(0.5), observations=alone)
+    assert (drawn.verdict, drawn.cause_codes, drawn.causes[0].severity) == ("healthy", ["KD103"], "note")
+    lost = diagnosed(tmp_path / "lost", in_loop=b.noisy(4.0), observations=alone)
+    assert (lost.verdict, lost.cause_codes[0]) == ("sick", "KD103")
+
+
 def test_a_small_term_is_not_an_absent_one(tmp_path):
     assert "KD110" not in diagnosed(tmp_path, kd=losses.kl(times=1e-3)).cause_codes
 

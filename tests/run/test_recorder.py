@@ -83,6 +83,19 @@ def test_a_recorded_teacher_in_training_mode_stays_in_it(tmp_path: Path) -> None
     assert observations.teacher_drift > 0
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_dropout_that_alone_is_in_training_mode_is_told_from_a_teacher_that_is(tmp_path: Path, whole: bool) -> None:
+    distillation = Distillation()
+    distillation.teacher.append(torch.nn.Dropout(0.1))
+    distillation.teacher.train(whole)
+    distillation.teacher[-1].train()
+    with distillation.record(tmp_path / "run") as run:
+        distillation.train_for(1, run)
+    observations = load(tmp_path / "run").observations
+    assert observations.teacher_training is True
+    assert observations.teacher_dropout_alone is (None if whole else True)
+
+
 def test_no_hook_stays_behind(tmp_path: Path) -> None:
     _, distillation = recorded(tmp_path / "run", layers=["1"])
     for model in (distillation.teacher, distillation.student):

@@ -40,12 +40,21 @@ def strength_on_average(schedule: LossSchedule, config: Manifest) -> float:
     return min(of_means, schedule.mean, key=lambda strength: abs(np.log(strength)))
 
 
-def growth_of_strength(schedule: LossSchedule | None) -> float:
-    """How many times its first weight the distillation term has at its strongest; 1 where none moves.
+def growth_of_weight(schedule: LossSchedule | None, config: Manifest) -> float:
+    """How many times its first weight a term has at its heaviest; 1 where none moves, or their sizes are not known.
 
     A total that rises with it tells nothing of the steps.
     """
+    alpha = config.distillation.alpha
     if schedule is None or schedule.what == "factor inside the term":
         return 1.0
-    first = schedule.first
-    return float(schedule.strength.max()) / first if first > 0 else float("inf")
+    weights = [schedule.strength]
+    if schedule.what == "weight of the labels":
+        weights = [1 / schedule.strength]
+    elif schedule.what == "mixing weight":
+        if alpha is None or not 0 < alpha < 1:
+            return 1.0
+        odds = schedule.strength * alpha / (1 - alpha)
+        weights = [odds / (1 + odds), 1 / (1 + odds)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return max(1.0, *(float(np.nan_to_num(weight.max() / weight[0], nan=1.0)) for weight in weights))

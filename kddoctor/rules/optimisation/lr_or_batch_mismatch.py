@@ -42,7 +42,7 @@ from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
-from kddoctor.rules.loss.moving_factor import growth_of_strength
+from kddoctor.rules.loss.moving_factor import growth_of_weight
 from kddoctor.rules.optimisation.harm import behind, severity
 from kddoctor.rules.optimisation.way import (
     SHORT_STEP,
@@ -151,7 +151,7 @@ def lr_or_batch_mismatch(
     idle = seen is not None and bool(seen.parameters_not_in_optimizer or seen.frozen_parameters)
     sane = path is None or path.begins_late or path.excess[0] < SANE
     if sane and not idle and feature is None:
-        finding = _too_high(finding, signs, config, path, growth_of_strength(schedule))
+        finding = _too_high(finding, signs, config, path, growth_of_weight(schedule, config))
         finding = _too_low(finding, signs, config)
         finding = _never_reached(_rising(finding, signs, config, curve), signs, config)
         # How long a step ought to be is read off the loss, and of this one nobody knows what it asks for.
@@ -211,7 +211,7 @@ def _of_others(finding: Finding, path: StudentPath | None, curve: LearningCurve 
 
 
 def _too_high(finding: Finding, signs: RateSigns, config: Manifest, path: StudentPath | None, grown: float) -> Finding:
-    """grown: times its first weight that the distillation term has later on, by which the total may rise as well."""
+    """grown: times its first weight that a term has later on, by which the total may rise as well."""
     if signs.overshoots is not None and signs.overshoots > OVERSHOOT:
         finding = finding.supported_by(
             PROBE,

@@ -14,7 +14,9 @@ What it looks like
 Told apart from
     KD107, where the teacher saw another view of the example. KD108, whose targets are wrong and the same each time
     that a row comes by, where dropout draws anew. KD104, where the weights move too. Some methods use
-    batch statistics on purpose; then the difference is declared and this code can be ignored.
+    batch statistics on purpose; then the difference is declared and this code can be ignored. Whoever puts the
+    dropout layers alone into training mode wants several passes, whose mean teaches: a note, while the teacher keeps
+    its skill in the loop.
 
 Fix
     - model.train()                      # a wrapper that holds the teacher too
@@ -28,11 +30,14 @@ Read more
     PyTorch documentation of Module.eval. Beyer et al. 2022, arXiv:2106.05237, on consistent teaching.
 """
 
+from kddoctor.probes.measurements import TeacherViews
 from kddoctor.probes.passes_again import PassesAgain
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.optimisation.harm import OTHERS, skill_lost
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Correlation, Share
+from kddoctor.run.observations import Observations
 
 PROBE = "teacher-passes"
 #: Mean |Δz| / mean |z| of two passes over the same tensor: float32 leaves 1e-6, dropout of 0.1 gives 0.15.
@@ -48,10 +53,15 @@ SAME_ROWS_CORRELATION: Correlation = 0.5
     title="The teacher taught in training mode (dropout and batch statistics on)",
     stage=16,
     reads=(TeacherPasses,),
-    uses=(PassesAgain,),
+    uses=(PassesAgain, TeacherViews, Observations),
     masks=("KD402", "KD502", "KD102"),
 )
-def teacher_in_train_mode(passes: TeacherPasses, both: PassesAgain | None = None) -> Finding:
+def teacher_in_train_mode(
+    passes: TeacherPasses,
+    both: PassesAgain | None = None,
+    views: TeacherViews | None = None,
+    seen: Observations | None = None,
+) -> Finding:
     finding = Finding()
     difference = passes.relative_difference
     repeatable = passes.rows > 0 and difference <= REPEATABLE
@@ -83,14 +93,21 @@ def teacher_in_train_mode(passes: TeacherPasses, both: PassesAgain | None = None
             "a row that comes by again has the same target, which dropout and the rest of a batch would change",
             weight=8.0,
         )
-    harmless = " It makes no difference to this teacher's outputs." if repeatable else ""
+    on_purpose = seen is not None and bool(seen.teacher_dropout_alone) and skill_lost(views) <= OTHERS
     return finding.saying(
-        f"The teacher was in training mode while it produced the targets.{harmless}"
-        if passes.teacher_training
-        else "The targets differ from what the teacher says in evaluation mode on the same inputs.",
+        _statement(passes, repeatable=repeatable, on_purpose=on_purpose),
         where="the training loop: mode of the teacher",
-        severity="note" if repeatable else "error",
+        severity="note" if repeatable or on_purpose else "error",
     ).prescribe("teacher.eval() before the loop, and after every model.train()", treatment__teacher_mode="eval")
+
+
+def _statement(passes: TeacherPasses, *, repeatable: bool, on_purpose: bool) -> str:
+    if not passes.teacher_training:
+        return "The targets differ from what the teacher says in evaluation mode on the same inputs."
+    if on_purpose:
+        return "The teacher's dropout layers, and they alone, were in training mode: right where passes are averaged."
+    harmless = " It makes no difference to this teacher's outputs." if repeatable else ""
+    return f"The teacher was in training mode while it produced the targets.{harmless}"
 
 
 def _by_difference(finding: Finding, passes: TeacherPasses) -> Finding:

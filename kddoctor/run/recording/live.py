@@ -178,6 +178,8 @@ class LiveSteps:
         }
         if self.watching.teacher_trained is not None:
             facts["teacher_training"] = self.watching.teacher_trained
+        if self.watching.teacher_trained and not self.watching.teacher_beyond_dropout:
+            facts["teacher_dropout_alone"] = True
         if self.same_inputs is not None:
             facts["same_inputs"] = self.same_inputs
         if self.reach:
@@ -206,6 +208,7 @@ class LiveSteps:
             "count": self.count,
             "same_inputs": self.same_inputs,
             "teacher_trained": self.watching.teacher_trained,
+            "teacher_beyond_dropout": self.watching.teacher_beyond_dropout,
             "cosines": list(self.cosines),
             "graph": self.reach,
             "walked": self._walked,
@@ -220,6 +223,8 @@ class LiveSteps:
         for name in ("num_classes", "count", "same_inputs"):
             setattr(self, name, state[name])
         self.watching.trained_before = state["teacher_trained"]
+        # States of an earlier version tell no more than that; then all of the teacher counts as in that mode.
+        self.watching.beyond_dropout_before = state.get("teacher_beyond_dropout", bool(state["teacher_trained"]))
         self.cosines, self.reach, self._walked = list(state["cosines"]), state["graph"], state["walked"]
         for role, statistics in self.inputs.items():
             statistics.load_state_dict(state["inputs"][role])

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from kddoctor.run.recording.outputs import logits_of, tensors_in, version
 
 # By name, since drop-path and the like are written anew in every model zoo.
-NOISY = ("dropout", "batchnorm", "droppath", "stochasticdepth", "instancenorm")
+DROPOUT = "dropout"
+NOISY = (DROPOUT, "batchnorm", "droppath", "stochasticdepth", "instancenorm")
 #: Calls remembered between two steps: views, micro-batches. Of calls without gradients, which evaluate, the last alone.
 MAX_CALLS = 4
 
@@ -74,14 +75,16 @@ class ModelWatch:
     """Watches a model through forward hooks until it is closed.
 
     calls: the last forward calls since ``forget``; those that a backward pass makes again (gradient checkpointing) are
-    none. forwards: how many there were. trained: whether one of them ran in training mode. on_error: told about
-    whatever goes wrong, which never reaches the loop.
+    none. forwards: how many there were. trained: whether one of them ran in training mode. beyond_dropout: whether
+    anything but dropout layers was in training mode then. on_error: told about whatever goes wrong, which never
+    reaches the loop.
     """
 
     def __init__(self, model: nn.Module, on_error: Callable[[Exception], None]) -> None:
         self.calls: list[Seen] = []
         self.forwards = 0
         self.trained = False
+        self.beyond_dropout = False
         self.paused = False
         self.model = model
         self._noisy: list[nn.Module] | None = None
@@ -100,7 +103,9 @@ class ModelWatch:
             return
         try:
             self.forwards += 1
-            self.trained = self.trained or self._in_training_mode(module)
+            if not self.beyond_dropout and self._in_training_mode(module):
+                self.trained = True
+                self.beyond_dropout = any(m.training for m in module.modules() if DROPOUT not in _kind(m))
             self._remember(Seen(args, dict(kwargs)))
         except Exception as error:
             self.forget()
@@ -130,7 +135,7 @@ class ModelWatch:
     def _in_training_mode(self, model: nn.Module) -> bool:
         """Whether the model, or any submodule that behaves differently in training, is in training mode."""
         if self._noisy is None:
-            self._noisy = [m for m in model.modules() if any(name in type(m).__name__.lower() for name in NOISY)]
+            self._noisy = [m for m in model.modules() if any(name in _kind(m) for name in NOISY)]
         return model.training or any(module.training for module in self._noisy)
 
     def _remember(self, call: Seen) -> None:
@@ -138,6 +143,10 @@ class ModelWatch:
         if not torch.is_grad_enabled() and any(seen.learns for seen in kept):
             kept = [seen for seen in kept if seen.learns]
         self.calls = [*kept[1 - MAX_CALLS :], call]
+
+
+def _kind(module: nn.Module) -> str:
+    return type(module).__name__.lower()
 
 
 def in_backward() -> bool:

@@ -21,6 +21,7 @@ class Watching:
     Where the loop does not hand its loss or its labels to step(), backward() is watched as well, from then on.
     just_began: whether that is so since the last step, of which less is known than of those to come.
     trained_before: whether a teacher ran in training mode before an interruption; None where it did not run.
+    beyond_dropout_before: whether anything but its dropout layers was in that mode then.
     wants_terms: whether terms that the loop does not hand over are looked for in this step.
     """
 
@@ -32,6 +33,7 @@ class Watching:
         wants_terms: Callable[[], bool] = lambda: True,
     ) -> None:
         self.trained_before: bool | None = None
+        self.beyond_dropout_before = False
         self._wants_terms = wants_terms
         self.just_began = False
         self._on_error = on_error
@@ -48,6 +50,11 @@ class Watching:
         if self._is_its_own_teacher or not any(watch.forwards for watch in self._teachers):
             return self.trained_before
         return any(watch.trained for watch in self._teachers) or bool(self.trained_before)
+
+    @property
+    def teacher_beyond_dropout(self) -> bool:
+        """Whether anything but dropout layers was in training mode while a teacher ran."""
+        return self.beyond_dropout_before or any(watch.beyond_dropout for watch in self._teachers)
 
     def pick_up(self, given: dict[str, Tensor | None], loss: Tensor | float | None, terms: Terms) -> PickedUp:
         """The step that the loop says has ended."""
@@ -80,7 +87,7 @@ class Watching:
                 watch.paused = paused
 
     def close(self) -> None:
-        self.trained_before = self.teacher_trained
+        self.trained_before, self.beyond_dropout_before = self.teacher_trained, self.teacher_beyond_dropout
         self._root = None
         if self._backward is not None:
             self._backward.close()

@@ -25,6 +25,7 @@ from kddoctor.probes.rate_signs import RateSigns, RateSignsProbe
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, NotExamined
+from kddoctor.rules.loss.moving_factor import growth_of_weight
 from kddoctor.rules.optimisation.longer import FEW_UPDATES, times_longer
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
@@ -299,14 +300,28 @@ def test_a_usual_curve_has_no_wrong_rate():
     assert confidence("KD501", signs(), path(), manifest()) < 0.01
 
 
-@pytest.mark.parametrize("what", ["weight", "mixing weight", "factor inside the term"])
-def test_a_loss_that_rises_with_the_weight_of_the_teacher_s_term_is_no_wrong_rate(what):
-    risen = signs(peak=4.0)
-    warmed_up = LossSchedule(what, np.arange(12) * 30, np.minimum(1.0, np.linspace(0.1, 3.0, 12)))
-    assert confidence("KD501", risen, path(), manifest()) > 0.5
-    assert (confidence("KD501", risen, path(), manifest(), warmed_up) < 0.1) is (what != "factor inside the term")
-    # By more than the weight did.
-    assert confidence("KD501", signs(peak=30.0), path(), manifest(), warmed_up) > 0.5
+# Strengths grow to thirty times the first; of nine tenths, the teacher's weight from 0.47 to 0.96.
+@pytest.mark.parametrize(
+    ("what", "grown"),
+    [
+        ("weight", 30.0),
+        ("mixing weight", 27 / 28 / (0.9 / 1.9)),
+        ("weight of the labels", 1.0),
+        ("factor inside the term", 1.0),
+    ],
+)
+def test_a_loss_that_rises_with_the_weight_of_a_term_is_no_wrong_rate(what: str, grown: float) -> None:
+    warmed_up = LossSchedule(what, np.arange(12) * 30, np.linspace(0.1, 3.0, 12))
+    assert growth_of_weight(warmed_up, manifest()) == pytest.approx(grown)
+    for peak in (4.0, 15.0, 50.0):
+        sure = confidence("KD501", signs(peak=peak), path(), manifest(), warmed_up)
+        # By more than twice what the weight did, it is none of the weight's doing.
+        assert sure > 0.5 if peak > 2 * grown else sure < 0.1
+
+
+def test_a_mixture_that_moves_to_the_labels_may_rise_with_their_weight() -> None:
+    to_labels = LossSchedule("mixing weight", np.arange(12) * 30, np.linspace(3.0, 0.1, 12))
+    assert growth_of_weight(to_labels, manifest()) == pytest.approx((1 / 1.9) / (1 / 28))
 
 
 def test_gradients_that_the_optimizer_got_enlarged_excuse_the_rate():
