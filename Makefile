@@ -5,15 +5,17 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # Modules are compiled when they are first imported: of all that is installed, few ever are.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
-# Each worker begins with half of the files, so that few fixtures of a file or a folder are made by both. It has one core:
-# more threads of linear algebra than cores wait for each other, busily, and take four times as long.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+# Each worker begins with its part of the files, so that few fixtures of a file or a folder are made by several. Two cores
+# keep three of them busy, since many tests wait for other programs. More threads of linear algebra than cores wait for
+# each other, busily, and take four times as long.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal -q
 
 # Hundreds of processes are started: where bytecode is not kept, each compiles all that it imports anew.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: install demo app test test-ray test-ray-quick test-slow test-browser test-browser-quick test-integrations \
-        test-mdistiller test-keras-backends lint types contracts check testbed bench bench-quick reports benchmarks clean
+        test-mdistiller test-keras-backends packages lint types contracts check testbed bench bench-quick reports \
+        benchmarks clean
 
 install: $(STAMP)
 
@@ -37,14 +39,10 @@ test-slow: install       ## earlier batches of the benchmark's implementations, 
 
 # The report and the app in a real browser; needs Chromium, node and Java. quick: the fullest pages alone, for CI.
 test-browser-quick: PAGES := -m "not slow"
-test-browser test-browser-quick: install
-	$(PIP) -e '.[dev,browser]'
-	cd tests/browser && npm install --ignore-scripts --no-audit --no-fund --silent
+test-browser test-browser-quick: $(VENV)/.browser
 	$(PYTEST) tests/browser $(PAGES)
 
-test-integrations: install  ## recorders and importers with the real tools: transformers, Lightning, Keras, MLflow, W&B
-	$(PIP) -e '.[dev,integrations,importers]' mlflow-skinny alembic sqlalchemy
-	$(PIP) --no-deps torchdistill tensorboardX
+test-integrations: $(VENV)/.integrations  ## recorders and importers with the real tools: transformers, Lightning, Keras, …
 	KERAS_BACKEND=torch $(PYTEST) -m integrations tests/integrations tests/importers tests/docs
 
 test-mdistiller: install  ## the importer on what mdistiller's own trainer writes in the test; SOURCE: a clone, or its address
@@ -59,13 +57,29 @@ test-keras-backends: install  ## the Keras recorder on TensorFlow and on JAX; la
 	$(PIP) --no-deps tensorflow-cpu jax jaxlib astunparse flatbuffers gast google-pasta opt_einsum six termcolor wheel wrapt
 	$(PYTEST) tests/integrations/test_keras_backends.py
 
-test-ray: install        ## treatments on a local cluster of several Ray nodes; some minutes
-	$(PIP) -e '.[dev,ray]'
+test-ray: $(VENV)/.ray   ## treatments on a local cluster of several Ray nodes; some minutes
 	$(BIN)/python -m pytest -q -m ray tests/treatment/test_ray.py
 
-test-ray-quick: install  ## of these, the one in which a node is killed in mid-trial, with nothing lost; for CI
-	$(PIP) -e '.[dev,ray]'
+test-ray-quick: $(VENV)/.ray  ## of these, the one in which a node is killed in mid-trial, with nothing lost; for CI
 	$(BIN)/python -m pytest -q -m ray tests/treatment/test_ray.py -k "mid_trial or refused"
+
+# What the suites of other programs need beside the package's own requirements, one after the other in one environment.
+packages: install
+	$(MAKE) --jobs=1 $(VENV)/.browser $(VENV)/.integrations $(VENV)/.ray
+
+$(VENV)/.browser: $(STAMP) tests/browser/package-lock.json
+	$(PIP) -e '.[dev,browser]'
+	cd tests/browser && npm install --ignore-scripts --no-audit --no-fund --silent
+	touch $@
+
+$(VENV)/.integrations: $(STAMP)
+	$(PIP) -e '.[dev,integrations,importers]' mlflow-skinny alembic sqlalchemy
+	$(PIP) --no-deps torchdistill tensorboardX
+	touch $@
+
+$(VENV)/.ray: $(STAMP)
+	$(PIP) -e '.[dev,ray]'
+	touch $@
 
 lint: install
 	$(BIN)/ruff check .

@@ -90,6 +90,7 @@ def test_a_treatment_goes_on_when_the_page_is_reloaded_and_the_server_restarted(
     shown = go(browsing("light"), own_server, "treatment")
     shown.get_by_label("Epochs", exact=False).first.fill("20000")
     shown.keyboard.press("Enter")
+    settled(shown)  # what is clicked while the page is drawn anew is lost
     shown.get_by_role("button", name="Treat", exact=True).click()
     shown.get_by_role("button", name="Run it").click()
     epochs = re.compile(r"epoch \d+ of 20000")
