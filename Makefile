@@ -67,7 +67,7 @@ test-ray-quick: $(VENV)/.ray  ## of these, the one in which a node is killed in 
 packages: install
 	$(MAKE) --jobs=1 $(VENV)/.browser $(VENV)/.integrations $(VENV)/.ray
 
-$(VENV)/.browser: $(STAMP) tests/browser/package-lock.json
+$(VENV)/.browser: $(STAMP) tests/browser/package.json
 	$(PIP) -e '.[dev,browser]'
 	cd tests/browser && npm install --ignore-scripts --no-audit --no-fund --silent
 	touch $@
