@@ -39,6 +39,7 @@ def test_the_held_out_rows_were_shown_to_nobody() -> None:
     assert not held_out & seen
 
 
+@pytest.mark.slow
 def test_the_recipe_is_sound() -> None:
     """The healthy twin beats the same student trained on labels alone, in most seeds and in the mean."""
     gains = []

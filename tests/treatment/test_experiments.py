@@ -384,6 +384,7 @@ class TestUnknownCause:
         with pytest.raises(UsageError, match=message):
             ask(unknown(run, code, tmp_path), UNWELL, 3, quiet=True)
 
+    @pytest.mark.slow
     def test_with_more_trials_other_loops_take_part(self, run, code, tmp_path):
         asked = ask(unknown(run, code, tmp_path, epochs=2), UNWELL, 13, quiet=True)
         assert len(asked.verdicts[0].arms) == 6
