@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kddoctor.probes.loss_schedule import LossSchedule
+from kddoctor.probes.loss_schedule import Array, LossSchedule
 from kddoctor.run.manifest import Manifest
 
 #: Relative distance within which two factors are one.
@@ -26,17 +26,14 @@ def strength_on_average(schedule: LossSchedule, config: Manifest) -> float:
     Where one term stands alone at first, a single step decides the latter; of a ramp up to what was declared the former
     says that the labels had most of the run.
     """
-    alpha, strength = config.distillation.alpha, schedule.strength
     if schedule.what == "weight of the labels":
         with np.errstate(divide="ignore"):
-            return float(1 / np.mean(1 / strength))
-    if schedule.what != "mixing weight" or alpha is None or not 0 < alpha < 1:
+            return float(1 / np.mean(1 / schedule.strength))
+    declared = _declared_odds(schedule, config)
+    if declared is None or schedule.mean <= 0:
         return schedule.mean
-    odds = strength * alpha / (1 - alpha)
-    labels = float(np.mean(1 / (1 + odds)))
-    if not 0 < labels < 1 or schedule.mean <= 0:
-        return schedule.mean
-    of_means = (1 - labels) / labels * (1 - alpha) / alpha
+    teacher, labels = _mixture(schedule.strength * declared)
+    of_means = float(teacher.mean() / labels.mean() / declared)
     return min(of_means, schedule.mean, key=lambda strength: abs(np.log(strength)))
 
 
@@ -45,16 +42,24 @@ def growth_of_weight(schedule: LossSchedule | None, config: Manifest) -> float:
 
     A total that rises with it tells nothing of the steps.
     """
-    alpha = config.distillation.alpha
     if schedule is None or schedule.what == "factor inside the term":
         return 1.0
-    weights = [schedule.strength]
-    if schedule.what == "weight of the labels":
-        weights = [1 / schedule.strength]
-    elif schedule.what == "mixing weight":
-        if alpha is None or not 0 < alpha < 1:
-            return 1.0
-        odds = schedule.strength * alpha / (1 - alpha)
-        weights = [odds / (1 + odds), 1 / (1 + odds)]
+    weights: tuple[Array, ...] = (schedule.strength,)
+    if schedule.what == "mixing weight":
+        declared = _declared_odds(schedule, config)
+        weights = () if declared is None else _mixture(schedule.strength * declared)
     with np.errstate(divide="ignore", invalid="ignore"):
+        if schedule.what == "weight of the labels":
+            weights = (1 / schedule.strength,)
         return max(1.0, *(float(np.nan_to_num(weight.max() / weight[0], nan=1.0)) for weight in weights))
+
+
+def _declared_odds(schedule: LossSchedule, config: Manifest) -> float | None:
+    """Weight of the distillation term over that of the labels in a mixture of the two; None of another schedule."""
+    alpha = config.distillation.alpha
+    return alpha / (1 - alpha) if schedule.what == "mixing weight" and alpha is not None and 0 < alpha < 1 else None
+
+
+def _mixture(odds: Array) -> tuple[Array, Array]:
+    """[steps] weights of the distillation term and of the labels, which add up to 1."""
+    return odds / (1 + odds), 1 / (1 + odds)
