@@ -96,6 +96,26 @@ def test_dropout_that_alone_is_in_training_mode_is_told_from_a_teacher_that_is(t
     assert observations.teacher_dropout_alone is (None if whole else True)
 
 
+@pytest.mark.parametrize("before", ["whole", "dropout", "of an older version"])
+def test_a_mode_of_before_an_interruption_counts(tmp_path: Path, before: str) -> None:
+    distillation = Distillation()
+    distillation.teacher.append(torch.nn.Dropout(0.1))
+    distillation.teacher.train(before == "whole")
+    distillation.teacher[-1].train()
+    with distillation.record(tmp_path / "first") as run:
+        distillation.train_for(1, run)
+        state = run.state_dict()
+    if before == "of an older version":
+        state = {name: {k: v for k, v in part.items() if k != "teacher_beyond_dropout"} for name, part in state.items()}
+    distillation.teacher.eval()[-1].train()
+    with distillation.record(tmp_path / "second") as run:
+        run.load_state_dict(state)
+        distillation.train_for(1, run)
+    again = load(tmp_path / "second").observations
+    assert again.teacher_training is True
+    assert again.teacher_dropout_alone is (True if before == "dropout" else None)
+
+
 def test_no_hook_stays_behind(tmp_path: Path) -> None:
     _, distillation = recorded(tmp_path / "run", layers=["1"])
     for model in (distillation.teacher, distillation.student):
