@@ -69,6 +69,7 @@ def test_dropout_of_the_teacher_that_is_on_by_itself_is_a_note_while_the_teacher
     alone = {"teacher_training": True, "teacher_dropout_alone": True}
     drawn = diagnosed(tmp_path / "drawn", in_loop=b.noisy(0.5), observations=alone)
     assert (drawn.verdict, drawn.cause_codes, drawn.causes[0].severity) == ("healthy", ["KD103"], "note")
+    assert drawn.causes[0].evidence[0].text.startswith("dropout layers of the teacher")
     lost = diagnosed(tmp_path / "lost", in_loop=b.noisy(4.0), observations=alone)
     assert (lost.verdict, lost.cause_codes[0]) == ("sick", "KD103")
 

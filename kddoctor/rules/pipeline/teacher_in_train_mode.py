@@ -65,12 +65,14 @@ def teacher_in_train_mode(
     finding = Finding()
     difference = passes.relative_difference
     repeatable = passes.rows > 0 and difference <= REPEATABLE
+    dropout_alone = seen is not None and bool(seen.teacher_dropout_alone)
     if passes.teacher_training:
         finding = finding.supported_by(
             "observations",
             "teacher_training",
             1.0,
-            "the teacher was in training mode while it produced the targets",
+            f"{'dropout layers of the teacher were' if dropout_alone else 'the teacher was'} in training mode while it "
+            "produced the targets",
             threshold=0,
             grade=Grade.PROOF,
         )
@@ -93,7 +95,7 @@ def teacher_in_train_mode(
             "a row that comes by again has the same target, which dropout and the rest of a batch would change",
             weight=8.0,
         )
-    on_purpose = seen is not None and bool(seen.teacher_dropout_alone) and skill_lost(views) <= OTHERS
+    on_purpose = dropout_alone and skill_lost(views) <= OTHERS
     return finding.saying(
         _statement(passes, repeatable=repeatable, on_purpose=on_purpose),
         where="the training loop: mode of the teacher",
