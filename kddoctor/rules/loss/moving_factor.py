@@ -42,16 +42,19 @@ def growth_of_weight(schedule: LossSchedule | None, config: Manifest) -> float:
 
     A total that rises with it tells nothing of the steps.
     """
-    if schedule is None or schedule.what == "factor inside the term":
-        return 1.0
-    weights: tuple[Array, ...] = (schedule.strength,)
-    if schedule.what == "mixing weight":
-        declared = _declared_odds(schedule, config)
-        weights = () if declared is None else _mixture(schedule.strength * declared)
     with np.errstate(divide="ignore", invalid="ignore"):
-        if schedule.what == "weight of the labels":
-            weights = (1 / schedule.strength,)
-        return max(1.0, *(float(np.nan_to_num(weight.max() / weight[0], nan=1.0)) for weight in weights))
+        weights = () if schedule is None else _moving(schedule, config)
+        return max((1.0, *(float(np.nan_to_num(weight.max() / weight[0], nan=1.0)) for weight in weights)))
+
+
+def _moving(schedule: LossSchedule, config: Manifest) -> tuple[Array, ...]:
+    """[steps] weights of the terms that move, up to a factor."""
+    if schedule.what == "weight":
+        return (schedule.strength,)
+    if schedule.what == "weight of the labels":
+        return (1 / schedule.strength,)
+    declared = _declared_odds(schedule, config)
+    return () if declared is None else _mixture(schedule.strength * declared)
 
 
 def _declared_odds(schedule: LossSchedule, config: Manifest) -> float | None:

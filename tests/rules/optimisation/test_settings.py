@@ -319,6 +319,12 @@ def test_a_loss_that_rises_with_the_weight_of_a_term_is_no_wrong_rate(what: str,
         assert sure > 0.5 if peak > 2 * grown else sure < 0.1
 
 
+def test_of_a_mixture_without_a_declared_share_the_weights_are_not_known() -> None:
+    moved = LossSchedule("mixing weight", np.arange(12) * 30, np.linspace(0.1, 3.0, 12))
+    unsaid = Manifest(task="multiclass", num_classes=10, distillation={"loss": "kl", "temperature": 4.0})
+    assert growth_of_weight(moved, unsaid) == 1.0
+
+
 def test_a_mixture_that_moves_to_the_labels_may_rise_with_their_weight() -> None:
     to_labels = LossSchedule("mixing weight", np.arange(12) * 30, np.linspace(3.0, 0.1, 12))
     assert growth_of_weight(to_labels, manifest()) == pytest.approx((1 / 1.9) / (1 / 28))
