@@ -6,8 +6,8 @@ import pytest
 
 from tests.browser.slice import in_slice
 
-# CI looks at the fullest report, at the one with hostile names, and at the one of two runs.
 ALL = ("multiclass", "many classes", "thin", "multilabel", "top-k tokens", "sick", "hostile", "treated")
+# CI looks at the fullest report, at the one with hostile names, and at the one of two runs.
 KINDS = in_slice(ALL, kept=("multiclass", "hostile", "treated"))
 # axe takes a quarter of a minute for each; the report of two runs holds all that the one of the former holds.
 FOR_AXE = in_slice(ALL, kept=("hostile", "treated"))

@@ -105,7 +105,7 @@ class ModelWatch:
             self.forwards += 1
             if not self.beyond_dropout and self._in_training_mode(module):
                 self.trained = True
-                self.beyond_dropout = any(m.training for m in module.modules() if DROPOUT not in _kind(m))
+                self.beyond_dropout = any(m.training and DROPOUT not in _kind(m) for m in module.modules())
             self._remember(Seen(args, dict(kwargs)))
         except Exception as error:
             self.forget()
