@@ -92,30 +92,6 @@ def noise_of_gain(gaps: ExampleGaps) -> float:
 
 
 @dataclass(frozen=True)
-class Gaps:
-    """Teacher, student and labels-only student on held-out rows."""
-
-    split: str
-    gaps: ExampleGaps
-    baseline_accuracy: float | None
-
-    @property
-    def gained(self) -> float | None:
-        """What distilling brought on top of the labels alone; None without a twin."""
-        return None if self.baseline_accuracy is None else self.gaps.student_accuracy - self.baseline_accuracy
-
-    @property
-    def noise_of_gain(self) -> float:
-        """How much of a gain the rows explain."""
-        return noise_of_gain(self.gaps)
-
-    @property
-    def surely_gained(self) -> bool:
-        """Whether distilling brought more than noise."""
-        return self.gained is not None and self.gained > self.noise_of_gain
-
-
-@dataclass(frozen=True)
 class Rivals:
     """The teacher against who learns from it, on the same held-out rows and in the task's own metric.
 
@@ -126,6 +102,64 @@ class Rivals:
     student: PairedRetention
     twin: PairedRetention | None
     gain: PairedRetention | None
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Teacher, student and labels-only student on held-out rows.
+
+    ranked: the same by the area under the ROC curve, of yes-or-no tasks: where a yes is rare, whoever always says no is
+    right as often as the teacher.
+    """
+
+    split: str
+    gaps: ExampleGaps
+    baseline_accuracy: float | None
+    ranked: Rivals | None = None
+
+    @property
+    def metric(self) -> str:
+        """What ``gained`` and ``behind`` are differences of."""
+        return "accuracy" if self.ranked is None else "the area under the ROC curve"
+
+    @property
+    def gained(self) -> float | None:
+        """What distilling brought on top of the labels alone, in the task's metric; None without a twin."""
+        if self.ranked is not None:
+            gain = self.ranked.gain
+            return None if gain is None else gain.student - gain.teacher
+        return None if self.baseline_accuracy is None else self.gaps.student_accuracy - self.baseline_accuracy
+
+    @property
+    def noise_of_gain(self) -> float:
+        """How much of a gain the rows explain."""
+        if self.ranked is not None and self.ranked.gain is not None:
+            return SURE * self.ranked.gain.error_at(1.0)
+        return noise_of_gain(self.gaps)
+
+    @property
+    def surely_gained(self) -> bool:
+        """Whether distilling brought more than noise."""
+        return self.gained is not None and self.gained > self.noise_of_gain
+
+    @property
+    def distances(self) -> tuple[tuple[float, float], ...]:
+        """(teacher minus student, standard error of the student) by accuracy, and by the area where there is one."""
+        own = self.gaps.student_accuracy
+        found = [(self.gaps.teacher_accuracy - own, standard_error(own, self.gaps.n))]
+        if self.ranked is not None:
+            area = self.ranked.student
+            found.append((area.teacher - area.student, area.error_at(0.0)))
+        return tuple(found)
+
+    @property
+    def behind(self) -> float:
+        """By how much the student is below its teacher, by what it is furthest below in."""
+        return max(distance for distance, _ in self.distances)
+
+    def surely_behind(self, points: float, errors: float) -> bool:
+        """Whether that is more than so many points and so many standard errors, by either measure."""
+        return any(distance > max(points, errors * error) for distance, error in self.distances)
 
 
 @dataclass(frozen=True)

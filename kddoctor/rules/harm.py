@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kddoctor.probes.measurements import Gaps
-from kddoctor.probes.proportions import SURE, standard_error
+from kddoctor.probes.proportions import SURE
 from kddoctor.rules.finding import Finding
 
 
@@ -29,11 +29,8 @@ LITTLE = 0.02
 
 
 def harm_of(held_out: Gaps) -> Harm:
-    """From accuracies on held-out rows."""
-    gaps = held_out.gaps
-    behind = gaps.teacher_accuracy - gaps.student_accuracy
-    error = standard_error(gaps.student_accuracy, gaps.n)
-    return Harm(held_out.gained, held_out.surely_gained, behind, behind > max(LITTLE, SURE * error))
+    """On held-out rows."""
+    return Harm(held_out.gained, held_out.surely_gained, held_out.behind, held_out.surely_behind(LITTLE, SURE))
 
 
 def weighed_by_harm(
@@ -59,7 +56,7 @@ def weighed_by_harm(
             "example-gaps",
             "gained",
             harm.gained,
-            f"distilling changed accuracy by {100 * harm.gained:+.1f} points against labels alone",
+            f"distilling changed {held_out.metric} by {100 * harm.gained:+.1f} points against labels alone",
             weight=blamed,
         )
     return finding, harm.none

@@ -11,7 +11,9 @@ from kddoctor.engine.measuring import measure
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.example_gaps import ExampleGapsProbe
 from kddoctor.probes.gradient_scale import Beside, GradientScale, Ratio, one_beside_the_other
+from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_fit import MixFit
+from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import Astray, LossMistakes, Mistake
 from kddoctor.probes.loss_numerics import BrokenStep, LossNumerics
 from kddoctor.probes.loss_results import Mix
@@ -28,6 +30,7 @@ from kddoctor.run import load
 from kddoctor.run.manifest import manifest_from
 from kddoctor.run.observations import observations_from
 from tests import builders as b
+from tests.builders import recorded_run
 from tests.forensics import losses
 from tests.forensics.asking import fed
 from tests.forensics.test_forms import recorded
@@ -202,6 +205,28 @@ def test_phases_of_one_term_each_are_no_draws():
     assert drawn_terms(phases) is None
     assert drawn_terms(replace(phases, strength=np.linspace(0, 2, 30))) is None
     assert drawn_terms(replace(phases, what="weight")) is None
+
+
+@pytest.mark.parametrize(("grown", "named"), [(1.0, True), (1e6, False)])
+def test_a_loss_that_had_exploded_before_it_broke_diverged(grown, named):
+    course = LearningCurve(None, None, None, 100, 50, 0.5, grown, 4.0, None, 1.0)
+    assert (sureness("KD213", BROKEN, course) > 0.5) is named
+
+
+@pytest.mark.parametrize(
+    ("share", "alone", "named"),
+    [(0.999, None, True), (0.5, None, False), (0.999, 0.5, False), (0.999, 0.1, True)],
+    ids=["drowns", "half", "gained by far", "gained nothing"],
+)
+def test_a_feature_term_that_outweighs_all_else_drowns_it(tmp_path, share, alone, named):
+    """alone: right answers that the labels-only twin lost, of which the student lost a tenth."""
+    twin = {} if alone is None else {"baseline": b.forgetting(alone)}
+    measured = measure(load(recorded_run(tmp_path / "run", student=b.forgetting(0.1), **twin)))
+    loss = measured[LossForensics]
+    assert isinstance(loss, LossForensics)
+    # The other two are as declared, which says nothing of a third.
+    assert loss.declared_holds
+    assert (sureness("KD208", replace(loss, feature_share=share), measured[Gaps]) > 0.5) is named
 
 
 def test_a_loss_that_is_never_finite_may_have_a_wrong_formula():

@@ -18,6 +18,7 @@ from kddoctor.engine.measuring import (
     soft_targets,
 )
 from kddoctor.engine.measuring.observed import observed
+from kddoctor.engine.measuring.rivals import measure_rivals
 from kddoctor.engine.measuring.splits import Chunk, Measured, held_out_split, pairs
 from kddoctor.engine.outcome import measure_outcome
 from kddoctor.engine.reading import (
@@ -465,7 +466,8 @@ def _add_gaps(run: Run, measured: Measured) -> None:
         seen = run.observations.baseline
         if baseline is None and seen is not None and isinstance(seen.metric, float):
             baseline = seen.metric if 0 <= seen.metric <= 1 and not binary_like(run.manifest) else None
-        measured[Gaps] = Gaps(split, gaps, baseline)
+        ranked = measure_rivals(run, split) if binary_like(run.manifest) else None
+        measured[Gaps] = Gaps(split, gaps, baseline, ranked)
     train = _gaps(run, "train") if split != "train" else None
     if train is not None:
         measured[TrainGaps] = TrainGaps(train)

@@ -14,7 +14,8 @@ What it looks like
     The feature loss falls, and the accuracy does not rise. ``hidden_states[0]`` are the embeddings.
 
 Told apart from
-    KD403, where no pair fits and the term does not fall. KD113, where the logits themselves are a wrong tensor.
+    KD403, where no pair fits and the term does not fall. KD208, where the term is nearly all of the loss, whatever it
+    pairs. KD113, where the logits themselves are a wrong tensor.
 
 Fix
     Map blocks evenly, without the embeddings, the last to the last.
@@ -44,6 +45,8 @@ PROBE = "layer-similarity"
 #: Difference in CKA that counts (taxonomy).
 MORE: Share = 0.05
 LOGITS = "logits"
+#: Share of the loss of a term that is a hundred times all others: its weight is what is wrong with it (KD208).
+DROWNS: Share = 0.99
 
 
 @rule(
@@ -99,6 +102,16 @@ def _learns(seen: Observations | None, levels: FeatureLevels | None) -> bool:
 
 def _of_the_term(finding: Finding, term: FeatureTerm, *, fell: bool, learns: bool) -> Finding:
     text = f"the feature term ended at {term.left:.0%} of its first value"
+    if min(term.share_first, term.share_last) >= DROWNS:
+        return finding.against(
+            "feature-term",
+            "share",
+            term.share_last,
+            f"the feature term is {term.share_last:.1%} of the loss: whatever it pairs, nothing is left for the others",
+            threshold=DROWNS,
+            origin="a hundred times the rest",
+            weight=4.0,
+        )
     if not fell and learns:
         if term.share_last <= COUNTS:
             return finding

@@ -13,7 +13,7 @@ What it looks like
     Training that goes well and is NaN at the next step; a divergence of −0.01 late in training.
 
 Told apart from
-    KD505, where values grow first, and the logits are infinite before the loss is. KD801, where no position counts.
+    KD505, where the loss grows first, or the logits are infinite before it is. KD801, where no position counts.
     KD203, whose values are negative throughout and exact. KD306, whose sums stop early.
 
 Fix
@@ -29,6 +29,7 @@ Read more
     PyTorch documentation: numerical accuracy; torch.where and NaN gradients; ops that autocast to float32.
 """
 
+from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_numerics import LossNumerics
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.registry import rule
@@ -58,10 +59,11 @@ SINGLE_PRECISION = 1e-5
     title="The loss breaks in floating point",
     stage=28,
     reads=(LossNumerics,),
+    uses=(LearningCurve,),
     masks=("KD102", "KD208", "KD211", "KD402", "KD502", "KD505"),
 )
-def loss_numerics_unstable(numerics: LossNumerics) -> Finding:
-    finding = _by_gradient(_by_value(Finding(), numerics), numerics)
+def loss_numerics_unstable(numerics: LossNumerics, curve: LearningCurve | None = None) -> Finding:
+    finding = _broken(numerics, curve)
     finding = _by_noise(finding, numerics) if not finding.supporting else finding
     return finding.saying(
         "The distillation loss is never finite: it breaks in floating point, or its formula is none for any numbers."
@@ -72,11 +74,24 @@ def loss_numerics_unstable(numerics: LossNumerics) -> Finding:
     ).prescribe("log_softmax in float32 on both sides", loss__precision="float32")
 
 
-def loss_broke_first(numerics: LossNumerics | None) -> bool:
+def loss_broke_first(numerics: LossNumerics | None, curve: LearningCurve | None) -> bool:
     """Whether a loss or gradient was not finite while everything that it was computed from was ordinary."""
-    if numerics is None:
-        return False
-    return bool(_by_gradient(_by_value(Finding(), numerics), numerics).supporting)
+    return numerics is not None and bool(_broken(numerics, curve).supporting)
+
+
+def _broken(numerics: LossNumerics, curve: LearningCurve | None) -> Finding:
+    if curve is not None and curve.explosion > GROWN and numerics.broken:
+        return Finding().against(
+            "learning-curve",
+            "explosion",
+            curve.explosion,
+            f"before it was no longer finite, the loss had grown to {curve.explosion:.2g} times its first value",
+            threshold=GROWN,
+            origin="convention",
+            weight=6.0,
+            group="broken",
+        )
+    return _by_gradient(_by_value(Finding(), numerics), numerics)
 
 
 def _never_finite(numerics: LossNumerics) -> bool:

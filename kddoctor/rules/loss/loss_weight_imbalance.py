@@ -3,8 +3,8 @@
 What it checks
     The effective strength of the distillation term relative to the hard-label term, against the declared one, also
     where it moves along the run, and where it jumps from step to step: there each term's share in the total's gradient
-    has it. And the term's share of the gradient at the student's logits, and whether the declared weight itself leaves
-    the teacher next to nothing to say, in a student that stays behind it.
+    has it. And the term's share of the gradient at the student's logits, whether the declared weight itself leaves the
+    teacher next to nothing to say, and whether a feature term outweighs all others, in a student that stays behind.
 
 Why it hurts
     A term a hundred times too strong wipes out the task; one a hundred times too weak does nothing. Typical origins:
@@ -37,7 +37,7 @@ from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.term_gradients import TermGradients
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.harm import weighed_by_harm
+from kddoctor.rules.harm import harm_of, weighed_by_harm
 from kddoctor.rules.loss.declared import PROBE, as_declared, distils, excluded, named_elsewhere
 from kddoctor.rules.loss.drawn import Drawn, drawn_terms
 from kddoctor.rules.loss.moving_factor import loses_t_squared, strength_on_average
@@ -57,6 +57,8 @@ DOMINANT: Share = 10 / 11
 USUAL_ALPHA: Share = 0.9
 #: Nats against such a weight where nothing was lost, and for it where a twin shows that something was.
 WAS_ENOUGH, LACKED = 6.0, 1.5
+#: Share of the gap between labels alone and the teacher that a student has closed for which it was enough.
+ENOUGH: Share = 0.5
 #: Relative rest that both terms' gradients may leave of the total's where weights are read from it: float32.
 RESIDUAL: Share = 1e-3
 #: Share of recorded steps at which that must hold.
@@ -119,9 +121,8 @@ def loss_weight_imbalance(
         )
     elif strength is not None or loss.whole_as_declared:
         finding = excluded(as_declared(finding, loss), loss)
-    finding = _by_gradient(finding, loss, held_out)
-    finding = _by_feature_term(finding, loss)
     proven = any(e.grade is Grade.PROOF for e in finding.supporting)
+    finding = _by_size(finding, loss, held_out, proven=proven)
     return finding.saying(
         "The loss terms are far from the balance that was declared."
         if proven
@@ -262,6 +263,13 @@ def _by_weights(finding: Finding, loss: LossForensics, config: Manifest, gradien
     )
 
 
+def _by_size(finding: Finding, loss: LossForensics, held_out: Gaps | None, *, proven: bool) -> Finding:
+    if proven or (loss.feature_share or 0.0) < DOMINANT:
+        return _by_gradient(finding, loss, held_out)
+    # The balance of the other two says nothing of a third that outweighs both.
+    return _by_feature_term(Finding(), loss, held_out)
+
+
 def _by_gradient(finding: Finding, loss: LossForensics, held_out: Gaps | None) -> Finding:
     share = loss.kd_share
     if share is None or loss.mix is None or loss.mix.kd_weight == 0:
@@ -307,16 +315,30 @@ def _by_gradient(finding: Finding, loss: LossForensics, held_out: Gaps | None) -
     return finding
 
 
-def _by_feature_term(finding: Finding, loss: LossForensics) -> Finding:
-    share = loss.feature_share
-    if share is None or share < DOMINANT:
-        return finding
-    return finding.supported_by(
+def _by_feature_term(finding: Finding, loss: LossForensics, held_out: Gaps | None) -> Finding:
+    finding = finding.supported_by(
         PROBE,
         "feature_share",
-        share,
-        f"the feature term makes up {share:.1%} of the total",
+        loss.feature_share,
+        f"the feature term makes up {loss.feature_share:.1%} of the total",
         threshold=DOMINANT,
         origin="paper",
         weight=5.0,
     )
+    if held_out is None or not _was_enough(held_out):
+        return finding
+    return finding.against(
+        "example-gaps",
+        "student_accuracy",
+        held_out.gaps.student_accuracy,
+        "distilling closed more than half of the gap that labels alone leave to the teacher, or left none",
+        threshold=ENOUGH,
+        origin="convention",
+        weight=WAS_ENOUGH,
+    )
+
+
+def _was_enough(held_out: Gaps) -> bool:
+    """Whether little is left to gain: the student is as good as its teacher, or nearer to it than to its twin."""
+    harm = harm_of(held_out)
+    return not harm.clearly_behind or (harm.clearly and (harm.gained or 0.0) >= harm.behind)

@@ -1,7 +1,7 @@
 """Whether a student is behind: what several rules of optimisation and capacity ask before they call a run sick."""
 
 from kddoctor.probes.measurements import Gaps, TeacherViews
-from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.probes.proportions import noise_of_difference
 from kddoctor.rules.finding import Severity
 
 #: Points below the teacher from which a student is behind it.
@@ -14,12 +14,10 @@ def behind(held_out: Gaps | None, points: float = BEHIND) -> bool | None:
     """Below the teacher by some points and more than noise, or below the labels-only twin; None where it is unknown."""
     if held_out is None:
         return None
-    gaps = held_out.gaps
-    noise = noise_of_difference(standard_error(gaps.student_accuracy, gaps.n))
-    rivals = [gaps.teacher_accuracy - max(points, noise)]
-    if gaps.baseline_accuracy is not None:
-        rivals.append(gaps.baseline_accuracy - noise)
-    return gaps.student_accuracy < max(rivals)
+    if held_out.surely_behind(points, noise_of_difference(1.0)):
+        return True
+    _, error = held_out.distances[-1]
+    return held_out.gained is not None and held_out.gained < -noise_of_difference(error)
 
 
 def severity(held_out: Gaps | None, worst: Severity = "error") -> Severity:

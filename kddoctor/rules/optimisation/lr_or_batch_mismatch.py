@@ -6,7 +6,8 @@ What it checks
     although they did at first; a rate that rises to the end, past what was declared. Batch too large: one update an
     epoch in a student that is still behind. Too low: a thousand updates that took off less than half of the loss, at a
     steady pace; or a student that knows next to nothing, after steps of plain gradient descent that might have been a
-    hundred times as long, or at a rate below Adam's usual one. Hundreds of updates suffice where the loss fell exactly
+    hundred times as long, or at a rate below Adam's usual one; or a loss that never levelled at a rate of Adam for
+    adapting weights that are good already. Hundreds of updates suffice where the loss fell exactly
     as its gradients promise, which is only so for short steps.
 
 Why it hurts
@@ -98,6 +99,10 @@ LEARNT: Share = 0.2
 MANY: Count = 1000
 LEFT: Factor = 0.5
 STEADY: Pace = 0.7
+#: Rate of Adam up to which weights are adapted that are good already (Devlin et al. 2019: 5e-5 at the most), doubled,
+#: and pace of a loss that has not levelled, which such weights would have done soon.
+ADAPTING: LearningRate = 1e-4
+LEVEL: Pace = 0.4
 #: Updates from which their number is no excuse for steps that are short for certain.
 HUNDREDS: Count = 200
 #: Fall of the loss over what gradient descent promises of steps that might be longer: of sound runs of the digits at
@@ -304,15 +309,17 @@ def _never_reached(finding: Finding, signs: RateSigns, config: Manifest) -> Find
 
 def _too_low(finding: Finding, signs: RateSigns, config: Manifest) -> Finding:
     updates = HUNDREDS if _short_for_certain(signs, config) else MANY
-    if signs.updates < updates or signs.end < LEFT or signs.end > 1 or not STEADY < signs.pace < signs.pace_high < 2:
+    adapting = _adam(config) and signs.rate is not None and signs.rate <= ADAPTING
+    left, steady = (LEFT / 2, LEVEL) if adapting else (LEFT, STEADY)
+    if signs.updates < updates or not left <= signs.end <= 1 or not steady < signs.pace < signs.pace_high < 2:
         return finding
     return finding.supported_by(
         PROBE,
         "pace",
         signs.pace,
         f"{signs.updates} updates took off {1 - signs.end:.0%} of the loss, which still falls at "
-        f"{signs.pace:.1f} times its average pace",
-        threshold=STEADY,
+        f"{signs.pace:.1f} times its average pace" + (f", at Adam's {signs.rate:.1g}" if adapting else ""),
+        threshold=steady,
         origin="convention",
         weight=5.0,
     )

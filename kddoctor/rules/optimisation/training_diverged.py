@@ -92,7 +92,7 @@ def training_diverged(
 ) -> Finding:
     finding = _of_size(_of_decay(Finding(), config, path), path, scale)
     # That everything is NaN in the end proves nothing where the loss broke first, at ordinary values: it follows.
-    proof = Grade.STATISTICAL if loss_broke_first(numerics) else Grade.PROOF
+    proof = Grade.STATISTICAL if loss_broke_first(numerics, curve) else Grade.PROOF
     if outputs.student_nonfinite_rows > DEAD_ROWS:
         finding = finding.supported_by(
             "output-health",

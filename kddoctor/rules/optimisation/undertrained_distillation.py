@@ -5,8 +5,9 @@ What it checks
     its 90 % interval; whether the training loss fell in the second half as fast as on average, or had not levelled when
     the learning rate was wound down; whether that was so early that hardly any full step was taken; whether all updates
     together, at a rate that is no lower than usual, were too short a way to learn anything; whether most updates had no
-    gradient at all; whether the student is still clearly below its teacher, on training rows as well; and whether the
-    same schedule sufficed for the labels alone. A loss that no known form reproduces speaks against it.
+    gradient at all; whether fewer than a hundred updates left training rows unlearnt, fewer than anybody trains for;
+    whether the student is still clearly below its teacher, on training rows as well; and whether the same schedule
+    sufficed for the labels alone. A loss that no known form reproduces speaks against it.
 
 Why it hurts
     Matching a function takes many more steps than fitting labels. A run that is stopped early measures the schedule,
@@ -106,8 +107,10 @@ MUCH: Share = 0.08
 LITTLE: Factor = 0.03
 HUNDRED: Count = 100
 DOZENS: Count = 50
-#: Epochs up to which a schedule of few updates is short, and not its batches large.
+#: Epochs up to which a schedule of few updates is short, and not its batches large; and updates of one from which they
+#: are not.
 FEW_EPOCHS: Count = 2
+SEVERAL: Factor = 2.0
 #: Recorded steps from which they show a course, and the last ones whose mean is its end.
 FEWEST_STEPS: Count = 6
 FEWEST_LATE: Count = 2
@@ -165,7 +168,8 @@ def undertrained_distillation(
     if curve.quality is not None:
         finding = _of_quality(finding, curve, curve.quality, held_out, falling, few=_few_updates(signs))
     if held_out is not None:
-        finding = _of_gaps(finding, curve, held_out, gone=_empty(seen) >= MOST or _rate_was_gone(signs))
+        gone = _empty(seen) >= MOST or _rate_was_gone(signs)
+        finding = _of_gaps(finding, curve, held_out, gone=gone, few=_few_updates(signs))
     finding = against_set_back(against_come_back(finding, signs), signs)
     finding = against_untaught(against_another(finding, path, fit), path)
     few = any(evidence.measure == "updates" for evidence in finding.supporting)
@@ -216,7 +220,7 @@ def _of_steps(
         finding, falling = _of_way(finding, signs), "certainly"
     if _rate_was_gone(signs) and _unfitted(train):
         finding, falling = _of_rate(finding, signs), "certainly"
-    return _of_count(finding, signs), falling
+    return _of_count(finding, signs, short_of_its_rows=_short_of_its_rows(train)), falling
 
 
 def _said(finding: Finding, epochs: int, updates: int | None) -> Finding:
@@ -260,13 +264,24 @@ def _of_few_steps(
     return _said(finding, epochs or 1, updates)
 
 
-def _of_count(finding: Finding, signs: RateSigns) -> Finding:
-    """A loss that certainly still falls after so few updates as nobody trains for: all in one or two epochs, or with a
-    loss that has certainly not levelled. After a few dozen, its noise is no proof that it had.
+def _short_of_its_rows(train: TrainGaps | None) -> bool:
+    """Whether the student does not know on its training rows what its teacher does there, beyond noise."""
+    if train is None:
+        return False
+    own = train.gaps.student_accuracy
+    error = noise_of_difference(standard_error(own, train.gaps.n))
+    return train.gaps.teacher_accuracy - own > max(BELOW_TEACHER, error)
+
+
+def _of_count(finding: Finding, signs: RateSigns, *, short_of_its_rows: bool) -> Finding:
+    """So few updates as nobody trains for, and a student that does not know its training rows, or whose loss certainly
+    still falls: all in one or two epochs, or without having levelled. After a few dozen, noise is no proof that it had.
     """
     few = signs.per_epoch is not None and signs.updates <= FEW_EPOCHS * signs.per_epoch
     falls = signs.pace_low > 0 and (few or signs.pace_low >= LEVEL)
-    dozens = few and signs.updates < DOZENS and signs.pace_high >= LEVEL
+    # One batch of all rows is too large a batch, however few the updates are (KD501).
+    several = signs.per_epoch is not None and signs.per_epoch >= SEVERAL
+    dozens = (few and signs.updates < DOZENS and signs.pace_high >= LEVEL) or (several and short_of_its_rows)
     if signs.updates >= HUNDRED or not (falls or dozens):
         return finding
     return finding.supported_by(
@@ -276,7 +291,7 @@ def _of_count(finding: Finding, signs: RateSigns) -> Finding:
         f"after {signs.updates} updates in all the loss still fell at {signs.pace:.1f} times its average pace"
         if falls
         else f"after {signs.updates} updates, and no more, the loss stands at {signs.end:.0%} of its first value",
-        threshold=float(HUNDRED if falls else DOZENS),
+        threshold=float(HUNDRED),
         origin="convention",
         weight=CERTAINLY_STEADY if falls else FAR_TOO_FEW,
         group="pace",
@@ -342,8 +357,9 @@ def _of_quality(
     return finding
 
 
-def _of_gaps(finding: Finding, curve: LearningCurve, held_out: Gaps, *, gone: bool) -> Finding:
-    if curve.quality is not None:
+def _of_gaps(finding: Finding, curve: LearningCurve, held_out: Gaps, *, gone: bool, few: bool) -> Finding:
+    """few: updates, of which many times as many would be another matter than as many again."""
+    if curve.quality is not None and not few:
         finding = _against_the_gap(finding, curve, curve.quality.rise, held_out)
     # What a rate that was gone left undone, another run with another rate says nothing of.
     return _against_near(finding if gone else _against_the_twin(finding, held_out), held_out)

@@ -52,6 +52,8 @@ TOO_SURE: Nats = 0.3
 ONE_NAT: Nats = 1.0
 #: Share of numbers that have to stand for the same text.
 SAME_TEXT: Share = 0.99
+#: Share of what a token says in the data that it has to say to the teacher, for this to read tokens at all.
+READS: Share = 0.25
 #: Factor on its accuracy by which a teacher repeats the last token if outputs and labels are a position apart; by
 #: chance the two are alike.
 ECHOES: Factor = 2.0
@@ -143,6 +145,17 @@ def _of_reading(finding: Finding, reading: TokenReading, teacher: TeacherViews, 
                 weight=8.0,
             )
         return finding
+    if reading.own_information < READS * reading.information:
+        return finding.against(
+            PROBE,
+            "own_information",
+            reading.own_information,
+            f"what it expects after a token is {reading.own_information:.2f} nats from what it expects on average, "
+            f"where the data have {reading.information:.2f}: it hardly reads tokens at all",
+            threshold=READS * reading.information,
+            origin="convention",
+            weight=6.0,
+        )
     if not reading.excess > TOO_SURE:
         return finding.against(
             PROBE,

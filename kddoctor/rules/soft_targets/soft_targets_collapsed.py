@@ -182,7 +182,8 @@ def _what_it_brought(finding: Finding, held_out: Gaps, harmless: bool) -> Findin
     if gained is None:
         return finding
     noise = held_out.noise_of_gain
-    text = f"distilling changed accuracy by {100 * gained:+.1f} points against labels alone (noise {100 * noise:.1f})"
+    points = f"{100 * gained:+.1f} points against labels alone (noise {100 * noise:.1f})"
+    text = f"distilling changed {held_out.metric} by {points}"
     add = finding.against if held_out.surely_gained else finding.supported_by
     return add("example-gaps", "gained", gained, text, threshold=noise, origin="convention", weight=2.5)
 

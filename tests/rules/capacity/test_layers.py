@@ -310,6 +310,12 @@ def test_pairs_of_a_student_that_fits_are_no_fault(tmp_path):
     assert confidence("KD404", term(left=0.1), similarity(pulled=False), pairs("early"), gaps_of(tmp_path)) < 0.1
 
 
+def test_a_term_that_drowns_all_others_is_too_heavy_whatever_it_pairs(tmp_path):
+    poor = gaps_of(tmp_path, student=b.forgetting(0.3))
+    heavy = term(left=0.1, share_first=0.995, share_last=0.995)
+    assert confidence("KD404", heavy, similarity(pulled=False), pairs("early"), poor) < 0.5
+
+
 def test_without_a_feature_term_no_mapping_is_judged():
     verdict = all_rules()["KD404"]({LogitSimilarity: similarity(pulled=True), Manifest: pairs("early")})
     assert isinstance(verdict, NotExamined)

@@ -489,6 +489,20 @@ def test_a_rate_far_below_adams_that_taught_nothing_is_too_low():
     assert confidence("KD501", signs(rate=1e-2, low=0.97, end=0.97), lost, adam) < 0.1
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "pace", "named"),
+    [
+        ("adamw", 5e-5, 0.55, True),
+        ("adamw", 5e-5, 0.2, False),
+        ("adamw", 1e-3, 0.55, False),
+        ("sgd", 5e-5, 0.55, False),
+    ],
+)
+def test_a_rate_for_adapting_weights_is_too_low_for_those_that_still_learn(optimizer, rate, pace, named):
+    falling = signs(updates=700, rate=rate, low=0.4, end=0.4, pace=pace, pace_high=pace + 0.1)
+    assert (confidence("KD501", falling, manifest(optimizer=optimizer)) > 0.5) is named
+
+
 def test_a_loss_that_hardly_fell_and_stands_is_level_unless_weights_are_set_back(tmp_path):
     small = fit(factor=2.4, gain=0.13)
     stands = {"low": 0.86, "end": 0.88, "pace": 0.05, "pace_low": -0.4, "pace_high": 0.5}
@@ -733,15 +747,22 @@ def test_a_decay_far_beyond_use_explains_small_logits_of_a_loss_that_never_fell(
 
 
 @pytest.mark.parametrize(
-    ("updates", "epochs", "slowest", "named"),
-    [(75, 3, 0.6, True), (75, 3, 0.1, False), (75, 1, 0.1, True), (350, 3, 0.6, False)],
-    ids=["not level", "nearly level", "one epoch", "many updates"],
+    ("updates", "epochs", "slowest", "lost", "named"),
+    [
+        (75, 3, 0.6, 0.4, True),
+        (75, 3, 0.1, 0.4, True),
+        (75, 3, 0.1, 0.0, False),
+        (75, 60, 0.1, 0.4, False),
+        (75, 1, 0.1, 0.4, True),
+        (350, 3, 0.6, 0.4, False),
+    ],
+    ids=["not level", "rows not learnt", "rows learnt", "all rows in a batch", "one epoch", "many updates"],
 )
-def test_few_updates_are_too_few_where_the_loss_has_not_levelled(tmp_path, updates, epochs, slowest, named):
+def test_few_updates_are_too_few_where_something_is_left_to_learn(tmp_path, updates, epochs, slowest, lost, named):
     falling = Pace(0.74, slowest, 0.9)
     course = LearningCurve(None, None, None, updates, 0, 0.0, 0.4, float(epochs), falling, 1.0)
     way = signs(updates=updates, per_epoch=updates / epochs, pace=0.74, pace_low=slowest, pace_high=0.9)
-    measured = fitted(tmp_path, 0.4)
+    measured = fitted(tmp_path, lost)
     found = all_rules()["KD502"]({type(m): m for m in (manifest(epochs=epochs), course, way, *measured.values())})
     named_so = not isinstance(found, NotExamined) and weigh(all_rules()["KD502"], found).confidence > 0.5
     assert named_so is named
