@@ -121,15 +121,7 @@ def loss_weight_imbalance(
         )
     elif strength is not None or loss.whole_as_declared:
         finding = excluded(as_declared(finding, loss), loss)
-    proven = any(e.grade is Grade.PROOF for e in finding.supporting)
-    finding = _by_size(finding, loss, held_out, proven=proven)
-    return finding.saying(
-        "The loss terms are far from the balance that was declared."
-        if proven
-        else "One loss term has almost all of the gradient.",
-        where="the training loop: weights of the loss terms",
-        severity="error" if proven else "warning",
-    ).prescribe("declared weights, mean over the batch", loss__weights="declared", loss__reduction="batchmean")
+    return _by_size(finding, loss, held_out)
 
 
 def declared_strength(config: Manifest) -> float | None:
@@ -263,11 +255,23 @@ def _by_weights(finding: Finding, loss: LossForensics, config: Manifest, gradien
     )
 
 
-def _by_size(finding: Finding, loss: LossForensics, held_out: Gaps | None, *, proven: bool) -> Finding:
-    if proven or (loss.feature_share or 0.0) < DOMINANT:
-        return _by_gradient(finding, loss, held_out)
-    # The balance of the other two says nothing of a third that outweighs both.
-    return _by_feature_term(Finding(), loss, held_out)
+def _by_size(finding: Finding, loss: LossForensics, held_out: Gaps | None) -> Finding:
+    """What the terms come to, whatever their weights are."""
+    proven = any(e.grade is Grade.PROOF for e in finding.supporting)
+    if not proven and (loss.feature_share or 0.0) >= DOMINANT:
+        # The balance of the other two says nothing of a third that outweighs both.
+        return _by_feature_term(Finding(), loss, held_out)
+    return (
+        _by_gradient(finding, loss, held_out)
+        .saying(
+            "The loss terms are far from the balance that was declared."
+            if proven
+            else "One loss term has almost all of the gradient.",
+            where="the training loop: weights of the loss terms",
+            severity="error" if proven else "warning",
+        )
+        .prescribe("declared weights, mean over the batch", loss__weights="declared", loss__reduction="batchmean")
+    )
 
 
 def _by_gradient(finding: Finding, loss: LossForensics, held_out: Gaps | None) -> Finding:
@@ -316,22 +320,33 @@ def _by_gradient(finding: Finding, loss: LossForensics, held_out: Gaps | None) -
 
 
 def _by_feature_term(finding: Finding, loss: LossForensics, held_out: Gaps | None) -> Finding:
-    finding = finding.supported_by(
-        PROBE,
-        "feature_share",
-        loss.feature_share,
-        f"the feature term makes up {loss.feature_share:.1%} of the total",
-        threshold=DOMINANT,
-        origin="paper",
-        weight=5.0,
+    finding = (
+        finding.supported_by(
+            PROBE,
+            "feature_share",
+            loss.feature_share,
+            f"the feature term makes up {loss.feature_share:.1%} of the total",
+            threshold=DOMINANT,
+            origin="paper",
+            weight=5.0,
+        )
+        .saying(
+            "The feature term outweighs all others.",
+            where="the training loop: weight of the feature term",
+            severity="warning",
+        )
+        .prescribe(
+            "a weight that leaves the other terms their part; until one is found, no feature term",
+            treatment__feature_term="off",
+        )
     )
     if held_out is None or not _was_enough(held_out):
         return finding
     return finding.against(
         "example-gaps",
-        "student_accuracy",
-        held_out.gaps.student_accuracy,
-        "distilling closed more than half of the gap that labels alone leave to the teacher, or left none",
+        "gained",
+        held_out.gained,
+        "distilling closed half of the gap that labels alone leave to the teacher, or left none",
         threshold=ENOUGH,
         origin="convention",
         weight=WAS_ENOUGH,
