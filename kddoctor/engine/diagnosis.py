@@ -19,7 +19,7 @@ from kddoctor.policy.applying import rules_under, run_under
 from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Rivals, TrainGaps
-from kddoctor.probes.proportions import SURE, noise_of_difference
+from kddoctor.probes.proportions import noise_of_difference
 from kddoctor.rules.finding import Evidence, Severity
 from kddoctor.rules.finding import Prescription as RulePrescription
 from kddoctor.rules.loss.declared import same_objective
@@ -479,9 +479,8 @@ def _evidence(item: Evidence) -> EvidenceReport:
 def _noise_of_gain(outcome: Outcome, measured: Mapping[type, object]) -> float:
     """Of the task's own metric, row by row; rows count as unpaired where the twin's answers were not recorded."""
     rivals = measured.get(Rivals)
-    if isinstance(rivals, Rivals) and rivals.gain is not None:
-        return SURE * rivals.gain.error_at(1.0)
-    return noise_of_difference(outcome.standard_error)
+    noise = rivals.noise_of_gain if isinstance(rivals, Rivals) else None
+    return noise_of_difference(outcome.standard_error) if noise is None else noise
 
 
 def _gap(outcome: Outcome, noise: float) -> GapReport:

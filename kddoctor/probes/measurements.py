@@ -103,6 +103,16 @@ class Rivals:
     twin: PairedRetention | None
     gain: PairedRetention | None
 
+    @property
+    def gained(self) -> float | None:
+        """What distilling brought on top of the labels alone; None without a twin's logits."""
+        return None if self.gain is None else self.gain.student - self.gain.teacher
+
+    @property
+    def noise_of_gain(self) -> float | None:
+        """How much of a gain the rows explain, which are paired; None without a twin's logits."""
+        return None if self.gain is None else SURE * self.gain.error_at(1.0)
+
 
 @dataclass(frozen=True)
 class Gaps:
@@ -126,16 +136,14 @@ class Gaps:
     def gained(self) -> float | None:
         """What distilling brought on top of the labels alone, in the task's metric; None without a twin."""
         if self.ranked is not None:
-            gain = self.ranked.gain
-            return None if gain is None else gain.student - gain.teacher
+            return self.ranked.gained
         return None if self.baseline_accuracy is None else self.gaps.student_accuracy - self.baseline_accuracy
 
     @property
     def noise_of_gain(self) -> float:
         """How much of a gain the rows explain."""
-        if self.ranked is not None and self.ranked.gain is not None:
-            return SURE * self.ranked.gain.error_at(1.0)
-        return noise_of_gain(self.gaps)
+        noise = None if self.ranked is None else self.ranked.noise_of_gain
+        return noise_of_gain(self.gaps) if noise is None else noise
 
     @property
     def surely_gained(self) -> bool:

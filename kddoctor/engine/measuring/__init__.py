@@ -44,7 +44,7 @@ from kddoctor.probes.loss_forensics import (
     RecordedSteps,
 )
 from kddoctor.probes.loss_forms import declared_form
-from kddoctor.probes.measurements import Gaps, TargetSoftness, TeacherView, TeacherViews, TrainGaps
+from kddoctor.probes.measurements import Gaps, Rivals, TargetSoftness, TeacherView, TeacherViews, TrainGaps
 from kddoctor.probes.output_health import OutputHealth
 from kddoctor.probes.row_pairing import RowPairing, best_batch_shift, pair_outputs, share_before
 from kddoctor.probes.soft_targets import DEFAULT_TEMPERATURES, SoftTargets, SoftTargetsProbe
@@ -460,14 +460,15 @@ def _output_rows(manifest: Manifest, logits: NDArray[np.floating]) -> NDArray[np
 
 def _add_gaps(run: Run, measured: Measured) -> None:
     split = held_out_split(run)
-    gaps = _gaps(run, split)
+    gaps, rivals = _gaps(run, split), measure_rivals(run, split)
+    if rivals is not None:
+        measured[Rivals] = rivals
     if gaps is not None:
         baseline = gaps.baseline_accuracy
         seen = run.observations.baseline
         if baseline is None and seen is not None and isinstance(seen.metric, float):
             baseline = seen.metric if 0 <= seen.metric <= 1 and not binary_like(run.manifest) else None
-        ranked = measure_rivals(run, split) if binary_like(run.manifest) else None
-        measured[Gaps] = Gaps(split, gaps, baseline, ranked)
+        measured[Gaps] = Gaps(split, gaps, baseline, rivals if binary_like(run.manifest) else None)
     train = _gaps(run, "train") if split != "train" else None
     if train is not None:
         measured[TrainGaps] = TrainGaps(train)

@@ -5,11 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from kddoctor.engine.measuring.rivals import measure_rivals
 from kddoctor.engine.measuring.splits import Measured, both_passes, held_out_split
 from kddoctor.engine.reading import class_rows, evenly
 from kddoctor.probes.feature_levels import FeatureLevels, feature_levels
-from kddoctor.probes.measurements import Gaps
 from kddoctor.probes.output_floor import OutputFloor, output_floor
 from kddoctor.probes.passes_again import PassesAgain, passes_again
 from kddoctor.probes.sameness import Sameness, sameness_of, skill_at_least
@@ -27,11 +25,6 @@ MOST_EXAMPLES, LAYER_ELEMENTS = 256, 65_536
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
     """What the record allows to be measured. Raises RunError for values that nothing can read."""
-    held_out = measured.get(Gaps)
-    ranked = held_out.ranked if isinstance(held_out, Gaps) else None
-    rivals = ranked or measure_rivals(run, held_out_split(run))
-    if rivals is not None:
-        yield rivals
     if run.steps is None:
         return
     steps = run.steps

@@ -340,20 +340,24 @@ def _by_feature_term(finding: Finding, loss: LossForensics, held_out: Gaps | Non
             treatment__feature_term="off",
         )
     )
-    if held_out is None or not _was_enough(held_out):
+    closed = 0.0 if held_out is None else _closed(held_out)
+    if closed < ENOUGH:
         return finding
     return finding.against(
         "example-gaps",
-        "gained",
-        held_out.gained,
-        "distilling closed half of the gap that labels alone leave to the teacher, or left none",
+        "closed",
+        closed,
+        f"distilling closed {closed:.0%} of the gap that labels alone leave to the teacher, or left none",
         threshold=ENOUGH,
         origin="convention",
         weight=WAS_ENOUGH,
     )
 
 
-def _was_enough(held_out: Gaps) -> bool:
-    """Whether little is left to gain: the student is as good as its teacher, or nearer to it than to its twin."""
+def _closed(held_out: Gaps) -> float:
+    """Share of the gap between labels alone and the teacher that distilling closed; 1 where the student has none."""
     harm = harm_of(held_out)
-    return not harm.clearly_behind or (harm.clearly and (harm.gained or 0.0) >= harm.behind)
+    if not harm.clearly_behind:
+        return 1.0
+    gained = (harm.gained or 0.0) if harm.clearly else 0.0
+    return gained / (gained + harm.behind)

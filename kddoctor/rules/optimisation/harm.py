@@ -16,7 +16,7 @@ def behind(held_out: Gaps | None, points: float = BEHIND) -> bool | None:
         return None
     if held_out.surely_behind(points, noise_of_difference(1.0)):
         return True
-    _, error = held_out.distances[-1]
+    _, error = held_out.distances[-1]  # of the measure that a gain is told in
     return held_out.gained is not None and held_out.gained < -noise_of_difference(error)
 
 

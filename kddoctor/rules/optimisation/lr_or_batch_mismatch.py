@@ -7,8 +7,8 @@ What it checks
     epoch in a student that is still behind. Too low: a thousand updates that took off less than half of the loss, at a
     steady pace; or a student that knows next to nothing, after steps of plain gradient descent that might have been a
     hundred times as long, or at a rate below Adam's usual one; or a loss that never levelled at a rate of Adam for
-    adapting weights that are good already. Hundreds of updates suffice where the loss fell exactly
-    as its gradients promise, which is only so for short steps.
+    adapting weights that are good already. Hundreds of updates suffice where the loss fell exactly as its gradients
+    promise, which is only so for short steps.
 
 Why it hurts
     Above the usable range the student loses what it learned, below it the schedule ends before anything is learned. The
@@ -45,6 +45,7 @@ from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.loss.moving_factor import growth_of_weight
 from kddoctor.rules.optimisation.harm import behind, severity
+from kddoctor.rules.optimisation.undertrained_distillation import LEVEL
 from kddoctor.rules.optimisation.way import (
     SHORT_STEP,
     against_another,
@@ -99,10 +100,10 @@ LEARNT: Share = 0.2
 MANY: Count = 1000
 LEFT: Factor = 0.5
 STEADY: Pace = 0.7
-#: Rate of Adam up to which weights are adapted that are good already (Devlin et al. 2019: 5e-5 at the most), doubled,
-#: and pace of a loss that has not levelled, which such weights would have done soon.
+#: Rate of Adam up to which weights are adapted that are good already (Devlin et al. 2019: 5e-5 at the most), doubled;
+#: and loss left over, half of the above: these would have levelled soon.
 ADAPTING: LearningRate = 1e-4
-LEVEL: Pace = 0.4
+LEFT_ADAPTING: Factor = 0.25
 #: Updates from which their number is no excuse for steps that are short for certain.
 HUNDREDS: Count = 200
 #: Fall of the loss over what gradient descent promises of steps that might be longer: of sound runs of the digits at
@@ -310,7 +311,7 @@ def _never_reached(finding: Finding, signs: RateSigns, config: Manifest) -> Find
 def _too_low(finding: Finding, signs: RateSigns, config: Manifest) -> Finding:
     updates = HUNDREDS if _short_for_certain(signs, config) else MANY
     adapting = _adam(config) and signs.rate is not None and signs.rate <= ADAPTING
-    left, steady = (LEFT / 2, LEVEL) if adapting else (LEFT, STEADY)
+    left, steady = (LEFT_ADAPTING, LEVEL) if adapting else (LEFT, STEADY)
     if signs.updates < updates or not left <= signs.end <= 1 or not steady < signs.pace < signs.pace_high < 2:
         return finding
     return finding.supported_by(

@@ -281,8 +281,9 @@ def _of_count(finding: Finding, signs: RateSigns, *, short_of_its_rows: bool) ->
     falls = signs.pace_low > 0 and (few or signs.pace_low >= LEVEL)
     # One batch of all rows is too large a batch, however few the updates are (KD501).
     several = signs.per_epoch is not None and signs.per_epoch >= SEVERAL
-    dozens = (few and signs.updates < DOZENS and signs.pace_high >= LEVEL) or (several and short_of_its_rows)
-    if signs.updates >= HUNDRED or not (falls or dozens):
+    unlearnt = several and short_of_its_rows
+    dozens = few and signs.updates < DOZENS and signs.pace_high >= LEVEL
+    if signs.updates >= HUNDRED or not (falls or unlearnt or dozens):
         return finding
     return finding.supported_by(
         "rate-signs",
@@ -291,7 +292,7 @@ def _of_count(finding: Finding, signs: RateSigns, *, short_of_its_rows: bool) ->
         f"after {signs.updates} updates in all the loss still fell at {signs.pace:.1f} times its average pace"
         if falls
         else f"after {signs.updates} updates, and no more, the loss stands at {signs.end:.0%} of its first value",
-        threshold=float(HUNDRED),
+        threshold=float(HUNDRED if falls or unlearnt else DOZENS),
         origin="convention",
         weight=CERTAINLY_STEADY if falls else FAR_TOO_FEW,
         group="pace",
