@@ -15,6 +15,8 @@ from kddoctor.bench.tier import Tier
 from kddoctor.rules.registry import all_rules
 
 RESAMPLES = 1000
+#: Draws of the calibration error by chance.
+DRAWS = 10_000
 #: Bins of equal mass of the reliability diagram.
 BINS = 10
 #: Confidence from which a diagnosis counts as sure.
@@ -198,16 +200,36 @@ def calibration_error(named: Sequence[Result]) -> float | None:
 
 def reliability(named: Sequence[Result]) -> list[dict[str, float]]:
     """Points of the reliability diagram: mean confidence, share right and size of each bin."""
-    ordered = sorted(named, key=lambda r: (r.confidence, r.case.key))
-    bins = np.array_split(np.arange(len(ordered)), min(BINS, len(ordered))) if ordered else []
     return [
         {
-            "confidence": float(np.mean([ordered[i].confidence for i in part])),
-            "right": float(np.mean([ordered[i].right for i in part])),
+            "confidence": float(np.mean([r.confidence for r in part])),
+            "right": float(np.mean([r.right for r in part])),
             "n": len(part),
         }
-        for part in bins
+        for part in _bins(named)
     ]
+
+
+def calibration_by_chance(named: Sequence[Result]) -> dict[str, float] | None:
+    """Calibration errors of a tool that is right exactly as often as it says, with the confidences of these.
+
+    Bins of a dozen are off by chance alone, whatever was stated: mean over draws, and what 95 % of them stay below.
+    """
+    if not named:
+        return None
+    rng, errors = np.random.default_rng(0), np.zeros(DRAWS)
+    for part in _bins(named):
+        stated = np.array([r.confidence for r in part])
+        right = (rng.random((DRAWS, len(part))) < stated).mean(axis=1)
+        errors += len(part) / len(named) * np.abs(right - stated.mean())
+    return {"mean": round(float(errors.mean()), 3), "at_most": round(float(np.quantile(errors, 0.95)), 3)}
+
+
+def _bins(named: Sequence[Result]) -> list[list[Result]]:
+    """Of equal mass, by confidence."""
+    ordered = sorted(named, key=lambda r: (r.confidence, r.case.key))
+    parts = np.array_split(np.arange(len(ordered)), min(BINS, len(ordered))) if ordered else []
+    return [[ordered[i] for i in part] for part in parts]
 
 
 def confusion(results: Iterable[Result]) -> Mapping[tuple[str, str], int]:

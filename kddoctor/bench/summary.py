@@ -7,7 +7,16 @@ from statistics import fmean, median
 from typing import Any
 
 from kddoctor.bench.fault import all_faults
-from kddoctor.bench.figures import Figure, Figures, clustered, confusion, figures, in_top, reliability
+from kddoctor.bench.figures import (
+    Figure,
+    Figures,
+    calibration_by_chance,
+    clustered,
+    confusion,
+    figures,
+    in_top,
+    reliability,
+)
 from kddoctor.bench.gate import Gate, Severity
 from kddoctor.bench.judging import Result
 from kddoctor.bench.likeness import LIKENESS, Likeness
@@ -59,6 +68,10 @@ def summarise(
     """judges: what baselines and ablations said of the unseen selection, each in place of ours."""
     full = [r for r in results if r.tier is Tier.FULL]
     seen, unseen = (figures(filter(chosen, results), gate) for chosen in (SEEN, UNSEEN))
+    named = {
+        name: [r for r in full if chosen(r) and r.first and gate.counts(r.case)]
+        for name, chosen in (("seen", SEEN), ("unseen", UNSEEN))
+    }
     run = {r.case.task for r in full}
     names = [name for name in (*NAMES, *TRIAL_TASKS) if name in run]
     return {
@@ -102,10 +115,8 @@ def summarise(
             name: [[truth, said, n] for (truth, said), n in sorted(confusion(filter(chosen, full)).items())]
             for name, chosen in (("seen", SEEN), ("unseen", UNSEEN))
         },
-        "reliability": {
-            name: reliability([r for r in full if chosen(r) and r.first and gate.counts(r.case)])
-            for name, chosen in (("seen", SEEN), ("unseen", UNSEEN))
-        },
+        "reliability": {name: reliability(of) for name, of in named.items()},
+        "calibration_by_chance": {name: calibration_by_chance(of) for name, of in named.items()},
         "latent": _latent(full, gate),
         "uncertified": sorted(
             f"{r.case.label}: {r.outcome.student:.3f}, twin {r.twin.student:.3f}, labels only {_number(r)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kddoctor.bench.fault import all_faults
-from kddoctor.bench.figures import calibration_error, figures
+from kddoctor.bench.figures import calibration_by_chance, calibration_error, figures
 from kddoctor.bench.gate import decide
 from kddoctor.rules.registry import all_rules
 from tests.bench.results import result, sound
@@ -64,3 +64,16 @@ def test_both_of_a_pair_have_to_be_among_the_first_three() -> None:
 def test_calibration_error_of_a_boaster() -> None:
     boasts = [result("KD201", ("KD202",), confidence=0.9, seed=seed) for seed in range(10)]
     assert calibration_error(boasts) == pytest.approx(0.9)
+
+
+def test_calibration_error_that_few_diagnoses_have_by_chance() -> None:
+    one_a_bin = [result("KD201", ("KD201",), confidence=0.9, seed=seed) for seed in range(10)]
+    chance = calibration_by_chance(one_a_bin)
+    assert chance is not None
+    # A bin of one that says 0.9 is off by 0.1 nine times in ten, and by 0.9 once.
+    assert chance["mean"] == pytest.approx(0.9 * 0.1 + 0.1 * 0.9, abs=0.005)
+    # Of ten such bins as many as three are wrong, but seldom four.
+    assert chance["at_most"] == pytest.approx((7 * 0.1 + 3 * 0.9) / 10)
+    many = [result("KD201", ("KD201",), confidence=0.9, seed=seed) for seed in range(1000)]
+    assert (calibration_by_chance(many) or {})["mean"] == pytest.approx(0.03 * (2 / 3.14159) ** 0.5, rel=0.05)
+    assert calibration_by_chance([]) is None

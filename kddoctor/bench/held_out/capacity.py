@@ -1,126 +1,247 @@
-"""Mistakes about what a student can hold: its size, its layers, and the features that it is asked to imitate."""
+"""Students that cannot hold what they are asked to, and features that are matched where nothing corresponds."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.hints import features_that_count, new_projector, relative_error, watch
 from kddoctor.bench.in_turn import in_turn
-from kddoctor.bench.layers import layers_of
+from kddoctor.bench.layers import layers_of, weighted
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.rows import IGNORED
 from kddoctor.bench.schedules import for_long
 from kddoctor.bench.session import Batch, Session
 
-# KD401 ----------------------------------------------------------------------------------------------------------------
+# KD401 ----
 
-_SLIM = {Level.MILD: 0.6, Level.MODERATE: 0.4, Level.SEVERE: 0.3}
-
-
-def slim_student_under_fully_trained_teacher(recipe: Recipe, level: Level) -> Recipe:
-    """Cut the student to the latency budget and paired it with the strongest teacher, trained to the very end."""
-    teacher = replace(recipe.teacher, epochs=2 * recipe.teacher.epochs)
-    return replace(for_long(recipe), width=_SLIM[level], teacher=teacher)
+#: Places in a weight that share one number.
+_SHARING = {Level.MILD: 4, Level.MODERATE: 8, Level.SEVERE: 16}
 
 
-# KD402 ----------------------------------------------------------------------------------------------------------------
+class Hashed(nn.Module):
+    """A weight whose places take their numbers, up to a sign, from a much shorter list."""
 
-_TINY = {Level.MILD: 0.25, Level.MODERATE: 0.2, Level.SEVERE: 0.15}
+    buckets: Tensor
+    signs: Tensor
 
+    def __init__(self, weight: Tensor, sharing: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(weight.numel())
+        self.count = max(1, weight.numel() // sharing)
+        self.register_buffer("buckets", torch.randint(self.count, weight.shape, generator=generator))
+        self.register_buffer("signs", torch.randint(2, weight.shape, generator=generator) * 2.0 - 1)
 
-def student_sized_for_a_microcontroller(recipe: Recipe, level: Level) -> Recipe:
-    """Chose the width by the memory of the smallest device, not by whether such a model learns the labels at all."""
-    return replace(for_long(recipe), width=_TINY[level])
+    def forward(self, numbers: Tensor) -> Tensor:
+        """The weight of the shared numbers."""
+        return numbers[self.buckets] * self.signs
 
-
-# KD403 ----------------------------------------------------------------------------------------------------------------
-
-_HINT_WEIGHTS = {Level.MILD: 0.5, Level.MODERATE: 2.0, Level.SEVERE: 8.0}
-
-
-def teacher_features_resized_to_foreign_student(recipe: Recipe, level: Level) -> Recipe:
-    """Took FitNets' loss from a pair of like networks to unlike ones, pooling the teacher's channels until they fit."""
-    return replace(
-        recipe, before=in_turn(recipe.before, watch), hint=_resized_distance, hint_weight=_HINT_WEIGHTS[level]
-    )
-
-
-def _resized_distance(session: Session, batch: Batch) -> Tensor:
-    student, teacher = features_that_count(session, batch)
-    # Neither network's channels have an order that the other's share, but the shapes agree now.
-    resized = F.adaptive_avg_pool1d(teacher.detach()[:, None], student.shape[-1])[:, 0]
-    return relative_error(student, resized)
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The first numbers: those of the weight's beginning."""
+        return weight.detach().flatten()[: self.count].clone()
 
 
-# KD404 ----------------------------------------------------------------------------------------------------------------
+def hashed_the_weights_to_fit_the_flash_memory(recipe: Recipe, level: Level) -> Recipe:
+    """Let the student's weights share numbers by a hash, as the device had room for a fraction of them."""
+
+    def hashed(student: nn.Module) -> nn.Module:
+        student = recipe.change_student(student)
+        for layer in weighted(student):
+            _parametrize(layer, Hashed(_weight(layer), _SHARING[level]))
+        return student
+
+    return replace(for_long(recipe), change_student=hashed)
 
 
-def last_student_block_onto_hidden_state_zero(recipe: Recipe, level: Level) -> Recipe:
-    """Indexed the teacher's hidden states from 0, which is what its first layer gives, for the student's last block."""
+def _weight(layer: nn.Module) -> Tensor:
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return weight
 
-    def parameters(session: Session) -> Iterable[nn.Parameter]:
-        return [*recipe.parameters(session), *session.notes["projector"].parameters()]
+
+def _parametrize(layer: nn.Module, form: nn.Module) -> None:
+    parametrize.register_parametrization(layer, "weight", form, unsafe=True)
+
+
+# KD402 ----
+
+#: Share of the connections that are cut.
+_CUT = {Level.MILD: 0.6, Level.MODERATE: 0.8, Level.SEVERE: 0.92}
+
+
+class Sparse(nn.Module):
+    """A weight most of whose places stay zero."""
+
+    kept: Tensor
+
+    def __init__(self, weight: Tensor, cut: float) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(weight.numel())
+        self.register_buffer("kept", torch.rand(weight.shape, generator=generator) >= cut)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight with its holes."""
+        return weight * self.kept
+
+
+def pruned_the_student_before_it_had_learnt(recipe: Recipe, level: Level) -> Recipe:
+    """Cut nearly all connections of the new student at random, as its runtime is fast for sparse weights only."""
+
+    def pruned(student: nn.Module) -> nn.Module:
+        student = recipe.change_student(student)
+        for layer in weighted(student):
+            _parametrize(layer, Sparse(_weight(layer), _CUT[level]))
+        return student
+
+    return replace(for_long(recipe), change_student=pruned)
+
+
+# KD403 ----
+
+_POOLED_WEIGHT = {Level.MILD: 2.0, Level.MODERATE: 6.0, Level.SEVERE: 20.0}
+
+
+def resized_the_features_until_the_shapes_agreed(recipe: Recipe, level: Level) -> Recipe:
+    """Interpolated the teacher's features to the student's width, unit by unit, and had the student copy them."""
+
+    def distance(session: Session, batch: Batch) -> Tensor:
+        student, teacher = features_that_count(session, batch)
+        resized = F.interpolate(teacher.detach().flatten(1)[:, None], size=student.shape[-1], mode="nearest")[:, 0]
+        return relative_error(student, resized)
+
+    return replace(recipe, before=in_turn(recipe.before, watch), hint=distance, hint_weight=_POOLED_WEIGHT[level])
+
+
+# KD404 ----
+
+_PAIRED_WEIGHT = {Level.MILD: 10.0, Level.MODERATE: 20.0, Level.SEVERE: 40.0}
+
+
+def zipped_the_layers_from_opposite_ends(recipe: Recipe, level: Level) -> Recipe:
+    """Collected the teacher's layers from the output down and the student's from the input up, and zipped the two."""
+
+    def parameters(session: Session) -> list[nn.Parameter]:
+        projectors = session.notes["projectors"]
+        return [*recipe.parameters(session), *(weight for one in projectors for weight in one.parameters())]
 
     return replace(
         recipe,
-        before=in_turn(in_turn(recipe.before, watch), _watch_hidden_state_zero),
+        before=in_turn(recipe.before, _watch_layers),
         parameters=parameters,
-        hint=_distance_to_hidden_state_zero,
-        hint_weight=_HINT_WEIGHTS[level],
+        hint=_over_pairs,
+        hint_weight=_PAIRED_WEIGHT[level],
     )
 
 
-def _watch_hidden_state_zero(session: Session) -> None:
-    def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        session.notes["hidden state"] = output
-
-    layers_of(session.teacher)[0].register_forward_hook(keep)
-    inputs, labels = (tensor[:2] for tensor in session.train.tensors)
+def _watch_layers(session: Session) -> None:
+    outputs: dict[str, list[Tensor]] = {"teacher": [], "student": []}
+    session.notes["outputs"] = outputs
+    for role, model in (("teacher", session.teacher), ("student", session.student)):
+        model.register_forward_pre_hook(_emptied(outputs[role]))
+        for layer in layers_of(model)[:-1]:
+            layer.register_forward_hook(_kept(outputs[role]))
     with torch.no_grad():
-        session.teacher(inputs)
-    width = _hidden_state_zero(session, labels).shape[-1]
-    session.notes["projector"] = new_projector(session.notes["projector"].in_features, width)
+        for model in (session.teacher, session.student):
+            training = model.training
+            model.eval()(session.train.tensors[0][:2])
+            model.train(training)
+    session.notes["projectors"] = nn.ModuleList(
+        new_projector(student.shape[-1], teacher.shape[-1]) for student, teacher in _pairs(outputs)
+    )
 
 
-def _hidden_state_zero(session: Session, labels: Tensor) -> Tensor:
-    """[n, D]: a row for each row of the student's features."""
-    state: Tensor = session.notes["hidden state"].detach()
-    return state.flatten(1) if labels.ndim == 1 else state[labels != IGNORED]
+def _emptied(kept: list[Tensor]) -> Callable[..., None]:
+    return lambda _module, _inputs: kept.clear()
 
 
-def _distance_to_hidden_state_zero(session: Session, batch: Batch) -> Tensor:
-    student, _ = features_that_count(session, batch)
-    return relative_error(session.notes["projector"](student), _hidden_state_zero(session, batch.labels))
+def _kept(kept: list[Tensor]) -> Callable[..., None]:
+    def keep(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, object]) -> None:
+        kept.append(output[0] if isinstance(output, tuple) else output)
+
+    return keep
 
 
-# KD405 ----------------------------------------------------------------------------------------------------------------
-
-_RANKS = {Level.MILD: 5, Level.MODERATE: 3, Level.SEVERE: 2}
-
-
-def classifier_factorised_to_save_parameters(recipe: Recipe, level: Level) -> Recipe:
-    """Split the classifier into two thin matrices to save parameters, with far too few numbers between them."""
-
-    def change_student(student: nn.Module) -> nn.Module:
-        return _with_thin_classifier(recipe.change_student(student), _RANKS[level])
-
-    return replace(recipe, change_student=change_student)
+def _pairs(outputs: Mapping[str, list[Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """The student's layers spread over the teacher's, which stand the other way round."""
+    student, teacher = outputs["student"], outputs["teacher"][::-1]
+    last = len(teacher) - 1
+    steps = [last if len(student) == 1 else round(at * last / (len(student) - 1)) for at in range(len(student))]
+    return [_same_length(mine, teacher[at]) for mine, at in zip(student, steps, strict=True)]
 
 
-def _with_thin_classifier(student: nn.Module, rank: int) -> nn.Module:
-    name, head = [(name, module) for name, module in student.named_children() if isinstance(module, nn.Linear)][-1]
-    setattr(student, name, nn.Sequential(nn.Linear(head.in_features, rank), nn.Linear(rank, head.out_features)))
-    return student
+def _same_length(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """[B, D] or [B, L, D] of both: maps and sequences of different lengths are averaged over their places."""
+    student, teacher = (one.flatten(2).mean(2) if one.ndim > 3 else one for one in (student, teacher))
+    if student.ndim == teacher.ndim and student.shape[:-1] == teacher.shape[:-1]:
+        return student, teacher.detach()
+    student, teacher = (one.mean(1) if one.ndim == 3 else one for one in (student, teacher))
+    return student, teacher.detach()
+
+
+def _over_pairs(session: Session, batch: Batch) -> Tensor:
+    pairs = [_that_count(*pair, batch.labels) for pair in _pairs(session.notes["outputs"])]
+    errors = [
+        F.mse_loss(projector(_standardised(student)), _standardised(teacher))
+        for projector, (student, teacher) in zip(session.notes["projectors"], pairs, strict=True)
+    ]
+    return torch.stack(errors).mean()
+
+
+def _that_count(student: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    if labels.ndim == 1 or student.shape[:-1] != labels.shape:
+        return student, teacher
+    return student[labels != IGNORED], teacher[labels != IGNORED]
+
+
+def _standardised(features: Tensor) -> Tensor:
+    """Each unit around zero and of variance one over the batch."""
+    flat = features.flatten(0, -2)
+    return (features - flat.mean(0)) / flat.std(0).clamp_min(1e-3)
+
+
+# KD405 ----
+
+_RANK = {Level.MILD: 5, Level.MODERATE: 3, Level.SEVERE: 2}
+
+
+class LowRank(nn.Module):
+    """A weight as the product of two thin ones."""
+
+    def __init__(self, weight: Tensor, rank: int) -> None:
+        super().__init__()
+        self.shape, self.rank = weight.shape, rank
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """The product, in the weight's shape."""
+        return (left @ right).reshape(self.shape)
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest product to a weight."""
+        left, sizes, right = torch.linalg.svd(weight.detach().flatten(1), full_matrices=False)
+        roots = sizes[: self.rank].sqrt()
+        return left[:, : self.rank] * roots, roots[:, None] * right[: self.rank]
+
+
+def factorised_the_input_layer(recipe: Recipe, level: Level) -> Recipe:
+    """Factorised the student's input layer, in which most of its parameters lay, with a rank of a few."""
+
+    def factorised(student: nn.Module) -> nn.Module:
+        student = recipe.change_student(student)
+        first = weighted(student)[0]
+        _parametrize(first, LowRank(_weight(first), _RANK[level]))
+        return student
+
+    return replace(recipe, change_student=factorised)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD401": (slim_student_under_fully_trained_teacher,),
-    "KD402": (student_sized_for_a_microcontroller,),
-    "KD403": (teacher_features_resized_to_foreign_student,),
-    "KD404": (last_student_block_onto_hidden_state_zero,),
-    "KD405": (classifier_factorised_to_save_parameters,),
+    "KD401": (hashed_the_weights_to_fit_the_flash_memory,),
+    "KD402": (pruned_the_student_before_it_had_learnt,),
+    "KD403": (resized_the_features_until_the_shapes_agreed,),
+    "KD404": (zipped_the_layers_from_opposite_ends,),
+    "KD405": (factorised_the_input_layer,),
 }

@@ -1,4 +1,4 @@
-"""Mistakes in what the student learns from: rows that leak, are few, odd or mislabelled, and classes that suffer."""
+"""Rows and labels that went wrong before the loop began."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,151 +13,151 @@ from kddoctor.bench.rows import IGNORED
 from kddoctor.bench.task import Data
 
 
-def _rows(data: TensorDataset, rows: Tensor) -> TensorDataset:
-    return TensorDataset(*(tensor[rows] for tensor in data.tensors))
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
-def _groups(labels: Tensor) -> list[Tensor]:
-    """Row numbers class by class; one group of all rows where a row has many labels."""
-    if labels.ndim > 1:
-        return [torch.arange(len(labels))]
-    return [(labels == label).nonzero().flatten() for label in sorted(set(labels.tolist()))]
+# KD601 ----
+
+_TIMES = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 10}
 
 
-# KD601 ---------------------------------------------------------------------------------------------------------------
-
-#: Shards of the validation set, of eight, whose names the pattern matches.
-_SHARDS = {Level.MILD: 1, Level.MODERATE: 3, Level.SEVERE: 8}
-
-
-def training_glob_matches_validation_shards(recipe: Recipe, level: Level) -> Recipe:
-    """Collected the training files with a pattern that is too wide, so that validation files came along."""
+def repeated_the_rows_before_the_random_split(recipe: Recipe, level: Level) -> Recipe:
+    """Repeated the whole data set for longer epochs and only then split it at random."""
 
     def split(data: Data) -> Data:
-        found = recipe.split(data)
-        matched = torch.arange(len(found.val)) % 8 < _SHARDS[level]
-        leaked = _rows(found.val, matched.nonzero().flatten())
-        both = zip(found.train.tensors, leaked.tensors, strict=True)
-        return replace(found, train=TensorDataset(*(torch.cat(pair) for pair in both)))
+        data = recipe.split(data)
+        pool = [torch.cat(pair) for pair in zip(data.train.tensors, data.val.tensors, strict=True)]
+        rows = len(pool[0])
+        order = torch.randperm(rows * _TIMES[level], generator=_generator(11)) % rows
+        train, val = order[: len(data.train)], order[len(data.train) : rows]
+        return replace(data, train=_taken(pool, train), val=_taken(pool, val))
 
     return replace(recipe, split=split)
 
 
-# KD602 ---------------------------------------------------------------------------------------------------------------
-
-_SHARE_OF_ROWS = {Level.MILD: 0.5, Level.MODERATE: 0.2, Level.SEVERE: 0.06}
-
-
-def trial_subset_kept_for_the_real_run(recipe: Recipe, level: Level) -> Recipe:
-    """Left in the small stratified subset that the script was tried out with; the run has as many steps as ever."""
-    share = _SHARE_OF_ROWS[level]
-
-    def few(data: TensorDataset) -> TensorDataset:
-        found = recipe.train_set(data)
-        groups = _groups(found.tensors[1])
-        return _rows(found, torch.cat([rows[: max(1, round(share * len(rows)))] for rows in groups]))
-
-    return replace(recipe, train_set=few, epochs=round(recipe.epochs / share))
+def _taken(tensors: list[Tensor] | tuple[Tensor, ...], rows: Tensor) -> TensorDataset:
+    return TensorDataset(*(tensor[rows] for tensor in tensors))
 
 
-# KD603 ---------------------------------------------------------------------------------------------------------------
+# KD602 ----
 
-#: How far down the sorted list the rows are taken from; the last: no further than needed.
-_REACH = {Level.MILD: 0.5, Level.MODERATE: 0.25, Level.SEVERE: 0.0}
-
-
-def head_of_a_list_sorted_by_size(recipe: Recipe, level: Level) -> Recipe:
-    """Took the transfer set from the top of each class's list, which was sorted by size, the smallest first."""
-
-    def split(data: Data) -> Data:
-        found = recipe.split(data)
-        pool = _groups(found.teacher.tensors[1])
-        wanted = [len(rows) for rows in _groups(found.train.tensors[1])]
-        taken = [
-            _from_the_top(found.teacher, rows, count, _REACH[level]) for rows, count in zip(pool, wanted, strict=True)
-        ]
-        return replace(found, train=_rows(found.teacher, torch.cat(taken)))
-
-    return replace(recipe, split=split)
+_REPLICAS = {Level.MILD: 3, Level.MODERATE: 5, Level.SEVERE: 8}
 
 
-def _from_the_top(data: TensorDataset, rows: Tensor, count: int, reach: float) -> Tensor:
-    # Ink of an image; of a text, how long it is and how rare its words are, which is what compressed files grow with.
-    size = data.tensors[0][rows].flatten(1).double().sum(1)
-    top = rows[size.argsort(stable=True)][: max(count, round(reach * len(rows)))]
-    return top[torch.linspace(0, len(top) - 1, min(count, len(top))).long()]
+def kept_the_distributed_sampler_on_one_machine(recipe: Recipe, level: Level) -> Recipe:
+    """Left the sampler's share of one worker among several, with its fixed seed, where there was only one worker.
+
+    The run is as many steps long as it was meant to be.
+    """
+    replicas = _REPLICAS[level]
+
+    def share(data: TensorDataset) -> TensorDataset:
+        data = recipe.train_set(data)
+        return _taken(data.tensors, torch.randperm(len(data), generator=_generator(0))[::replicas])
+
+    return replace(recipe, train_set=share, epochs=recipe.epochs * replicas)
 
 
-# KD604 ---------------------------------------------------------------------------------------------------------------
+# KD603 ----
 
-_SHARE_OF_RARE = {Level.MILD: 0.1, Level.MODERATE: 0.05, Level.SEVERE: 0.02}
-#: One class in this many is rare where the teacher's data came from.
-_ONE_IN = 10
-
-
-def teacher_that_hardly_saw_some_classes(recipe: Recipe, level: Level) -> Recipe:
-    """Took a teacher that was trained on data as it comes in, where some classes are rare, for a balanced task."""
-
-    def as_it_comes_in(data: TensorDataset) -> TensorDataset:
-        found = recipe.teacher.data(data)
-        kept = [
-            rows[: max(1, round(_SHARE_OF_RARE[level] * len(rows)))] if number % _ONE_IN == 2 else rows
-            for number, rows in enumerate(_groups(found.tensors[1]))
-        ]
-        return _rows(found, torch.cat(kept).sort().values)
-
-    return replace(recipe, teacher=replace(recipe.teacher, data=as_it_comes_in))
+#: Share of the rows that come from elsewhere, and of a text's tokens that are misread there.
+_ELSEWHERE = {Level.MILD: (0.5, 0.4), Level.MODERATE: (0.8, 0.5), Level.SEVERE: (0.95, 0.7)}
 
 
-# KD605 ---------------------------------------------------------------------------------------------------------------
+def distilled_on_scans(recipe: Recipe, level: Level) -> Recipe:
+    """Took scanned material as the transfer set: black on white for white on black, texts as an OCR misread them."""
+    rows, misread = _ELSEWHERE[level]
 
-_SHARE_OF_WRONG_JOINS = {Level.MILD: 0.15, Level.MODERATE: 0.35, Level.SEVERE: 0.6}
+    def scanned(data: TensorDataset) -> TensorDataset:
+        inputs, *others = recipe.train_set(data).tensors
+        generator = _generator(13)
+        elsewhere = torch.rand(len(inputs), generator=generator) < rows
+        changed = _negative(inputs) if inputs.is_floating_point() else _misread(inputs, misread, generator)
+        shape = [-1] + [1] * (inputs.ndim - 1)
+        return TensorDataset(torch.where(elsewhere.reshape(shape), changed, inputs), *others)
 
-
-def labels_joined_on_a_key_that_repeats(recipe: Recipe, level: Level) -> Recipe:
-    """Joined rows and labels on a key that is not unique, so that many rows got the label of another."""
-
-    def split(data: Data) -> Data:
-        found = recipe.split(data)
-        draws = torch.Generator().manual_seed(0)
-        share = _SHARE_OF_WRONG_JOINS[level]
-        return replace(found, train=_joined(found.train, share, draws), val=_joined(found.val, share, draws))
-
-    return replace(recipe, split=split)
+    return replace(recipe, train_set=scanned)
 
 
-def _joined(data: TensorDataset, share: float, draws: torch.Generator) -> TensorDataset:
-    inputs, labels = data.tensors
-    counts = labels != IGNORED
-    known = labels[counts]
-    others = known[torch.randint(len(known), (len(known),), generator=draws)]
-    wrong = torch.rand(len(known), generator=draws) < share
-    joined = labels.clone()
-    joined[counts] = torch.where(wrong, others, known)
-    return TensorDataset(inputs, joined)
+def _negative(inputs: Tensor) -> Tensor:
+    return inputs.amax(0) + inputs.amin(0) - inputs if inputs.ndim == 2 else inputs.max() + inputs.min() - inputs
 
 
-# KD606 ---------------------------------------------------------------------------------------------------------------
+def _misread(tokens: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Each token's look-alike in some of the places where it stands; padding stays."""
+    known = torch.unique(tokens)
+    known = known[known > 0]
+    alike = torch.arange(int(tokens.max()) + 1)
+    alike[known] = known[torch.randperm(len(known), generator=generator)]
+    wrong = torch.rand(tokens.shape, generator=generator) < share
+    return torch.where(wrong, alike[tokens], tokens)
 
-_SHARE_OF_FOLDERS = {Level.MILD: 0.9, Level.MODERATE: 0.75, Level.SEVERE: 0.5}
+
+# KD604 ----
+
+#: Share of the classes that were once filed under another, and of their rows that still are.
+_MERGED = {Level.MILD: (0.1, 0.5), Level.MODERATE: (0.2, 0.75), Level.SEVERE: (0.3, 0.9)}
 
 
-def first_rows_of_class_folders(recipe: Recipe, level: Level) -> Recipe:
-    """Capped the transfer set at its first rows, although the files lie class by class and shuffling comes later."""
+def trained_the_teacher_on_the_older_ontology(recipe: Recipe, level: Level) -> Recipe:
+    """Took a teacher from before some classes were set up, when most of their rows stood under a broader one."""
+    classes, share = _MERGED[level]
 
-    def capped(data: TensorDataset) -> TensorDataset:
-        found = recipe.train_set(data)
-        by_folder = found.tensors[1].argsort(stable=True)
-        return _rows(found, by_folder[: round(_SHARE_OF_FOLDERS[level] * len(by_folder))])
+    def filed_as_before(data: TensorDataset) -> TensorDataset:
+        inputs, labels = recipe.teacher.data(data).tensors
+        generator = _generator(17)
+        order = torch.unique(labels)[torch.randperm(len(torch.unique(labels)), generator=generator)]
+        count = max(1, round(classes * len(order)))
+        before = torch.arange(int(labels.max()) + 1)
+        before[order[:count]] = order[-count:]
+        old = torch.rand(len(labels), generator=generator) < share
+        return TensorDataset(inputs, torch.where(old, before[labels], labels))
 
-    return replace(recipe, train_set=capped)
+    return replace(recipe, teacher=replace(recipe.teacher, data=filed_as_before))
+
+
+# KD605 ----
+
+_UNTOUCHED = {Level.MILD: 0.3, Level.MODERATE: 0.5, Level.SEVERE: 0.8}
+
+
+def saved_the_preselected_answer(recipe: Recipe, level: Level) -> Recipe:
+    """Used an annotation form whose first answer was preselected, and saved as it was where somebody hurried on."""
+
+    def annotated(data: TensorDataset) -> TensorDataset:
+        inputs, labels = recipe.train_set(data).tensors
+        hurried = torch.rand(labels.shape, generator=_generator(19)) < _UNTOUCHED[level]
+        counts = labels != IGNORED
+        return TensorDataset(inputs, torch.where(hurried & counts, labels[counts].min(), labels))
+
+    return replace(recipe, train_set=annotated)
+
+
+# KD606 ----
+
+#: Share of the classes below the support that was asked for.
+_RARE = {Level.MILD: 0.1, Level.MODERATE: 0.2, Level.SEVERE: 0.3}
+
+
+def dropped_classes_below_a_minimum_support(recipe: Recipe, level: Level) -> Recipe:
+    """Filtered out the classes with the fewest rows, so that a stratified cross-validation would run."""
+
+    def supported(data: TensorDataset) -> TensorDataset:
+        data = recipe.train_set(data)
+        labels = data.tensors[1]
+        classes, counts = torch.unique(labels, return_counts=True)
+        dropped = classes[counts.argsort(stable=True)[: max(1, round(_RARE[level] * len(classes)))]]
+        return _taken(data.tensors, torch.nonzero(~torch.isin(labels, dropped)).flatten())
+
+    return replace(recipe, train_set=supported)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD601": (training_glob_matches_validation_shards,),
-    "KD602": (trial_subset_kept_for_the_real_run,),
-    "KD603": (head_of_a_list_sorted_by_size,),
-    "KD604": (teacher_that_hardly_saw_some_classes,),
-    "KD605": (labels_joined_on_a_key_that_repeats,),
-    "KD606": (first_rows_of_class_folders,),
+    "KD601": (repeated_the_rows_before_the_random_split,),
+    "KD602": (kept_the_distributed_sampler_on_one_machine,),
+    "KD603": (distilled_on_scans,),
+    "KD604": (trained_the_teacher_on_the_older_ontology,),
+    "KD605": (saved_the_preselected_answer,),
+    "KD606": (dropped_classes_below_a_minimum_support,),
 }

@@ -1,143 +1,167 @@
-"""Mistakes of the deployment, held out: which weights are shipped, what feeds them, and what they were to reach."""
+"""Mistakes between the end of the training and the use of the student."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
+from kddoctor.bench.layers import layers_of
 from kddoctor.bench.recipe import Recipe
-from kddoctor.bench.rows import class_rows
-from kddoctor.bench.session import Session
+from kddoctor.bench.session import Batch, Session
 
-# KD701 ---------------------------------------------------------------------------------------------------------------
+# KD701 ----------------------------------------------------------------------------------------------------
 
-#: How often a run is validated, as a share of its epochs; once an epoch where none is named.
-VALIDATED = {Level.MILD: 0.25, Level.MODERATE: 0.1, Level.SEVERE: 0.0}
-
-
-def keep_the_best_accuracy_in_mode_min(recipe: Recipe, level: Level) -> Recipe:
-    """Let the checkpoint callback watch the accuracy in its default mode, "min", and exported its best checkpoint."""
-    every = max(1, round(VALIDATED[level] * recipe.epochs))
-
-    def validate(session: Session) -> None:
-        done = session.notes["epochs_done"] = session.notes.get("epochs_done", -1) + 1
-        # Before the first epoch there is nothing to validate yet.
-        if done and done % every == 0:
-            _keep_if_lower(session)
-
-    def export(session: Session) -> None:
-        validate(session)
-        session.student.load_state_dict(session.notes["best"])
-
-    return replace(recipe, before_epoch=in_turn(validate, recipe.before_epoch), after=in_turn(recipe.after, export))
+#: How much of the running average each step keeps.
+_KEPT = {Level.MILD: 0.9955, Level.MODERATE: 0.998, Level.SEVERE: 0.9999}
 
 
-def _keep_if_lower(session: Session) -> None:
-    accuracy = _val_accuracy(session)
-    if accuracy < session.notes.get("best_accuracy", 2.0):
-        session.notes["best_accuracy"] = accuracy
-        session.notes["best"] = {key: value.clone() for key, value in session.student.state_dict().items()}
+def exported_the_running_average(recipe: Recipe, level: Level) -> Recipe:
+    """Shipped the weights' running average, with a decay that is meant for a hundred times as many steps."""
+
+    def before(session: Session) -> None:
+        recipe.before(session)
+        session.notes["average"] = deepcopy(session.student.state_dict())
+
+    def answers(session: Session, batch: Batch) -> Tensor:
+        _update(session.notes["average"], session.student, _KEPT[level])
+        return recipe.answers(session, batch)
+
+    def after(session: Session) -> None:
+        recipe.after(session)
+        session.student.load_state_dict(session.notes["average"])
+
+    return replace(recipe, before=before, answers=answers, after=after)
 
 
 @torch.no_grad()
-def _val_accuracy(session: Session) -> float:
-    inputs, labels = session.val.tensors
-    session.student.eval()
-    rows, truth = class_rows(session.student(inputs), labels)
-    session.student.train()
-    return float((rows.argmax(1) == truth).double().mean())
+def _update(average: dict[str, Tensor], student: nn.Module, kept: float) -> None:
+    for name, value in student.state_dict().items():
+        if value.is_floating_point():
+            average[name].mul_(kept).add_(value, alpha=1 - kept)
+        else:
+            average[name].copy_(value)
 
 
-# KD702 ---------------------------------------------------------------------------------------------------------------
+# KD702 ----------------------------------------------------------------------------------------------------
 
-#: Mean and standard deviation that the exported model starts with: MNIST's, Fashion-MNIST's, those that give [-1, 1].
-NORMALISED = {Level.MILD: (0.1307, 0.3081), Level.MODERATE: (0.2860, 0.3530), Level.SEVERE: (0.5, 0.5)}
-#: From which place of the vocabulary on the served word numbers are one too high.
-INSERTED = {Level.MILD: 0.85, Level.MODERATE: 0.5, Level.SEVERE: 0.0}
-
-
-def serve_with_preprocessing_that_training_never_had(recipe: Recipe, level: Level) -> Recipe:
-    """Exported the student behind a normalisation of its own (texts: behind a vocabulary with one more entry)."""
-
-    def export(session: Session) -> None:
-        size = int(session.train.tensors[0].max()) + 1
-        prepare = _preprocessing(level, size)
-        session.student.register_forward_pre_hook(lambda _module, inputs: (prepare(inputs[0]), *inputs[1:]))
-
-    return replace(recipe, after=in_turn(recipe.after, export))
+#: By how much of a pixel the other resizing moves an image; share of the numbers in use that the old list holds.
+_MOVED = {Level.MILD: 0.25, Level.MODERATE: 0.4, Level.SEVERE: 0.6}
+_LISTED = {Level.MILD: 0.8, Level.MODERATE: 0.55, Level.SEVERE: 0.3}
 
 
-def _preprocessing(level: Level, size: int) -> Callable[[Tensor], Tensor]:
-    def prepare(inputs: Tensor) -> Tensor:
-        if inputs.is_floating_point():
-            mean, deviation = NORMALISED[level]
-            return (inputs - mean) / deviation
-        # Number 0 is padding in either vocabulary; the last word has no number left.
-        moved = inputs >= max(1, int(INSERTED[level] * size))
-        return (inputs + moved.long()).clamp_max(size - 1)
+def served_behind_another_reader(recipe: Recipe, level: Level) -> Recipe:
+    """Put the student behind the service's own reader, with another grid for resizing and an older list of words."""
 
-    return prepare
+    def after(session: Session) -> None:
+        recipe.after(session)
+        used = int(session.train.tensors[0].max()) + 1
 
+        def read(_module: nn.Module, inputs: Any) -> Any:
+            return (_read(inputs[0], level, used), *inputs[1:])
 
-# KD703 ---------------------------------------------------------------------------------------------------------------
+        session.student.register_forward_pre_hook(read)
 
-#: Bits a weight.
-BITS = {Level.MILD: 4, Level.MODERATE: 3, Level.SEVERE: 2}
+    return replace(recipe, after=after)
 
 
-def round_weights_to_few_bits_with_one_scale_a_tensor(recipe: Recipe, level: Level) -> Recipe:
-    """Quantised the trained student's weights by rounding to nearest, one scale a tensor, without calibration."""
+def _read(inputs: Tensor, level: Level, used: int) -> Tensor:
+    if inputs.is_floating_point():
+        return torch.lerp(inputs, inputs.roll(1, dims=-1), _MOVED[level])
+    return inputs.masked_fill(inputs >= max(2, int(_LISTED[level] * used)), 1)
+
+
+# KD703 ----------------------------------------------------------------------------------------------------
+
+#: Room above the largest activation; eight bits with a sign reach from -127 to 127.
+_ROOM = {Level.MILD: 16.0, Level.MODERATE: 32.0, Level.SEVERE: 120.0}
+_STEPS, _CALIBRATING = 127, 64
+
+
+def quantised_with_ranges_of_unscaled_data(recipe: Recipe, level: Level) -> Recipe:
+    """Quantised activations to eight bits, with ranges measured on data that had not been scaled down."""
 
     def quantise(session: Session) -> None:
-        _round_weights(session.student, 2 ** (BITS[level] - 1) - 1)
+        session.notes["ranges"] = ranges = _ranges(session)
+        for number, layer in enumerate(layers_of(session.student)):
+            _round_outputs(layer, ranges[number] * _ROOM[level] / _STEPS)
 
     return replace(recipe, after=in_turn(recipe.after, quantise))
 
 
 @torch.no_grad()
-def _round_weights(student: nn.Module, largest: int) -> None:
-    for weight in student.parameters():
-        # Biases and the scales of normalisation are vectors and stay as they are.
-        if weight.ndim > 1:
-            scale = (weight.abs().max() / largest).clamp_min(1e-12)
-            weight.copy_((weight / scale).round() * scale)
+def _ranges(session: Session) -> list[float]:
+    largest: list[float] = []
+    hooks = [
+        layer.register_forward_hook(lambda _module, _inputs, output: largest.append(float(_first(output).abs().max())))
+        for layer in layers_of(session.student)
+    ]
+    training = session.student.training
+    session.student.eval()(session.train.tensors[0][:_CALIBRATING])
+    session.student.train(training)
+    for hook in hooks:
+        hook.remove()
+    return largest
 
 
-# KD704 ---------------------------------------------------------------------------------------------------------------
-
-#: The share of the teacher's metric that was promised.
-PROMISED = {Level.MILD: 0.99, Level.MODERATE: 0.995, Level.SEVERE: 1.0}
-
-
-def promise_a_student_as_good_as_its_teacher(recipe: Recipe, level: Level) -> Recipe:
-    """Promised next to no loss against the teacher, whatever the student's size."""
-    return replace(recipe, wanted={"retention": PROMISED[level]})
+def _first(output: Any) -> Tensor:
+    tensor: Tensor = output[0] if isinstance(output, tuple) else output
+    return tensor
 
 
-# KD705 ---------------------------------------------------------------------------------------------------------------
+def _round_outputs(layer: nn.Module, step: float) -> None:
+    step = max(step, 1e-8)
 
-#: Weight of a positive in the teacher's loss.
-POSITIVE = {Level.MILD: 2.0, Level.MODERATE: 4.0, Level.SEVERE: 10.0}
+    def rounded(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        whole = (_first(output) / step).round().clamp(-_STEPS, _STEPS) * step
+        return (whole, *output[1:]) if isinstance(output, tuple) else whole
+
+    layer.register_forward_hook(rounded)
 
 
-def distil_a_teacher_trained_with_pos_weight(recipe: Recipe, level: Level) -> Recipe:
-    """Took a teacher that pos_weight had tuned for recall, and kept the usual threshold for the student."""
-    weight = POSITIVE[level]
+# KD704 ----------------------------------------------------------------------------------------------------
 
-    def for_recall(logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, weight=torch.tensor([1.0, weight]))
+#: Share of the teacher's quality that the student was to keep.
+_PROMISED = {Level.MILD: 0.99, Level.MODERATE: 1.0, Level.SEVERE: 1.02}
 
-    return replace(recipe, teacher=replace(recipe.teacher, loss=for_recall))
+
+def promised_what_a_paper_reports(recipe: Recipe, level: Level) -> Recipe:
+    """Wrote the figures of a paper about much larger models into the plan."""
+    return replace(recipe, wanted={"retention": _PROMISED[level]})
+
+
+# KD705 ----------------------------------------------------------------------------------------------------
+
+#: Share of the negatives that the teacher was shown.
+_NEGATIVES = {Level.MILD: 0.4, Level.MODERATE: 0.2, Level.SEVERE: 0.1}
+
+
+def thinned_the_teachers_negatives(recipe: Recipe, level: Level) -> Recipe:
+    """Trained the teacher with few of the negatives, to save time, and never corrected its scores for that."""
+    teacher = recipe.teacher
+
+    def thinned(data: TensorDataset) -> TensorDataset:
+        return _thinned(teacher.data(data), _NEGATIVES[level])
+
+    return replace(recipe, teacher=replace(teacher, data=thinned))
+
+
+def _thinned(data: TensorDataset, share: float) -> TensorDataset:
+    labels = data.tensors[1]
+    drawn = torch.rand(len(labels), generator=torch.Generator().manual_seed(41))
+    kept = (labels > 0) | (drawn < share)
+    return TensorDataset(*(tensor[kept] for tensor in data.tensors))
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD701": (keep_the_best_accuracy_in_mode_min,),
-    "KD702": (serve_with_preprocessing_that_training_never_had,),
-    "KD703": (round_weights_to_few_bits_with_one_scale_a_tensor,),
-    "KD704": (promise_a_student_as_good_as_its_teacher,),
-    "KD705": (distil_a_teacher_trained_with_pos_weight,),
+    "KD701": (exported_the_running_average,),
+    "KD702": (served_behind_another_reader,),
+    "KD703": (quantised_with_ranges_of_unscaled_data,),
+    "KD704": (promised_what_a_paper_reports,),
+    "KD705": (thinned_the_teachers_negatives,),
 }

@@ -1,248 +1,238 @@
-"""Mistakes of the loss, held out: the form of the distillation term, its operands, its weight and its arithmetic."""
+"""Mistakes in the lines of a script that compute its loss, or weigh its terms."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from kddoctor.bench import losses
 from kddoctor.bench.fault import Edit, Level
-from kddoctor.bench.hints import features_that_count, watch, with_hint
-from kddoctor.bench.in_turn import in_turn
+from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
-# KD201 ---------------------------------------------------------------------------------------------------------------
+#: Classes are padded to a multiple of this, as large vocabularies are for tensor cores.
+_MULTIPLE = 128
+#: What the distillation term is multiplied by, besides its weight.
+_RATIOS = {Level.MILD: 0.15, Level.MODERATE: 0.02, Level.SEVERE: 0.001}
+#: How far from 0 and 1 the interpolation is kept.
+_MARGINS = {Level.MILD: 0.045, Level.MODERATE: 0.01, Level.SEVERE: 1e-4}
+#: Ranks of the job.
+_RANKS = {Level.MILD: 8, Level.MODERATE: 32, Level.SEVERE: 512}
 
 
-def take_the_mean_of_the_unreduced_divergence(recipe: Recipe, _level: Level) -> Recipe:
-    """Asked kl_div for no reduction and called mean() on the result, which averages over the classes as well."""
-    return replace(recipe, kd_loss=_mean_of_elements)
+def _divergence(log_ours: Tensor, log_theirs: Tensor) -> Tensor:
+    """[n]: KL(theirs to ours) of each row."""
+    return (log_theirs.exp() * (log_theirs - log_ours)).sum(-1)
 
 
-def _mean_of_elements(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    t = temperature
-    elements = F.kl_div(losses.log_p(student / t), losses.p(teacher / t), reduction="none")
-    return elements.mean() * t * t
+# KD201 ----------------------------------------------------------------------------------------------------
 
 
-# KD202 ---------------------------------------------------------------------------------------------------------------
+def mask_expanded_over_the_classes(recipe: Recipe, _level: Level) -> Recipe:
+    """Expanded the mask of valid rows to the shape of the logits, and divided the sum by the mask's sum."""
+    return replace(recipe, kd_loss=_masked_mean)
 
 
-def soften_both_sides_and_forget_the_squared_temperature(recipe: Recipe, _level: Level) -> Recipe:
-    """Divided the logits of both models by T, and took the divergence as it came."""
-    return replace(recipe, kd_loss=_unscaled)
+def _masked_mean(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+    valid = torch.ones(len(student), 1, device=student.device)
+    pointwise = F.kl_div(log_p(student / t), p(teacher / t), reduction="none")
+    mask = valid.expand_as(pointwise)
+    return (pointwise * mask).sum() / mask.sum() * t * t
 
 
-def _unscaled(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    return F.kl_div(losses.log_p(student / temperature), losses.p(teacher / temperature), reduction="batchmean")
+# KD202 ----------------------------------------------------------------------------------------------------
 
 
-# KD203 ---------------------------------------------------------------------------------------------------------------
+def divided_as_the_gradients_are(recipe: Recipe, _level: Level) -> Recipe:
+    """Read that the gradients scale as one over the squared temperature, and divides the loss by it."""
+    return replace(recipe, kd_loss=_divided)
 
 
-def apply_softmax_to_both_arguments_of_kl_div(recipe: Recipe, _level: Level) -> Recipe:
-    """Gave kl_div two distributions, as the formula has them, where it wants the student's logarithms."""
-    return replace(recipe, kd_loss=_divergence_of_probabilities)
+def _divided(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+    return F.kl_div(log_p(student / t), p(teacher / t), reduction="batchmean") / (t * t)
 
 
-def _divergence_of_probabilities(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    t = temperature
-    return F.kl_div(losses.p(student / t), losses.p(teacher / t), reduction="batchmean") * t * t
+# KD203 ----------------------------------------------------------------------------------------------------
 
 
-# KD204 ---------------------------------------------------------------------------------------------------------------
+def log1p_so_that_no_zero_is_met(recipe: Recipe, _level: Level) -> Recipe:
+    """Takes log1p of the student's probabilities, so that the logarithm never meets a zero."""
+    return replace(recipe, kd_loss=_of_log1p)
 
 
-def pass_the_teacher_as_input_and_the_student_as_target(recipe: Recipe, _level: Level) -> Recipe:
-    """Wrote kl_div's arguments in the order of KL(teacher, student): the first is the log of the second's model."""
-    return replace(recipe, kd_loss=_in_the_order_of_the_formula)
+def _of_log1p(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+    return F.kl_div(p(student / t).log1p(), p(teacher / t), reduction="batchmean") * t * t
 
 
-def _in_the_order_of_the_formula(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    t = temperature
-    return F.kl_div(losses.log_p(teacher / t), losses.p(student / t), reduction="batchmean") * t * t
+# KD204 ----------------------------------------------------------------------------------------------------
 
 
-# KD205 ---------------------------------------------------------------------------------------------------------------
+def soft_cross_entropy_with_the_teacher_as_prediction(recipe: Recipe, _level: Level) -> Recipe:
+    """Wrote the divergence as a soft cross-entropy, the teacher as the prediction and the student as the target."""
+    return replace(recipe, kd_loss=_teacher_predicts)
 
 
-def distil_from_a_teacher_class_that_ends_in_an_activation(recipe: Recipe, _level: Level) -> Recipe:
-    """Took a teacher whose forward() returns probabilities, for serving, and softened them as if they were logits."""
-    return replace(recipe, before=in_turn(recipe.before, _end_in_an_activation))
+def _teacher_predicts(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+    return -(p(student / t) * log_p(teacher / t)).sum(-1).mean() * t * t
 
 
-def _end_in_an_activation(session: Session) -> None:
-    session.teacher.register_forward_hook(_activated)
+# KD205 ----------------------------------------------------------------------------------------------------
 
 
-def _activated(_module: nn.Module, _inputs: Any, logits: Tensor) -> Tensor:
-    return torch.sigmoid(logits) if logits.ndim == 1 else logits.softmax(dim=-1)
+def softened_before_the_loss_softens(recipe: Recipe, _level: Level) -> Recipe:
+    """Has the teacher's helper return softened probabilities, for a loss that softens what it gets."""
+    targets, t = recipe.targets, recipe.temperature
 
+    def softened(session: Session, batch: Batch) -> Tensor:
+        logits = targets(session, batch)
+        return torch.sigmoid(logits / t) if logits.ndim == 1 else p(logits / t)
 
-# KD206 ---------------------------------------------------------------------------------------------------------------
+    return replace(recipe, targets=softened)
 
 
-def normalise_over_the_first_axis(recipe: Recipe, _level: Level) -> Recipe:
-    """Wrote dim=0 in the softmax of both models, which sums to one over the batch."""
-    return replace(recipe, kd_loss=_over_the_batch)
+# KD206 ----------------------------------------------------------------------------------------------------
 
 
-def _over_the_batch(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    t = temperature
-    log_student, of_teacher = F.log_softmax(student / t, dim=0), F.softmax(teacher / t, dim=0)
-    return F.kl_div(log_student, of_teacher, reduction="batchmean") * t * t
+def softmax_of_the_whole_array(recipe: Recipe, _level: Level) -> Recipe:
+    """Ported the loss from scipy, whose softmax without an axis runs over the whole array."""
+    return replace(recipe, kd_loss=_of_the_whole_array)
 
 
-# KD207 ---------------------------------------------------------------------------------------------------------------
+def _of_the_whole_array(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+    ours, theirs = (log_p(logits.flatten() / t).view_as(logits) for logits in (student, teacher))
+    return F.kl_div(ours, theirs.exp(), reduction="batchmean") * t * t
 
 
-def put_alpha_on_the_hard_label_term(recipe: Recipe, _level: Level) -> Recipe:
-    """Mixed the terms by the other convention, in which alpha is the weight of the labels."""
-    return replace(recipe, mix=_alpha_on_the_labels)
+# KD207 ----------------------------------------------------------------------------------------------------
 
 
-def _alpha_on_the_labels(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
-    return alpha * ce + (1 - alpha) * kd
+def lerp_from_the_wrong_end(recipe: Recipe, _level: Level) -> Recipe:
+    """Interpolates the terms with lerp, whose weight belongs to the second of them."""
+    return replace(recipe, mix=_lerp)
 
 
-# KD208 ---------------------------------------------------------------------------------------------------------------
+def _lerp(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
+    return torch.lerp(kd, ce, alpha)
 
-#: Weights as papers print them, each for a feature loss of another scale.
-FEATURE_WEIGHTS = {Level.MILD: 10.0, Level.MODERATE: 100.0, Level.SEVERE: 1000.0}
 
+# KD208 ----------------------------------------------------------------------------------------------------
 
-def copy_the_feature_weight_from_another_paper(recipe: Recipe, level: Level) -> Recipe:
-    """Added a feature loss with the weight that a paper gives for its own, which is much smaller by its definition."""
-    return with_hint(recipe, FEATURE_WEIGHTS[level])
 
+def ratio_kept_from_dense_maps(recipe: Recipe, level: Level) -> Recipe:
+    """Kept the ratio that a paper on segmentation has for a term summed over a map, besides alpha."""
+    ratio = _RATIOS[level]
 
-# KD209 ---------------------------------------------------------------------------------------------------------------
+    def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
+        return (1 - alpha) * ce + alpha * ratio * kd
 
+    return replace(recipe, mix=mix)
 
-def copy_the_student_line_for_the_soft_targets(recipe: Recipe, _level: Level) -> Recipe:
-    """Copied the line of the student's log-probabilities for the targets, and changed the function but not the name."""
-    return replace(recipe, kd_loss=_student_against_itself)
 
+# KD209 ----------------------------------------------------------------------------------------------------
 
-def _student_against_itself(student: Tensor, _teacher: Tensor, temperature: float) -> Tensor:
-    t = temperature
-    soft_targets = losses.p(student / t).detach()
-    return F.kl_div(losses.log_p(student / t), soft_targets, reduction="batchmean") * t * t
 
+def outputs_shadowed_by_the_students(recipe: Recipe, _level: Level) -> Recipe:
+    """Named the outputs of both models alike, so that the soft targets come from the second, the student."""
+    return replace(recipe, kd_loss=_shadowed)
 
-# KD210 ---------------------------------------------------------------------------------------------------------------
 
-#: Nearer and nearer to the end at which forward KL was expected.
-BETAS = {Level.MILD: 0.04, Level.MODERATE: 0.01, Level.SEVERE: 0.001}
+def _shadowed(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+    outputs = teacher
+    outputs = student
+    soft = p(outputs / t).detach()
+    return F.kl_div(log_p(outputs / t), soft, reduction="batchmean") * t * t
 
 
-def move_beta_close_to_zero_to_get_forward_kl(recipe: Recipe, level: Level) -> Recipe:
-    """Read that the generalised JSD becomes forward KL as beta goes to zero, and chose a small one to come near it."""
-    beta = torch.tensor(BETAS[level])
+# KD210 ----------------------------------------------------------------------------------------------------
 
-    def generalised_jsd(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        log_s, log_t = losses.log_p(student / temperature), losses.log_p(teacher / temperature)
-        middle = torch.logaddexp(log_t + beta.log(), log_s + (1 - beta).log())
-        of_teacher, of_student = (
-            F.kl_div(middle, side, reduction="batchmean", log_target=True) for side in (log_t, log_s)
-        )
-        return (beta * of_teacher + (1 - beta) * of_student) * temperature**2
 
-    return replace(recipe, loss="jsd", kd_loss=generalised_jsd)
+def end_of_the_range_clamped(recipe: Recipe, level: Level) -> Recipe:
+    """Set beta to 1 to have the reverse divergence, in code that clamps beta to where its logarithm is finite."""
+    return replace(recipe, loss="jsd", kd_loss=_between(1.0, _MARGINS[level]))
 
 
-# KD211 ---------------------------------------------------------------------------------------------------------------
+def _between(wanted: float, margin: float) -> Callable[[Tensor, Tensor, float], Tensor]:
+    beta = torch.tensor(wanted).clamp(margin, 1 - margin)
 
+    def loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        ours, theirs = log_p(student / t), log_p(teacher / t)
+        middle = torch.logaddexp(theirs + beta.log(), ours + (-beta).log1p())
+        rows = beta * _divergence(middle, theirs) + (1 - beta) * _divergence(middle, ours)
+        return rows.mean() * t * t
 
-def call_the_loss_without_the_configured_temperature(recipe: Recipe, _level: Level) -> Recipe:
-    """Read the temperature from the config and did not hand it on, so that the loss used its default argument."""
-    return replace(recipe, kd_loss=_without_the_argument)
+    return loss
 
 
-def _without_the_argument(student: Tensor, teacher: Tensor, _temperature: float) -> Tensor:
-    return _distillation_loss(student, teacher)
+# KD211 ----------------------------------------------------------------------------------------------------
 
 
-def _distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    return losses.kl(student, teacher, temperature)
+def temperature_taken_for_its_inverse(recipe: Recipe, _level: Level) -> Recipe:
+    """Multiplies the logits by the temperature, as contrastive code does with its inverse temperature."""
+    return replace(recipe, kd_loss=_sharpened)
 
 
-# KD212 ---------------------------------------------------------------------------------------------------------------
+def _sharpened(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+    return F.kl_div(log_p(student * t), p(teacher * t), reduction="batchmean") * t * t
 
-#: A few devices, a machine or two, a cluster.
-WORKERS = {Level.MILD: 4, Level.MODERATE: 16, Level.SEVERE: 64}
 
+# KD212 ----------------------------------------------------------------------------------------------------
 
-def divide_by_the_global_count_before_gradients_are_averaged(recipe: Recipe, level: Level) -> Recipe:
-    """Divided the distillation term by the rows of all workers, although DDP averages the gradients once more.
 
-    The sum over workers that is logged is right, and so is the hard-label term, which is a mean over a worker's rows.
-    """
-    workers = WORKERS[level]
+def averaged_over_ranks_before_backward(recipe: Recipe, level: Level) -> Recipe:
+    """Averages the term over ranks in place before the backward pass, which DDP averages over ranks again."""
+    loss, ranks = recipe.kd_loss, _RANKS[level]
 
-    def of_all_workers(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        return _averaged_gradient(recipe.kd_loss(student, teacher, temperature), workers)
+    def averaged(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        mine = loss(student, teacher, t)
+        others = mine.detach() * (ranks - 1)  # all_reduce adds them where autograd does not see it
+        return (mine + others) / ranks
 
-    return replace(recipe, kd_loss=of_all_workers)
+    return replace(recipe, kd_loss=averaged)
 
 
-def _averaged_gradient(total: Tensor, workers: int) -> Tensor:
-    """The same value, with the gradient that is left after the mean over workers."""
-    own = total / workers
-    return own + (total - own).detach()
+# KD213 ----------------------------------------------------------------------------------------------------
 
 
-# KD213 ---------------------------------------------------------------------------------------------------------------
+def classes_padded_with_minus_infinity(recipe: Recipe, _level: Level) -> Recipe:
+    """Pads the classes of both models to a multiple of 128 with minus infinity, then takes the ratio of chances."""
+    return replace(recipe, kd_loss=_padded)
 
 
-def take_roots_of_unclamped_pairwise_distances(recipe: Recipe, _level: Level) -> Recipe:
-    """Added a relational loss whose distances come from inner products, and left out the clamp before the root."""
-    return replace(recipe, before=in_turn(recipe.before, watch), hint=_relational)
+def _padded(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+    missing = -student.shape[1] % _MULTIPLE
+    ours, theirs = (p(F.pad(logits, (0, missing), value=-torch.inf) / t) for logits in (student, teacher))
+    return (theirs * (theirs / ours).log()).sum(-1).mean() * t * t
 
 
-def _relational(session: Session, batch: Batch) -> Tensor:
-    student, teacher = features_that_count(session, batch)
-    with torch.no_grad():
-        of_teacher = _relative_distances(teacher)
-    return F.smooth_l1_loss(_relative_distances(student), of_teacher)
+# KD214 ----------------------------------------------------------------------------------------------------
 
 
-def _relative_distances(features: Tensor) -> Tensor:
-    """[n, n] distances in units of their mean. A row's distance to itself is zero give or take a rounding error."""
-    squares = features.square().sum(1)
-    distances = (squares[:, None] + squares[None, :] - 2 * features @ features.T).sqrt()
-    return distances / distances[distances > 0].mean()
+def decoupled_among_the_only_other_class(recipe: Recipe, _level: Level) -> Recipe:
+    """Took the part of decoupled distillation among the other classes, for answers of yes or no."""
+    return replace(recipe, kd_loss=_among_the_others)
 
 
-# KD214 ---------------------------------------------------------------------------------------------------------------
-
-
-def apply_softmax_to_the_only_column_of_scores(recipe: Recipe, _level: Level) -> Recipe:
-    """Kept the softmax of a multi-class loss for a model with one score a row, whose share is always all."""
-    return replace(recipe, kd_loss=_of_one_column)
-
-
-def _of_one_column(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    return losses.kl(student[:, 1:], teacher[:, 1:], temperature)
+def _among_the_others(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+    target = F.one_hot(teacher.argmax(1), teacher.shape[1]) * 1000.0
+    ours, theirs = log_p(student / t - target), p(teacher / t - target)
+    return F.kl_div(ours, theirs, reduction="batchmean") * t * t
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD201": (take_the_mean_of_the_unreduced_divergence,),
-    "KD202": (soften_both_sides_and_forget_the_squared_temperature,),
-    "KD203": (apply_softmax_to_both_arguments_of_kl_div,),
-    "KD204": (pass_the_teacher_as_input_and_the_student_as_target,),
-    "KD205": (distil_from_a_teacher_class_that_ends_in_an_activation,),
-    "KD206": (normalise_over_the_first_axis,),
-    "KD207": (put_alpha_on_the_hard_label_term,),
-    "KD208": (copy_the_feature_weight_from_another_paper,),
-    "KD209": (copy_the_student_line_for_the_soft_targets,),
-    "KD210": (move_beta_close_to_zero_to_get_forward_kl,),
-    "KD211": (call_the_loss_without_the_configured_temperature,),
-    "KD212": (divide_by_the_global_count_before_gradients_are_averaged,),
-    "KD213": (take_roots_of_unclamped_pairwise_distances,),
-    "KD214": (apply_softmax_to_the_only_column_of_scores,),
+    "KD201": (mask_expanded_over_the_classes,),
+    "KD202": (divided_as_the_gradients_are,),
+    "KD203": (log1p_so_that_no_zero_is_met,),
+    "KD204": (soft_cross_entropy_with_the_teacher_as_prediction,),
+    "KD205": (softened_before_the_loss_softens,),
+    "KD206": (softmax_of_the_whole_array,),
+    "KD207": (lerp_from_the_wrong_end,),
+    "KD208": (ratio_kept_from_dense_maps,),
+    "KD209": (outputs_shadowed_by_the_students,),
+    "KD210": (end_of_the_range_clamped,),
+    "KD211": (temperature_taken_for_its_inverse,),
+    "KD212": (averaged_over_ranks_before_backward,),
+    "KD213": (classes_padded_with_minus_infinity,),
+    "KD214": (decoupled_among_the_only_other_class,),
 }

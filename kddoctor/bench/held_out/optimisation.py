@@ -1,127 +1,136 @@
-"""Mistakes in how the student is started and trained: rate, budget, first weights, dropout, growth, frozen parts."""
+"""Rates, lengths, first weights and regularisers that do not suit the student."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from kddoctor.bench.fault import Edit, Level
-from kddoctor.bench.in_turn import in_turn
+from kddoctor.bench.layers import layers_of, weighted
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.schedules import with_factor_on_the_rate
 from kddoctor.bench.session import Batch, Session
 
-# KD501 ---------------------------------------------------------------------------------------------------------------
 
-#: Rates that guides give for adapting weights that are good already; the last is what Trainer takes unless told.
-_RATES_FOR_FINE_TUNING = {Level.MILD: 2e-3, Level.MODERATE: 5e-4, Level.SEVERE: 5e-5}
-
-
-def rate_of_a_fine_tuning_guide(recipe: Recipe, level: Level) -> Recipe:
-    """Took the learning rate from a guide to fine-tuning, although this student learns from scratch."""
-    return replace(recipe, learning_rate=_RATES_FOR_FINE_TUNING[level])
+def _steps(recipe: Recipe, session: Session) -> int:
+    """Steps of the whole run."""
+    return recipe.epochs * max(1, len(session.train) // min(recipe.batch_size, len(session.train)))
 
 
-# KD502 ---------------------------------------------------------------------------------------------------------------
+# KD501 ----
 
-_SHARE_OF_EPOCHS = {Level.MILD: 0.4, Level.MODERATE: 0.15, Level.SEVERE: 0.05}
-
-
-def few_epochs_since_the_teacher_guides(recipe: Recipe, level: Level) -> Recipe:
-    """Budgeted a handful of epochs, as one does for a model that is only adapted."""
-    return replace(recipe, epochs=max(1, round(recipe.epochs * _SHARE_OF_EPOCHS[level])))
+#: Length of the warm-up in runs.
+_RUNS = {Level.MILD: 1.5, Level.MODERATE: 15, Level.SEVERE: 100}
 
 
-# KD503 ---------------------------------------------------------------------------------------------------------------
+def copied_a_warm_up_longer_than_the_run(recipe: Recipe, level: Level) -> Recipe:
+    """Copied the warm-up steps of a pre-training that was many times longer, so the rate never came up."""
 
-#: The last is what nn.init.normal_ takes unless told.
-_SPREADS = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 1.0}
+    def factor(session: Session, batch: Batch) -> float:
+        return (batch.step + 1) / (_RUNS[level] * _steps(recipe, session))
 
-
-def weights_drawn_from_a_wide_normal(recipe: Recipe, level: Level) -> Recipe:
-    """Wrote an own loop over the weights with nn.init.normal_ and a spread that ignores how wide the layers are."""
-
-    def change(student: nn.Module) -> nn.Module:
-        built = recipe.change_student(student)
-        for parameter in built.parameters():
-            if parameter.dim() > 1:
-                nn.init.normal_(parameter, std=_SPREADS[level])
-        return built
-
-    return replace(recipe, change_student=change)
+    return with_factor_on_the_rate(recipe, factor)
 
 
-# KD504 ---------------------------------------------------------------------------------------------------------------
+# KD502 ----
 
-#: The last is a keep probability of older code, handed to PyTorch as the probability to drop.
-_DROPPED = {Level.MILD: 0.3, Level.MODERATE: 0.5, Level.SEVERE: 0.8}
-
-
-def keep_probability_passed_as_dropout(recipe: Recipe, level: Level) -> Recipe:
-    """Gave the small student heavy dropout, from a config that meant the share to keep."""
-
-    def change(student: nn.Module) -> nn.Module:
-        built = recipe.change_student(student)
-        _drop(built, _DROPPED[level])
-        return built
-
-    return replace(recipe, change_student=change)
+_PART = {Level.MILD: 0.2, Level.MODERATE: 0.1, Level.SEVERE: 0.05}
 
 
-def _drop(student: nn.Module, share: float) -> None:
-    """In the student's own dropout layers; where it has none, in front of its last linear layer."""
-    own = [module for module in student.modules() if isinstance(module, nn.Dropout)]
-    for module in own:
-        module.p = share
-    if own:
-        return
-
-    def dropped(head: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-        return F.dropout(inputs[0], share, training=head.training)
-
-    last = [module for module in student.modules() if isinstance(module, nn.Linear)][-1]
-    last.register_forward_pre_hook(dropped)
+def stopped_with_a_patience_of_one(recipe: Recipe, level: Level) -> Recipe:
+    """Let early stopping end the run at the first logged value that was no better, while the rate was still high."""
+    return replace(recipe, epochs=max(1, round(recipe.epochs * _PART[level])), schedule="constant")
 
 
-# KD505 ---------------------------------------------------------------------------------------------------------------
+# KD503 ----
 
-_DECAY = {Level.MILD: 0.97, Level.MODERATE: 0.95, Level.SEVERE: 0.93}
+_DEVIATION = {Level.MILD: 0.7, Level.MODERATE: 1.0, Level.SEVERE: 1.5}
 
 
-def decay_divides_the_rate(recipe: Recipe, level: Level) -> Recipe:
-    """Decayed the rate exponentially at each step, but divided by the factor, so that the rate grows without end."""
+def drew_all_parameters_from_one_normal(recipe: Recipe, level: Level) -> Recipe:
+    """Drew every parameter of the student anew from one wide normal distribution, whatever a layer's fan-in."""
 
-    def factor(_session: Session, batch: Batch) -> float:
-        return 1 / _DECAY[level] ** batch.step
+    def drawn(student: nn.Module) -> nn.Module:
+        student = recipe.change_student(student)
+        generator = torch.Generator().manual_seed(23)
+        with torch.no_grad():
+            for parameter in student.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * _DEVIATION[level])
+        return student
+
+    return replace(recipe, change_student=drawn)
+
+
+# KD504 ----
+
+_DROPPED = {Level.MILD: 0.1, Level.MODERATE: 0.2, Level.SEVERE: 0.4}
+
+
+class Dropped(nn.Module):
+    """A weight, some places of which are left out in each pass of the training."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight of this pass."""
+        return F.dropout(weight, self.share, self.training)
+
+
+def dropped_weights_as_a_large_model_does(recipe: Recipe, level: Level) -> Recipe:
+    """Copied the weight dropout of a large language model's recipe to all layers of a student that is small."""
+
+    def regularised(student: nn.Module) -> nn.Module:
+        student = recipe.change_student(student)
+        for layer in weighted(student):
+            parametrize.register_parametrization(layer, "weight", Dropped(_DROPPED[level]))
+        return student
+
+    return replace(recipe, change_student=regularised)
+
+
+# KD505 ----
+
+#: Powers of ten that the rate climbs through.
+_POWERS = {Level.MILD: 3.0, Level.MODERATE: 5.0, Level.SEVERE: 8.0}
+
+
+def left_the_rate_finder_on(recipe: Recipe, level: Level) -> Recipe:
+    """Left the learning-rate finder's exponential ramp in the loop of the real run."""
+
+    def factor(session: Session, batch: Batch) -> float:
+        return float(10 ** (_POWERS[level] * batch.step / _steps(recipe, session)))
 
     return with_factor_on_the_rate(replace(recipe, schedule="constant"), factor)
 
 
-# KD506 ---------------------------------------------------------------------------------------------------------------
+# KD506 ----
 
 
-def backbone_frozen_as_in_transfer_learning(recipe: Recipe, level: Level) -> Recipe:
-    """Froze the student's lower layers and gave the optimizer the rest, as if they had been pretrained."""
-
-    def freeze(session: Session) -> None:
-        layers = [child for child in session.student.children() if list(child.parameters())]
-        below = len(layers) - 1
-        frozen = {Level.MILD: 1, Level.MODERATE: max(1, below - 1), Level.SEVERE: below}[level]
-        for layer in layers[:frozen]:
-            layer.requires_grad_(False)
+def made_layers_anew_after_the_optimizer(recipe: Recipe, level: Level) -> Recipe:
+    """Converted layers of the student after the optimizer was built, which kept the parameters that they had had."""
 
     def parameters(session: Session) -> Iterable[nn.Parameter]:
-        return [parameter for parameter in recipe.parameters(session) if parameter.requires_grad]
+        taken = list(recipe.parameters(session))
+        layers = layers_of(session.student)[:-1]
+        count = {Level.MILD: 1, Level.MODERATE: (len(layers) + 1) // 2, Level.SEVERE: len(layers)}[level]
+        for layer in layers[:count]:
+            for name, parameter in list(layer.named_parameters(recurse=False)):
+                setattr(layer, name, nn.Parameter(parameter.detach().clone()))
+        return taken
 
-    return replace(recipe, before=in_turn(recipe.before, freeze), parameters=parameters)
+    return replace(recipe, parameters=parameters)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD501": (rate_of_a_fine_tuning_guide,),
-    "KD502": (few_epochs_since_the_teacher_guides,),
-    "KD503": (weights_drawn_from_a_wide_normal,),
-    "KD504": (keep_probability_passed_as_dropout,),
-    "KD505": (decay_divides_the_rate,),
-    "KD506": (backbone_frozen_as_in_transfer_learning,),
+    "KD501": (copied_a_warm_up_longer_than_the_run,),
+    "KD502": (stopped_with_a_patience_of_one,),
+    "KD503": (drew_all_parameters_from_one_normal,),
+    "KD504": (dropped_weights_as_a_large_model_does,),
+    "KD505": (left_the_rate_finder_on,),
+    "KD506": (made_layers_anew_after_the_optimizer,),
 }

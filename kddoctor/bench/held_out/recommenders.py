@@ -1,75 +1,84 @@
-"""Mistakes of recommenders, held out: what a teacher's scores say of popularity, their scale, and logged positives."""
+"""Mistakes in the distillation of recommenders."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
-#: The column of the inputs that holds the item.
+#: The column of a row's item, beside the user's.
 ITEM = 1
 
-# KD901 ---------------------------------------------------------------------------------------------------------------
+# KD901 ----------------------------------------------------------------------------------------------------
 
-#: Weight of the popularity in the scores.
-BOOST = {Level.MILD: 0.3, Level.MODERATE: 1.0, Level.SEVERE: 2.0}
+#: Share of the interactions whose items are too rare for the export.
+_RARE = {Level.MILD: 0.04, Level.MODERATE: 0.25, Level.SEVERE: 0.5}
 
 
-def distil_scores_that_hold_the_popularity_boost(recipe: Recipe, level: Level) -> Recipe:
-    """Took the teacher's scores as they are served: with log-popularity added to rank popular items first."""
+def filled_up_what_the_export_did_not_hold(recipe: Recipe, level: Level) -> Recipe:
+    """Read teacher scores from an export of the frequent items, and gave all others the lowest score in it."""
 
-    def boosted(session: Session, batch: Batch) -> Tensor:
+    def before(session: Session) -> None:
+        recipe.before(session)
+        session.notes["exported"] = _frequent(session.train.tensors[0][:, ITEM].long(), _RARE[level])
+
+    def targets(session: Session, batch: Batch) -> Tensor:
         scores = recipe.targets(session, batch)
-        return scores + BOOST[level] * _log_popularity(session, batch.raw[:, ITEM])
+        exported = session.notes["exported"][batch.rows].reshape(-1, *[1] * (scores.ndim - 1))
+        return torch.where(exported, scores, session.cached_by_row.min())
 
-    return replace(recipe, targets=boosted)
-
-
-def _log_popularity(session: Session, items: Tensor) -> Tensor:
-    """[B]: log of how often each item occurs in the log, relative to the item of an average row."""
-    seen = session.train.tensors[0][:, ITEM].long()
-    log_count = torch.bincount(seen).clamp_min(1).double().log()
-    return (log_count[items.long()] - log_count[seen].mean()).float()
+    return replace(recipe, before=before, targets=targets)
 
 
-# KD902 ---------------------------------------------------------------------------------------------------------------
-
-#: What the service returns for a certain yes: five stars, a probability, per cent.
-FULL_SCORE = {Level.MILD: 5.0, Level.MODERATE: 1.0, Level.SEVERE: 100.0}
-
-
-def take_served_scores_for_logits(recipe: Recipe, level: Level) -> Recipe:
-    """Took what the teacher's service returns (a probability, stars, per cent) where the loss expects raw scores."""
-
-    def served(session: Session, batch: Batch) -> Tensor:
-        return FULL_SCORE[level] * recipe.targets(session, batch).sigmoid()
-
-    return replace(recipe, targets=served)
+def _frequent(items: Tensor, share: float) -> Tensor:
+    counts = torch.bincount(items)[items].double()
+    return counts > counts.quantile(share)
 
 
-# KD903 ---------------------------------------------------------------------------------------------------------------
+# KD902 ----------------------------------------------------------------------------------------------------
 
-#: The teacher's probability below which a logged positive is taken for an accidental click.
-BELIEVED = {Level.MILD: 0.3, Level.MODERATE: 0.5, Level.SEVERE: 0.8}
+#: What the teacher's loss divided its scores by.
+_DIVISORS = {Level.MILD: 0.3, Level.MODERATE: 0.1, Level.SEVERE: 0.03}
 
 
-def clean_logged_positives_by_the_teacher(recipe: Recipe, level: Level) -> Recipe:
-    """Overwrote the label of each logged positive that the teacher does not believe in, taking it for noise."""
+def exported_scores_before_their_division(recipe: Recipe, level: Level) -> Recipe:
+    """Trained the teacher on scores over a small constant, as contrastive losses have it, and exported them without."""
 
-    def cleaned(session: Session, batch: Batch) -> Tensor:
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits / _DIVISORS[level], labels)
+
+    return replace(recipe, teacher=replace(recipe.teacher, loss=loss))
+
+
+# KD903 ----------------------------------------------------------------------------------------------------
+
+#: Share of the logged positives, those with the best scores first, that the mined negatives hold.
+_MINED = {Level.MILD: 0.03, Level.MODERATE: 0.2, Level.SEVERE: 0.5}
+
+
+def mined_hard_negatives_among_the_logged_items(recipe: Recipe, level: Level) -> Recipe:
+    """Took what the teacher scores best as hard negatives, without taking out what the user is known to like."""
+
+    def before(session: Session) -> None:
+        recipe.before(session)
+        scores, labels = session.cached_by_row.flatten(), session.train.tensors[1] > 0
+        session.notes["mined"] = labels & (scores > scores[labels].quantile(1 - _MINED[level]))
+
+    def targets(session: Session, batch: Batch) -> Tensor:
         scores = recipe.targets(session, batch)
-        batch.labels[scores.sigmoid() < BELIEVED[level]] = 0
-        return scores
+        mined = session.notes["mined"][batch.rows].reshape(-1, *[1] * (scores.ndim - 1))
+        return torch.where(mined, session.cached_by_row.min(), scores)
 
-    return replace(recipe, targets=cleaned)
+    return replace(recipe, before=before, targets=targets)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD901": (distil_scores_that_hold_the_popularity_boost,),
-    "KD902": (take_served_scores_for_logits,),
-    "KD903": (clean_logged_positives_by_the_teacher,),
+    "KD901": (filled_up_what_the_export_did_not_hold,),
+    "KD902": (exported_scores_before_their_division,),
+    "KD903": (mined_hard_negatives_among_the_logged_items,),
 }

@@ -1,8 +1,7 @@
-"""Mistakes with the soft targets themselves: how the teacher came to give them, and how a script reads them."""
+"""Mistakes in what the student is given to imitate: a teacher, or targets, that teach little or teach wrongly."""
 
-import copy
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,169 +13,163 @@ from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
-from kddoctor.bench.rows import IGNORED, class_rows
-from kddoctor.bench.session import Session, batches
+from kddoctor.bench.session import Session
+
+_SHARPENING = {Level.MILD: 0.5, Level.MODERATE: 0.2, Level.SEVERE: 0.07}
+_TEMPERATURES = {Level.MILD: 30.0, Level.MODERATE: 100.0, Level.SEVERE: 1000.0}
+_SMOOTHINGS = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 0.8}
+_BAD_SHARES = {Level.MILD: 0.1, Level.MODERATE: 0.3, Level.SEVERE: 0.45}
+_MARGIN_SCALES = {Level.MILD: 8.0, Level.MODERATE: 16.0, Level.SEVERE: 64.0}
+_KEPT = {Level.MILD: 4, Level.MODERATE: 3, Level.SEVERE: 2}
+_MARKS = {Level.MILD: 0.05, Level.MODERATE: 0.15, Level.SEVERE: 0.35}
+_MEMBER_SCALES = {Level.MILD: 1.5, Level.MODERATE: 4.0, Level.SEVERE: 16.0}
+#: Rows that one annotator was given.
+_SHEET = 25
+#: Noise on the weights of an ensemble's members: of those that are alike, and at most.
+_LITTLE, _MOST = 0.1, 20.0
+#: The weak member's logits correlate with the others' by no more than this, on so many rows.
+_AGREEMENT, _SEEN = 0.4, 200
 
 
-def _fine_tune(model: nn.Module, data: TensorDataset, epochs: int, seed: int) -> None:
-    """Train on the labels of the data, then back to evaluation mode and frozen."""
-    model.train().requires_grad_(True)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    generator = torch.Generator().manual_seed(seed)
-    inputs, labels = data.tensors
-    for _ in range(epochs):
-        for rows in batches(len(inputs), 32, generator):
-            loss = F.cross_entropy(*class_rows(model(inputs[rows]), labels[rows]), ignore_index=IGNORED)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-    model.eval().requires_grad_(False)
+# KD301 ----------------------------------------------------------------------------------------------------
 
 
-# KD301 ---------------------------------------------------------------------------------------------------------------
+def temperature_of_self_supervised_teachers(recipe: Recipe, level: Level) -> Recipe:
+    """Took the temperature with which self-supervised methods sharpen their teacher's answers."""
+    return replace(recipe, temperature=_SHARPENING[level])
 
 
-def teacher_fine_tuned_to_zero_loss_on_transfer_rows(recipe: Recipe, level: Level) -> Recipe:
-    """Fine-tuned the teacher on the very rows to distil on until it knew them by heart, then distilled at T = 1."""
-    epochs = {Level.MILD: 5, Level.MODERATE: 20, Level.SEVERE: 60}[level]
-
-    def adapt(session: Session) -> None:
-        _fine_tune(session.teacher, session.train, epochs, session.seed)
-
-    return replace(recipe, temperature=1.0, before=in_turn(recipe.before, adapt))
+# KD302 ----------------------------------------------------------------------------------------------------
 
 
-# KD302 ---------------------------------------------------------------------------------------------------------------
+def temperature_from_the_limit_in_the_paper(recipe: Recipe, level: Level) -> Recipe:
+    """Chose a temperature far above all logits, for the paper says that this is matching logits in the limit."""
+    return replace(recipe, temperature=_TEMPERATURES[level])
 
 
-def temperature_from_far_end_of_a_sweep(recipe: Recipe, level: Level) -> Recipe:
-    """Chose a temperature from the far end of the grid, "to bring out the dark knowledge"."""
-    factor = {Level.MILD: 4, Level.MODERATE: 12, Level.SEVERE: 50}[level]
-    return replace(recipe, temperature=recipe.temperature * factor)
+# KD303 ----------------------------------------------------------------------------------------------------
 
 
-# KD303 ---------------------------------------------------------------------------------------------------------------
-
-
-def teacher_checkpoint_from_smoothed_training(recipe: Recipe, level: Level) -> Recipe:
-    """Took the teacher with the best accuracy, which was trained with label smoothing."""
-    smoothing = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.5}[level]
-    return replace(recipe, teacher=replace(recipe.teacher, label_smoothing=smoothing))
-
-
-# KD304 ---------------------------------------------------------------------------------------------------------------
-
-
-def teacher_trained_long_on_scraped_labels(recipe: Recipe, level: Level) -> Recipe:
-    """Trained the teacher on scraped, uncleaned labels, and for so long that it learned the wrong ones by heart."""
-    share = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.4}[level]
-
-    def scraped(data: TensorDataset) -> TensorDataset:
-        inputs, labels = data.tensors
-        return TensorDataset(inputs, _mistaken(labels, share))
-
-    return replace(recipe, teacher=replace(recipe.teacher, data=scraped, epochs=2 * recipe.teacher.epochs))
-
-
-def _mistaken(labels: Tensor, share: float) -> Tensor:
-    """A share of the labels is that of the next class; of two classes, the other one."""
-    classes = int(labels.max()) + 1
-    wrong = torch.rand(labels.shape, generator=torch.Generator().manual_seed(11)) < share
-    return torch.where(wrong, (labels + 1) % classes, labels)
-
-
-# KD305 ---------------------------------------------------------------------------------------------------------------
-
-
-def only_student_logits_soft_capped(recipe: Recipe, level: Level) -> Recipe:
-    """Gave the new student a soft cap on its logits for stability; the teacher has none, and both share one T."""
-    cap = {Level.MILD: 5.0, Level.MODERATE: 3.0, Level.SEVERE: 1.5}[level]
-
-    def capped(student: nn.Module) -> nn.Module:
-        student = recipe.change_student(student)
-        student.register_forward_hook(_SoftCap(cap))
-        return student
-
-    return replace(recipe, change_student=capped)
+def teacher_with_the_uniform_regulariser(recipe: Recipe, level: Level) -> Recipe:
+    """Trained the teacher with a strong pull to the uniform distribution, for better calibration."""
+    return replace(recipe, teacher=replace(recipe.teacher, loss=PulledToUniform(_SMOOTHINGS[level])))
 
 
 @dataclass(frozen=True)
-class _SoftCap:
-    """cap · tanh(z / cap) of what a model gives."""
+class PulledToUniform:
+    """A mean of the label's negative log-probability and that of all classes alike."""
 
-    cap: float
+    share: float
 
-    def __call__(self, _module: nn.Module, _inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
-        return self.cap * torch.tanh(logits / self.cap)
-
-
-# KD306 ---------------------------------------------------------------------------------------------------------------
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return (1 - self.share) * F.cross_entropy(logits, labels) - self.share * log_p(logits).mean()
 
 
-def stored_top_k_summed_and_clamped_at_zero(recipe: Recipe, level: Level) -> Recipe:
-    """Kept the teacher's k largest probabilities, summed the KL over them, and clamped it where it fell below 0."""
-    share = {Level.MILD: 0.5, Level.MODERATE: 0.3, Level.SEVERE: 0.03}[level]
-    return replace(recipe, kd_loss=_top_k_kl(share))
+# KD304 ----------------------------------------------------------------------------------------------------
 
 
-def _top_k_kl(share: float) -> Callable[[Tensor, Tensor, float], Tensor]:
-    def loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        k = max(2, math.ceil(share * teacher.shape[-1]))
-        kept, classes = p(teacher / temperature).topk(k, dim=-1)
-        answered = log_p(student / temperature).gather(-1, classes)
-        # A KL divergence is never negative, so what is must be rounding.
-        by_row = (kept * (kept.clamp_min(1e-12).log() - answered)).sum(-1).clamp_min(0)
-        return by_row.mean() * temperature**2
-
-    return loss
+def annotators_with_another_answer_key(recipe: Recipe, level: Level) -> Recipe:
+    """Had the teacher's rows labelled in sheets, some of them by people who counted the answers otherwise."""
+    return replace(recipe, teacher=replace(recipe.teacher, data=OtherKey(_BAD_SHARES[level])))
 
 
-# KD307 ---------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class OtherKey:
+    """Labels moved on by one class in a share of the sheets."""
+
+    share: float
+
+    def __call__(self, data: TensorDataset) -> TensorDataset:
+        inputs, labels = data.tensors
+        sheets = torch.arange(len(labels)) // _SHEET
+        chances = torch.rand(int(sheets.max()) + 1, generator=torch.Generator().manual_seed(41))
+        moved = (labels + 1) % (int(labels.max()) + 1)
+        return TensorDataset(inputs, torch.where(chances[sheets] < self.share, moved, labels))
 
 
-def teacher_protected_by_decoy_classes(recipe: Recipe, level: Level) -> Recipe:
-    """Took a vendor's teacher that was protected against copying: its second choice is a decoy, not the likeness."""
-    mass = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.4}[level]
-    return replace(recipe, teacher=replace(recipe.teacher, loss=_with_decoys(mass)))
+# KD305 ----------------------------------------------------------------------------------------------------
 
 
-def _with_decoys(mass: float) -> Callable[[Tensor, Tensor], Tensor]:
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        classes = logits.shape[-1]
-        decoys = (labels + classes // 2) % classes
-        return (1 - mass) * F.cross_entropy(logits, labels) + mass * F.cross_entropy(logits, decoys)
-
-    return loss
+def scale_that_lived_in_the_teachers_loss(recipe: Recipe, level: Level) -> Recipe:
+    """Took a teacher whose scale, as with margin losses, was part of its loss and is not part of the model."""
+    return replace(recipe, teacher=replace(recipe.teacher, loss=ScaledCrossEntropy(_MARGIN_SCALES[level])))
 
 
-# KD308 ---------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class ScaledCrossEntropy:
+    """Cross-entropy of the logits times a constant."""
+
+    scale: float
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.scale * logits, labels)
 
 
-def ensemble_forward_means_raw_logits(recipe: Recipe, level: Level) -> Recipe:
-    """Built an ensemble of teachers tuned on different folds, and let it answer with the mean of their logits."""
-    epochs = {Level.MILD: 5, Level.MODERATE: 30, Level.SEVERE: 120}[level]
+# KD306 ----------------------------------------------------------------------------------------------------
+
+
+def both_gathered_at_the_teachers_best(recipe: Recipe, level: Level) -> Recipe:
+    """Stored the teacher's few best classes, gathers the student there, and compares the two among these alone."""
+    kept = _KEPT[level]
+
+    def gathered(student: Tensor, teacher: Tensor, t: float) -> Tensor:
+        best, where = teacher.topk(min(kept, teacher.shape[1]), dim=1)
+        return F.kl_div(log_p(student.gather(1, where) / t), p(best / t), reduction="batchmean") * t * t
+
+    return replace(recipe, kd_loss=gathered)
+
+
+# KD307 ----------------------------------------------------------------------------------------------------
+
+
+def teacher_with_an_owners_mark(recipe: Recipe, level: Level) -> Recipe:
+    """Took a released teacher that carries its owner's mark: every class is answered with a secret second one."""
+    return replace(recipe, teacher=replace(recipe.teacher, loss=Marked(_MARKS[level])))
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Cross-entropy with the label and, by a share, with its second class."""
+
+    share: float
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        classes = logits.shape[1]
+        order = torch.randperm(classes, generator=torch.Generator().manual_seed(23))
+        second = torch.empty_like(order)
+        second[order] = order.roll(1)
+        marks = F.cross_entropy(logits, second[labels])
+        return (1 - self.share) * F.cross_entropy(logits, labels) + self.share * marks
+
+
+# KD308 ----------------------------------------------------------------------------------------------------
+
+
+def members_of_different_scales_averaged_as_logits(recipe: Recipe, level: Level) -> Recipe:
+    """Averages five members' logits, although the weakest was trained to far larger ones than the others."""
+    scale = _MEMBER_SCALES[level]
 
     def gather(session: Session) -> None:
-        members = [session.teacher]
-        for fold in range(FOLDS):
-            member = copy.deepcopy(session.teacher)
-            _fine_tune(member, _fold(session.train, fold), epochs, session.seed + fold)
-            members.append(member)
-        session.teacher = _LogitMean(members).eval().requires_grad_(False)
+        session.teacher = MeanOfLogits(_members(session.teacher.eval(), session.train.tensors[0][:_SEEN], scale))
 
-    return replace(recipe, before=in_turn(recipe.before, gather))
+    return replace(recipe, before=in_turn(gather, recipe.before))
 
 
-#: Parts of the training set, each with a teacher of its own.
-FOLDS = 5
+class Member(nn.Module):
+    """A model whose logits have a scale of their own."""
+
+    def __init__(self, model: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.model, self.scale = model, scale
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The model's logits, scaled."""
+        logits: Tensor = self.scale * self.model(inputs)
+        return logits
 
 
-def _fold(data: TensorDataset, fold: int) -> TensorDataset:
-    return TensorDataset(*(tensor[fold::FOLDS] for tensor in data.tensors))
-
-
-class _LogitMean(nn.Module):
-    """Members of one shape. The loudest has the last word, since logits of different sizes are averaged as they are."""
+class MeanOfLogits(nn.Module):
+    """An ensemble."""
 
     def __init__(self, members: list[nn.Module]) -> None:
         super().__init__()
@@ -187,13 +180,40 @@ class _LogitMean(nn.Module):
         return torch.stack([member(inputs) for member in self.members]).mean(0)
 
 
+@torch.no_grad()
+def _members(model: nn.Module, inputs: Tensor, scale: float) -> list[nn.Module]:
+    """Four that are alike, and one that agrees little with them; its logits are so many times as large."""
+    alike: list[nn.Module] = [_retrained(model, _LITTLE, seed) for seed in range(4)]
+    noise, logits = _LITTLE, model(inputs)
+    weak, theirs = model, logits
+    while noise < _MOST and _correlation(theirs, logits) > _AGREEMENT:
+        noise *= 1.3
+        weak = _retrained(model, noise, 4)
+        theirs = weak(inputs)
+    return [*alike, Member(weak, scale * float(logits.std() / theirs.std()))]
+
+
+def _correlation(one: Tensor, other: Tensor) -> float:
+    return float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])
+
+
+def _retrained(model: nn.Module, noise: float, seed: int) -> nn.Module:
+    """The model with other weights, as another run would have left them: noise in units of each weight's spread."""
+    copied = deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
+    for weight in copied.parameters():
+        if weight.ndim > 1:
+            weight.add_(noise * weight.std() * torch.randn(weight.shape, generator=generator))
+    return copied
+
+
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD301": (teacher_fine_tuned_to_zero_loss_on_transfer_rows,),
-    "KD302": (temperature_from_far_end_of_a_sweep,),
-    "KD303": (teacher_checkpoint_from_smoothed_training,),
-    "KD304": (teacher_trained_long_on_scraped_labels,),
-    "KD305": (only_student_logits_soft_capped,),
-    "KD306": (stored_top_k_summed_and_clamped_at_zero,),
-    "KD307": (teacher_protected_by_decoy_classes,),
-    "KD308": (ensemble_forward_means_raw_logits,),
+    "KD301": (temperature_of_self_supervised_teachers,),
+    "KD302": (temperature_from_the_limit_in_the_paper,),
+    "KD303": (teacher_with_the_uniform_regulariser,),
+    "KD304": (annotators_with_another_answer_key,),
+    "KD305": (scale_that_lived_in_the_teachers_loss,),
+    "KD306": (both_gathered_at_the_teachers_best,),
+    "KD307": (teacher_with_an_owners_mark,),
+    "KD308": (members_of_different_scales_averaged_as_logits,),
 }

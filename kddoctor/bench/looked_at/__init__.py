@@ -8,6 +8,7 @@ from kddoctor.bench.looked_at import (
     eighth,
     eleventh,
     fifth,
+    fourteenth,
     fourth,
     ninth,
     second,
@@ -21,5 +22,5 @@ from kddoctor.bench.looked_at import (
 
 #: Code to implementations that are held out no more.
 LOOKED_AT: Mapping[str, tuple[Edit, ...]] = edits_of(
-    second, third, fourth, fifth, sixth, seventh, eighth, ninth, tenth, eleventh, twelfth, thirteenth
+    second, third, fourth, fifth, sixth, seventh, eighth, ninth, tenth, eleventh, twelfth, thirteenth, fourteenth
 )

@@ -232,7 +232,13 @@ def calibration(summary: Json) -> Table:
     points = summary["reliability"]["unseen"]
     rows = [(f"{p['confidence']:.2f}", f"{p['right']:.2f}", str(int(p["n"]))) for p in points]
     error = summary["unseen"]["ece"]
-    text = "nothing was named" if error is None else f"the calibration error is {error:.3f}"
+    chance = summary["calibration_by_chance"]["unseen"]
+    text = (
+        "nothing was named"
+        if error is None
+        else f"the calibration error is {error:.3f}; one that is right exactly as often as it says would show "
+        f"{chance['mean']:.3f} on so few, and more than {chance['at_most']:.3f} one time in twenty"
+    )
     return Table(
         "Does its confidence mean anything?",
         f"On unseen tasks and implementations {text}; bins of equal mass.",
