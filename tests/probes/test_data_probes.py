@@ -22,6 +22,17 @@ def test_equal_rows_are_counted_once_each():
     assert (found.shared, found.distinct, found.repeated, found.share) == (2, 3, 0.5, 0.4)
 
 
+def test_sets_that_were_copied_repeat_all_their_rows_alike_and_what_recurs_does_not():
+    nothing = equal_rows(np.arange(50), np.arange(50, 80))
+    assert (nothing.clumped, nothing.repeated_held_out) == (0.0, 0.0)
+    twice = np.repeat(np.arange(300), 2)
+    # Where all are there twice, a rate r has r / (1 - exp(-r)) = 2, and r * 2 pairs, not 2.
+    assert equal_rows(twice[:400], twice[400:]).clumped == pytest.approx(2 / (1.5936 * 2), rel=1e-3)
+    by_chance, frequent = np.random.default_rng(0).integers(5000, size=4000), np.random.default_rng(0).zipf(1.5, 4000)
+    assert equal_rows(by_chance[:2500], by_chance[2500:]).clumped == pytest.approx(1.0, abs=0.1)
+    assert equal_rows(frequent[:2500], frequent[2500:]).clumped > 4
+
+
 def test_near_rows_are_those_within_half_of_the_usual_distance_where_no_training_rows_are_as_close():
     train = 10.0 * np.arange(20)[:, None]
     found = near_rows(train, np.array([[1.0], [4.0], [55.0]]))

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kddoctor.engine import diagnose
+from kddoctor.engine.weighing import weigh
+from kddoctor.probes.measurements import TeacherView, TeacherViews
+from kddoctor.probes.targets_against_own import TargetsAgainstOwn
+from kddoctor.probes.teacher_validity import TeacherValidityProbe
+from kddoctor.rules.finding import Finding
+from kddoctor.rules.registry import all_rules
 from kddoctor.run import load, write_run
+from kddoctor.run.manifest import Manifest
 
 MINE = {"KD901", "KD902", "KD903"}
 ITEMS, ROWS = 80, 3000
@@ -180,3 +190,33 @@ def test_labels_that_are_wrong_at_random_are_not_the_teachers(tmp_path):
         return np.where(np.random.default_rng(1).random(len(labels)) < 0.3, 0, labels)
 
     assert mine(ranked(tmp_path, relabelled=noisy)) == []
+
+
+# KD811 where a label is a yes or a no -------------------------------------------------------------------------------
+
+
+def knowing(favoured: float, better: float) -> Mapping[type, object]:
+    """A teacher whose targets favour the label on this share of the rows, and rank those of the loop so much better."""
+    validity = TeacherValidityProbe(2)
+    validity.update(np.random.default_rng(0).normal(size=(400, 2)), np.arange(400) % 2)
+    outside = TeacherView("predictions/train", False, validity.compute(), False, auc=0.87)
+    inside = replace(outside, source="steps", in_loop=True, auc=0.87 + better)
+    told = TargetsAgainstOwn(400, 0.6, 0.46, 1.0, favoured, favoured, 80, np.nan, 0.3, 0.4, 0.5, 0.8, 0.8)
+    views = TeacherViews(outside, outside, inside, student_probabilities=False)
+    return {
+        Manifest: Manifest(task="ranking", distillation={"loss": "kl"}),
+        TeacherViews: views,
+        TargetsAgainstOwn: told,
+    }
+
+
+@pytest.mark.parametrize(
+    ("favoured", "better", "named"),
+    [(0.8, 0.07, True), (0.8, 0.02, False), (0.5, 0.07, False)],
+    ids=["later clicks", "noise", "another view"],
+)
+def test_targets_that_rank_rows_better_than_the_teacher_know_more(favoured, better, named):
+    rule = all_rules()["KD811"]
+    finding = rule(knowing(favoured, better))
+    assert isinstance(finding, Finding)
+    assert (weigh(rule, finding).confidence > 0.5) is named

@@ -23,7 +23,7 @@ from tests import builders as b
 from tests.builders import recorded_run
 from tests.forensics import losses
 
-MINE_OF_SURE = {"KD303", "KD304"}
+MINE_OF_SURE = {"KD303", "KD304", "KD305"}
 MINE = {"KD302", "KD303", "KD304", "KD305", "KD306", "KD307", "KD308"}
 POOR = b.forgetting(0.15)
 
@@ -162,6 +162,8 @@ def test_a_smoothed_teacher_whose_student_gained_is_a_note(tmp_path):
     [
         (SurestRows(100, 0.95, 0.49, 0.7, 0.08), "KD303"),
         (SurestRows(100, 0.98, 0.70, 0.35, 0.16), "KD304"),
+        # Not half as sure as right, its answers in order: no share of wrong labels leaves a teacher so good.
+        (SurestRows(100, 0.98, 0.15, 0.65, 0.43), "KD305"),
         # Decoys are of a few classes: KD307.
         (SurestRows(100, 0.98, 0.70, 0.001, 0.3), None),
         # As sure as right, and about as sure as right: ordinary teachers of easy and of hard tasks.

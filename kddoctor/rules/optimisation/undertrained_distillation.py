@@ -173,7 +173,7 @@ def undertrained_distillation(
     finding = against_set_back(against_come_back(finding, signs), signs)
     finding = against_untaught(against_another(finding, path, fit), path)
     few = any(evidence.measure == "updates" for evidence in finding.supporting)
-    finding = _against_arrived(finding, outputs(output, path, fit), few=few)
+    finding = _against_arrived(finding, outputs(output, path, fit), signs if few else None)
     if signs is not None:
         finding = _of_promise(against_shortened(finding, signs, config), signs, config)
     finding = _of_others(finding, train, held_out, loss, falling)
@@ -537,9 +537,12 @@ def _of_outputs(finding: Finding, signs: RateSigns, output: OutputFit) -> tuple[
     return finding, "certainly"
 
 
-def _against_arrived(finding: Finding, output: OutputFit | None, *, few: bool) -> Finding:
-    """Too few steps leave the last layer short of its own lowest objective, too; of a fast one, few need not."""
-    if output is None or output.gain >= ARRIVED or output.left < MUCH:
+def _against_arrived(finding: Finding, output: OutputFit | None, few: RateSigns | None) -> Finding:
+    """Too few steps leave the last layer short of its own lowest objective, too; of a fast one, few need not.
+
+    few: of a schedule whose updates were counted as too few. Of some dozens no layer has had enough.
+    """
+    if output is None or output.gain >= ARRIVED or output.left < MUCH or (few and few.updates < DOZENS):
         return finding
     return finding.against(
         "output-fit",

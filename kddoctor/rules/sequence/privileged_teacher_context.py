@@ -2,9 +2,10 @@
 
 What it checks
     Whether the targets say more about the label than the teacher does on the same input (in the limit, whether they
-    differ from its answer by the label's logit alone); whether the student's inputs lack entries that the teacher's
-    inputs have, or are shorter; and whether the teacher knows every next token of texts that nobody has shown it, where
-    a student is far from that.
+    differ from its answer by the label's logit alone); whether, where a label is a yes or a no, they rank the rows of
+    the loop better than the teacher ranks the whole training split; whether the student's inputs lack entries that the
+    teacher's inputs have, or are shorter; and whether the teacher knows every next token of texts that nobody has shown
+    it, where a student is far from that.
 
 Why it hurts
     The student is asked for what cannot be known from its own input. It learns to sound as sure as the teacher,
@@ -33,6 +34,7 @@ Read more
 """
 
 from kddoctor.probes.measurements import Gaps, TeacherViews
+from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.targets_against_own import TargetsAgainstOwn
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.record import RECORD
@@ -46,6 +48,10 @@ GIVEN_MORE = "The teacher is given more than the student."
 #: Share of the targets that must favour the label, where the teacher is right and where it is wrong. Noise gives a half
 #: of both, another view of the example up to 0.85, another temperature next to none of one of them.
 FAVOURS_LABEL: Share = 0.9
+#: The same of targets that know more about most rows, and not of all; and by how much of what is possible above chance
+#: they then have to be better than the teacher itself, on training rows that it knows as well as those of the loop.
+FAVOURS_MOSTLY: Share = 0.7
+BETTER: Share = 0.05
 #: Rows without which a share says nothing, and those that may differ for another reason.
 FEWEST_ROWS: Count = 20
 STRAYS: Share = 0.05
@@ -106,6 +112,8 @@ def privileged_teacher_context(
     part = targets is not None and targets.label_loss >= TOLD_A_PART * targets.own_label_loss
     if targets is not None and told:
         finding = _of_targets(finding, targets, teacher)
+    elif targets is not None and teacher is not None and _ranks_better(targets, teacher):
+        finding = _of_ranking(finding, targets, teacher)
     elif targets is not None and targets.changed < STRAYS and not differing and not finding.evidence:
         finding = finding.against(
             PROBE,
@@ -176,6 +184,33 @@ def _of_targets(finding: Finding, targets: TargetsAgainstOwn, teacher: TeacherVi
         origin="identity" if exact else "calibrated on the language task",
         grade=Grade.PROOF if exact else Grade.INTERVENTIONAL,
         weight=None if exact else 8.0,
+    )
+
+
+def _ranks_better(targets: TargetsAgainstOwn, teacher: TeacherViews) -> bool:
+    """Whether targets that mostly favour the label rank rows better than the teacher does, in yes-or-no tasks."""
+    loop, own = teacher.in_loop, teacher.own_train
+    if loop is None or own is None or loop.auc is None or own.auc is None or targets.wrong < FEWEST_ROWS:
+        return False
+    mostly = min(targets.changed, targets.gained_right, targets.gained_wrong) > FAVOURS_MOSTLY
+    noise = 2 * noise_of_difference(standard_error(own.auc, targets.rows))  # skill is 2 AUC - 1
+    return mostly and loop.skill - own.skill > max(BETTER, noise)
+
+
+def _of_ranking(finding: Finding, targets: TargetsAgainstOwn, teacher: TeacherViews) -> Finding:
+    assert teacher.in_loop is not None
+    assert teacher.own_train is not None
+    return finding.supported_by(
+        "teacher-validity",
+        "skill",
+        teacher.in_loop.skill,
+        f"inside the loop the teacher has {teacher.in_loop.skill:.0%} of what is possible above chance, and "
+        f"{teacher.own_train.skill:.0%} on the training rows outside it; its targets favour the label on "
+        f"{targets.gained_right:.0%} of the rows on which it is right and on {targets.gained_wrong:.0%} of the others",
+        threshold=BETTER,
+        origin="calibrated on movielens and clicks",
+        grade=Grade.INTERVENTIONAL,
+        weight=7.0,
     )
 
 

@@ -5,8 +5,10 @@ What it checks
     range; whether their spread has long stood still, with a verified loss that would fall if all of them were larger,
     and neither dropout nor weight decay to hold them; whether, with a verified loss, the gradient that arrives at all
     of the student's parameters is far shorter than that in its logits, which a bias behind them gets whole unless
-    something small multiplies them, while the logits stay far below the teacher's; or whether the teacher's logits are
-    larger than a cross-entropy can make them, so that a temperature that softens others does nothing.
+    something small multiplies them, while the logits stay far below the teacher's; whether the teacher's logits are
+    larger than a cross-entropy can make them, so that a temperature that softens others does nothing; or whether a
+    teacher that is better than its student is right where it is surest and not even half as sure, and tells its other
+    answers apart there.
 
 Why it hurts
     The divergence compares absolute differences of logits. A bounded student can be right in every order and still not
@@ -18,13 +20,16 @@ What it looks like
 Told apart from
     KD301, whose temperature is too low for its teacher. KD402 and KD502, whose students are free to grow further: few
     of their logits stand at the largest value. KD501, whose short steps come of the rate and not of the logits' scale.
-    KD504, whose logits are held by dropout or by weight decay.
+    KD504, whose logits are held by dropout or by weight decay. KD303, whose teacher keeps back as much, and has its
+    other answers all alike; KD304, where no such share of wrong labels leaves a teacher right; KD307, whose decoys are
+    sure; KD102, whose teacher was trained too little to be right.
     A divergence lets a free student match any scale, so that a difference alone is no fault.
 
 Fix
     - loss = kl(student / T, teacher / T)
     + loss = kl(standardise(student) / T, standardise(teacher) / T)
-    Or take the scale (or the bound) out of the logits that are compared.
+    Or take the scale (or the bound) out of the logits that are compared; a scale that the teacher's own loss had
+    belongs to its logits.
 
 Treat automatically
     In part: the student is retrained at the temperature that softens this teacher. A bound has to go from the model.
@@ -42,6 +47,7 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
+from kddoctor.probes.surest_rows import SurestRows
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.harm import harm_of
 from kddoctor.rules.loss.declared import distils
@@ -49,6 +55,7 @@ from kddoctor.rules.optimisation.harm import behind
 from kddoctor.rules.optimisation.way import as_little_as_usual, grown
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Correlation, Distance, Factor, Nats, Pace, Share, Temperature
+from kddoctor.rules.soft_targets.kept_back import HALF, unscaled
 from kddoctor.rules.soft_targets.soft_targets_collapsed import COLLAPSED_ENTROPY, SOFTENS, WANTED
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
@@ -102,7 +109,7 @@ AS_OFTEN: Distance = 0.1
     reads=(LogitScale, Manifest),
     uses=(
         *(Gaps, TargetSoftness, LogitGradient, LossForensics, LoopTeacher, TeacherViews, ScaleFit, StudentPath),
-        *(RateSigns, Observations),
+        *(RateSigns, Observations, SurestRows),
     ),
     masks=("KD102", "KD301", "KD401", "KD402", "KD501", "KD502", "KD503", "KD504", "KD604"),
 )
@@ -119,12 +126,15 @@ def logit_scale_mismatch(
     path: StudentPath | None = None,
     signs: RateSigns | None = None,
     seen: Observations | None = None,
+    surest: SurestRows | None = None,
 ) -> Finding:
     finding = Finding()
     if not distils(config):
         return finding
     if loop is not None and (times := _factor_in_loop(loop, config, teacher)) is not None:
         return _by_loop(loop, times, held_out)
+    if surest is not None and held_out is not None and unscaled(surest, held_out):
+        return _by_teacher(surest, held_out, softness)
     finding = _bounded(finding, scale, held_out)
     finding = _multiplied(finding, scale, gradient, loss)
     if loss is not None and loss.declared_holds and as_little_as_usual(config, seen):
@@ -281,9 +291,38 @@ def _scaled(finding: Finding, scale: LogitScale, softness: TargetSoftness) -> tu
         threshold=COLLAPSED_ENTROPY,
         origin="paper",
     )
-    # Entropy depends on logits over T only: beyond the grid, the largest temperature stands for the rest.
+    return finding, _wanted(softness)
+
+
+def _wanted(softness: TargetSoftness) -> float:
+    """Temperature of the wanted entropy, which depends on logits over T only: what is beyond the grid is at its end."""
+    targets = softness.targets
     best = int(abs(targets.entropy_ratio_median - WANTED).argmin())
-    return finding, float(round(float(targets.temperatures[best]), 2))
+    return float(round(float(targets.temperatures[best]), 2))
+
+
+def _by_teacher(surest: SurestRows, held_out: Gaps, softness: TargetSoftness | None) -> Finding:
+    """A teacher whose logits were made small; its student's may well be as small, or larger for the labels' sake."""
+    finding = Finding().supported_by(
+        "surest-rows",
+        "confidence",
+        surest.confidence,
+        f"of the tenth of held-out rows that it is surest of, the teacher has {surest.right:.0%} right and is "
+        f"{surest.confidence:.0%} sure, and its other answers lie {surest.relative_spread:.0%} of that distance apart: "
+        "something has made its logits small",
+        threshold=HALF,
+        origin="identity of a teacher that minimised a cross-entropy",
+        weight=6.0,
+    )
+    said = finding.saying(
+        "Something has made the teacher's logits small: it is right, and sure of nothing.",
+        where="the last layer of the teacher, or a scale that its own loss had",
+        severity="note" if harm_of(held_out).none else "warning",
+    )
+    if softness is None:
+        return said.prescribe("the teacher's logits times its own scale", automatic=False, safety="manual")
+    better = _wanted(softness)
+    return said.prescribe(f"temperature {better:g}", safety="careful", distillation__temperature=better)
 
 
 def _factor_in_loop(loop: LoopTeacher, config: Manifest, teacher: TeacherViews | None) -> float | None:

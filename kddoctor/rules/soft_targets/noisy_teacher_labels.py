@@ -18,10 +18,10 @@ What it looks like
 Told apart from
     KD102, a teacher that knows too little: it is better on what it has seen, and its mistakes pile up on few classes.
     KD105, where whole classes are exchanged. KD303, whose other classes are all alike. KD307, whose teacher keeps what
-    it holds back for a few decoys. KD605, where the twin makes the teacher's mistakes as well. KD601, whose wrong
-    labels are the student's: there the teacher is as sure of the rows that it has "wrong". KD603, whose rows are
-    strange to the teacher, which is unsure of all of them. A transfer set that is harder than the held-out rows: a
-    teacher that never saw it is less sure of it.
+    it holds back for a few decoys. KD305, whose teacher keeps back more than half of what it is right on. KD605, where
+    the twin makes the teacher's mistakes as well. KD601, whose wrong labels are the student's: there the teacher is as
+    sure of the rows that it has "wrong". KD603, whose rows are strange to the teacher, which is unsure of all of them.
+    A transfer set that is harder than the held-out rows: a teacher that never saw it is less sure of it.
 
 Fix
     - loss = kl(student, teacher)
@@ -52,6 +52,7 @@ from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.pipeline.merged_classes import merged_classes
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Deviations, Factor, Share
+from kddoctor.rules.soft_targets.kept_back import ALL_OF_THEM, ahead, unscaled
 from kddoctor.rules.soft_targets.label_smoothed_teacher import ALIKE_WHERE_SURE
 from kddoctor.run.manifest import Manifest
 
@@ -71,11 +72,8 @@ DIFFERENT: Share = 0.8
 RETURNED: Share = 0.2
 ENOUGH_CLASSES: Count = 4
 #: What a teacher keeps back where it is surest, for certain; without wrong labels it was 0.03 at most, with them 0.05
-#: to 0.3. Share of an even one that the least likely class has there: 0.001 of ordinary teachers, 0.01 where the task
-#: is of few words, none of a teacher with decoys. And points by which the teacher is better than what learns of it.
+#: to 0.3.
 KEPT_BACK: Share = 0.04
-ALL_OF_THEM: Share = 0.02
-AHEAD: Share = 0.05
 #: Classes whose rows a wrong rule drains into another, the share of mistakes that the teacher is then sure of, and the
 #: share of wrong answers among sure ones that no calibrated teacher exceeds (taxonomy).
 SOURCES: Count = 2
@@ -233,10 +231,8 @@ def _directed(finding: Finding, held_out: TeacherErrors, teacher: TeacherViews |
 
 def _unsure(finding: Finding, surest: SurestRows, held_out: Gaps) -> Finding:
     """Labels that were wrong at random: whoever learned them is right more often than sure, and has no decoys."""
-    gaps = held_out.gaps
-    knows = gaps.teacher_accuracy - max(gaps.student_accuracy, gaps.baseline_accuracy or 0.0) > AHEAD
-    alike = surest.relative_spread < ALIKE_WHERE_SURE  # KD303
-    if not knows or alike or surest.evenness < ALL_OF_THEM or surest.surely_kept_back < KEPT_BACK:
+    others = surest.relative_spread < ALIKE_WHERE_SURE or unscaled(surest, held_out)  # KD303, KD305
+    if not ahead(held_out) or others or surest.evenness < ALL_OF_THEM or surest.surely_kept_back < KEPT_BACK:
         return finding
     return finding.supported_by(
         "surest-rows",

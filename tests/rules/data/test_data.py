@@ -14,10 +14,11 @@ from kddoctor.probes.class_recall import ClassRecall
 from kddoctor.probes.data_measurements import ClassRecalls, LabelDoubts, SplitOverlap
 from kddoctor.probes.label_doubt import LabelDoubt
 from kddoctor.probes.measurements import TrainGaps
-from kddoctor.probes.row_overlap import NearOverlap
+from kddoctor.probes.row_overlap import NearOverlap, RowOverlap
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.data.class_level_regression import class_level_regression
 from kddoctor.rules.data.train_test_leakage import train_test_leakage
+from kddoctor.rules.finding import Grade
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
 from kddoctor.run.manifest import Manifest
@@ -40,10 +41,29 @@ def test_held_out_rows_among_the_training_rows_are_a_leak(tmp_path):
 
 
 def test_data_that_repeat_themselves_are_no_proof_of_a_leak(tmp_path):
+    """A few of them far more often than others, as words do."""
     train, val = part(500, 1), part(500, 2)
     for split, seed in ((train, 1), (val, 2)):
-        split["fingerprint"] = np.random.default_rng(seed).integers(400, size=500)
+        split["fingerprint"] = np.random.default_rng(seed).zipf(1.5, size=500)
     assert "KD601" not in diagnosed(tmp_path, train, val).cause_codes
+
+
+@pytest.mark.parametrize("times", [2, 4])
+def test_rows_that_were_all_copied_before_they_were_split_are_a_leak(tmp_path, times):
+    train, val = part(500, 1), part(500, 2)
+    pool = np.random.default_rng(1).permutation(np.arange(500 * times) % 500)
+    train["fingerprint"], val["fingerprint"] = pool[:500], pool[500:1000]
+    found = diagnosed(tmp_path, train, val)
+    assert found.cause_codes == ["KD601"]
+    assert "rows are repeated evenly" in str(found.causes[0])
+
+
+@pytest.mark.parametrize(("clumped", "proof"), [(2.1, False), (0.8, True)])
+def test_rows_that_recur_among_the_held_out_ones_recur_in_training_as_well(clumped, proof):
+    """Training rows that were altered do not recur, and held-out ones that were copied do for another reason."""
+    words = RowOverlap(3000, 1200, 16, distinct=2996, repeated=0.002, repeated_held_out=0.013, clumped=clumped)
+    grades = {e.grade for e in train_test_leakage(SplitOverlap(words, None)).supporting}
+    assert grades == {Grade.PROOF if proof else Grade.STATISTICAL}
 
 
 def test_held_out_rows_that_are_noisy_copies_are_a_leak(tmp_path):

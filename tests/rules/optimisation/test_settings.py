@@ -164,6 +164,15 @@ def test_a_dozen_updates_are_too_few_whatever_their_noise_hides(updates, per_epo
     assert (isinstance(found, Finding) and weigh(all_rules()["KD502"], found).confidence > 0.5) is named
 
 
+@pytest.mark.parametrize(("updates", "named"), [(20, True), (90, False)])
+def test_of_a_few_dozen_updates_no_last_layer_has_had_enough(updates, named):
+    """As of a patience of one epoch."""
+    falls = signs(updates=updates, per_epoch=updates / 2, pace=0.5, pace_low=0.42, pace_high=0.7, low=0.5, end=0.5)
+    level = LearningCurve(None, None, None, updates, 0, 0.0, 1.0, 1.0, Pace(0.5, 0.42, 0.7), 1.0)
+    arrived = OutputFit(-0.1, 1.0, 0.5, 500)
+    assert (confidence("KD502", level, falls, path(), fit(), arrived, manifest(epochs=2)) > 0.5) is named
+
+
 def rising(updates: int) -> LearningCurve:
     """Held-out quality that certainly rises, if by how much is not certain, at a constant rate."""
     quality = Trend(0.083, 0.03, 0.3, points=5, first=0.57, last=0.736, best=0.742, best_is_last=False)
