@@ -53,7 +53,8 @@ def run_full(
     if accuracy is not None:
         write(accuracy, accuracy_text(report.results, report.gate))
     if confidence is not None:
-        write(confidence, confidence_text(report.results, report.gate))
+        earlier = json.loads(confidence.read_text("utf-8")) if confidence.is_file() else None
+        write(confidence, confidence_text(report.results, report.gate, earlier))
     shown = headline(report.summary)
     table = Table(*shown.heads, title=shown.title, caption=shown.caption)
     for row in shown.rows:

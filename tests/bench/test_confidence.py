@@ -8,6 +8,7 @@ import pytest
 
 from kddoctor.bench.confidence import confidence_text
 from kddoctor.bench.gate import Gate, Severity
+from kddoctor.bench.held_out import BATCH
 from kddoctor.bench.judging import Result
 from tests.bench.results import result
 
@@ -30,6 +31,17 @@ def test_counts_are_by_status_and_by_the_code_that_was_named():
     assert found["suspected"]["codes"] == {"KD201": [10, 8]}
     assert found["suspected"]["rate"] == pytest.approx(8.5 / 11, abs=1e-3)
     assert found["confirmed"]["codes"] == {"KD203": [1, 1]}
+
+
+def test_what_was_counted_on_earlier_batches_stays_and_this_one_is_counted_once():
+    gate = lambda results: Gate({r.case.key: Severity.SEVERE for r in results}, frozenset(), {})  # noqa: E731
+    now = [named("KD201", "KD201", seed) for seed in range(3)]
+    earlier = {"suspected": {"batches": {"before": {"KD201": [4, 2], "KD202": [1, 0]}, BATCH: {"KD201": [90, 90]}}}}
+    found = json.loads(confidence_text(now, gate(now), earlier))
+    assert found["suspected"]["codes"] == {"KD201": [7, 5], "KD202": [1, 0]}
+    assert found["suspected"]["batches"] == {"before": {"KD201": [4, 2], "KD202": [1, 0]}, BATCH: {"KD201": [3, 3]}}
+    assert found["suspected"]["rate"] == pytest.approx(5.5 / 9, abs=1e-3)
+    assert json.loads(confidence_text(now, gate(now), found)) == found
 
 
 def test_what_rules_were_developed_on_and_what_figures_are_of_is_left_out():
