@@ -44,7 +44,8 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     values = [*models[0].values(), *models[1].values(), *logits]
     if not all(np.abs(block).max(initial=0) < LARGEST for block in values):  # neither is NaN
         return
-    if not any(array.dtype in COARSE for array in arrays):
+    known = int((labels != IGNORED).sum()) >= MIN_ROWS  # a mask may leave nothing of the first examples
+    if known and not any(array.dtype in COARSE for array in arrays):
         maps = [name for name, array in features.student.items() if _is_map(array, length)]
         yield _ranks(models, logits, labels, maps)
     if all(len(block) == len(values[0]) for block in values):

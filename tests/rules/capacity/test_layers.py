@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
+from safetensors.numpy import save_file
 
 from kddoctor.engine import diagnose
 from kddoctor.engine.measuring import measure
@@ -21,7 +23,7 @@ from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.capacity.exclusion import narrow
 from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.registry import all_rules
-from kddoctor.run import load
+from kddoctor.run import load, write_run
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 from tests import builders as b
@@ -418,3 +420,19 @@ def test_a_factor_in_the_head_needs_no_read_out_where_no_weight_was_cut(tmp_path
     gaps = measure(load(recorded_run(tmp_path / "run", student=b.forgetting(0.4))))[Gaps]
     assert confidence("KD405", unread, gaps) < 0.5
     assert confidence("KD405", unread, gaps, Observations(student_zeros=0.0)) > 0.5
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_ranks_are_of_positions_that_have_a_label(tmp_path, masked):
+    rng, examples, length, size = np.random.default_rng(0), 100, 4, 8
+    labels = rng.integers(size, size=(examples, length))
+    if masked:
+        labels[:64] = -100
+    shown = {name: rng.normal(size=(examples, length, size)).astype(np.float32) for name in ("teacher", "student")}
+    part = {"labels": labels, **{f"{name}_logits": values for name, values in shown.items()}}
+    manifest = {"task": "tokens", "num_classes": size, "distillation": {"loss": "kl"}}
+    write_run(tmp_path / "run", manifest, predictions={"val": part})
+    (tmp_path / "run" / "features").mkdir()
+    layer = rng.normal(size=(64, length, 12)).astype(np.float32)
+    save_file({"teacher/block1": layer, "student/block1": layer}, tmp_path / "run" / "features" / "val.safetensors")
+    assert (LayerRanks in measure(load(tmp_path / "run"))) is not masked
