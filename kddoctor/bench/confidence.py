@@ -19,8 +19,7 @@ FITTED = selection(unseen_task=False, unseen_implementation=True)
 #: Bounds of how many runs the rate of all codes counts for. Most codes are named fewer than eight times: a few runs of
 #: two tasks shall not say everything about a code.
 WORTH = (8.0, 100.0)
-
-
+#: (named, right) by code.
 Counts = Mapping[str, tuple[int, int]]
 
 

@@ -74,7 +74,7 @@ def figures(results: Iterable[Result], gate: Gate, tier: Tier = Tier.FULL) -> Fi
     outside = [r for r in chosen if r.case.group == "outside" and gate.severity[r.case.key] is not Severity.LATENT]
     loss = [r for r in ruled if all_rules()[r.case.truth[0]].family == "loss"]
     plain = [r for r in sound if r.case.group != "lookalike"]
-    named = [r for r in (*faults, *sound, *pairs, *outside) if r.first is not None]
+    named = diagnoses(chosen, gate)
     return Figures(
         detection=clustered(harsh, lambda r: r.sick),
         detection_mild=clustered(mild, lambda r: r.sick),
@@ -95,6 +95,11 @@ def figures(results: Iterable[Result], gate: Gate, tier: Tier = Tier.FULL) -> Fi
         precision_at_09=counted([r.right for r in named if r.confidence >= SURE]),
         n=len(chosen),
     )
+
+
+def diagnoses(results: Iterable[Result], gate: Gate) -> list[Result]:
+    """What confidence is judged by: runs that count and in which a cause was named, but rebuilt bugs of others."""
+    return [r for r in results if r.first is not None and r.case.group != "reported" and gate.counts(r.case)]
 
 
 def in_top(most: int) -> Callable[[Result], bool]:

@@ -13,6 +13,7 @@ from kddoctor.bench.figures import (
     calibration_by_chance,
     clustered,
     confusion,
+    diagnoses,
     figures,
     in_top,
     reliability,
@@ -68,10 +69,7 @@ def summarise(
     """judges: what baselines and ablations said of the unseen selection, each in place of ours."""
     full = [r for r in results if r.tier is Tier.FULL]
     seen, unseen = (figures(filter(chosen, results), gate) for chosen in (SEEN, UNSEEN))
-    named = {
-        name: [r for r in full if chosen(r) and r.first and gate.counts(r.case)]
-        for name, chosen in (("seen", SEEN), ("unseen", UNSEEN))
-    }
+    named = {name: diagnoses(filter(chosen, full), gate) for name, chosen in (("seen", SEEN), ("unseen", UNSEEN))}
     run = {r.case.task for r in full}
     names = [name for name in (*NAMES, *TRIAL_TASKS) if name in run]
     return {

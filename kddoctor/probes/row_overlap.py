@@ -98,15 +98,16 @@ def equal_rows(train: NDArray[np.int64], held_out: NDArray[np.int64]) -> RowOver
     """Compare hashes, [n] and [m], one a row. Raises ValueError where either is empty."""
     if not len(train) or not len(held_out):
         raise ValueError("a split without rows cannot be compared; expected at least one hash of each")
-    values, counts = np.unique(train, return_counts=True)
+    values, number = np.unique(np.concatenate([train, held_out]), return_inverse=True)
+    here, there = (np.bincount(part, minlength=len(values)) for part in np.split(number.reshape(-1), [len(train)]))
     return RowOverlap(
         train=len(train),
         held_out=len(held_out),
-        shared=int(np.isin(held_out, values).sum()),
-        distinct=len(values),
-        repeated=_repeated(counts),
-        repeated_held_out=_repeated(np.unique(held_out, return_counts=True)[1]),
-        clumped=_clumped(np.unique(np.concatenate([train, held_out]), return_counts=True)[1]),
+        shared=int(there[here > 0].sum()),
+        distinct=int((here > 0).sum()),
+        repeated=_repeated(here),
+        repeated_held_out=_repeated(there),
+        clumped=_clumped(here + there),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -13,9 +14,9 @@ from kddoctor.bench.judging import Result
 from tests.bench.results import result
 
 
-def fitted(results: list[Result]) -> dict[str, dict[str, object]]:
+def fitted(results: list[Result], earlier: Mapping[str, object] | None = None) -> dict[str, dict[str, object]]:
     severity = {r.case.key: Severity.SEVERE for r in results}
-    return json.loads(confidence_text(results, Gate(severity, frozenset(), {})))
+    return json.loads(confidence_text(results, Gate(severity, frozenset(), {}), earlier))
 
 
 def named(code: str, answer: str, seed: int, **changes: object) -> Result:
@@ -34,14 +35,13 @@ def test_counts_are_by_status_and_by_the_code_that_was_named():
 
 
 def test_what_was_counted_on_earlier_batches_stays_and_this_one_is_counted_once():
-    gate = lambda results: Gate({r.case.key: Severity.SEVERE for r in results}, frozenset(), {})  # noqa: E731
     now = [named("KD201", "KD201", seed) for seed in range(3)]
     earlier = {"suspected": {"batches": {"before": {"KD201": [4, 2], "KD202": [1, 0]}, BATCH: {"KD201": [90, 90]}}}}
-    found = json.loads(confidence_text(now, gate(now), earlier))
+    found = fitted(now, earlier)
     assert found["suspected"]["codes"] == {"KD201": [7, 5], "KD202": [1, 0]}
     assert found["suspected"]["batches"] == {"before": {"KD201": [4, 2], "KD202": [1, 0]}, BATCH: {"KD201": [3, 3]}}
     assert found["suspected"]["rate"] == pytest.approx(5.5 / 9, abs=1e-3)
-    assert json.loads(confidence_text(now, gate(now), found)) == found
+    assert fitted(now, found) == found
 
 
 def test_what_rules_were_developed_on_and_what_figures_are_of_is_left_out():

@@ -112,7 +112,7 @@ def privileged_teacher_context(
     part = targets is not None and targets.label_loss >= TOLD_A_PART * targets.own_label_loss
     if targets is not None and told:
         finding = _of_targets(finding, targets, teacher)
-    elif targets is not None and teacher is not None and _ranks_better(targets, teacher):
+    elif targets is not None and teacher is not None and targets.changed > FAVOURS_MOSTLY:
         finding = _of_ranking(finding, targets, teacher)
     elif targets is not None and targets.changed < STRAYS and not differing and not finding.evidence:
         finding = finding.against(
@@ -187,27 +187,23 @@ def _of_targets(finding: Finding, targets: TargetsAgainstOwn, teacher: TeacherVi
     )
 
 
-def _ranks_better(targets: TargetsAgainstOwn, teacher: TeacherViews) -> bool:
-    """Whether targets that mostly favour the label rank rows better than the teacher does, in yes-or-no tasks."""
+def _of_ranking(finding: Finding, targets: TargetsAgainstOwn, teacher: TeacherViews) -> Finding:
+    """Targets that mostly favour the label and rank rows better than the teacher does, in yes-or-no tasks."""
     loop, own = teacher.in_loop, teacher.own_train
     if loop is None or own is None or loop.auc is None or own.auc is None or targets.wrong < FEWEST_ROWS:
-        return False
-    mostly = min(targets.changed, targets.gained_right, targets.gained_wrong) > FAVOURS_MOSTLY
-    noise = 2 * noise_of_difference(standard_error(own.auc, targets.rows))  # skill is 2 AUC - 1
-    return mostly and loop.skill - own.skill > max(BETTER, noise)
-
-
-def _of_ranking(finding: Finding, targets: TargetsAgainstOwn, teacher: TeacherViews) -> Finding:
-    assert teacher.in_loop is not None
-    assert teacher.own_train is not None
+        return finding
+    gained = loop.skill - own.skill
+    limit = max(BETTER, 2 * noise_of_difference(standard_error(own.auc, targets.rows)))  # skill is 2 AUC - 1
+    if gained <= limit or min(targets.gained_right, targets.gained_wrong) <= FAVOURS_MOSTLY:
+        return finding
     return finding.supported_by(
         "teacher-validity",
-        "skill",
-        teacher.in_loop.skill,
-        f"inside the loop the teacher has {teacher.in_loop.skill:.0%} of what is possible above chance, and "
-        f"{teacher.own_train.skill:.0%} on the training rows outside it; its targets favour the label on "
-        f"{targets.gained_right:.0%} of the rows on which it is right and on {targets.gained_wrong:.0%} of the others",
-        threshold=BETTER,
+        "skill_gained",
+        gained,
+        f"inside the loop the teacher has {loop.skill:.0%} of what is possible above chance, and {own.skill:.0%} on "
+        f"the training rows outside it; its targets favour the label on {targets.gained_right:.0%} of the rows on "
+        f"which it is right and on {targets.gained_wrong:.0%} of the others",
+        threshold=limit,
         origin="calibrated on movielens and clicks",
         grade=Grade.INTERVENTIONAL,
         weight=7.0,

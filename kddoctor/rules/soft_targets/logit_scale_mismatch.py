@@ -308,9 +308,9 @@ def _by_teacher(surest: SurestRows, held_out: Gaps, softness: TargetSoftness | N
         "confidence",
         surest.confidence,
         f"of the tenth of held-out rows that it is surest of, the teacher has {surest.right:.0%} right and is "
-        f"{surest.confidence:.0%} sure, and its other answers lie {surest.relative_spread:.0%} of that distance apart: "
-        "something has made its logits small",
-        threshold=HALF,
+        f"{surest.confidence:.0%} sure, and its other logits are spread by {surest.relative_spread:.0%} of their "
+        "distance to the top one: something has made all of them small",
+        threshold=HALF * surest.right,
         origin="identity of a teacher that minimised a cross-entropy",
         weight=6.0,
     )
