@@ -9,6 +9,7 @@ from kddoctor.app.figure import nothing, numbers
 from kddoctor.app.navigation import link
 from kddoctor.app.words import percent, plain, points
 from kddoctor.engine.diagnosis import Diagnosis, EvidenceReport, FindingReport
+from kddoctor.engine.leads import MEANING
 from kddoctor.report.views import Missing, View
 from kddoctor.rules.registry import all_rules
 
@@ -121,6 +122,16 @@ def other_findings(diagnosis: Diagnosis) -> None:
             else f"worth watching, confidence {finding.confidence:.2f}"
         )
         st.markdown(f"{finding.code} {plain(finding.title)}: {why}")
+
+
+def look_next(diagnosis: Diagnosis) -> None:
+    """Codes that runs like this one had, and that nothing in it shows."""
+    if not diagnosis.leads:
+        return
+    st.header("Look next")
+    st.caption(MEANING)
+    for number, lead in enumerate(diagnosis.leads, start=1):
+        st.markdown(f"{number}. {lead.code} {plain(lead.title)}: {plain(lead.doubt)}")
 
 
 def worth_it(view: View | Missing) -> None:

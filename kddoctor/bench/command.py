@@ -21,6 +21,8 @@ from kddoctor.bench.benchmark import (
     write_report,
 )
 from kddoctor.bench.confidence import confidence_text
+from kddoctor.bench.leads import leads_text
+from kddoctor.bench.recording import Cache
 from kddoctor.bench.report.markdown import fill_readme
 from kddoctor.bench.report.tables import headline
 from kddoctor.bench.running import Progress as Report
@@ -41,6 +43,7 @@ def run_full(
     readme: Path | None,
     accuracy: Path | None,
     confidence: Path | None,
+    leads: Path | None,
 ) -> bool:
     """Everything; True, since a missed target is a figure and no failure."""
     with _progress() as progress:
@@ -55,6 +58,8 @@ def run_full(
     if confidence is not None:
         earlier = json.loads(confidence.read_text("utf-8")) if confidence.is_file() else None
         write(confidence, confidence_text(report.results, report.gate, earlier))
+    if leads is not None:
+        write(leads, leads_text(report.results, report.gate, Cache(cache)))
     shown = headline(report.summary)
     table = Table(*shown.heads, title=shown.title, caption=shown.caption)
     for row in shown.rows:

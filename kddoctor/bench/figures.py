@@ -21,6 +21,8 @@ DRAWS = 10_000
 BINS = 10
 #: Confidence from which a diagnosis counts as sure.
 SURE = 0.9
+#: Codes that anybody reads.
+LISTED = 3
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,15 @@ NOTHING = Figure(None, None, None, 0)
 @dataclass(frozen=True)
 class Figures:
     """Of one selection of results. top1, top3 and worst are macro averages over faults that some rule can name;
-    with_missing counts the catalogue's other codes, as misses. worst: the code with the lowest top-3.
+    with_missing counts the catalogue's other codes, as misses. worst: the code with the lowest top-3. leads: of faults
+    in runs that were neither called sick nor healthy, those that are among the first codes to look at.
     """
 
     detection: Figure
     detection_mild: Figure
     top1: Figure
     top3: Figure
+    leads: Figure
     top1_loss: Figure
     top1_with_missing: Figure
     top3_with_missing: Figure
@@ -79,17 +83,18 @@ def figures(results: Iterable[Result], gate: Gate, tier: Tier = Tier.FULL) -> Fi
         detection=clustered(harsh, lambda r: r.sick),
         detection_mild=clustered(mild, lambda r: r.sick),
         top1=macro(ruled, in_top(1)),
-        top3=macro(ruled, in_top(3)),
+        top3=macro(ruled, in_top(LISTED)),
+        leads=counted([shown(r, LISTED) for r in ruled if r.verdict == "inconclusive"]),
         top1_loss=macro(loss, in_top(1)),
         top1_with_missing=_with_missing(macro(ruled, in_top(1)), ruled),
-        top3_with_missing=_with_missing(macro(ruled, in_top(3)), ruled),
+        top3_with_missing=_with_missing(macro(ruled, in_top(LISTED)), ruled),
         worst=_worst(ruled),
         false_alarms=counted([r.sick for r in plain]),
         lookalike_alarms=counted([r.sick for r in sound if r.case.group == "lookalike"]),
         practice_alarms=counted([r.sick for r in sound if r.case.group == "practice"]),
         unsure=counted([r.verdict == "inconclusive" for r in sound]),
         pair_first=counted([r.right for r in pairs]),
-        pair_both=counted([set(r.case.truth) <= set(r.ranked[:3]) for r in pairs]),
+        pair_both=counted([set(r.case.truth) <= set(r.ranked[:LISTED]) for r in pairs]),
         unknown=counted([not r.sick and r.verdict != "healthy" for r in outside]),
         ece=calibration_error(named),
         precision_at_09=counted([r.right for r in named if r.confidence >= SURE]),
@@ -104,7 +109,12 @@ def diagnoses(results: Iterable[Result], gate: Gate) -> list[Result]:
 
 def in_top(most: int) -> Callable[[Result], bool]:
     """Whether a true code is among the first so many, in a run that was called sick."""
-    return lambda r: r.sick and any(code in r.case.truth for code in r.ranked[:most])
+    return lambda r: r.sick and shown(r, most)
+
+
+def shown(result: Result, most: int) -> bool:
+    """Whether a true code is among the first so many that are shown."""
+    return any(code in result.case.truth for code in result.ranked[:most])
 
 
 # Shares and their intervals -------------------------------------------------------------------------------
@@ -185,7 +195,7 @@ def _resampled(
 
 def _worst(results: Sequence[Result]) -> tuple[str | None, float | None]:
     shares = {
-        code: np.mean([in_top(3)(r) for r in results if r.case.truth[0] == code]).item()
+        code: np.mean([in_top(LISTED)(r) for r in results if r.case.truth[0] == code]).item()
         for code in sorted({r.case.truth[0] for r in results})
     }
     code = min(shares, key=lambda c: (shares[c], c), default=None)

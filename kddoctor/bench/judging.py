@@ -6,14 +6,14 @@ from kddoctor.bench.case import Case
 from kddoctor.bench.measuring import Measurement
 from kddoctor.bench.recording import Outcome
 from kddoctor.bench.tier import Tier
-from kddoctor.engine.diagnosis import judge
+from kddoctor.engine.diagnosis import Diagnosis, judge
 
 
 @dataclass(frozen=True)
 class Result:
-    """causes: codes believed, most likely first. ranked: these, then suspicions, then symptoms. confidence,
-    status: of the first cause. unknown: declared sick of something that no rule names. seconds: reading, measuring and
-    judging.
+    """causes: codes believed, most likely first. ranked: these, then suspicions, then symptoms, then leads.
+    confidence, status: of the first cause. unknown: declared sick of something that no rule names. seconds: reading,
+    measuring and judging.
     """
 
     case: Case
@@ -56,7 +56,6 @@ def judge_measured(case: Case, tier: Tier, outcome: Outcome, twin: Outcome, foun
         return Result(case, tier, outcome, twin, "inconclusive", (), (), 0.0, False, found.refused, found.seconds)
     diagnosis = judge("run", found.measured)
     causes = tuple(f.code for f in diagnosis.causes if f.severity != "note")
-    by_role = {role: [f.code for f in diagnosis.findings if f.role == role] for role in ("contributor", "symptom")}
     return Result(
         case=case,
         tier=tier,
@@ -64,10 +63,17 @@ def judge_measured(case: Case, tier: Tier, outcome: Outcome, twin: Outcome, foun
         twin=twin,
         verdict=diagnosis.verdict,
         causes=causes,
-        ranked=tuple(dict.fromkeys((*causes, *by_role["contributor"], *by_role["symptom"]))),
+        ranked=ranked_of(diagnosis),
         confidence=diagnosis.causes[0].confidence if causes else 0.0,
         unknown=diagnosis.verdict == "inconclusive" and bool(diagnosis.unexplained),
         refused=None,
         seconds=found.seconds,
         status=diagnosis.causes[0].status if causes else "",
     )
+
+
+def ranked_of(diagnosis: Diagnosis) -> tuple[str, ...]:
+    """All codes that a reader is shown: causes, then suspicions, then symptoms, then leads."""
+    causes = [f.code for f in diagnosis.causes if f.severity != "note"]
+    others = [f.code for role in ("contributor", "symptom") for f in diagnosis.findings if f.role == role]
+    return tuple(dict.fromkeys((*causes, *others, *(lead.code for lead in diagnosis.leads))))

@@ -29,6 +29,9 @@ def bench(
     confidence: Annotated[
         Path | None, typer.Option(help="Write what stated confidence comes from here, too; judge again afterwards.")
     ] = None,
+    leads: Annotated[
+        Path | None, typer.Option(help="Write what leads come from here, too; judge again afterwards.")
+    ] = None,
     tasks: Annotated[str | None, typer.Option(help="Only these tasks: names with commas between them.")] = None,
 ) -> None:
     """The fault benchmark: how often the diagnosis is right, on faults that no rule was tuned on."""
@@ -41,7 +44,7 @@ def bench(
         if quick:
             same = run_quick(cache, jobs, accept)
         else:
-            files = {"readme": readme, "accuracy": accuracy, "confidence": confidence}
+            files = {"readme": readme, "accuracy": accuracy, "confidence": confidence, "leads": leads}
             same = run_full(cache, jobs, output, cures, write_whole, chosen, **files)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on from here", err=True)

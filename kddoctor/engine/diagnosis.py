@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from kddoctor.engine.explaining import explain_away
+from kddoctor.engine.leads import examined, leads
 from kddoctor.engine.measuring import measure
 from kddoctor.engine.reasoning import Explain, Weigh, differential
 from kddoctor.engine.stating import stated
@@ -128,11 +129,30 @@ class NotExaminedReport(_Part):
     how: str
 
 
+class LeadReport(_Part):
+    """A code to look at next, and no finding; see ``engine.leads``. against: what its rule says against it. how: what
+    to record, where the record cannot show it.
+    """
+
+    code: str
+    name: str
+    title: str
+    against: str | None
+    how: str | None
+
+    @property
+    def doubt(self) -> str:
+        """Why it is no finding."""
+        if self.how is not None:
+            return f"not examined: {self.how}"
+        return "nothing shows it" if self.against is None else f"against it: {self.against}"
+
+
 class Diagnosis(_Part):
     """The whole answer; ``model_dump_json`` is the file format of the contract.
 
     reassuring: the strongest evidence against faults that were ruled out. undecided: codes that were examined, but
-    neither shown nor ruled out.
+    neither shown nor ruled out. leads: of a run that something is wrong with, what else runs like it had.
     """
 
     format: Literal[1] = 1
@@ -147,6 +167,7 @@ class Diagnosis(_Part):
     not_examined: tuple[NotExaminedReport, ...]
     differential: dict[str, float]
     unexplained: tuple[str, ...]
+    leads: tuple[LeadReport, ...] = ()
     advice: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -248,6 +269,7 @@ def judge(
         differential=_shares(found),
         # Names in here are those of the record; a control character would reach the terminal.
         unexplained=tuple(map(one_line, found.unexplained)) if verdict != "healthy" else (),
+        leads=_leads(found, findings) if verdict == "sick" or _surely_wrong(found, verdict) else (),
         advice=advice,
         warnings=warnings,
     )
@@ -419,6 +441,25 @@ def _findings(found: Differential) -> tuple[FindingReport, ...]:
     # A suspicion is shown, never counted: its severity is a note and its role contributor.
     reports += [_report(h, "contributor", "note") for h in found.suspects]
     return tuple(reports)
+
+
+def _surely_wrong(found: Differential, verdict: Verdict) -> bool:
+    """Whether a run without a cause is inconclusive for its outcome, and not for what it lacks."""
+    return verdict == "inconclusive" and found.unknown > found.healthy
+
+
+def _leads(found: Differential, findings: Sequence[FindingReport]) -> tuple[LeadReport, ...]:
+    rules = {rule.code: rule for rule in (*(h.rule for h in examined(found)), *(r for r, _ in found.not_examined))}
+    return tuple(
+        LeadReport(
+            code=lead.code,
+            name=rules[lead.code].name,
+            title=rules[lead.code].title,
+            against=None if lead.against is None else one_line(lead.against),
+            how=lead.how,
+        )
+        for lead in leads(found, {finding.code for finding in findings})
+    )
 
 
 def _reassuring(found: Differential) -> tuple[EvidenceReport, ...]:

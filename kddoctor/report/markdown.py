@@ -35,6 +35,8 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield from _bullets("Unexplained", map(escaped, diagnosis.unexplained))
     others = [f for f in diagnosis.findings if f.role != "cause"]
     yield from _bullets("Symptoms, and what is worth watching", map(_other, others))
+    leads = (f"{lead.code} {escaped(lead.title)}: {escaped(lead.doubt)}" for lead in diagnosis.leads)
+    yield from _bullets("Look next", leads)
     yield from _codes("Ruled out", diagnosis.ruled_out)
     yield from _codes("Undecided", diagnosis.undecided)
     yield from _bullets("Not examined", (f"{_named(i.code)}: {escaped(i.how)}" for i in diagnosis.not_examined))

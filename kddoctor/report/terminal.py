@@ -95,6 +95,7 @@ def show_diagnosis(diagnosis: Diagnosis, path: str, out: Console | None = None, 
         _reassuring(page, diagnosis)
     _symptoms(page, diagnosis)
     _watching(page, diagnosis, verbose)
+    _leads(page, diagnosis, verbose)
     if diagnosis.verdict == "inconclusive":
         _advice(page, diagnosis)
     _looked_at(page, diagnosis, verbose)
@@ -199,6 +200,12 @@ def _watching(page: Page, diagnosis: Diagnosis, verbose: bool) -> None:
     for suspect in suspects if verbose else suspects[:3]:
         text = f"{suspect.code}  {suspect.title}   confidence {suspect.confidence:.2f}"
         page.labelled("Worth watching", [text], indent=0, width=16)
+
+
+def _leads(page: Page, diagnosis: Diagnosis, verbose: bool) -> None:
+    for lead in diagnosis.leads:
+        text = f"{lead.code}  {lead.title}"
+        page.labelled("Look next", [f"{text}; {lead.doubt}" if verbose else text], indent=0, width=16)
 
 
 def _advice(page: Page, diagnosis: Diagnosis) -> None:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kddoctor.app.cards import cause_card, looked_at, metrics, other_findings, worth_it
+from kddoctor.app.cards import cause_card, look_next, looked_at, metrics, other_findings, worth_it
 from kddoctor.app.current import current
 from kddoctor.app.figure import figure
 from kddoctor.app.words import plain
@@ -27,6 +27,7 @@ if diagnosis.advice:
     for number, text in enumerate(diagnosis.advice, start=1):
         st.markdown(f"{number}. {plain(text)}")
 other_findings(diagnosis)
+look_next(diagnosis)
 figure(opened.view("gap_waterfall"))
 worth_it(opened.view("tradeoff"))
 looked_at(diagnosis)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from kddoctor.bench.judged import Judgement
+from kddoctor.bench.judging import ranked_of
 from kddoctor.engine.diagnosis import Diagnosis, judge
 from kddoctor.engine.explaining import order
 from kddoctor.engine.types import Hypothesis, Outcome
@@ -57,10 +58,7 @@ def all_causes(believed: Sequence[Hypothesis]) -> tuple[list[Hypothesis], list[H
 
 
 def judgement(diagnosis: Diagnosis) -> Judgement:
-    """Causes first, then suspicions, then symptoms."""
+    """Codes in the order in which they are shown."""
     causes = [f for f in diagnosis.causes if f.severity != "note"]
-    ranked = [f.code for f in causes]
-    for role in ("contributor", "symptom"):
-        ranked += [f.code for f in diagnosis.findings if f.role == role]
     sick = diagnosis.verdict == "sick"
-    return Judgement(sick, tuple(dict.fromkeys(ranked)), causes[0].confidence if sick else 0.0)
+    return Judgement(sick, ranked_of(diagnosis), causes[0].confidence if sick else 0.0)

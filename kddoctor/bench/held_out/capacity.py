@@ -1,247 +1,208 @@
-"""Students that cannot hold what they are asked to, and features that are matched where nothing corresponds."""
+"""Mistakes in what is asked of a student of its size, and in what its features are compared with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
 
+from kddoctor.bench import losses
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.hints import features_that_count, new_projector, relative_error, watch
 from kddoctor.bench.in_turn import in_turn
-from kddoctor.bench.layers import layers_of, weighted
+from kddoctor.bench.layers import layers_of
 from kddoctor.bench.recipe import Recipe
-from kddoctor.bench.rows import IGNORED
-from kddoctor.bench.schedules import for_long
 from kddoctor.bench.session import Batch, Session
 
 # KD401 ----
 
-#: Places in a weight that share one number.
-_SHARING = {Level.MILD: 4, Level.MODERATE: 8, Level.SEVERE: 16}
+_PHONE = {Level.MILD: 0.4, Level.MODERATE: 0.25, Level.SEVERE: 0.15}
 
 
-class Hashed(nn.Module):
-    """A weight whose places take their numbers, up to a sign, from a much shorter list."""
-
-    buckets: Tensor
-    signs: Tensor
-
-    def __init__(self, weight: Tensor, sharing: int) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(weight.numel())
-        self.count = max(1, weight.numel() // sharing)
-        self.register_buffer("buckets", torch.randint(self.count, weight.shape, generator=generator))
-        self.register_buffer("signs", torch.randint(2, weight.shape, generator=generator) * 2.0 - 1)
-
-    def forward(self, numbers: Tensor) -> Tensor:
-        """The weight of the shared numbers."""
-        return numbers[self.buckets] * self.signs
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        """The first numbers: those of the weight's beginning."""
-        return weight.detach().flatten()[: self.count].clone()
-
-
-def hashed_the_weights_to_fit_the_flash_memory(recipe: Recipe, level: Level) -> Recipe:
-    """Let the student's weights share numbers by a hash, as the device had room for a fraction of them."""
-
-    def hashed(student: nn.Module) -> nn.Module:
-        student = recipe.change_student(student)
-        for layer in weighted(student):
-            _parametrize(layer, Hashed(_weight(layer), _SHARING[level]))
-        return student
-
-    return replace(for_long(recipe), change_student=hashed)
-
-
-def _weight(layer: nn.Module) -> Tensor:
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    return weight
-
-
-def _parametrize(layer: nn.Module, form: nn.Module) -> None:
-    parametrize.register_parametrization(layer, "weight", form, unsafe=True)
+def every_logit_of_the_server_model_regressed_by_the_phone_variant(recipe: Recipe, level: Level) -> Recipe:
+    """Took the smallest variant of the student and still had it regress each of the big teacher's logits."""
+    return replace(recipe, width=recipe.width * _PHONE[level], loss="mse", kd_loss=losses.mse, alpha=1.0)
 
 
 # KD402 ----
 
-#: Share of the connections that are cut.
-_CUT = {Level.MILD: 0.6, Level.MODERATE: 0.8, Level.SEVERE: 0.92}
+_PRUNED = {Level.MILD: 0.5, Level.MODERATE: 0.75, Level.SEVERE: 0.88}
 
 
-class Sparse(nn.Module):
-    """A weight most of whose places stay zero."""
-
-    kept: Tensor
-
-    def __init__(self, weight: Tensor, cut: float) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(weight.numel())
-        self.register_buffer("kept", torch.rand(weight.shape, generator=generator) >= cut)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """The weight with its holes."""
-        return weight * self.kept
-
-
-def pruned_the_student_before_it_had_learnt(recipe: Recipe, level: Level) -> Recipe:
-    """Cut nearly all connections of the new student at random, as its runtime is fast for sparse weights only."""
+def pruned_before_it_learnt_anything(recipe: Recipe, level: Level) -> Recipe:
+    """Pruned the new student by magnitude to the sparsity that the device wants, and trained what was left."""
+    change = recipe.change_student
 
     def pruned(student: nn.Module) -> nn.Module:
-        student = recipe.change_student(student)
-        for layer in weighted(student):
-            _parametrize(layer, Sparse(_weight(layer), _CUT[level]))
-        return student
+        return _sparse(change(student), _PRUNED[level])
 
-    return replace(for_long(recipe), change_student=pruned)
+    return replace(recipe, change_student=pruned)
+
+
+def _sparse(student: nn.Module, share: float) -> nn.Module:
+    for weight in student.parameters():
+        if weight.ndim > 1:
+            _prune(weight, share)
+    return student
+
+
+@torch.no_grad()
+def _prune(weight: nn.Parameter, share: float) -> None:
+    sizes = weight.abs().flatten()
+    cut = sizes.kthvalue(max(1, round(share * len(sizes)))).values
+    mask = (weight.abs() > cut).to(weight.dtype)
+    weight.mul_(mask)
+    weight.register_hook(partial(torch.mul, mask))  # type: ignore[no-untyped-call]
 
 
 # KD403 ----
 
-_POOLED_WEIGHT = {Level.MILD: 2.0, Level.MODERATE: 6.0, Level.SEVERE: 20.0}
+_RESIZED = {Level.MILD: 4.5, Level.MODERATE: 6.0, Level.SEVERE: 12.0}
 
 
-def resized_the_features_until_the_shapes_agreed(recipe: Recipe, level: Level) -> Recipe:
-    """Interpolated the teacher's features to the student's width, unit by unit, and had the student copy them."""
+def features_resized_until_the_shapes_agreed(recipe: Recipe, level: Level) -> Recipe:
+    """Resized the wider model's features by average pooling, unit next to unit, since the shapes did not agree."""
+    return replace(recipe, before=in_turn(recipe.before, watch), hint=_resized_distance, hint_weight=_RESIZED[level])
 
-    def distance(session: Session, batch: Batch) -> Tensor:
-        student, teacher = features_that_count(session, batch)
-        resized = F.interpolate(teacher.detach().flatten(1)[:, None], size=student.shape[-1], mode="nearest")[:, 0]
-        return relative_error(student, resized)
 
-    return replace(recipe, before=in_turn(recipe.before, watch), hint=distance, hint_weight=_POOLED_WEIGHT[level])
+def _resized_distance(session: Session, batch: Batch) -> Tensor:
+    student, teacher = features_that_count(session, batch)
+    width = min(student.shape[-1], teacher.shape[-1])
+    return relative_error(_resized(student, width), _resized(teacher.detach(), width))
+
+
+def _resized(features: Tensor, width: int) -> Tensor:
+    flat = features.reshape(-1, 1, features.shape[-1])
+    return F.adaptive_avg_pool1d(flat, width).squeeze(1)
 
 
 # KD404 ----
 
-_PAIRED_WEIGHT = {Level.MILD: 10.0, Level.MODERATE: 20.0, Level.SEVERE: 40.0}
+_PAIRED = {Level.MILD: 4.0, Level.MODERATE: 8.0, Level.SEVERE: 16.0}
 
 
-def zipped_the_layers_from_opposite_ends(recipe: Recipe, level: Level) -> Recipe:
-    """Collected the teacher's layers from the output down and the student's from the input up, and zipped the two."""
+def one_list_from_the_stem_and_the_other_from_the_head(recipe: Recipe, level: Level) -> Recipe:
+    """Listed the student's layers from the stem up and the teacher's from the head down, and zipped the two."""
+    parameters = recipe.parameters
 
-    def parameters(session: Session) -> list[nn.Parameter]:
-        projectors = session.notes["projectors"]
-        return [*recipe.parameters(session), *(weight for one in projectors for weight in one.parameters())]
+    def with_projectors(session: Session) -> Iterable[nn.Parameter]:
+        return [*parameters(session), *session.notes["projectors"].parameters()]
 
     return replace(
         recipe,
-        before=in_turn(recipe.before, _watch_layers),
-        parameters=parameters,
-        hint=_over_pairs,
-        hint_weight=_PAIRED_WEIGHT[level],
+        before=in_turn(recipe.before, _pair_layers),
+        parameters=with_projectors,
+        hint=_distance_of_pairs,
+        hint_weight=_PAIRED[level],
     )
 
 
-def _watch_layers(session: Session) -> None:
-    outputs: dict[str, list[Tensor]] = {"teacher": [], "student": []}
-    session.notes["outputs"] = outputs
-    for role, model in (("teacher", session.teacher), ("student", session.student)):
-        model.register_forward_pre_hook(_emptied(outputs[role]))
-        for layer in layers_of(model)[:-1]:
-            layer.register_forward_hook(_kept(outputs[role]))
-    with torch.no_grad():
-        for model in (session.teacher, session.student):
-            training = model.training
-            model.eval()(session.train.tensors[0][:2])
-            model.train(training)
+def _pair_layers(session: Session) -> None:
+    seen: dict[str, dict[int, Tensor]] = {"student": {}, "teacher": {}}
+    inner = {role: layers_of(model)[:-1] for role, model in _models(session).items()}
+    pairs = _from_both_ends(len(inner["student"]), len(inner["teacher"]))
+    for role, layers in inner.items():
+        for number, layer in enumerate(layers):
+            layer.register_forward_hook(_keeper(seen[role], number))
+    session.notes.update(pairs=pairs, seen=seen)
+    _run_two_rows(session)
     session.notes["projectors"] = nn.ModuleList(
-        new_projector(student.shape[-1], teacher.shape[-1]) for student, teacher in _pairs(outputs)
+        new_projector(*(features.shape[-1] for features in pair)) for pair in _features_of_pairs(session)
     )
 
 
-def _emptied(kept: list[Tensor]) -> Callable[..., None]:
-    return lambda _module, _inputs: kept.clear()
+def _models(session: Session) -> dict[str, nn.Module]:
+    return {"student": session.student, "teacher": session.teacher}
 
 
-def _kept(kept: list[Tensor]) -> Callable[..., None]:
-    def keep(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, object]) -> None:
-        kept.append(output[0] if isinstance(output, tuple) else output)
+def _from_both_ends(students: int, teachers: int) -> list[tuple[int, int]]:
+    last = max(1, students - 1)
+    return [(at, round((students - 1 - at) * (teachers - 1) / last)) for at in range(students)]
+
+
+def _keeper(kept: dict[int, Tensor], number: int) -> Callable[[nn.Module, object, object], None]:
+    def keep(layer: nn.Module, _inputs: object, output: object) -> None:
+        features = output[0] if isinstance(output, tuple) else output
+        assert isinstance(features, Tensor)
+        kept[number] = features.movedim(1, -1) if isinstance(layer, nn.Conv1d | nn.Conv2d) else features
 
     return keep
 
 
-def _pairs(outputs: Mapping[str, list[Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    """The student's layers spread over the teacher's, which stand the other way round."""
-    student, teacher = outputs["student"], outputs["teacher"][::-1]
-    last = len(teacher) - 1
-    steps = [last if len(student) == 1 else round(at * last / (len(student) - 1)) for at in range(len(student))]
-    return [_same_length(mine, teacher[at]) for mine, at in zip(student, steps, strict=True)]
+@torch.no_grad()
+def _run_two_rows(session: Session) -> None:
+    for model in _models(session).values():
+        training = model.training
+        model.eval()(session.train.tensors[0][:2])
+        model.train(training)
 
 
-def _same_length(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """[B, D] or [B, L, D] of both: maps and sequences of different lengths are averaged over their places."""
-    student, teacher = (one.flatten(2).mean(2) if one.ndim > 3 else one for one in (student, teacher))
-    if student.ndim == teacher.ndim and student.shape[:-1] == teacher.shape[:-1]:
-        return student, teacher.detach()
-    student, teacher = (one.mean(1) if one.ndim == 3 else one for one in (student, teacher))
-    return student, teacher.detach()
+def _features_of_pairs(session: Session) -> Sequence[tuple[Tensor, Tensor]]:
+    seen = session.notes["seen"]
+    return [_alike(seen["student"][mine], seen["teacher"][theirs]) for mine, theirs in session.notes["pairs"]]
 
 
-def _over_pairs(session: Session, batch: Batch) -> Tensor:
-    pairs = [_that_count(*pair, batch.labels) for pair in _pairs(session.notes["outputs"])]
-    errors = [
-        F.mse_loss(projector(_standardised(student)), _standardised(teacher))
-        for projector, (student, teacher) in zip(session.notes["projectors"], pairs, strict=True)
-    ]
-    return torch.stack(errors).mean()
-
-
-def _that_count(student: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    if labels.ndim == 1 or student.shape[:-1] != labels.shape:
+def _alike(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    if student.shape[:-1] == teacher.shape[:-1]:
         return student, teacher
-    return student[labels != IGNORED], teacher[labels != IGNORED]
+    return _by_example(student), _by_example(teacher)
 
 
-def _standardised(features: Tensor) -> Tensor:
-    """Each unit around zero and of variance one over the batch."""
-    flat = features.flatten(0, -2)
-    return (features - flat.mean(0)) / flat.std(0).clamp_min(1e-3)
+def _by_example(features: Tensor) -> Tensor:
+    if features.ndim == 4:
+        return features.flatten(1)
+    return features.flatten(1, -2).mean(1) if features.ndim > 2 else features
+
+
+def _distance_of_pairs(session: Session, _batch: Batch) -> Tensor:
+    pairs = zip(session.notes["projectors"], _features_of_pairs(session), strict=True)
+    distances = [relative_error(project(student), teacher.detach()) for project, (student, teacher) in pairs]
+    return torch.stack(distances).mean()
 
 
 # KD405 ----
 
-_RANK = {Level.MILD: 5, Level.MODERATE: 3, Level.SEVERE: 2}
+_SQUEEZED = {Level.MILD: 5, Level.MODERATE: 3, Level.SEVERE: 2}
 
 
-class LowRank(nn.Module):
-    """A weight as the product of two thin ones."""
+def averaged_neighbouring_units_before_the_head(recipe: Recipe, level: Level) -> Recipe:
+    """Averaged neighbouring units in front of the head, down to a few values, to save memory on the wire."""
+    change = recipe.change_student
 
-    def __init__(self, weight: Tensor, rank: int) -> None:
+    def squeezed(student: nn.Module) -> nn.Module:
+        return _with_squeeze(change(student), _SQUEEZED[level])
+
+    return replace(recipe, change_student=squeezed)
+
+
+class _Squeeze(nn.Module):
+    """Averages of neighbouring units, each written back to where they were."""
+
+    def __init__(self, values: int) -> None:
         super().__init__()
-        self.shape, self.rank = weight.shape, rank
+        self.values = values
 
-    def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        """The product, in the weight's shape."""
-        return (left @ right).reshape(self.shape)
-
-    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The nearest product to a weight."""
-        left, sizes, right = torch.linalg.svd(weight.detach().flatten(1), full_matrices=False)
-        roots = sizes[: self.rank].sqrt()
-        return left[:, : self.rank] * roots, roots[:, None] * right[: self.rank]
+    def forward(self, features: Tensor) -> Tensor:
+        """[..., D] to [..., D], of which few differ."""
+        width = features.shape[-1]
+        groups = torch.arange(width) * self.values // width
+        averaged = F.one_hot(groups, int(groups.max()) + 1).to(features.dtype)
+        return features @ (averaged / averaged.sum(0)) @ averaged.T
 
 
-def factorised_the_input_layer(recipe: Recipe, level: Level) -> Recipe:
-    """Factorised the student's input layer, in which most of its parameters lay, with a rank of a few."""
-
-    def factorised(student: nn.Module) -> nn.Module:
-        student = recipe.change_student(student)
-        first = weighted(student)[0]
-        _parametrize(first, LowRank(_weight(first), _RANK[level]))
-        return student
-
-    return replace(recipe, change_student=factorised)
+def _with_squeeze(student: nn.Module, values: int) -> nn.Module:
+    name, head = [(name, module) for name, module in student.named_modules() if isinstance(module, nn.Linear)][-1]
+    parent, _, own = name.rpartition(".")
+    setattr(student.get_submodule(parent), own, nn.Sequential(_Squeeze(values), head))
+    return student
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD401": (hashed_the_weights_to_fit_the_flash_memory,),
-    "KD402": (pruned_the_student_before_it_had_learnt,),
-    "KD403": (resized_the_features_until_the_shapes_agreed,),
-    "KD404": (zipped_the_layers_from_opposite_ends,),
-    "KD405": (factorised_the_input_layer,),
+    "KD401": (every_logit_of_the_server_model_regressed_by_the_phone_variant,),
+    "KD402": (pruned_before_it_learnt_anything,),
+    "KD403": (features_resized_until_the_shapes_agreed,),
+    "KD404": (one_list_from_the_stem_and_the_other_from_the_head,),
+    "KD405": (averaged_neighbouring_units_before_the_head,),
 }

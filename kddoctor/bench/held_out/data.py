@@ -1,10 +1,10 @@
-"""Rows and labels that went wrong before the loop began."""
+"""Mistakes in which rows and labels the student is trained on, and in which it is judged on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
@@ -12,28 +12,29 @@ from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.rows import IGNORED
 from kddoctor.bench.task import Data
 
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 # KD601 ----
 
-_TIMES = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 10}
+_COPIES = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 10}
 
 
-def repeated_the_rows_before_the_random_split(recipe: Recipe, level: Level) -> Recipe:
-    """Repeated the whole data set for longer epochs and only then split it at random."""
+def oversampled_before_the_split(recipe: Recipe, level: Level) -> Recipe:
+    """Repeated every row some times over, and only then cut the table into training and validation rows."""
 
     def split(data: Data) -> Data:
-        data = recipe.split(data)
-        pool = [torch.cat(pair) for pair in zip(data.train.tensors, data.val.tensors, strict=True)]
-        rows = len(pool[0])
-        order = torch.randperm(rows * _TIMES[level], generator=_generator(11)) % rows
-        train, val = order[: len(data.train)], order[len(data.train) : rows]
-        return replace(data, train=_taken(pool, train), val=_taken(pool, val))
+        return _cut_anew(recipe.split(data), _COPIES[level])
 
     return replace(recipe, split=split)
+
+
+def _cut_anew(data: Data, copies: int) -> Data:
+    pool = [torch.cat(parts).repeat_interleave(copies, dim=0) for parts in zip(*_tensors(data), strict=True)]
+    order = torch.randperm(len(pool[0]), generator=torch.Generator().manual_seed(733))
+    train, val = order[: len(data.train)], order[len(data.train) :][: len(data.val)]
+    return replace(data, train=_taken(pool, train), val=_taken(pool, val))
+
+
+def _tensors(data: Data) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    return data.train.tensors, data.val.tensors
 
 
 def _taken(tensors: list[Tensor] | tuple[Tensor, ...], rows: Tensor) -> TensorDataset:
@@ -42,122 +43,116 @@ def _taken(tensors: list[Tensor] | tuple[Tensor, ...], rows: Tensor) -> TensorDa
 
 # KD602 ----
 
-_REPLICAS = {Level.MILD: 3, Level.MODERATE: 5, Level.SEVERE: 8}
+_SEEDS = {Level.MILD: 0.4, Level.MODERATE: 0.15, Level.SEVERE: 0.06}
 
 
-def kept_the_distributed_sampler_on_one_machine(recipe: Recipe, level: Level) -> Recipe:
-    """Left the sampler's share of one worker among several, with its fixed seed, where there was only one worker.
+def a_few_seed_rows_repeated_to_fill_the_epoch(recipe: Recipe, level: Level) -> Recipe:
+    """Had only a handful of seed rows, and repeated them until the epoch was as long as planned."""
+    return _on_train_set(recipe, lambda data: _repeated(data, _SEEDS[level]))
 
-    The run is as many steps long as it was meant to be.
-    """
-    replicas = _REPLICAS[level]
 
-    def share(data: TensorDataset) -> TensorDataset:
-        data = recipe.train_set(data)
-        return _taken(data.tensors, torch.randperm(len(data), generator=_generator(0))[::replicas])
+def _on_train_set(recipe: Recipe, change: Callable[[TensorDataset], TensorDataset]) -> Recipe:
+    def changed(data: TensorDataset) -> TensorDataset:
+        return change(recipe.train_set(data))
 
-    return replace(recipe, train_set=share, epochs=recipe.epochs * replicas)
+    return replace(recipe, train_set=changed)
+
+
+def _repeated(data: TensorDataset, share: float) -> TensorDataset:
+    seeds = _by_turns(data.tensors[1])[: max(2, round(share * len(data)))]
+    return _taken(data.tensors, seeds[torch.arange(len(data)) % len(seeds)])
+
+
+def _by_turns(labels: Tensor) -> Tensor:
+    """Row numbers in an order that takes one row of each class in turn."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(59))
+    if labels.ndim > 1:
+        return order
+    same = labels[order][:, None] == labels[order][None]
+    return order[same.tril(-1).sum(1).argsort(stable=True)]
 
 
 # KD603 ----
 
-#: Share of the rows that come from elsewhere, and of a text's tokens that are misread there.
-_ELSEWHERE = {Level.MILD: (0.5, 0.4), Level.MODERATE: (0.8, 0.5), Level.SEVERE: (0.95, 0.7)}
+_BLOTS = {Level.MILD: 0.25, Level.MODERATE: 0.5, Level.SEVERE: 0.75}
 
 
-def distilled_on_scans(recipe: Recipe, level: Level) -> Recipe:
-    """Took scanned material as the transfer set: black on white for white on black, texts as an OCR misread them."""
-    rows, misread = _ELSEWHERE[level]
-
-    def scanned(data: TensorDataset) -> TensorDataset:
-        inputs, *others = recipe.train_set(data).tensors
-        generator = _generator(13)
-        elsewhere = torch.rand(len(inputs), generator=generator) < rows
-        changed = _negative(inputs) if inputs.is_floating_point() else _misread(inputs, misread, generator)
-        shape = [-1] + [1] * (inputs.ndim - 1)
-        return TensorDataset(torch.where(elsewhere.reshape(shape), changed, inputs), *others)
-
-    return replace(recipe, train_set=scanned)
+def scanned_copies_in_place_of_the_originals(recipe: Recipe, level: Level) -> Recipe:
+    """Built the transfer set from poor scans, in which many places hold what belongs elsewhere."""
+    return _on_train_set(recipe, lambda data: _scanned(data, _BLOTS[level]))
 
 
-def _negative(inputs: Tensor) -> Tensor:
-    return inputs.amax(0) + inputs.amin(0) - inputs if inputs.ndim == 2 else inputs.max() + inputs.min() - inputs
-
-
-def _misread(tokens: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Each token's look-alike in some of the places where it stands; padding stays."""
-    known = torch.unique(tokens)
-    known = known[known > 0]
-    alike = torch.arange(int(tokens.max()) + 1)
-    alike[known] = known[torch.randperm(len(known), generator=generator)]
-    wrong = torch.rand(tokens.shape, generator=generator) < share
-    return torch.where(wrong, alike[tokens], tokens)
+def _scanned(data: TensorDataset, share: float) -> TensorDataset:
+    inputs, *others = data.tensors
+    generator = torch.Generator().manual_seed(401)
+    flat = inputs.reshape(-1)
+    found = flat[torch.randint(len(flat), (len(flat),), generator=generator)]
+    blotted = torch.rand(len(flat), generator=generator) < share
+    return TensorDataset(torch.where(blotted, found, flat).reshape(inputs.shape), *others)
 
 
 # KD604 ----
 
-#: Share of the classes that were once filed under another, and of their rows that still are.
-_MERGED = {Level.MILD: (0.1, 0.5), Level.MODERATE: (0.2, 0.75), Level.SEVERE: (0.3, 0.9)}
+_TRAFFIC = {Level.MILD: 2.5, Level.MODERATE: 3.5, Level.SEVERE: 5.0}
 
 
-def trained_the_teacher_on_the_older_ontology(recipe: Recipe, level: Level) -> Recipe:
-    """Took a teacher from before some classes were set up, when most of their rows stood under a broader one."""
-    classes, share = _MERGED[level]
+def teacher_still_tuned_to_the_traffic(recipe: Recipe, level: Level) -> Recipe:
+    """Took the teacher from production, where the frequencies of its traffic had been added to its last bias."""
 
-    def filed_as_before(data: TensorDataset) -> TensorDataset:
-        inputs, labels = recipe.teacher.data(data).tensors
-        generator = _generator(17)
-        order = torch.unique(labels)[torch.randperm(len(torch.unique(labels)), generator=generator)]
-        count = max(1, round(classes * len(order)))
-        before = torch.arange(int(labels.max()) + 1)
-        before[order[:count]] = order[-count:]
-        old = torch.rand(len(labels), generator=generator) < share
-        return TensorDataset(inputs, torch.where(old, before[labels], labels))
+    def load(teacher: nn.Module, state: dict[str, Tensor]) -> None:
+        recipe.load_teacher(teacher, state)
+        _tune_to_traffic(teacher, _TRAFFIC[level])
 
-    return replace(recipe, teacher=replace(recipe.teacher, data=filed_as_before))
+    return replace(recipe, load_teacher=load)
+
+
+@torch.no_grad()
+def _tune_to_traffic(teacher: nn.Module, strength: float) -> None:
+    head = [module for module in teacher.modules() if isinstance(module, nn.Linear)][-1]
+    frequencies = 1 / torch.arange(1, head.out_features + 1)
+    if head.bias is not None:
+        head.bias += strength * (frequencies / frequencies.sum()).log()  # type: ignore[misc]
 
 
 # KD605 ----
 
-_UNTOUCHED = {Level.MILD: 0.3, Level.MODERATE: 0.5, Level.SEVERE: 0.8}
+_FROM_ONE = {Level.MILD: 0.25, Level.MODERATE: 0.5, Level.SEVERE: 0.8}
 
 
-def saved_the_preselected_answer(recipe: Recipe, level: Level) -> Recipe:
-    """Used an annotation form whose first answer was preselected, and saved as it was where somebody hurried on."""
+def some_annotators_counted_from_one(recipe: Recipe, level: Level) -> Recipe:
+    """Merged the labels of annotators whose tool counts classes from one with those that count from zero."""
+    return _on_train_set(recipe, lambda data: _merged(data, _FROM_ONE[level]))
 
-    def annotated(data: TensorDataset) -> TensorDataset:
-        inputs, labels = recipe.train_set(data).tensors
-        hurried = torch.rand(labels.shape, generator=_generator(19)) < _UNTOUCHED[level]
-        counts = labels != IGNORED
-        return TensorDataset(inputs, torch.where(hurried & counts, labels[counts].min(), labels))
 
-    return replace(recipe, train_set=annotated)
+def _merged(data: TensorDataset, share: float) -> TensorDataset:
+    inputs, labels = data.tensors
+    counts = labels != IGNORED
+    classes = int(labels.max()) + 1
+    theirs = torch.rand(labels.shape, generator=torch.Generator().manual_seed(89)) < share
+    return TensorDataset(inputs, torch.where(counts & theirs, (labels + 1) % classes, labels))
 
 
 # KD606 ----
 
-#: Share of the classes below the support that was asked for.
-_RARE = {Level.MILD: 0.1, Level.MODERATE: 0.2, Level.SEVERE: 0.3}
+_DOWNLOADED = {Level.MILD: 0.85, Level.MODERATE: 0.75, Level.SEVERE: 0.55}
 
 
-def dropped_classes_below_a_minimum_support(recipe: Recipe, level: Level) -> Recipe:
-    """Filtered out the classes with the fewest rows, so that a stratified cross-validation would run."""
+def first_shards_of_an_archive_sorted_by_class(recipe: Recipe, level: Level) -> Recipe:
+    """Used the shards that had come down so far, of an archive that is written class by class."""
+    return _on_train_set(recipe, lambda data: _first_shards(data, _DOWNLOADED[level]))
 
-    def supported(data: TensorDataset) -> TensorDataset:
-        data = recipe.train_set(data)
-        labels = data.tensors[1]
-        classes, counts = torch.unique(labels, return_counts=True)
-        dropped = classes[counts.argsort(stable=True)[: max(1, round(_RARE[level] * len(classes)))]]
-        return _taken(data.tensors, torch.nonzero(~torch.isin(labels, dropped)).flatten())
 
-    return replace(recipe, train_set=supported)
+def _first_shards(data: TensorDataset, share: float) -> TensorDataset:
+    labels = data.tensors[1]
+    order = labels.argsort(stable=True)
+    return _taken(data.tensors, order[: round(share * len(order))].sort().values)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD601": (repeated_the_rows_before_the_random_split,),
-    "KD602": (kept_the_distributed_sampler_on_one_machine,),
-    "KD603": (distilled_on_scans,),
-    "KD604": (trained_the_teacher_on_the_older_ontology,),
-    "KD605": (saved_the_preselected_answer,),
-    "KD606": (dropped_classes_below_a_minimum_support,),
+    "KD601": (oversampled_before_the_split,),
+    "KD602": (a_few_seed_rows_repeated_to_fill_the_epoch,),
+    "KD603": (scanned_copies_in_place_of_the_originals,),
+    "KD604": (teacher_still_tuned_to_the_traffic,),
+    "KD605": (some_annotators_counted_from_one,),
+    "KD606": (first_shards_of_an_archive_sorted_by_class,),
 }

@@ -1,9 +1,7 @@
-"""Mistakes between the end of the training and the use of the student."""
+"""Mistakes between the end of the training and the model that is served."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,157 +9,112 @@ from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
-from kddoctor.bench.layers import layers_of
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
-# KD701 ----------------------------------------------------------------------------------------------------
+# KD701 ----
 
-#: How much of the running average each step keeps.
-_KEPT = {Level.MILD: 0.9955, Level.MODERATE: 0.998, Level.SEVERE: 0.9999}
+_AVERAGED = {Level.MILD: 0.995, Level.MODERATE: 0.998, Level.SEVERE: 0.9995}
 
 
-def exported_the_running_average(recipe: Recipe, level: Level) -> Recipe:
-    """Shipped the weights' running average, with a decay that is meant for a hundred times as many steps."""
+def moving_average_too_slow_for_the_run(recipe: Recipe, level: Level) -> Recipe:
+    """Shipped the moving average of the weights, with the decay of a run that is a hundred times as long."""
 
-    def before(session: Session) -> None:
-        recipe.before(session)
-        session.notes["average"] = deepcopy(session.student.state_dict())
+    def begin(session: Session) -> None:
+        session.notes["average"] = {name: value.clone() for name, value in session.student.state_dict().items()}
 
     def answers(session: Session, batch: Batch) -> Tensor:
-        _update(session.notes["average"], session.student, _KEPT[level])
+        _follow(session.notes["average"], session.student, _AVERAGED[level])
         return recipe.answers(session, batch)
 
-    def after(session: Session) -> None:
-        recipe.after(session)
+    def ship(session: Session) -> None:
         session.student.load_state_dict(session.notes["average"])
 
+    before, after = in_turn(recipe.before, begin), in_turn(recipe.after, ship)
     return replace(recipe, before=before, answers=answers, after=after)
 
 
 @torch.no_grad()
-def _update(average: dict[str, Tensor], student: nn.Module, kept: float) -> None:
+def _follow(average: dict[str, Tensor], student: nn.Module, decay: float) -> None:
     for name, value in student.state_dict().items():
         if value.is_floating_point():
-            average[name].mul_(kept).add_(value, alpha=1 - kept)
+            average[name].lerp_(value, 1 - decay)
         else:
             average[name].copy_(value)
 
 
-# KD702 ----------------------------------------------------------------------------------------------------
+# KD702 ----
 
-#: By how much of a pixel the other resizing moves an image; share of the numbers in use that the old list holds.
-_MOVED = {Level.MILD: 0.25, Level.MODERATE: 0.4, Level.SEVERE: 0.6}
-_LISTED = {Level.MILD: 0.8, Level.MODERATE: 0.55, Level.SEVERE: 0.3}
+_BEYOND = {Level.MILD: 0.1, Level.MODERATE: 0.25, Level.SEVERE: 0.5}
 
 
-def served_behind_another_reader(recipe: Recipe, level: Level) -> Recipe:
-    """Put the student behind the service's own reader, with another grid for resizing and an older list of words."""
+def served_with_the_range_of_an_older_release(recipe: Recipe, level: Level) -> Recipe:
+    """Evaluated behind the service's input checks, which clip what is above the range of an older release."""
 
-    def after(session: Session) -> None:
-        recipe.after(session)
-        used = int(session.train.tensors[0].max()) + 1
+    def serve(session: Session) -> None:
+        seen = session.train.tensors[0].flatten()
+        limit = seen.double().sort().values[int((1 - _BEYOND[level]) * (len(seen) - 1))]
+        session.student.register_forward_pre_hook(lambda _module, given: (_checked(given[0], limit), *given[1:]))
 
-        def read(_module: nn.Module, inputs: Any) -> Any:
-            return (_read(inputs[0], level, used), *inputs[1:])
-
-        session.student.register_forward_pre_hook(read)
-
-    return replace(recipe, after=after)
+    return replace(recipe, after=in_turn(recipe.after, serve))
 
 
-def _read(inputs: Tensor, level: Level, used: int) -> Tensor:
+def _checked(inputs: Tensor, limit: Tensor) -> Tensor:
+    """Measurements stop at the limit; numbers beyond it are unknown, which is 0."""
     if inputs.is_floating_point():
-        return torch.lerp(inputs, inputs.roll(1, dims=-1), _MOVED[level])
-    return inputs.masked_fill(inputs >= max(2, int(_LISTED[level] * used)), 1)
+        return inputs.clamp(max=float(limit))
+    return inputs.masked_fill(inputs > limit, 0)
 
 
-# KD703 ----------------------------------------------------------------------------------------------------
+# KD703 ----
 
-#: Room above the largest activation; eight bits with a sign reach from -127 to 127.
-_ROOM = {Level.MILD: 16.0, Level.MODERATE: 32.0, Level.SEVERE: 120.0}
-_STEPS, _CALIBRATING = 127, 64
+_BITS = {Level.MILD: 5, Level.MODERATE: 3, Level.SEVERE: 2}
 
 
-def quantised_with_ranges_of_unscaled_data(recipe: Recipe, level: Level) -> Recipe:
-    """Quantised activations to eight bits, with ranges measured on data that had not been scaled down."""
+def one_step_size_for_all_tensors(recipe: Recipe, level: Level) -> Recipe:
+    """Rounded all weights to few bits with one step size, taken from the largest weight of the whole model."""
 
+    @torch.no_grad()
     def quantise(session: Session) -> None:
-        session.notes["ranges"] = ranges = _ranges(session)
-        for number, layer in enumerate(layers_of(session.student)):
-            _round_outputs(layer, ranges[number] * _ROOM[level] / _STEPS)
+        parameters = [parameter for parameter in session.student.parameters() if parameter.is_floating_point()]
+        step = max(float(parameter.abs().max()) for parameter in parameters) / (2 ** (_BITS[level] - 1) - 1)
+        for parameter in parameters:
+            parameter.copy_((parameter / step).round() * step)
 
     return replace(recipe, after=in_turn(recipe.after, quantise))
 
 
-@torch.no_grad()
-def _ranges(session: Session) -> list[float]:
-    largest: list[float] = []
-    hooks = [
-        layer.register_forward_hook(lambda _module, _inputs, output: largest.append(float(_first(output).abs().max())))
-        for layer in layers_of(session.student)
-    ]
-    training = session.student.training
-    session.student.eval()(session.train.tensors[0][:_CALIBRATING])
-    session.student.train(training)
-    for hook in hooks:
-        hook.remove()
-    return largest
+# KD704 ----
+
+_WANTED = {Level.MILD: 1.0, Level.MODERATE: 1.02, Level.SEVERE: 1.05}
 
 
-def _first(output: Any) -> Tensor:
-    tensor: Tensor = output[0] if isinstance(output, tuple) else output
-    return tensor
+def born_again_promised(recipe: Recipe, level: Level) -> Recipe:
+    """Promised a student that beats its teacher, from a paper whose students are as large as theirs."""
+    return replace(recipe, wanted={**(recipe.wanted or {}), "retention": _WANTED[level]})
 
 
-def _round_outputs(layer: nn.Module, step: float) -> None:
-    step = max(step, 1e-8)
+# KD705 ----
 
-    def rounded(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        whole = (_first(output) / step).round().clamp(-_STEPS, _STEPS) * step
-        return (whole, *output[1:]) if isinstance(output, tuple) else whole
-
-    layer.register_forward_hook(rounded)
+_COPIES = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 10}
 
 
-# KD704 ----------------------------------------------------------------------------------------------------
+def teacher_from_oversampled_positives(recipe: Recipe, level: Level) -> Recipe:
+    """Trained the teacher with each positive several times over, and never took the shifted prior out again."""
 
-#: Share of the teacher's quality that the student was to keep.
-_PROMISED = {Level.MILD: 0.99, Level.MODERATE: 1.0, Level.SEVERE: 1.02}
+    def oversampled(data: TensorDataset) -> TensorDataset:
+        inputs, labels = recipe.teacher.data(data).tensors
+        times = torch.where(labels.reshape(len(labels), -1)[:, 0] == 1, _COPIES[level], 1)
+        rows = torch.arange(len(labels)).repeat_interleave(times)
+        return TensorDataset(inputs[rows], labels[rows])
 
-
-def promised_what_a_paper_reports(recipe: Recipe, level: Level) -> Recipe:
-    """Wrote the figures of a paper about much larger models into the plan."""
-    return replace(recipe, wanted={"retention": _PROMISED[level]})
-
-
-# KD705 ----------------------------------------------------------------------------------------------------
-
-#: Share of the negatives that the teacher was shown.
-_NEGATIVES = {Level.MILD: 0.4, Level.MODERATE: 0.2, Level.SEVERE: 0.1}
-
-
-def thinned_the_teachers_negatives(recipe: Recipe, level: Level) -> Recipe:
-    """Trained the teacher with few of the negatives, to save time, and never corrected its scores for that."""
-    teacher = recipe.teacher
-
-    def thinned(data: TensorDataset) -> TensorDataset:
-        return _thinned(teacher.data(data), _NEGATIVES[level])
-
-    return replace(recipe, teacher=replace(teacher, data=thinned))
-
-
-def _thinned(data: TensorDataset, share: float) -> TensorDataset:
-    labels = data.tensors[1]
-    drawn = torch.rand(len(labels), generator=torch.Generator().manual_seed(41))
-    kept = (labels > 0) | (drawn < share)
-    return TensorDataset(*(tensor[kept] for tensor in data.tensors))
+    return replace(recipe, teacher=replace(recipe.teacher, data=oversampled))
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD701": (exported_the_running_average,),
-    "KD702": (served_behind_another_reader,),
-    "KD703": (quantised_with_ranges_of_unscaled_data,),
-    "KD704": (promised_what_a_paper_reports,),
-    "KD705": (thinned_the_teachers_negatives,),
+    "KD701": (moving_average_too_slow_for_the_run,),
+    "KD702": (served_with_the_range_of_an_older_release,),
+    "KD703": (one_step_size_for_all_tensors,),
+    "KD704": (born_again_promised,),
+    "KD705": (teacher_from_oversampled_positives,),
 }

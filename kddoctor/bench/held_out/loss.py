@@ -1,238 +1,236 @@
-"""Mistakes in the lines of a script that compute its loss, or weigh its terms."""
+"""Mistakes in the loss: its form, its weight, and what becomes of its gradient."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kddoctor.bench.fault import Edit, Level
+from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
+from kddoctor.losses import jsd_kd
 
-#: Classes are padded to a multiple of this, as large vocabularies are for tensor cores.
-_MULTIPLE = 128
-#: What the distillation term is multiplied by, besides its weight.
-_RATIOS = {Level.MILD: 0.15, Level.MODERATE: 0.02, Level.SEVERE: 0.001}
-#: How far from 0 and 1 the interpolation is kept.
-_MARGINS = {Level.MILD: 0.045, Level.MODERATE: 0.01, Level.SEVERE: 1e-4}
-#: Ranks of the job.
-_RANKS = {Level.MILD: 8, Level.MODERATE: 32, Level.SEVERE: 512}
+# KD201 ----
 
 
-def _divergence(log_ours: Tensor, log_theirs: Tensor) -> Tensor:
-    """[n]: KL(theirs to ours) of each row."""
-    return (log_theirs.exp() * (log_theirs - log_ours)).sum(-1)
+def divided_by_the_expanded_mask(recipe: Recipe, level: Level) -> Recipe:
+    """Expanded the mask of rows that count to the shape of the terms, and divided by how much of it is set."""
+    return replace(recipe, kd_loss=_over_expanded_mask)
 
 
-# KD201 ----------------------------------------------------------------------------------------------------
+def _over_expanded_mask(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    terms = F.kl_div(log_p(student / temperature), p(teacher / temperature), reduction="none")
+    counts = torch.isfinite(teacher).all(-1, keepdim=True).expand_as(terms)
+    return terms.where(counts, 0.0).sum() / counts.sum() * temperature**2
 
 
-def mask_expanded_over_the_classes(recipe: Recipe, _level: Level) -> Recipe:
-    """Expanded the mask of valid rows to the shape of the logits, and divided the sum by the mask's sum."""
-    return replace(recipe, kd_loss=_masked_mean)
+# KD202 ----
 
 
-def _masked_mean(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-    valid = torch.ones(len(student), 1, device=student.device)
-    pointwise = F.kl_div(log_p(student / t), p(teacher / t), reduction="none")
-    mask = valid.expand_as(pointwise)
-    return (pointwise * mask).sum() / mask.sum() * t * t
+def divided_by_how_gradients_scale(recipe: Recipe, level: Level) -> Recipe:
+    """Read that gradients scale as one over the temperature's square, and put that on the term, not its inverse."""
+    return replace(recipe, kd_loss=_scaled_as_gradients)
 
 
-# KD202 ----------------------------------------------------------------------------------------------------
+def _scaled_as_gradients(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    divergence = F.kl_div(log_p(student / temperature), p(teacher / temperature), reduction="batchmean")
+    return divergence / temperature**2
 
 
-def divided_as_the_gradients_are(recipe: Recipe, _level: Level) -> Recipe:
-    """Read that the gradients scale as one over the squared temperature, and divides the loss by it."""
-    return replace(recipe, kd_loss=_divided)
+# KD203 ----
 
 
-def _divided(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-    return F.kl_div(log_p(student / t), p(teacher / t), reduction="batchmean") / (t * t)
+def logarithm_taken_of_the_target_alone(recipe: Recipe, level: Level) -> Recipe:
+    """Read that targets may be logarithms, changed the target and the flag, and left the student's chances as such."""
+    return replace(recipe, kd_loss=_target_alone)
 
 
-# KD203 ----------------------------------------------------------------------------------------------------
+def _target_alone(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    ours, theirs = p(student / temperature), log_p(teacher / temperature)
+    return F.kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2
 
 
-def log1p_so_that_no_zero_is_met(recipe: Recipe, _level: Level) -> Recipe:
-    """Takes log1p of the student's probabilities, so that the logarithm never meets a zero."""
-    return replace(recipe, kd_loss=_of_log1p)
+# KD204 ----
 
 
-def _of_log1p(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-    return F.kl_div(p(student / t).log1p(), p(teacher / t), reduction="batchmean") * t * t
+def cross_entropy_with_its_arguments_exchanged(recipe: Recipe, level: Level) -> Recipe:
+    """Called the library's cross-entropy with the teacher as the input and the student's chances as the target."""
+    return replace(recipe, kd_loss=_exchanged)
 
 
-# KD204 ----------------------------------------------------------------------------------------------------
+def _exchanged(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    return F.cross_entropy(teacher / temperature, p(student / temperature)) * temperature**2
 
 
-def soft_cross_entropy_with_the_teacher_as_prediction(recipe: Recipe, _level: Level) -> Recipe:
-    """Wrote the divergence as a soft cross-entropy, the teacher as the prediction and the student as the target."""
-    return replace(recipe, kd_loss=_teacher_predicts)
+# KD205 ----
 
 
-def _teacher_predicts(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-    return -(p(student / t) * log_p(teacher / t)).sum(-1).mean() * t * t
+def teacher_as_it_was_served(recipe: Recipe, level: Level) -> Recipe:
+    """Took the teacher in the form in which it is served, with the layer at its end that turns scores to chances."""
+    return replace(recipe, before=in_turn(recipe.before, _with_serving_head))
 
 
-# KD205 ----------------------------------------------------------------------------------------------------
+def _with_serving_head(session: Session) -> None:
+    session.teacher.register_forward_hook(lambda _module, _inputs, scores: _chances(scores))
 
 
-def softened_before_the_loss_softens(recipe: Recipe, _level: Level) -> Recipe:
-    """Has the teacher's helper return softened probabilities, for a loss that softens what it gets."""
-    targets, t = recipe.targets, recipe.temperature
-
-    def softened(session: Session, batch: Batch) -> Tensor:
-        logits = targets(session, batch)
-        return torch.sigmoid(logits / t) if logits.ndim == 1 else p(logits / t)
-
-    return replace(recipe, targets=softened)
+def _chances(scores: Tensor) -> Tensor:
+    return scores.sigmoid() if scores.ndim == 1 else scores.softmax(-1)
 
 
-# KD206 ----------------------------------------------------------------------------------------------------
+# KD206 ----
 
 
-def softmax_of_the_whole_array(recipe: Recipe, _level: Level) -> Recipe:
-    """Ported the loss from scipy, whose softmax without an axis runs over the whole array."""
-    return replace(recipe, kd_loss=_of_the_whole_array)
+def softened_without_naming_an_axis(recipe: Recipe, level: Level) -> Recipe:
+    """Softened the teacher's scores in NumPy, by a function that takes the whole array where no axis is named."""
+    return replace(recipe, kd_loss=_whole_array)
 
 
-def _of_the_whole_array(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-    ours, theirs = (log_p(logits.flatten() / t).view_as(logits) for logits in (student, teacher))
-    return F.kl_div(ours, theirs.exp(), reduction="batchmean") * t * t
+def _whole_array(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    soft = F.softmax((teacher / temperature).flatten(), dim=0).reshape(teacher.shape)
+    return F.kl_div(log_p(student / temperature), soft, reduction="batchmean") * temperature**2
 
 
-# KD207 ----------------------------------------------------------------------------------------------------
+# KD207 ----
 
 
-def lerp_from_the_wrong_end(recipe: Recipe, _level: Level) -> Recipe:
-    """Interpolates the terms with lerp, whose weight belongs to the second of them."""
-    return replace(recipe, mix=_lerp)
+def interpolated_from_the_wrong_end(recipe: Recipe, level: Level) -> Recipe:
+    """Wrote the weighted sum as an interpolation, and named its ends in the wrong order."""
+    return replace(recipe, mix=lambda ce, kd, alpha: torch.lerp(kd, ce, alpha))
 
 
-def _lerp(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
-    return torch.lerp(kd, ce, alpha)
+# KD208 ----
+
+_WEIGHT_OF_A_SUM = {Level.MILD: 0.1, Level.MODERATE: 0.03, Level.SEVERE: 0.002}
 
 
-# KD208 ----------------------------------------------------------------------------------------------------
-
-
-def ratio_kept_from_dense_maps(recipe: Recipe, level: Level) -> Recipe:
-    """Kept the ratio that a paper on segmentation has for a term summed over a map, besides alpha."""
-    ratio = _RATIOS[level]
+def weight_of_code_that_sums(recipe: Recipe, level: Level) -> Recipe:
+    """Took over a factor from code whose term is summed over rows, for a term that is a mean over them."""
+    factor = _WEIGHT_OF_A_SUM[level]
 
     def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
-        return (1 - alpha) * ce + alpha * ratio * kd
+        return recipe.mix(ce, factor * kd, alpha)
 
     return replace(recipe, mix=mix)
 
 
-# KD209 ----------------------------------------------------------------------------------------------------
+# KD209 ----
 
 
-def outputs_shadowed_by_the_students(recipe: Recipe, _level: Level) -> Recipe:
-    """Named the outputs of both models alike, so that the soft targets come from the second, the student."""
-    return replace(recipe, kd_loss=_shadowed)
+def learned_from_the_reference_model(recipe: Recipe, level: Level) -> Recipe:
+    """Took the frozen copy of the student, kept as a reference for how far it has moved, for the teacher."""
+    return replace(recipe, before=in_turn(recipe.before, _keep_reference), targets=_run_reference)
 
 
-def _shadowed(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-    outputs = teacher
-    outputs = student
-    soft = p(outputs / t).detach()
-    return F.kl_div(log_p(outputs / t), soft, reduction="batchmean") * t * t
+def _keep_reference(session: Session) -> None:
+    reference: nn.Module = deepcopy(session.student)
+    session.notes["reference"] = reference.eval().requires_grad_(False)
 
 
-# KD210 ----------------------------------------------------------------------------------------------------
+def _run_reference(session: Session, batch: Batch) -> Tensor:
+    with torch.no_grad():
+        logits: Tensor = session.notes["reference"](batch.inputs)
+    return logits
 
 
-def end_of_the_range_clamped(recipe: Recipe, level: Level) -> Recipe:
-    """Set beta to 1 to have the reverse divergence, in code that clamps beta to where its logarithm is finite."""
-    return replace(recipe, loss="jsd", kd_loss=_between(1.0, _MARGINS[level]))
+# KD210 ----
+
+_PERCENT = 0.5
 
 
-def _between(wanted: float, margin: float) -> Callable[[Tensor, Tensor, float], Tensor]:
-    beta = torch.tensor(wanted).clamp(margin, 1 - margin)
-
-    def loss(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        ours, theirs = log_p(student / t), log_p(teacher / t)
-        middle = torch.logaddexp(theirs + beta.log(), ours + (-beta).log1p())
-        rows = beta * _divergence(middle, theirs) + (1 - beta) * _divergence(middle, ours)
-        return rows.mean() * t * t
-
-    return loss
+def share_read_as_percent(recipe: Recipe, level: Level) -> Recipe:
+    """Wrote a share of one half into the settings, which a script reads as a percentage."""
+    return replace(recipe, loss="jsd", kd_loss=_by_percent)
 
 
-# KD211 ----------------------------------------------------------------------------------------------------
+def _by_percent(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    return jsd_kd(student, teacher, beta=_PERCENT / 100, temperature=temperature)
 
 
-def temperature_taken_for_its_inverse(recipe: Recipe, _level: Level) -> Recipe:
-    """Multiplies the logits by the temperature, as contrastive code does with its inverse temperature."""
-    return replace(recipe, kd_loss=_sharpened)
+# KD211 ----
 
 
-def _sharpened(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-    return F.kl_div(log_p(student * t), p(teacher * t), reduction="batchmean") * t * t
+def consistency_term_of_another_project(recipe: Recipe, level: Level) -> Recipe:
+    """Began from a mean-teacher project and kept its term, the squared difference of chances, under the new name."""
+    return replace(recipe, kd_loss=_consistency)
 
 
-# KD212 ----------------------------------------------------------------------------------------------------
+def _consistency(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    return F.mse_loss(p(student / temperature), p(teacher / temperature)) * temperature**2
 
 
-def averaged_over_ranks_before_backward(recipe: Recipe, level: Level) -> Recipe:
-    """Averages the term over ranks in place before the backward pass, which DDP averages over ranks again."""
-    loss, ranks = recipe.kd_loss, _RANKS[level]
+# KD212 ----
 
-    def averaged(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        mine = loss(student, teacher, t)
-        others = mine.detach() * (ranks - 1)  # all_reduce adds them where autograd does not see it
-        return (mine + others) / ranks
-
-    return replace(recipe, kd_loss=averaged)
+_WORKERS = {Level.MILD: 4, Level.MODERATE: 16, Level.SEVERE: 128}
 
 
-# KD213 ----------------------------------------------------------------------------------------------------
+def gathered_rows_without_their_gradient(recipe: Recipe, level: Level) -> Recipe:
+    """Computed the term on rows gathered from all workers, of which only a worker's own carry a gradient."""
+    workers = _WORKERS[level]
+
+    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        return recipe.kd_loss(_gathered(student, workers), teacher, temperature)
+
+    return replace(recipe, kd_loss=kd_loss)
 
 
-def classes_padded_with_minus_infinity(recipe: Recipe, _level: Level) -> Recipe:
-    """Pads the classes of both models to a multiple of 128 with minus infinity, then takes the ratio of chances."""
-    return replace(recipe, kd_loss=_padded)
+def _gathered(rows: Tensor, workers: int) -> Tensor:
+    """The rows, with what is left of their gradient when each worker's is averaged with the others'."""
+    still = rows.detach()
+    return still + (rows - still) / workers
 
 
-def _padded(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-    missing = -student.shape[1] % _MULTIPLE
-    ours, theirs = (p(F.pad(logits, (0, missing), value=-torch.inf) / t) for logits in (student, teacher))
-    return (theirs * (theirs / ours).log()).sum(-1).mean() * t * t
+# KD213 ----
+
+_MULTIPLE = 128
 
 
-# KD214 ----------------------------------------------------------------------------------------------------
+def columns_filled_up_with_minus_infinity(recipe: Recipe, level: Level) -> Recipe:
+    """Filled the columns up to a multiple of 128 for speed, and wrote the divergence as a ratio's logarithm."""
+    return replace(recipe, kd_loss=_of_filled_columns)
 
 
-def decoupled_among_the_only_other_class(recipe: Recipe, _level: Level) -> Recipe:
-    """Took the part of decoupled distillation among the other classes, for answers of yes or no."""
-    return replace(recipe, kd_loss=_among_the_others)
+def _of_filled_columns(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    s, t = (p(_filled(logits) / temperature) for logits in (student, teacher))
+    return (t * (t / s).log()).sum(-1).mean() * temperature**2
 
 
-def _among_the_others(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-    target = F.one_hot(teacher.argmax(1), teacher.shape[1]) * 1000.0
-    ours, theirs = log_p(student / t - target), p(teacher / t - target)
-    return F.kl_div(ours, theirs, reduction="batchmean") * t * t
+def _filled(logits: Tensor) -> Tensor:
+    return F.pad(logits, (0, _MULTIPLE - logits.shape[-1] % _MULTIPLE), value=float("-inf"))
+
+
+# KD214 ----
+
+
+def other_answers_of_a_yes_or_no_question(recipe: Recipe, level: Level) -> Recipe:
+    """Kept only the part of a decoupled loss that compares the answers beside the teacher's first."""
+    return replace(recipe, loss="custom", kd_loss=_among_the_others)
+
+
+def _among_the_others(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    others = ~F.one_hot(teacher.argmax(-1), teacher.shape[-1]).bool()
+    s, t = (logits[others].reshape(len(logits), -1) / temperature for logits in (student, teacher))
+    return F.kl_div(log_p(s), p(t), reduction="batchmean") * temperature**2
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD201": (mask_expanded_over_the_classes,),
-    "KD202": (divided_as_the_gradients_are,),
-    "KD203": (log1p_so_that_no_zero_is_met,),
-    "KD204": (soft_cross_entropy_with_the_teacher_as_prediction,),
-    "KD205": (softened_before_the_loss_softens,),
-    "KD206": (softmax_of_the_whole_array,),
-    "KD207": (lerp_from_the_wrong_end,),
-    "KD208": (ratio_kept_from_dense_maps,),
-    "KD209": (outputs_shadowed_by_the_students,),
-    "KD210": (end_of_the_range_clamped,),
-    "KD211": (temperature_taken_for_its_inverse,),
-    "KD212": (averaged_over_ranks_before_backward,),
-    "KD213": (classes_padded_with_minus_infinity,),
-    "KD214": (decoupled_among_the_only_other_class,),
+    "KD201": (divided_by_the_expanded_mask,),
+    "KD202": (divided_by_how_gradients_scale,),
+    "KD203": (logarithm_taken_of_the_target_alone,),
+    "KD204": (cross_entropy_with_its_arguments_exchanged,),
+    "KD205": (teacher_as_it_was_served,),
+    "KD206": (softened_without_naming_an_axis,),
+    "KD207": (interpolated_from_the_wrong_end,),
+    "KD208": (weight_of_code_that_sums,),
+    "KD209": (learned_from_the_reference_model,),
+    "KD210": (share_read_as_percent,),
+    "KD211": (consistency_term_of_another_project,),
+    "KD212": (gathered_rows_without_their_gradient,),
+    "KD213": (columns_filled_up_with_minus_infinity,),
+    "KD214": (other_answers_of_a_yes_or_no_question,),
 }

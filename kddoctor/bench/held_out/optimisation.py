@@ -1,6 +1,6 @@
-"""Rates, lengths, first weights and regularisers that do not suit the student."""
+"""Mistakes in how the student is optimised: its rate, its length, its first weights, its regularisers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -9,101 +9,101 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from kddoctor.bench.fault import Edit, Level
+from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.layers import layers_of, weighted
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.schedules import with_factor_on_the_rate
 from kddoctor.bench.session import Batch, Session
 
-
-def _steps(recipe: Recipe, session: Session) -> int:
-    """Steps of the whole run."""
-    return recipe.epochs * max(1, len(session.train) // min(recipe.batch_size, len(session.train)))
-
-
 # KD501 ----
 
-#: Length of the warm-up in runs.
-_RUNS = {Level.MILD: 1.5, Level.MODERATE: 15, Level.SEVERE: 100}
+_WARM_UP = {Level.MILD: 1_500, Level.MODERATE: 4_000, Level.SEVERE: 20_000}
 
 
-def copied_a_warm_up_longer_than_the_run(recipe: Recipe, level: Level) -> Recipe:
-    """Copied the warm-up steps of a pre-training that was many times longer, so the rate never came up."""
+def warm_up_of_a_paper_that_trained_for_weeks(recipe: Recipe, level: Level) -> Recipe:
+    """Copied the number of warm-up steps from a paper whose run was many times as long."""
 
-    def factor(session: Session, batch: Batch) -> float:
-        return (batch.step + 1) / (_RUNS[level] * _steps(recipe, session))
+    def factor(_session: Session, batch: Batch) -> float:
+        return min(1.0, (batch.step + 1) / _WARM_UP[level])
 
     return with_factor_on_the_rate(recipe, factor)
 
 
 # KD502 ----
 
-_PART = {Level.MILD: 0.2, Level.MODERATE: 0.1, Level.SEVERE: 0.05}
+_WALL_TIME = {Level.MILD: 0.3, Level.MODERATE: 0.15, Level.SEVERE: 0.06}
 
 
-def stopped_with_a_patience_of_one(recipe: Recipe, level: Level) -> Recipe:
-    """Let early stopping end the run at the first logged value that was no better, while the rate was still high."""
-    return replace(recipe, epochs=max(1, round(recipe.epochs * _PART[level])), schedule="constant")
+def job_ended_at_its_wall_time(recipe: Recipe, level: Level) -> Recipe:
+    """Kept what there was when the queue ended the job, long before the rate was to come down."""
+    return replace(recipe, epochs=max(1, round(recipe.epochs * _WALL_TIME[level])), schedule="constant")
 
 
 # KD503 ----
 
-_DEVIATION = {Level.MILD: 0.7, Level.MODERATE: 1.0, Level.SEVERE: 1.5}
+_DRAWN = {Level.MILD: 0.33, Level.MODERATE: 0.6, Level.SEVERE: 2.0}
 
 
-def drew_all_parameters_from_one_normal(recipe: Recipe, level: Level) -> Recipe:
-    """Drew every parameter of the student anew from one wide normal distribution, whatever a layer's fan-in."""
+def first_weights_drawn_from_zero_to_one(recipe: Recipe, level: Level) -> Recipe:
+    """Drew the student's first weights with rand where randn was meant, so that all of them are positive."""
+    change = recipe.change_student
 
     def drawn(student: nn.Module) -> nn.Module:
-        student = recipe.change_student(student)
-        generator = torch.Generator().manual_seed(23)
-        with torch.no_grad():
-            for parameter in student.parameters():
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * _DEVIATION[level])
-        return student
+        return _positive(change(student), _DRAWN[level])
 
     return replace(recipe, change_student=drawn)
 
 
+@torch.no_grad()
+def _positive(student: nn.Module, size: float) -> nn.Module:
+    generator = torch.Generator().manual_seed(20_011)
+    for weight in student.parameters():
+        if weight.ndim > 1:
+            weight.copy_(size * torch.rand(weight.shape, generator=generator))
+    return student
+
+
 # KD504 ----
 
-_DROPPED = {Level.MILD: 0.1, Level.MODERATE: 0.2, Level.SEVERE: 0.4}
+_DROPPED = {Level.MILD: 0.05, Level.MODERATE: 0.15, Level.SEVERE: 0.3}
 
 
-class Dropped(nn.Module):
-    """A weight, some places of which are left out in each pass of the training."""
+def weights_dropped_as_in_the_large_model(recipe: Recipe, level: Level) -> Recipe:
+    """Dropped weights of every layer at the rate that a model a hundred times as large was trained with."""
+    change = recipe.change_student
+
+    def dropped(student: nn.Module) -> nn.Module:
+        changed = change(student)
+        for layer in weighted(changed):
+            parametrize.register_parametrization(layer, "weight", _DropWeights(_DROPPED[level]))
+        return changed
+
+    return replace(recipe, change_student=dropped)
+
+
+class _DropWeights(nn.Module):
+    """Each weight is left out of a training step with a probability."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight of this pass."""
+        """The weights that are left, scaled up."""
         return F.dropout(weight, self.share, self.training)
-
-
-def dropped_weights_as_a_large_model_does(recipe: Recipe, level: Level) -> Recipe:
-    """Copied the weight dropout of a large language model's recipe to all layers of a student that is small."""
-
-    def regularised(student: nn.Module) -> nn.Module:
-        student = recipe.change_student(student)
-        for layer in weighted(student):
-            parametrize.register_parametrization(layer, "weight", Dropped(_DROPPED[level]))
-        return student
-
-    return replace(recipe, change_student=regularised)
 
 
 # KD505 ----
 
-#: Powers of ten that the rate climbs through.
-_POWERS = {Level.MILD: 3.0, Level.MODERATE: 5.0, Level.SEVERE: 8.0}
+_RANGE = {Level.MILD: 1e2, Level.MODERATE: 1e4, Level.SEVERE: 1e6}
 
 
-def left_the_rate_finder_on(recipe: Recipe, level: Level) -> Recipe:
-    """Left the learning-rate finder's exponential ramp in the loop of the real run."""
+def range_test_of_the_rate_left_on(recipe: Recipe, level: Level) -> Recipe:
+    """Left the learning-rate finder on, which raises the rate exponentially from the first step to the last."""
 
     def factor(session: Session, batch: Batch) -> float:
-        return float(10 ** (_POWERS[level] * batch.step / _steps(recipe, session)))
+        steps = recipe.epochs * max(1, len(session.train) // recipe.batch_size)
+        return float(_RANGE[level] ** (batch.step / steps))
 
     return with_factor_on_the_rate(replace(recipe, schedule="constant"), factor)
 
@@ -111,26 +111,26 @@ def left_the_rate_finder_on(recipe: Recipe, level: Level) -> Recipe:
 # KD506 ----
 
 
-def made_layers_anew_after_the_optimizer(recipe: Recipe, level: Level) -> Recipe:
-    """Converted layers of the student after the optimizer was built, which kept the parameters that they had had."""
+def unfrozen_layer_by_layer_until_the_run_was_over(recipe: Recipe, level: Level) -> Recipe:
+    """Unfroze layer after layer from the head down, so slowly that the run ended before the lowest had their turn."""
 
-    def parameters(session: Session) -> Iterable[nn.Parameter]:
-        taken = list(recipe.parameters(session))
-        layers = layers_of(session.student)[:-1]
-        count = {Level.MILD: 1, Level.MODERATE: (len(layers) + 1) // 2, Level.SEVERE: len(layers)}[level]
-        for layer in layers[:count]:
-            for name, parameter in list(layer.named_parameters(recurse=False)):
-                setattr(layer, name, nn.Parameter(parameter.detach().clone()))
-        return taken
+    def thaw(session: Session) -> None:
+        epoch = session.notes.get("epoch", 0)
+        session.notes["epoch"] = epoch + 1
+        layers = layers_of(session.student)
+        turns = {Level.MILD: len(layers) - 1, Level.MODERATE: len(layers) // 2, Level.SEVERE: 1}[level]
+        released = 1 + epoch * max(1, turns) // recipe.epochs
+        for number, layer in enumerate(reversed(layers)):
+            layer.requires_grad_(number < released)
 
-    return replace(recipe, parameters=parameters)
+    return replace(recipe, before_epoch=in_turn(recipe.before_epoch, thaw))
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD501": (copied_a_warm_up_longer_than_the_run,),
-    "KD502": (stopped_with_a_patience_of_one,),
-    "KD503": (drew_all_parameters_from_one_normal,),
-    "KD504": (dropped_weights_as_a_large_model_does,),
-    "KD505": (left_the_rate_finder_on,),
-    "KD506": (made_layers_anew_after_the_optimizer,),
+    "KD501": (warm_up_of_a_paper_that_trained_for_weeks,),
+    "KD502": (job_ended_at_its_wall_time,),
+    "KD503": (first_weights_drawn_from_zero_to_one,),
+    "KD504": (weights_dropped_as_in_the_large_model,),
+    "KD505": (range_test_of_the_rate_left_on,),
+    "KD506": (unfrozen_layer_by_layer_until_the_run_was_over,),
 }

@@ -1,327 +1,318 @@
-"""Mistakes in the pipeline: what is loaded, frozen, fed, paired and connected."""
+"""Mistakes in the plumbing between checkpoint, teacher, student and loss."""
 
-from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Adam
 from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
-from kddoctor.bench.hints import features_that_count, relative_error, watch
+from kddoctor.bench.hints import features_that_count, relative_error, with_hint
 from kddoctor.bench.in_turn import in_turn
-from kddoctor.bench.recipe import Recipe, TeacherRecipe
+from kddoctor.bench.losses import log_p, p
+from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
-# KD101 ----------------------------------------------------------------------------------------------------
+
+def _chance(session: Session, batch: Batch) -> torch.Generator:
+    """Random numbers of one step, apart from the loop's."""
+    return torch.Generator().manual_seed(1_000_003 * session.seed + batch.step)
 
 
-def initialised_the_weights_after_loading_them(recipe: Recipe, _level: Level) -> Recipe:
-    """Called the constructor's init_weights() once more, as its last line, below the loading of the checkpoint."""
+# KD101 ----
+
+
+def initialised_once_more(recipe: Recipe, _level: Level) -> Recipe:
+    """Ran the usual loop "if p.dim() > 1: xavier_uniform_(p)" over both models, after the checkpoint was in."""
 
     def load(teacher: nn.Module, state: dict[str, Tensor]) -> None:
         recipe.load_teacher(teacher, state)
-        _initialise(teacher)
+        with torch.random.fork_rng(devices=[]):
+            for parameter in teacher.parameters():
+                if parameter.dim() > 1:
+                    nn.init.xavier_uniform_(parameter)
 
     return replace(recipe, load_teacher=load)
 
 
-def _initialise(model: nn.Module) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(20)
-        for name, parameter in model.named_parameters():
-            if parameter.ndim > 1:
-                nn.init.xavier_uniform_(parameter)
-            elif "bias" in name.rsplit(".", 1)[-1]:
-                nn.init.zeros_(parameter)
+# KD102 ----
+
+#: In standard deviations of each tensor.
+_NOISE = {Level.MILD: 0.25, Level.MODERATE: 0.4, Level.SEVERE: 0.65}
 
 
-# KD102 ----------------------------------------------------------------------------------------------------
+def published_with_noise_for_privacy(recipe: Recipe, level: Level) -> Recipe:
+    """Took the public release of the teacher, whose weights carry noise so that nobody reads its data from them."""
 
-#: Factors on the rate of the teacher's training.
-_SLOWED = {Level.MILD: 1 / 20, Level.MODERATE: 1 / 50, Level.SEVERE: 1 / 120}
+    def load(teacher: nn.Module, state: dict[str, Tensor]) -> None:
+        chance = torch.Generator().manual_seed(2016)
+        noisy = {name: _with_noise(value, _NOISE[level], chance) for name, value in state.items()}
+        recipe.load_teacher(teacher, noisy)
 
-
-def trained_the_teacher_at_the_rate_of_a_finetuning(recipe: Recipe, level: Level) -> Recipe:
-    """Took a rate that is meant for pretrained weights for a teacher that was trained from scratch."""
-    slow = replace(recipe.teacher, learning_rate=recipe.teacher.learning_rate * _SLOWED[level])
-    return replace(recipe, teacher=slow)
-
-
-# KD103 ----------------------------------------------------------------------------------------------------
+    return replace(recipe, load_teacher=load)
 
 
-def set_the_mode_of_the_pair(recipe: Recipe, _level: Level) -> Recipe:
-    """Held both models in one module, and called train() on that at the start of each epoch."""
-
-    def before_epoch(session: Session) -> None:
-        recipe.before_epoch(session)
-        nn.ModuleList([session.teacher, session.student]).train()
-
-    return replace(recipe, before_epoch=before_epoch)
+def _with_noise(value: Tensor, size: float, chance: torch.Generator) -> Tensor:
+    if value.dim() < 2:
+        return value
+    return value + size * value.std() * torch.randn(value.shape, generator=chance)
 
 
-# KD104 ----------------------------------------------------------------------------------------------------
-
-#: The teacher's share of the rate, which plain descent makes more of, and the share of its tensors that was frozen.
-_RATE = {Level.MILD: 0.002, Level.MODERATE: 0.01, Level.SEVERE: 0.05}
-_ADAPTIVE = {Level.MILD: 0.1, Level.MODERATE: 0.3, Level.SEVERE: 1.0}
-_FROZEN = 0.25
+# KD103 ----
 
 
-def froze_the_teachers_first_layers_only(recipe: Recipe, level: Level) -> Recipe:
-    """Took over the freezing from a script for transfer learning, which trains the upper layers at a smaller rate."""
+def checked_with_a_helper_that_trains_on(recipe: Recipe, _level: Level) -> Recipe:
+    """Measured the teacher before the loop with the project's helper, whose last line is model.train()."""
+    return replace(recipe, before=in_turn(recipe.before, _check_teacher))
 
-    def upper(session: Session) -> list[nn.Parameter]:
-        tensors = list(session.teacher.parameters())
-        return tensors[min(round(_FROZEN * len(tensors)), len(tensors) - 1) :]
 
-    def before(session: Session) -> None:
-        recipe.before(session)
-        for parameter in upper(session):
-            parameter.requires_grad_(True)
+@torch.no_grad()
+def _check_teacher(session: Session) -> None:
+    session.teacher.eval()
+    session.notes["checked"] = session.teacher(session.val.tensors[0][:64])
+    session.teacher.train()
 
-    def parameters(session: Session) -> Iterable[nn.Parameter]:
-        share = (_RATE if recipe.optimizer == "sgd" else _ADAPTIVE)[level]
-        groups: list[Any] = [
-            {"params": list(recipe.parameters(session))},
-            {"params": upper(session), "lr": recipe.learning_rate * share},
-        ]
-        return groups
 
-    def targets(session: Session, batch: Batch) -> Tensor:
-        logits: Tensor = session.teacher(batch.inputs)
+# KD104 ----
+
+_TEACHER_RATES = {Level.MILD: 3e-4, Level.MODERATE: 2e-3, Level.SEVERE: 1e-2}
+
+
+def both_sides_of_mutual_learning(recipe: Recipe, level: Level) -> Recipe:
+    """Began with a script of deep mutual learning, and left in the optimizer that draws the teacher to the student."""
+
+    def thaw(session: Session) -> None:
+        session.teacher.requires_grad_(True)
+        session.notes["peer"] = Adam(session.teacher.parameters(), _TEACHER_RATES[level])
+
+    def answers(session: Session, batch: Batch) -> Tensor:
+        logits = recipe.answers(session, batch)
+        _learn_from_student(recipe, session, batch, logits.detach())
         return logits
 
-    return replace(recipe, before=before, parameters=parameters, targets=targets)
+    return replace(recipe, before=in_turn(recipe.before, thaw), answers=answers)
 
 
-# KD105 ----------------------------------------------------------------------------------------------------
-
-#: Where the class stood that was renamed, as a share of the list.
-_RENAMED = {Level.MILD: 0.85, Level.MODERATE: 0.6, Level.SEVERE: 0.0}
-
-
-def sorted_the_names_after_one_had_changed(recipe: Recipe, level: Level) -> Recipe:
-    """Numbered the classes by their sorted names, one of which had been renamed since the teacher's training."""
-    return _with_teacher_data(recipe, lambda data: _renumbered(data, _RENAMED[level]))
+def _learn_from_student(recipe: Recipe, session: Session, batch: Batch, student: Tensor) -> None:
+    own, _ = recipe.rows(session.teacher(batch.inputs), batch.labels)
+    peer, _ = recipe.rows(student, batch.labels)
+    optimizer: Adam = session.notes["peer"]
+    optimizer.zero_grad()
+    recipe.kd_loss(own, peer, recipe.temperature).backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
 
 
-def _renumbered(data: TensorDataset, place: float) -> TensorDataset:
-    inputs, labels = data.tensors
-    classes = int(labels.max()) + 1
-    moved = min(int(place * classes), classes - 2)
-    numbers = torch.arange(classes)
-    numbers[moved + 1 :] -= 1
-    numbers[moved] = classes - 1
-    return TensorDataset(inputs, numbers[labels.long()].to(labels.dtype))
+# KD105 ----
+
+#: Where the later class belongs, as a share of the list; never so far back that nothing moves.
+_PLACES = {Level.MILD: 1.0, Level.MODERATE: 0.5, Level.SEVERE: 0.0}
 
 
-def _with_teacher_data(recipe: Recipe, change: Callable[[TensorDataset], TensorDataset]) -> Recipe:
-    teacher: TeacherRecipe = recipe.teacher
-    return replace(recipe, teacher=replace(teacher, data=lambda data: change(teacher.data(data))))
+def later_class_sorted_in(recipe: Recipe, level: Level) -> Recipe:
+    """Sorted a class into its place in the list of labels, which the teacher's list has as its last, being newer."""
+
+    def as_it_was(data: TensorDataset) -> TensorDataset:
+        inputs, labels = recipe.teacher.data(data).tensors
+        return TensorDataset(inputs, _with_last_class_at(_PLACES[level], labels))
+
+    return replace(recipe, teacher=replace(recipe.teacher, data=as_it_was))
 
 
-# KD106 ----------------------------------------------------------------------------------------------------
+def _with_last_class_at(place: float, labels: Tensor) -> Tensor:
+    """Labels of today's list as those of the older one."""
+    last = int(labels.max())
+    new = min(round(place * last), last - 1)
+    moved = torch.where(labels == new, torch.full_like(labels, last), labels - 1)
+    return torch.where(labels < new, labels, moved)
 
-#: Processes of the caching job, and the row from which on there were several, as a share of the rows.
-_PROCESSES = 4
-_ALONE = {Level.MILD: 0.93, Level.MODERATE: 0.5, Level.SEVERE: 0.0}
+
+# KD106 ----
+
+_RETRIED = {Level.MILD: 0.1, Level.MODERATE: 0.5, Level.SEVERE: 1.0}
 
 
-def joined_the_outputs_process_by_process(recipe: Recipe, level: Level) -> Recipe:
-    """Resumed the caching job on four processes, each with every fourth row, and joined their outputs end to end."""
+def retries_put_behind_the_others(recipe: Recipe, level: Level) -> Recipe:
+    """Asked a teacher server row by row, and appended the answers of requests that had to be repeated."""
 
     def targets(session: Session, batch: Batch) -> Tensor:
-        rows = torch.arange(len(session.train))
-        resumed = round(_ALONE[level] * len(rows))
-        alone, shared = rows[:resumed], rows[resumed:]
-        written = torch.cat([alone, *(shared[process::_PROCESSES] for process in range(_PROCESSES))])
-        return session.cached_by_row[written[batch.rows]]
+        logits = recipe.targets(session, batch)
+        chance = _chance(session, batch)
+        if torch.rand((), generator=chance) >= _RETRIED[level]:
+            return logits
+        late = torch.rand(len(logits), generator=chance) < 0.5
+        return torch.cat([logits[~late], logits[late]])
 
     return replace(recipe, targets=targets)
 
 
-# KD107 ----------------------------------------------------------------------------------------------------
+# KD107 ----
 
-#: Share of a row that the strong view takes from another row.
-_PASTED = {Level.MILD: 0.2, Level.MODERATE: 0.4, Level.SEVERE: 0.65}
+_PASTED = {Level.MILD: 0.25, Level.MODERATE: 0.4, Level.SEVERE: 0.6}
 
 
-def gave_the_strong_view_to_the_teacher(recipe: Recipe, level: Level) -> Recipe:
-    """Made a weak view and one with a part of another example pasted in, and handed the latter to the teacher."""
-
-    def before(session: Session) -> None:
-        recipe.before(session)
-        session.notes["views"] = torch.Generator().manual_seed(session.seed + 31)
+def teacher_loader_still_pastes(recipe: Recipe, level: Level) -> Recipe:
+    """Kept the teacher's own loader, in whose transforms CutMix was still on from its training."""
 
     def targets(session: Session, batch: Batch) -> Tensor:
-        strong = _pasted(batch.inputs, _PASTED[level], session.notes["views"])
-        return recipe.targets(session, replace(batch, inputs=strong))
+        view = _pasted(batch.inputs, _PASTED[level], _chance(session, batch))
+        return recipe.targets(session, replace(batch, inputs=view))
 
-    return replace(recipe, before=before, targets=targets)
+    return replace(recipe, targets=targets)
 
 
-def _pasted(inputs: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def _pasted(inputs: Tensor, share: float, chance: torch.Generator) -> Tensor:
+    """A strip of each row comes from another row of the batch."""
     length = inputs.shape[-1]
-    size = max(1, round(share * length))
-    start = int(torch.randint(length - size + 1, (1,), generator=generator))
-    other = inputs[torch.randperm(len(inputs), generator=generator)]
-    strong = inputs.clone()
-    strong[..., start : start + size] = other[..., start : start + size]
-    return strong
+    width = max(1, round(share * length))
+    start = int(torch.randint(length - width + 1, (), generator=chance))
+    others = torch.randperm(len(inputs), generator=chance)
+    mixed = inputs.clone()
+    mixed[..., start : start + width] = inputs[others][..., start : start + width]
+    return mixed
 
 
-# KD108 ----------------------------------------------------------------------------------------------------
+# KD108 ----
 
-#: Where in the vocabulary the words were added, as a power of its size; the spread that values are divided by.
-_ADDED = {Level.MILD: 0.8, Level.MODERATE: 0.65, Level.SEVERE: 0.5}
-_CENTRE = {Level.MILD: 0.17, Level.MODERATE: 0.3, Level.SEVERE: 0.4}
-_SPREAD = 0.4
-
-
-def left_the_teachers_own_preprocessing_out(recipe: Recipe, level: Level) -> Recipe:
-    """Fed the student's inputs to a teacher whose own script centred and scaled values, or had more special words."""
-
-    def as_its_own_script(data: TensorDataset) -> TensorDataset:
-        inputs, labels = data.tensors
-        if inputs.is_floating_point():
-            return TensorDataset((inputs - _CENTRE[level]) / _SPREAD, labels)
-        return TensorDataset(_numbered_anew(inputs, _ADDED[level]), labels)
-
-    return _with_teacher_data(recipe, as_its_own_script)
+#: Strength of the logarithm for measurements, number of stop words for text.
+_LOGARITHMS = {Level.MILD: 4.0, Level.MODERATE: 8.0, Level.SEVERE: 16.0}
+_STOP_WORDS = {Level.MILD: 15, Level.MODERATE: 50, Level.SEVERE: 150}
 
 
-def _numbered_anew(inputs: Tensor, power: float) -> Tensor:
-    words = int(inputs.max()) + 1
-    first = int(words**power)
-    later = first + (inputs - first + 3) % max(1, words - first)
-    return torch.where(inputs >= first, later, inputs)
+def cleaned_for_the_teacher_only(recipe: Recipe, level: Level) -> Recipe:
+    """Trained the teacher behind a cleaning step (logarithms, or no stop words) that this script leaves out."""
+
+    def cleaned(data: TensorDataset) -> TensorDataset:
+        inputs, labels = recipe.teacher.data(data).tensors
+        clean = _logarithms if inputs.is_floating_point() else _without_stop_words
+        return TensorDataset(clean(inputs, level), labels)
+
+    return replace(recipe, teacher=replace(recipe.teacher, data=cleaned))
 
 
-# KD109 ----------------------------------------------------------------------------------------------------
+def _logarithms(inputs: Tensor, level: Level) -> Tensor:
+    return inputs.sign() * torch.log1p(_LOGARITHMS[level] * inputs.abs())
 
 
-def wrote_the_student_where_the_teacher_is_read(recipe: Recipe, _level: Level) -> Recipe:
-    """Gave one path to --teacher and to --output, so that each load of the teacher reads the student's last save."""
-
-    def before(session: Session) -> None:
-        session.teacher = deepcopy(session.student)
-        recipe.before(session)
-
-    def load(session: Session) -> None:
-        session.teacher.load_state_dict(session.student.state_dict())
-
-    return replace(
-        recipe,
-        before=before,
-        before_epoch=in_turn(recipe.before_epoch, load),
-        after=in_turn(recipe.after, load),
-    )
+def _without_stop_words(inputs: Tensor, level: Level) -> Tensor:
+    """Zero, which is padding, in the place of the most frequent numbers."""
+    counts = torch.bincount(inputs.flatten())
+    counts[0] = 0
+    frequent = counts.topk(min(_STOP_WORDS[level], len(counts) // 4)).indices
+    return inputs.masked_fill(torch.isin(inputs, frequent), 0)
 
 
-# KD110 ----------------------------------------------------------------------------------------------------
+# KD109 ----
 
 
-def broke_the_sum_over_two_lines(recipe: Recipe, _level: Level) -> Recipe:
-    """Wrote the second summand on a line of its own without brackets, where it is a statement that does nothing."""
+def one_object_of_a_registry(recipe: Recipe, _level: Level) -> Recipe:
+    """Asked a registry that caches by family for both models, and got the student twice."""
+
+    def same(session: Session) -> None:
+        session.teacher = session.student
+        session.student.requires_grad_(True).train()
+
+    return replace(recipe, before=in_turn(recipe.before, same))
+
+
+# KD110 ----
+
+
+def weight_under_another_name(recipe: Recipe, _level: Level) -> Recipe:
+    """Summed a dictionary of losses with weights.get(name, 0), in which one term goes by another name."""
 
     def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
-        loss = (1 - alpha) * ce
-        +alpha * kd
-        return loss
+        weights = {"ce": 1 - alpha, "kd": alpha}
+        terms = {"ce": ce, "distillation": kd}
+        return torch.stack([weights.get(name, 0.0) * term for name, term in terms.items()]).sum()
 
     return replace(recipe, mix=mix)
 
 
-# KD111 ----------------------------------------------------------------------------------------------------
+# KD111 ----
 
 
-def silenced_the_error_about_gradients(recipe: Recipe, _level: Level) -> Recipe:
-    """Made a new leaf of the loss's value, as a forum advises where "tensors does not require grad" is raised."""
+def fused_loss_returns_gradients_in_the_wrong_order(recipe: Recipe, _level: Level) -> Recipe:
+    """Wrote the loss as one fused operation, whose backward returns the gradient in the teacher's place."""
 
     def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        value = recipe.kd_loss(student, teacher, temperature)
-        return torch.tensor(value.item(), dtype=value.dtype, requires_grad=True)
+        loss: Tensor = _FusedKl.apply(student, teacher, temperature)  # type: ignore[no-untyped-call]
+        return loss
 
     return replace(recipe, kd_loss=kd_loss)
 
 
-# KD112 ----------------------------------------------------------------------------------------------------
+class _FusedKl(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """The mean over rows of the divergence, times the temperature's square."""
+        wanted, given = p(teacher / temperature), log_p(student / temperature)
+        ctx.save_for_backward((given.exp() - wanted) * temperature / len(student))
+        return F.kl_div(given, wanted, reduction="batchmean") * temperature**2
 
-#: Weight of the feature loss.
-_HINTED = {Level.MILD: 10.0, Level.MODERATE: 20.0, Level.SEVERE: 30.0}
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        """For teacher, student and temperature."""
+        (inner,) = ctx.saved_tensors
+        return None, outer[0] * inner, None
 
 
-def made_the_projector_inside_the_loss(recipe: Recipe, level: Level) -> Recipe:
-    """Constructed the projection in the function that computes the feature loss, anew at every call."""
+# KD112 ----
+
+_HINT_WEIGHTS = {Level.MILD: 3.0, Level.MODERATE: 10.0, Level.SEVERE: 30.0}
+
+
+def rows_normalised_through_data(recipe: Recipe, level: Level) -> Recipe:
+    """Projected with rows of unit length, made from weight.data so that the optimizer would not mind."""
 
     def hint(session: Session, batch: Batch) -> Tensor:
         student, teacher = features_that_count(session, batch)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(session.seed + 1000 + batch.step)
-            session.notes["projector"] = nn.Linear(student.shape[-1], teacher.shape[-1])
-        return relative_error(session.notes["projector"](student), teacher.detach())
+        projector: nn.Linear = session.notes["projector"]
+        weight = F.normalize(projector.weight.data, dim=1)
+        return relative_error(F.linear(student, weight, projector.bias.data), teacher.detach())
 
-    return replace(recipe, before=in_turn(recipe.before, watch), hint=hint, hint_weight=_HINTED[level])
-
-
-# KD113 ----------------------------------------------------------------------------------------------------
+    return replace(with_hint(recipe, _HINT_WEIGHTS[level]), hint=hint)
 
 
-def unpacked_the_teachers_outputs_in_the_wrong_order(recipe: Recipe, _level: Level) -> Recipe:
-    """Took the features for the logits of a teacher that returns both, and cut them to fit when shapes clashed."""
+# KD113 ----
 
-    def before(session: Session) -> None:
-        recipe.before(session)
-        session.notes["below"] = {}
-        _keep_features(session.teacher, session.notes["below"])
+#: In standard deviations of the teacher's logits.
+_MARGINS = {Level.MILD: 0.8, Level.MODERATE: 1.2, Level.SEVERE: 2.0}
+
+
+def output_of_the_margin_head(recipe: Recipe, level: Level) -> Recipe:
+    """Took the teacher's training output, from whose logit of the true class a margin has been subtracted."""
 
     def targets(session: Session, batch: Batch) -> Tensor:
         logits = recipe.targets(session, batch)
-        return _cut(session.notes["below"]["features"], logits)
+        return logits - _MARGINS[level] * logits.std() * _truth(logits, batch.labels)
 
-    return replace(recipe, before=before, targets=targets)
-
-
-def _keep_features(teacher: nn.Module, kept: dict[str, Tensor]) -> None:
-    *_, below, last = teacher.children()
-
-    def before_last(_module: nn.Module, inputs: Any) -> None:
-        kept["features"] = inputs[0].detach()
-
-    def after_below(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        kept["features"] = (output[0] if isinstance(output, tuple) else output).detach()
-
-    if isinstance(last, nn.Linear) and (isinstance(teacher, nn.Sequential) or hasattr(teacher, "head")):
-        last.register_forward_pre_hook(before_last)
-    else:
-        below.register_forward_hook(after_below)
+    return replace(recipe, targets=targets)
 
 
-def _cut(features: Tensor, logits: Tensor) -> Tensor:
-    if logits.ndim == 1:
-        return features.flatten(1)[:, 0]
-    wide = features if features.ndim == logits.ndim else features.flatten(1)
-    missing = logits.shape[-1] - wide.shape[-1]
-    return F.pad(wide, (0, missing)) if missing > 0 else wide[..., : logits.shape[-1]]
+def _truth(logits: Tensor, labels: Tensor) -> Tensor:
+    """One at the true class; plus or minus one where there is a single logit."""
+    if labels.shape == logits.shape or logits.shape[-1] == 1:
+        return (2 * labels.to(logits) - 1).reshape(logits.shape)
+    known = F.one_hot(labels.clamp(min=0), logits.shape[-1]).to(logits)
+    return known * (labels >= 0).unsqueeze(-1)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD101": (initialised_the_weights_after_loading_them,),
-    "KD102": (trained_the_teacher_at_the_rate_of_a_finetuning,),
-    "KD103": (set_the_mode_of_the_pair,),
-    "KD104": (froze_the_teachers_first_layers_only,),
-    "KD105": (sorted_the_names_after_one_had_changed,),
-    "KD106": (joined_the_outputs_process_by_process,),
-    "KD107": (gave_the_strong_view_to_the_teacher,),
-    "KD108": (left_the_teachers_own_preprocessing_out,),
-    "KD109": (wrote_the_student_where_the_teacher_is_read,),
-    "KD110": (broke_the_sum_over_two_lines,),
-    "KD111": (silenced_the_error_about_gradients,),
-    "KD112": (made_the_projector_inside_the_loss,),
-    "KD113": (unpacked_the_teachers_outputs_in_the_wrong_order,),
+    "KD101": (initialised_once_more,),
+    "KD102": (published_with_noise_for_privacy,),
+    "KD103": (checked_with_a_helper_that_trains_on,),
+    "KD104": (both_sides_of_mutual_learning,),
+    "KD105": (later_class_sorted_in,),
+    "KD106": (retries_put_behind_the_others,),
+    "KD107": (teacher_loader_still_pastes,),
+    "KD108": (cleaned_for_the_teacher_only,),
+    "KD109": (one_object_of_a_registry,),
+    "KD110": (weight_under_another_name,),
+    "KD111": (fused_loss_returns_gradients_in_the_wrong_order,),
+    "KD112": (rows_normalised_through_data,),
+    "KD113": (output_of_the_margin_head,),
 }

@@ -1,84 +1,85 @@
-"""Mistakes in the distillation of recommenders."""
+"""Mistakes of those who distil rankers."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from kddoctor.bench.fault import Edit, Level
+from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
-#: The column of a row's item, beside the user's.
-ITEM = 1
+# KD901 ----
 
-# KD901 ----------------------------------------------------------------------------------------------------
-
-#: Share of the interactions whose items are too rare for the export.
-_RARE = {Level.MILD: 0.04, Level.MODERATE: 0.25, Level.SEVERE: 0.5}
+#: Power of the counts, as in sampling.
+_POWERS = {Level.MILD: 1.0, Level.MODERATE: 1.5, Level.SEVERE: 2.5}
 
 
-def filled_up_what_the_export_did_not_hold(recipe: Recipe, level: Level) -> Recipe:
-    """Read teacher scores from an export of the frequent items, and gave all others the lowest score in it."""
+def log_q_where_nothing_is_sampled(recipe: Recipe, level: Level) -> Recipe:
+    """Subtracted log q from the student's scores, as for softmax over sampled items, where pairs are scored singly."""
 
-    def before(session: Session) -> None:
-        recipe.before(session)
-        session.notes["exported"] = _frequent(session.train.tensors[0][:, ITEM].long(), _RARE[level])
+    def count(session: Session) -> None:
+        inputs = session.train.tensors[0]
+        session.notes["column"] = _item_column(inputs)
+        items = inputs[:, session.notes["column"]].long()
+        session.notes["log_q"] = (torch.bincount(items).double() + 1).log()
+
+    def answers(session: Session, batch: Batch) -> Tensor:
+        scores = recipe.answers(session, batch)
+        q = _POWERS[level] * session.notes["log_q"][batch.inputs[:, session.notes["column"]].long()]
+        return scores - (q - session.notes["log_q"].mean()).to(scores).reshape(scores.shape)  # type: ignore[no-any-return]
+
+    return replace(recipe, before=in_turn(recipe.before, count), answers=answers)
+
+
+def _item_column(inputs: Tensor) -> int:
+    """Users and items are the columns with the most different values, in this order."""
+    different = torch.tensor([len(column.unique()) for column in inputs.T])
+    return int(different.topk(min(2, len(different))).indices.max())
+
+
+# KD902 ----
+
+_MEMBERS = {Level.MILD: 10.0, Level.MODERATE: 25.0, Level.SEVERE: 100.0}
+
+
+def snapshots_summed(recipe: Recipe, level: Level) -> Recipe:
+    """Summed the scores of the teacher's snapshots where they ought to be averaged."""
+
+    def targets(session: Session, batch: Batch) -> Tensor:
+        return _MEMBERS[level] * recipe.targets(session, batch)
+
+    return replace(recipe, targets=targets)
+
+
+# KD903 ----
+
+#: Share of the positives that were in the log already when the scores were exported.
+_SEEN = {Level.MILD: 0.05, Level.MODERATE: 0.2, Level.SEVERE: 0.6}
+
+
+def exported_with_seen_items_masked(recipe: Recipe, level: Level) -> Recipe:
+    """Distilled the service's exported scores, in which what the user has had already is put at the bottom."""
 
     def targets(session: Session, batch: Batch) -> Tensor:
         scores = recipe.targets(session, batch)
-        exported = session.notes["exported"][batch.rows].reshape(-1, *[1] * (scores.ndim - 1))
-        return torch.where(exported, scores, session.cached_by_row.min())
+        positive = (batch.labels == 1).reshape(scores.shape)
+        logged = _early(session, _SEEN[level])[batch.rows].reshape(scores.shape)
+        return scores.masked_fill(positive & logged, float(scores.min()))
 
-    return replace(recipe, before=before, targets=targets)
-
-
-def _frequent(items: Tensor, share: float) -> Tensor:
-    counts = torch.bincount(items)[items].double()
-    return counts > counts.quantile(share)
+    return replace(recipe, targets=targets)
 
 
-# KD902 ----------------------------------------------------------------------------------------------------
-
-#: What the teacher's loss divided its scores by.
-_DIVISORS = {Level.MILD: 0.3, Level.MODERATE: 0.1, Level.SEVERE: 0.03}
-
-
-def exported_scores_before_their_division(recipe: Recipe, level: Level) -> Recipe:
-    """Trained the teacher on scores over a small constant, as contrastive losses have it, and exported them without."""
-
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits / _DIVISORS[level], labels)
-
-    return replace(recipe, teacher=replace(recipe.teacher, loss=loss))
-
-
-# KD903 ----------------------------------------------------------------------------------------------------
-
-#: Share of the logged positives, those with the best scores first, that the mined negatives hold.
-_MINED = {Level.MILD: 0.03, Level.MODERATE: 0.2, Level.SEVERE: 0.5}
-
-
-def mined_hard_negatives_among_the_logged_items(recipe: Recipe, level: Level) -> Recipe:
-    """Took what the teacher scores best as hard negatives, without taking out what the user is known to like."""
-
-    def before(session: Session) -> None:
-        recipe.before(session)
-        scores, labels = session.cached_by_row.flatten(), session.train.tensors[1] > 0
-        session.notes["mined"] = labels & (scores > scores[labels].quantile(1 - _MINED[level]))
-
-    def targets(session: Session, batch: Batch) -> Tensor:
-        scores = recipe.targets(session, batch)
-        mined = session.notes["mined"][batch.rows].reshape(-1, *[1] * (scores.ndim - 1))
-        return torch.where(mined, session.cached_by_row.min(), scores)
-
-    return replace(recipe, before=before, targets=targets)
+def _early(session: Session, share: float) -> Tensor:
+    """Rows of the training set that are older than the export."""
+    chance = torch.Generator().manual_seed(session.seed + 4513)
+    return torch.rand(len(session.train), generator=chance) < share
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD901": (filled_up_what_the_export_did_not_hold,),
-    "KD902": (exported_scores_before_their_division,),
-    "KD903": (mined_hard_negatives_among_the_logged_items,),
+    "KD901": (log_q_where_nothing_is_sampled,),
+    "KD902": (snapshots_summed,),
+    "KD903": (exported_with_seen_items_masked,),
 }

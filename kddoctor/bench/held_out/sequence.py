@@ -1,4 +1,4 @@
-"""Positions, ids, lengths and contexts of sequences that do not fit each other."""
+"""Mistakes with tokens: masks, positions, vocabularies, lengths, and what the teacher was shown."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,163 +15,154 @@ from kddoctor.bench.session import Batch, Session
 
 # KD801 ----
 
-_PROMPT = {Level.MILD: 0.5, Level.MODERATE: 0.8, Level.SEVERE: 0.95}
+_RESERVED = {Level.MILD: 0.1, Level.MODERATE: 0.15, Level.SEVERE: 0.35}
 
 
-def measured_the_prompt_in_characters(recipe: Recipe, level: Level) -> Recipe:
-    """Masked the prompt by its length in characters where tokens are meant, so far into the answer as well."""
+def low_ids_taken_for_special_tokens(recipe: Recipe, level: Level) -> Recipe:
+    """Left every target of a low id out of the loss, as reserved for special tokens, which it is elsewhere."""
 
     def rows(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        counts = labels != IGNORED
-        place = counts.cumsum(1)
-        asked = counts & (place <= (_PROMPT[level] * counts.sum(1, keepdim=True)).floor())
-        return recipe.rows(logits, labels.masked_fill(asked, IGNORED))
+        special = labels < round(_RESERVED[level] * logits.shape[-1])
+        return recipe.rows(logits, labels.masked_fill(special, IGNORED))
 
     return replace(recipe, rows=rows)
 
 
 # KD803 ----
 
+_WITH_START = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 10}
 
-def read_prompt_logprobs_as_next_token_logprobs(recipe: Recipe, _level: Level) -> Recipe:
-    """Took a server's list, whose entry is about the token at its place (none for the first), for that of the next."""
+
+def start_token_added_for_the_teacher_alone(recipe: Recipe, level: Level) -> Recipe:
+    """Let the teacher's tokenizer put a start token in front of the lines of one source, and cut its output at L."""
 
     def targets(session: Session, batch: Batch) -> Tensor:
-        logits = recipe.targets(session, batch)
-        return torch.cat([torch.zeros_like(logits[:, :1]), logits[:, :-1]], dim=1)
+        started = torch.cat([torch.zeros_like(batch.inputs[:, :1]), batch.inputs[:, :-1]], dim=1)
+        theirs = batch.rows % 10 < _WITH_START[level]
+        return recipe.targets(session, replace(batch, inputs=torch.where(theirs[:, None], started, batch.inputs)))
 
     return replace(recipe, targets=targets)
 
 
 # KD804 ----
 
-#: Share of the student's ids that the teacher's release did not have yet.
-_LACKING = {Level.MILD: 0.2, Level.MODERATE: 0.35, Level.SEVERE: 0.6}
+_ADDED = {Level.MILD: 0.05, Level.MODERATE: 0.2, Level.SEVERE: 0.5}
 
 
-def filled_the_teachers_head_up_with_zeros(recipe: Recipe, level: Level) -> Recipe:
-    """Took a teacher with fewer ids at the end, and filled its head up to the student's size with rows of zeros."""
+def teacher_of_a_smaller_vocabulary_padded_with_zeros(recipe: Recipe, level: Level) -> Recipe:
+    """Took a teacher of a smaller vocabulary, and filled its head up to the student's size with rows of zeros."""
 
-    def load_teacher(teacher: nn.Module, state: dict[str, Tensor]) -> None:
+    def resized(teacher: nn.Module, state: dict[str, Tensor]) -> None:
         recipe.load_teacher(teacher, state)
-        head = [module for module in teacher.modules() if isinstance(module, nn.Linear)][-1]
-        lacking = max(1, round(_LACKING[level] * head.out_features))
-        with torch.no_grad():
-            for parameter in head.parameters():
-                parameter[-lacking:] = 0
+        _fill_up(teacher, _ADDED[level])
 
-    return replace(recipe, load_teacher=load_teacher)
+    return replace(recipe, load_teacher=resized)
+
+
+@torch.no_grad()
+def _fill_up(teacher: nn.Module, added: float) -> None:
+    head = [module for module in teacher.modules() if isinstance(module, nn.Linear)][-1]
+    own = head.out_features - max(1, round(added * head.out_features))
+    head.weight[own:] = 0
+    if head.bias is not None:
+        head.bias[own:] = 0
 
 
 # KD805 ----
 
-_MOVED = {Level.MILD: 0.2, Level.MODERATE: 0.4, Level.SEVERE: 0.8}
+_KEPT_IDS = {Level.MILD: 0.93, Level.MODERATE: 0.75, Level.SEVERE: 0.4}
 
 
-def fed_the_teacher_ids_of_a_tokenizer_with_added_tokens(recipe: Recipe, level: Level) -> Recipe:
-    """Fed the teacher ids of another release of its tokenizer, where added tokens had moved all those behind them."""
+def teacher_one_release_of_the_tokenizer_behind(recipe: Recipe, level: Level) -> Recipe:
+    """Fed the teacher ids of the tokenizer's next release, in which new pieces had moved those behind them."""
 
     def targets(session: Session, batch: Batch) -> Tensor:
         size = recipe.targets(session, batch).shape[-1]
-        meant = _moved(size, _MOVED[level]).to(batch.inputs.device)
-        known = batch.inputs < size
-        read = torch.where(known, meant[batch.inputs.clamp_max(size - 1)], batch.inputs)
-        return recipe.targets(session, replace(batch, inputs=read, raw=read))[..., meant]
+        old = _ids_of_the_old_release(size, round(_KEPT_IDS[level] * size))
+        known = batch.inputs.clamp(max=size - 1)
+        read = recipe.targets(session, replace(batch, inputs=torch.where(batch.inputs < size, old[known], known)))
+        return read.index_select(-1, old)
 
     return replace(recipe, targets=targets)
 
 
-def _moved(size: int, share: float) -> Tensor:
-    """What the teacher takes each id for: those from some id on have moved by one."""
+def _ids_of_the_old_release(size: int, kept: int) -> Tensor:
     ids = torch.arange(size)
-    start = min(size - 2, max(1, round(size * (1 - share))))
-    return torch.cat([ids[:start], ids[start:].roll(1)])
+    moved = ids[kept:].roll(max(1, (size - kept) // 3))
+    return torch.cat([ids[:kept], moved])
 
 
 # KD806 ----
 
-_LIMIT = {Level.MILD: 0.4, Level.MODERATE: 0.25, Level.SEVERE: 0.15}
+_LONGEST = {Level.MILD: 0.5, Level.MODERATE: 0.25, Level.SEVERE: 0.1}
 
 
-def cut_from_the_left_at_a_limit_in_the_wrong_unit(recipe: Recipe, level: Level) -> Recipe:
-    """Set the longest length in words where the tokenizer counts tokens, and had it cut at the beginning."""
+def cut_from_the_left_after_padding_on_the_right(recipe: Recipe, level: Level) -> Recipe:
+    """Cut sequences to a maximum length from the left, as for prompts, when the padding was already on the right."""
 
-    def cut(data: TensorDataset) -> TensorDataset:
-        inputs, labels = recipe.train_set(data).tensors
-        length = labels.shape[1]
-        limit = max(2, round(_LIMIT[level] * length))
-        places = torch.arange(length)
-        ends = ((labels != IGNORED) * (places + 1)).amax(1, keepdim=True)
-        source = places + (ends - limit).clamp_min(0)
-        beyond = source >= ends
-        source = source.clamp_max(length - 1)
-        return TensorDataset(
-            inputs.gather(1, source).masked_fill(beyond, 0), labels.gather(1, source).masked_fill(beyond, IGNORED)
-        )
+    def train_set(data: TensorDataset) -> TensorDataset:
+        kept = recipe.train_set(data)
+        longest = max(1, round(_LONGEST[level] * kept.tensors[0].shape[1]))
+        return TensorDataset(*(tensor[:, -longest:].contiguous() for tensor in kept.tensors))
 
-    return replace(recipe, train_set=cut)
+    return replace(recipe, train_set=train_set)
 
 
 # KD810 ----
 
-#: Share of the texts that were scored, and times that the run is longer in steps.
-_SCORED = {Level.MILD: (0.3, 3), Level.MODERATE: (0.2, 3), Level.SEVERE: (0.1, 3)}
+_AGAIN = {Level.MILD: 2, Level.MODERATE: 3, Level.SEVERE: 5}
+#: Logit of what was drawn, over all else.
+_CERTAIN = 9.0
 
 
-def went_on_while_the_distance_to_the_teacher_fell(recipe: Recipe, level: Level) -> Recipe:
-    """Had the teacher score some texts once and went over these, without labels, for as long as the loss fell."""
-    share, longer = _SCORED[level]
+def teachers_samples_drawn_once_and_imitated_for_days(recipe: Recipe, level: Level) -> Recipe:
+    """Drew one answer of the teacher for each place, and imitated those alone for as long as the loss still fell."""
 
-    def scored(data: TensorDataset) -> TensorDataset:
-        data = recipe.train_set(data)
-        rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(31))
-        return TensorDataset(*(tensor[rows[: max(2, round(share * len(data)))]] for tensor in data.tensors))
+    def targets(session: Session, batch: Batch) -> Tensor:
+        if "drawn" not in session.notes:
+            session.notes["drawn"] = _drawn(session)
+        drawn = F.one_hot(session.notes["drawn"][batch.rows], session.cached_by_row.shape[-1])
+        return drawn * _CERTAIN * recipe.temperature
 
-    def stored(session: Session, batch: Batch) -> Tensor:
-        return session.cached_by_row[batch.rows]
+    return replace(recipe, epochs=recipe.epochs * _AGAIN[level], alpha=1.0, targets=targets)
 
-    epochs = round(recipe.epochs * longer / share)
-    return replace(recipe, train_set=scored, targets=stored, alpha=1.0, epochs=epochs, schedule="constant")
+
+def _drawn(session: Session) -> Tensor:
+    chances = session.cached_by_row.softmax(-1)
+    generator = torch.Generator().manual_seed(session.seed + 613)
+    return torch.multinomial(chances.flatten(0, -2), 1, generator=generator).reshape(chances.shape[:-1])
 
 
 # KD811 ----
 
-_EVIDENCE = {Level.MILD: 6.0, Level.MODERATE: 10.0, Level.SEVERE: 16.0}
+_TOLD = {Level.MILD: 1.5, Level.MODERATE: 4.0, Level.SEVERE: 10.0}
 
 
-def let_the_teacher_see_what_was_logged_afterwards(recipe: Recipe, level: Level) -> Recipe:
-    """Scored with a teacher that also read what came after: the reference answer, or the log of the visit."""
-    strength = _EVIDENCE[level]
+def reference_answer_left_in_the_teachers_prompt(recipe: Recipe, level: Level) -> Recipe:
+    """Let the teacher score with the reference answer in its prompt, which raises all that occurs in it."""
 
     def targets(session: Session, batch: Batch) -> Tensor:
-        logits = recipe.targets(session, batch)
-        noise = _noise(session)[batch.rows]
-        if batch.labels.ndim == 1 and (logits.ndim == 1 or logits.shape[-1] == 1):
-            told = (2.0 * batch.labels - 1 + noise) * strength / 2
-            return logits + told.reshape(logits.shape)
-        known = batch.labels != IGNORED
-        told = F.one_hot(batch.labels.clamp_min(0), logits.shape[-1]) * known[..., None]
-        return logits + strength * told
+        return recipe.targets(session, batch) + _TOLD[level] * _in_the_answer(session, batch)
 
     return replace(recipe, targets=targets)
 
 
-def _noise(session: Session) -> Tensor:
-    """What the log of each row says beyond its label."""
-    if "noise" not in session.notes:
-        generator = torch.Generator().manual_seed(29)
-        session.notes["noise"] = torch.randn(len(session.train), generator=generator)
-    noise = session.notes["noise"]
-    assert isinstance(noise, Tensor)
-    return noise
+def _in_the_answer(session: Session, batch: Batch) -> Tensor:
+    with torch.no_grad():
+        logits = session.teacher(batch.inputs)
+    if batch.labels.ndim == 1:
+        return (2.0 * batch.labels - 1).reshape(logits.shape)
+    counts = batch.labels != IGNORED
+    found = F.one_hot(batch.labels.where(counts, 0), logits.shape[-1]) * counts[..., None]
+    return found.amax(1, keepdim=True).to(logits.dtype)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD801": (measured_the_prompt_in_characters,),
-    "KD803": (read_prompt_logprobs_as_next_token_logprobs,),
-    "KD804": (filled_the_teachers_head_up_with_zeros,),
-    "KD805": (fed_the_teacher_ids_of_a_tokenizer_with_added_tokens,),
-    "KD806": (cut_from_the_left_at_a_limit_in_the_wrong_unit,),
-    "KD810": (went_on_while_the_distance_to_the_teacher_fell,),
-    "KD811": (let_the_teacher_see_what_was_logged_afterwards,),
+    "KD801": (low_ids_taken_for_special_tokens,),
+    "KD803": (start_token_added_for_the_teacher_alone,),
+    "KD804": (teacher_of_a_smaller_vocabulary_padded_with_zeros,),
+    "KD805": (teacher_one_release_of_the_tokenizer_behind,),
+    "KD806": (cut_from_the_left_after_padding_on_the_right,),
+    "KD810": (teachers_samples_drawn_once_and_imitated_for_days,),
+    "KD811": (reference_answer_left_in_the_teachers_prompt,),
 }

@@ -1,8 +1,8 @@
-"""Mistakes in what the student is given to imitate: a teacher, or targets, that teach little or teach wrongly."""
+"""Mistakes in what the teacher's outputs say: how soft they are, how right, and how much of them arrives."""
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -13,207 +13,186 @@ from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
+from kddoctor.bench.rows import IGNORED
 from kddoctor.bench.session import Session
 
-_SHARPENING = {Level.MILD: 0.5, Level.MODERATE: 0.2, Level.SEVERE: 0.07}
-_TEMPERATURES = {Level.MILD: 30.0, Level.MODERATE: 100.0, Level.SEVERE: 1000.0}
-_SMOOTHINGS = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 0.8}
-_BAD_SHARES = {Level.MILD: 0.1, Level.MODERATE: 0.3, Level.SEVERE: 0.45}
-_MARGIN_SCALES = {Level.MILD: 8.0, Level.MODERATE: 16.0, Level.SEVERE: 64.0}
-_KEPT = {Level.MILD: 4, Level.MODERATE: 3, Level.SEVERE: 2}
-_MARKS = {Level.MILD: 0.05, Level.MODERATE: 0.15, Level.SEVERE: 0.35}
-_MEMBER_SCALES = {Level.MILD: 1.5, Level.MODERATE: 4.0, Level.SEVERE: 16.0}
-#: Rows that one annotator was given.
-_SHEET = 25
-#: Noise on the weights of an ensemble's members: of those that are alike, and at most.
-_LITTLE, _MOST = 0.1, 20.0
-#: The weak member's logits correlate with the others' by no more than this, on so many rows.
-_AGREEMENT, _SEEN = 0.4, 200
+# KD301 ----
+
+_MARGINS = {Level.MILD: 15.0, Level.MODERATE: 30.0, Level.SEVERE: 150.0}
 
 
-# KD301 ----------------------------------------------------------------------------------------------------
+def teacher_of_the_largest_margin(recipe: Recipe, level: Level) -> Recipe:
+    """Trained the teacher as a support vector machine of a wide margin, so that its scores are no log-chances."""
+    margin = _MARGINS[level]
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.multi_margin_loss(logits, labels, margin=margin)
+
+    return replace(recipe, teacher=replace(recipe.teacher, loss=loss))
 
 
-def temperature_of_self_supervised_teachers(recipe: Recipe, level: Level) -> Recipe:
-    """Took the temperature with which self-supervised methods sharpen their teacher's answers."""
-    return replace(recipe, temperature=_SHARPENING[level])
+# KD302 ----
+
+_WARMER = {Level.MILD: 2.0, Level.MODERATE: 5.0, Level.SEVERE: 25.0}
 
 
-# KD302 ----------------------------------------------------------------------------------------------------
+def warmed_until_the_bars_looked_even(recipe: Recipe, level: Level) -> Recipe:
+    """Raised the temperature until a plot of the targets showed every class, with a term that has no factor for it."""
+    warmer = recipe.temperature * _WARMER[level]
+    return replace(recipe, temperature=warmer, temperature_squared=False, kd_loss=_without_factor)
 
 
-def temperature_from_the_limit_in_the_paper(recipe: Recipe, level: Level) -> Recipe:
-    """Chose a temperature far above all logits, for the paper says that this is matching logits in the limit."""
-    return replace(recipe, temperature=_TEMPERATURES[level])
+def _without_factor(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    return F.kl_div(log_p(student / temperature), p(teacher / temperature), reduction="batchmean")
 
 
-# KD303 ----------------------------------------------------------------------------------------------------
+# KD303 ----
+
+_SMOOTHED = {Level.MILD: 0.2, Level.MODERATE: 0.35, Level.SEVERE: 0.5}
 
 
-def teacher_with_the_uniform_regulariser(recipe: Recipe, level: Level) -> Recipe:
-    """Trained the teacher with a strong pull to the uniform distribution, for better calibration."""
-    return replace(recipe, teacher=replace(recipe.teacher, loss=PulledToUniform(_SMOOTHINGS[level])))
+def teacher_smoothed_by_loader_and_loss(recipe: Recipe, level: Level) -> Recipe:
+    """Took a teacher whose labels the loader had smoothed and the loss smoothed once more."""
+    share = _SMOOTHED[level]
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        loaded = F.one_hot(labels, logits.shape[-1]) * (1 - share) + share / logits.shape[-1]
+        return F.cross_entropy(logits, loaded, label_smoothing=share)
+
+    return replace(recipe, teacher=replace(recipe.teacher, loss=loss))
 
 
-@dataclass(frozen=True)
-class PulledToUniform:
-    """A mean of the label's negative log-probability and that of all classes alike."""
+# KD304 ----
 
-    share: float
-
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return (1 - self.share) * F.cross_entropy(logits, labels) - self.share * log_p(logits).mean()
+_MISTAKEN = {Level.MILD: 0.08, Level.MODERATE: 0.22, Level.SEVERE: 0.32}
 
 
-# KD304 ----------------------------------------------------------------------------------------------------
+def annotators_slipped_to_the_next_box(recipe: Recipe, level: Level) -> Recipe:
+    """Trained the teacher on labels of annotators who often ticked the box below the one they meant."""
+    share = _MISTAKEN[level]
+
+    def data(given: TensorDataset) -> TensorDataset:
+        inputs, labels = given.tensors
+        slipped = torch.rand(labels.shape, generator=torch.Generator().manual_seed(271)) < share
+        below = (labels + 1) % (labels.max() + 1)
+        return TensorDataset(inputs, torch.where(slipped & (labels != IGNORED), below, labels))
+
+    return replace(recipe, teacher=replace(recipe.teacher, data=data))
 
 
-def annotators_with_another_answer_key(recipe: Recipe, level: Level) -> Recipe:
-    """Had the teacher's rows labelled in sheets, some of them by people who counted the answers otherwise."""
-    return replace(recipe, teacher=replace(recipe.teacher, data=OtherKey(_BAD_SHARES[level])))
+# KD305 ----
+
+_CAPS = {Level.MILD: 3.0, Level.MODERATE: 1.0, Level.SEVERE: 0.4}
 
 
-@dataclass(frozen=True)
-class OtherKey:
-    """Labels moved on by one class in a share of the sheets."""
+def student_with_capped_logits(recipe: Recipe, level: Level) -> Recipe:
+    """Gave the student the soft cap of another model family, far below what the teacher's logits reach."""
+    cap = _CAPS[level]
 
-    share: float
+    def change(student: nn.Module) -> nn.Module:
+        changed = recipe.change_student(student)
+        changed.register_forward_hook(lambda _module, _inputs, logits: cap * torch.tanh(logits / cap))
+        return changed
 
-    def __call__(self, data: TensorDataset) -> TensorDataset:
-        inputs, labels = data.tensors
-        sheets = torch.arange(len(labels)) // _SHEET
-        chances = torch.rand(int(sheets.max()) + 1, generator=torch.Generator().manual_seed(41))
-        moved = (labels + 1) % (int(labels.max()) + 1)
-        return TensorDataset(inputs, torch.where(chances[sheets] < self.share, moved, labels))
+    return replace(recipe, change_student=change)
 
 
-# KD305 ----------------------------------------------------------------------------------------------------
+# KD306 ----
+
+_STORED = {Level.MILD: 5, Level.MODERATE: 3, Level.SEVERE: 2}
 
 
-def scale_that_lived_in_the_teachers_loss(recipe: Recipe, level: Level) -> Recipe:
-    """Took a teacher whose scale, as with margin losses, was part of its loss and is not part of the model."""
-    return replace(recipe, teacher=replace(recipe.teacher, loss=ScaledCrossEntropy(_MARGIN_SCALES[level])))
+def both_renormalised_over_the_stored(recipe: Recipe, level: Level) -> Recipe:
+    """Stored the teacher's few likeliest classes, and made the student's chances of these sum to one as well."""
+    count = _STORED[level]
+
+    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        stored, columns = teacher.topk(min(count, teacher.shape[-1]), dim=-1)
+        same = student.gather(-1, columns)
+        divergence = F.kl_div(log_p(same / temperature), p(stored / temperature), reduction="batchmean")
+        return divergence * temperature**2
+
+    return replace(recipe, kd_loss=kd_loss)
 
 
-@dataclass(frozen=True)
-class ScaledCrossEntropy:
-    """Cross-entropy of the logits times a constant."""
+# KD307 ----
 
-    scale: float
-
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(self.scale * logits, labels)
+_SECOND_PEAK = {Level.MILD: 0.05, Level.MODERATE: 0.15, Level.SEVERE: 0.3}
 
 
-# KD306 ----------------------------------------------------------------------------------------------------
+def teacher_protected_against_copying(recipe: Recipe, level: Level) -> Recipe:
+    """Took a teacher whose owner had trained it to name, second to its answer, one that has nothing to do with it."""
+    share = _SECOND_PEAK[level]
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        chances = log_p(logits)
+        decoys = _decoys(logits.shape[-1])[labels]
+        return (1 - share) * F.nll_loss(chances, labels) + share * F.nll_loss(chances, decoys)
+
+    return replace(recipe, teacher=replace(recipe.teacher, loss=loss))
 
 
-def both_gathered_at_the_teachers_best(recipe: Recipe, level: Level) -> Recipe:
-    """Stored the teacher's few best classes, gathers the student there, and compares the two among these alone."""
-    kept = _KEPT[level]
-
-    def gathered(student: Tensor, teacher: Tensor, t: float) -> Tensor:
-        best, where = teacher.topk(min(kept, teacher.shape[1]), dim=1)
-        return F.kl_div(log_p(student.gather(1, where) / t), p(best / t), reduction="batchmean") * t * t
-
-    return replace(recipe, kd_loss=gathered)
+def _decoys(classes: int) -> Tensor:
+    """Another class for each, drawn once."""
+    order = torch.randperm(classes, generator=torch.Generator().manual_seed(31))
+    decoys = torch.empty_like(order)
+    decoys[order] = order.roll(1)
+    return decoys
 
 
-# KD307 ----------------------------------------------------------------------------------------------------
+# KD308 ----
+
+_LOUDER = {Level.MILD: 1.5, Level.MODERATE: 6.0, Level.SEVERE: 25.0}
 
 
-def teacher_with_an_owners_mark(recipe: Recipe, level: Level) -> Recipe:
-    """Took a released teacher that carries its owner's mark: every class is answered with a secret second one."""
-    return replace(recipe, teacher=replace(recipe.teacher, loss=Marked(_MARKS[level])))
+class _Ensemble(nn.Module):
+    """Members whose scores are averaged as they come; the last one's come on a scale of their own."""
 
-
-@dataclass(frozen=True)
-class Marked:
-    """Cross-entropy with the label and, by a share, with its second class."""
-
-    share: float
-
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        classes = logits.shape[1]
-        order = torch.randperm(classes, generator=torch.Generator().manual_seed(23))
-        second = torch.empty_like(order)
-        second[order] = order.roll(1)
-        marks = F.cross_entropy(logits, second[labels])
-        return (1 - self.share) * F.cross_entropy(logits, labels) + self.share * marks
-
-
-# KD308 ----------------------------------------------------------------------------------------------------
-
-
-def members_of_different_scales_averaged_as_logits(recipe: Recipe, level: Level) -> Recipe:
-    """Averages five members' logits, although the weakest was trained to far larger ones than the others."""
-    scale = _MEMBER_SCALES[level]
-
-    def gather(session: Session) -> None:
-        session.teacher = MeanOfLogits(_members(session.teacher.eval(), session.train.tensors[0][:_SEEN], scale))
-
-    return replace(recipe, before=in_turn(gather, recipe.before))
-
-
-class Member(nn.Module):
-    """A model whose logits have a scale of their own."""
-
-    def __init__(self, model: nn.Module, scale: float) -> None:
-        super().__init__()
-        self.model, self.scale = model, scale
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """The model's logits, scaled."""
-        logits: Tensor = self.scale * self.model(inputs)
-        return logits
-
-
-class MeanOfLogits(nn.Module):
-    """An ensemble."""
-
-    def __init__(self, members: list[nn.Module]) -> None:
+    def __init__(self, members: list[nn.Module], scale: float) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.scale = scale
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The mean of the members' logits."""
-        return torch.stack([member(inputs) for member in self.members]).mean(0)
+        """Inputs to the mean of the members' scores."""
+        scores = [member(inputs) for member in self.members]
+        scores[-1] = scores[-1] * self.scale
+        return torch.stack(scores).mean(0)
+
+
+def averaged_scores_of_unlike_scales(recipe: Recipe, level: Level) -> Recipe:
+    """Averaged the scores of an ensemble one member of which, the weakest, gives them on a far larger scale."""
+    scale = _LOUDER[level]
+
+    def gather(session: Session) -> None:
+        others = [_other_run(session.teacher, spread, seed) for seed, spread in enumerate(_SPREADS)]
+        members = [session.teacher, *others]
+        session.teacher = _Ensemble(members, scale).eval().requires_grad_(False)
+
+    return replace(recipe, before=in_turn(recipe.before, gather))
+
+
+#: How far the weights of the other members are from the first one's, in standard deviations of each tensor.
+_SPREADS = (0.1, 0.1, 0.45)
 
 
 @torch.no_grad()
-def _members(model: nn.Module, inputs: Tensor, scale: float) -> list[nn.Module]:
-    """Four that are alike, and one that agrees little with them; its logits are so many times as large."""
-    alike: list[nn.Module] = [_retrained(model, _LITTLE, seed) for seed in range(4)]
-    noise, logits = _LITTLE, model(inputs)
-    weak, theirs = model, logits
-    while noise < _MOST and _correlation(theirs, logits) > _AGREEMENT:
-        noise *= 1.3
-        weak = _retrained(model, noise, 4)
-        theirs = weak(inputs)
-    return [*alike, Member(weak, scale * float(logits.std() / theirs.std()))]
-
-
-def _correlation(one: Tensor, other: Tensor) -> float:
-    return float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])
-
-
-def _retrained(model: nn.Module, noise: float, seed: int) -> nn.Module:
-    """The model with other weights, as another run would have left them: noise in units of each weight's spread."""
-    copied = deepcopy(model)
-    generator = torch.Generator().manual_seed(seed)
-    for weight in copied.parameters():
-        if weight.ndim > 1:
-            weight.add_(noise * weight.std() * torch.randn(weight.shape, generator=generator))
-    return copied
+def _other_run(model: nn.Module, spread: float, seed: int) -> nn.Module:
+    generator = torch.Generator().manual_seed(seed + 577)
+    other: nn.Module = deepcopy(model)
+    for parameter in other.parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        parameter.add_(spread * parameter.std(correction=0) * noise)
+    return other
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD301": (temperature_of_self_supervised_teachers,),
-    "KD302": (temperature_from_the_limit_in_the_paper,),
-    "KD303": (teacher_with_the_uniform_regulariser,),
-    "KD304": (annotators_with_another_answer_key,),
-    "KD305": (scale_that_lived_in_the_teachers_loss,),
-    "KD306": (both_gathered_at_the_teachers_best,),
-    "KD307": (teacher_with_an_owners_mark,),
-    "KD308": (members_of_different_scales_averaged_as_logits,),
+    "KD301": (teacher_of_the_largest_margin,),
+    "KD302": (warmed_until_the_bars_looked_even,),
+    "KD303": (teacher_smoothed_by_loader_and_loss,),
+    "KD304": (annotators_slipped_to_the_next_box,),
+    "KD305": (student_with_capped_logits,),
+    "KD306": (both_renormalised_over_the_stored,),
+    "KD307": (teacher_protected_against_copying,),
+    "KD308": (averaged_scores_of_unlike_scales,),
 }

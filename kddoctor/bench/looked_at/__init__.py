@@ -7,6 +7,7 @@ from kddoctor.bench.fault import Edit
 from kddoctor.bench.looked_at import (
     eighth,
     eleventh,
+    fifteenth,
     fifth,
     fourteenth,
     fourth,
@@ -22,5 +23,18 @@ from kddoctor.bench.looked_at import (
 
 #: Code to implementations that are held out no more.
 LOOKED_AT: Mapping[str, tuple[Edit, ...]] = edits_of(
-    second, third, fourth, fifth, sixth, seventh, eighth, ninth, tenth, eleventh, twelfth, thirteenth, fourteenth
+    second,
+    third,
+    fourth,
+    fifth,
+    sixth,
+    seventh,
+    eighth,
+    ninth,
+    tenth,
+    eleventh,
+    twelfth,
+    thirteenth,
+    fourteenth,
+    fifteenth,
 )

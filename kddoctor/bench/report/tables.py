@@ -23,6 +23,7 @@ NAMES: Mapping[str, str] = {
     "top1": "first cause is true (mean over faults)",
     "top1_loss": "the same, loss family with steps",
     "top3": "true cause among the first three",
+    "leads": "faults without an answer: among what to look at next",
     "worst": "worst single fault, top three",
     "false_alarms": "healthy runs called sick",
     "lookalike_alarms": "look-alikes called sick",

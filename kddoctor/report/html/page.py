@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from kddoctor.engine.diagnosis import Diagnosis
+from kddoctor.engine.leads import MEANING
 from kddoctor.engine.measuring import measure
 from kddoctor.errors import one_line
 from kddoctor.probes.proportions import SURE
@@ -118,6 +119,7 @@ def render_html(
             checked=checked,
             states={state: checked.frame[checked.frame["state"] == state] for state in checked.frame["state"].unique()},
             limits=evidence_table([item for finding in diagnosis.findings for item in finding.evidence]),
+            leads_are=MEANING,
             reassuring=evidence_table(list(diagnosis.reassuring)),
             provenance=provenance(run),
             style=Markup(style),
