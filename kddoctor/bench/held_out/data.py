@@ -17,7 +17,7 @@ from kddoctor.bench.task import Data
 _COPIES = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 10}
 
 
-def oversampled_before_the_split(recipe: Recipe, level: Level) -> Recipe:
+def oversampled_before_the_split_too(recipe: Recipe, level: Level) -> Recipe:
     """Repeated every row some times over, and only then cut the table into training and validation rows."""
 
     def split(data: Data) -> Data:
@@ -149,7 +149,7 @@ def _first_shards(data: TensorDataset, share: float) -> TensorDataset:
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD601": (oversampled_before_the_split,),
+    "KD601": (oversampled_before_the_split_too,),
     "KD602": (a_few_seed_rows_repeated_to_fill_the_epoch,),
     "KD603": (scanned_copies_in_place_of_the_originals,),
     "KD604": (teacher_still_tuned_to_the_traffic,),

@@ -99,7 +99,7 @@ def _whole_array(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 # KD207 ----
 
 
-def interpolated_from_the_wrong_end(recipe: Recipe, level: Level) -> Recipe:
+def interpolated_from_the_wrong_end_too(recipe: Recipe, level: Level) -> Recipe:
     """Wrote the weighted sum as an interpolation, and named its ends in the wrong order."""
     return replace(recipe, mix=lambda ce, kd, alpha: torch.lerp(kd, ce, alpha))
 
@@ -225,7 +225,7 @@ EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD204": (cross_entropy_with_its_arguments_exchanged,),
     "KD205": (teacher_as_it_was_served,),
     "KD206": (softened_without_naming_an_axis,),
-    "KD207": (interpolated_from_the_wrong_end,),
+    "KD207": (interpolated_from_the_wrong_end_too,),
     "KD208": (weight_of_code_that_sums,),
     "KD209": (learned_from_the_reference_model,),
     "KD210": (share_read_as_percent,),

@@ -98,7 +98,7 @@ class _DropWeights(nn.Module):
 _RANGE = {Level.MILD: 1e2, Level.MODERATE: 1e4, Level.SEVERE: 1e6}
 
 
-def range_test_of_the_rate_left_on(recipe: Recipe, level: Level) -> Recipe:
+def range_test_of_the_rate_left_on_too(recipe: Recipe, level: Level) -> Recipe:
     """Left the learning-rate finder on, which raises the rate exponentially from the first step to the last."""
 
     def factor(session: Session, batch: Batch) -> float:
@@ -131,6 +131,6 @@ EDITS: Mapping[str, tuple[Edit, ...]] = {
     "KD502": (job_ended_at_its_wall_time,),
     "KD503": (first_weights_drawn_from_zero_to_one,),
     "KD504": (weights_dropped_as_in_the_large_model,),
-    "KD505": (range_test_of_the_rate_left_on,),
+    "KD505": (range_test_of_the_rate_left_on_too,),
     "KD506": (unfrozen_layer_by_layer_until_the_run_was_over,),
 }

@@ -52,6 +52,7 @@ from kddoctor.rules.pipeline.teacher_rows_misaligned import HISTOGRAM, STRAYS
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL, SURE_OF_ITSELF
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Correlation, Share
+from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 PROBE = "teacher-validity"
@@ -77,7 +78,7 @@ PERMUTED: Correlation = 0.2
     title="The teacher is given inputs that are prepared for another model",
     stage=12,
     reads=(TeacherViews, Observations),
-    uses=(Gaps, RowPairing, TeacherPasses, TargetsAgain, PassesAgain, TargetsInLoop),
+    uses=(Gaps, RowPairing, TeacherPasses, TargetsAgain, PassesAgain, TargetsInLoop, Manifest),
     masks=("KD101", "KD102", "KD107", "KD208", "KD302", "KD304", "KD307", "KD401", "KD402", "KD501", "KD502", "KD603"),
 )
 def teacher_preprocessing_mismatch(
@@ -89,6 +90,7 @@ def teacher_preprocessing_mismatch(
     again: TargetsAgain | None = None,
     both: PassesAgain | None = None,
     targets: TargetsInLoop | None = None,
+    config: Manifest | None = None,
 ) -> Finding:
     alike = inputs_alike(seen)
     if alike is None and _worse_than_again(seen, both, targets, passes):
@@ -108,7 +110,9 @@ def teacher_preprocessing_mismatch(
         return _by_skill(views, seen, pairing, passes)
     reference, source = _reference(views, held_out)
     lost = reference - views.in_loop.skill
-    rearranged = alike and seen.same_inputs is False and _rearranged(seen, views.in_loop, pairing)
+    # The same ids in another order are another text: a view (KD107), which no preparation of tokens makes.
+    tokens = config is not None and config.task == "tokens"
+    rearranged = alike and seen.same_inputs is False and not tokens and _rearranged(seen, views.in_loop, pairing)
     if seen.same_inputs or (alike and not (rearranged and lost > BEHIND)):
         return Finding().against(
             "observations", "inputs", None, "teacher and student are given inputs that are prepared alike", weight=4.0

@@ -33,11 +33,13 @@ import math
 
 from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.probes.targets_again import TargetsAgain
 from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.probes.token_shift import TokenShift
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.kept_targets import kept_from_before
+from kddoctor.rules.pipeline.teacher_inputs import drawn_anew
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Correlation, Count, Deviations, Distance, Share
@@ -62,6 +64,8 @@ ALIKE: Distance = 0.15
 #: errors, and the distance of Kolmogorov and Smirnov that one in a hundred pairs of sets of one distribution exceeds.
 UNRELATED_ERRORS: Deviations = 2.0
 ALIKE_ERRORS: Deviations = 1.63
+#: Mean largest probability that views which are hard to read take away, and other rows do not.
+LESS_SURE: Share = 0.05
 #: Share of the rows that differ which hold their own values in another order, as a reordering of classes makes it.
 REORDERED: Share = 0.1
 #: Mean correlation that columns gain by being matched, from which they were moved.
@@ -77,7 +81,7 @@ FEWEST_ROWS: Count = 20
     title="The teacher's outputs are paired with the wrong rows",
     stage=13,
     reads=(TeacherViews,),
-    uses=(RowPairing, TokenShift, TargetsInLoop, TeacherPasses, Observations),
+    uses=(RowPairing, TokenShift, TargetsInLoop, TeacherPasses, Observations, TargetsAgain),
     masks=(
         "KD102",
         "KD208",
@@ -97,6 +101,7 @@ def teacher_rows_misaligned(
     targets: TargetsInLoop | None = None,
     passes: TeacherPasses | None = None,
     seen: Observations | None = None,
+    again: TargetsAgain | None = None,
 ) -> Finding:
     finding = Finding()
     if shift is not None and shift.displaced > STRAYS:
@@ -117,6 +122,17 @@ def teacher_rows_misaligned(
             "the outputs are those of the step before, as a list keeps them that nobody empties",
             threshold=STRAYS,
             grade=Grade.PROOF,
+        )
+    if _of_views(teacher, again, seen):
+        return finding.against(
+            "targets-again",
+            "found",
+            None if again is None else again.found,
+            "a row's target is another one each time, and less sure than the teacher is of any rows of its own: it "
+            "gets other views, and no other rows",
+            threshold=LESS_SURE,
+            origin="convention",
+            weight=8.0,
         )
     if pairing is not None and pairing.one_batch_before > 1 - STRAYS:
         return finding.against(
@@ -235,6 +251,18 @@ def _by_shift(finding: Finding, pairing: RowPairing) -> Finding:
         grade=Grade.INTERVENTIONAL,
         weight=10.0,
     )
+
+
+def _of_views(teacher: TeacherViews, again: TargetsAgain | None, seen: Observations | None) -> bool:
+    """Whether tensors of its own, drawn anew each time, make the teacher less sure than its training rows do.
+
+    Another row's output would be as sure as that row's is.
+    """
+    if seen is None or seen.same_inputs is not False or not drawn_anew(again, seen):
+        return False
+    if teacher.in_loop is None or teacher.own_train is None:
+        return False
+    return teacher.own_train.validity.top1_mean - teacher.in_loop.validity.top1_mean > LESS_SURE
 
 
 def _by_chance(finding: Finding, view: TeacherView, own: TeacherView | None) -> Finding:

@@ -26,6 +26,7 @@ from kddoctor.rules.pipeline.teacher_equals_student import teacher_equals_studen
 from kddoctor.rules.pipeline.teacher_inputs import inputs_alike
 from kddoctor.rules.pipeline.teacher_not_frozen import teacher_not_frozen
 from kddoctor.rules.pipeline.teacher_preprocessing_mismatch import teacher_preprocessing_mismatch
+from kddoctor.rules.pipeline.teacher_rows_misaligned import teacher_rows_misaligned
 from kddoctor.rules.pipeline.teacher_view_mismatch import teacher_view_mismatch
 from kddoctor.rules.pipeline.wrong_tensor_distilled import wrong_tensor_distilled
 from kddoctor.run.manifest import Manifest, manifest_from
@@ -323,6 +324,34 @@ def test_a_teacher_whose_views_are_drawn_anew_has_no_fixed_preparation(tmp_path)
     assert not teacher_view_mismatch(targets, passes, None, facts, same).supporting
     assert not teacher_preprocessing_mismatch(views(0.4, 0.9), facts, None, None, passes, anew).supporting
     assert strongest(teacher_preprocessing_mismatch(views(0.4, 0.9), facts, None, None, passes, same))
+
+
+@pytest.mark.parametrize(("task", "named"), [("multiclass", True), ("tokens", False)])
+def test_the_same_ids_in_another_order_are_another_text_and_no_preparation(task: str, named: bool) -> None:
+    inputs = places((0.3, 0.37), (0.3, 0.37))
+    facts = seen(same_inputs=False, teacher_training=False, inputs=inputs, augmented_views={"random": False})
+    config = manifest_from({"task": task, "num_classes": 10})
+    found = teacher_preprocessing_mismatch(views(0.4, 0.9), facts, None, config=config)
+    assert isinstance(found, Finding)
+    assert bool(found.supporting) is named
+
+
+@pytest.mark.parametrize(
+    ("sure_in_the_loop", "found_again", "named"),
+    [(0.9, 0.0, True), (0.6, 0.0, False), (0.6, 1.0, True)],
+    ids=["other rows", "views", "the same each time"],
+)
+def test_views_that_blur_a_teacher_to_chance_are_no_other_rows(sure_in_the_loop, found_again, named) -> None:
+    def sure(of: TeacherView, share: float) -> TeacherView:
+        plain = replace(of.validity, top1_mean=share, entropy_ratio_median=0.1)
+        return replace(of, validity=plain)
+
+    chance, own = sure(view(0.1), sure_in_the_loop), sure(view(0.9), 0.92)
+    teacher = TeacherViews(own, own, replace(chance, in_loop=True), False)
+    facts = seen(same_inputs=False, teacher_drift=0.0, teacher_training=False)
+    found = teacher_rows_misaligned(teacher, None, None, None, None, facts, TargetsAgain(300, found_again))
+    assert bool(found.supporting) is named
+    assert bool(found.opposing) is not named
 
 
 def test_targets_come_again_or_do_not() -> None:
