@@ -61,3 +61,11 @@ def test_codes_that_differ_count_more_for_themselves():
     differing += [named("KD299", "KD202", seed) for seed in range(20)]
     one, two = fitted(alike)["suspected"]["worth"], fitted(differing)["suspected"]["worth"]
     assert two < one
+
+
+def test_what_was_counted_on_new_tasks_stays():
+    seen_anew = {"new": [10, 5], "known": [10, 9]}
+    earlier = {"suspected": {"batches": {"before": {"KD201": [4, 2]}}, "novelty": seen_anew}}
+    found = fitted([named("KD201", "KD201", 1), named("KD203", "KD203", 1, status="confirmed")], earlier)
+    assert found["suspected"]["novelty"] == seen_anew
+    assert "novelty" not in found["confirmed"]

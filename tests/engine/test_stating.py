@@ -7,7 +7,7 @@ import json
 import pytest
 
 from kddoctor.engine import stating
-from kddoctor.engine.stating import Record, measured, stated
+from kddoctor.engine.stating import Record, measured, novelty, stated
 from kddoctor.engine.types import Status
 from kddoctor.engine.weighing import CEILING, weigh
 from kddoctor.rules.finding import Grade
@@ -38,6 +38,20 @@ def test_its_own_record_counts_the_more_the_longer_it_is():
     assert record.rate_of("KD101") == pytest.approx(7 / 11)
     assert record.rate_of("KD102") == pytest.approx(0.96)
     assert record.rate_of("KD103") == pytest.approx(0.3)
+
+
+def test_on_a_new_task_findings_are_worth_less_than_where_rules_were_developed(records):
+    records({Status.SUSPECTED: Record(rate=0.6, worth=8.0, by_code={}, novelty=0.5)})
+    assert stated(certain()) == pytest.approx(0.3)
+
+
+def test_novelty_is_drawn_to_one_where_little_was_counted_and_never_beyond():
+    half, known = (10, 4), (1000, 800)
+    few, many = novelty(half, known, worth=100.0), novelty((1000, 400), known, worth=8.0)
+    assert 0.9 < few < 1
+    assert many == pytest.approx(0.5, abs=0.01)
+    assert novelty((40, 40), known, worth=8.0) == 1
+    assert novelty((0, 0), known, worth=8.0) == 1
 
 
 def test_weaker_evidence_is_stated_lower(records):
@@ -71,4 +85,5 @@ def test_the_file_holds_counts_of_every_status():
         assert 0 < record.rate < 1
         assert record.worth > 0
         assert all(0 <= right <= named for named, right in record.by_code.values())
+    assert found[Status.SUSPECTED].novelty < found[Status.CONFIRMED].novelty <= 1
     assert found[Status.CONFIRMED].rate > found[Status.SUSPECTED].rate, json.dumps(str(found))
