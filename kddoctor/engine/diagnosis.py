@@ -12,7 +12,7 @@ from kddoctor.engine.leads import examined, leads
 from kddoctor.engine.measuring import measure
 from kddoctor.engine.reasoning import Explain, Weigh, differential
 from kddoctor.engine.stating import stated
-from kddoctor.engine.types import Differential, Hypothesis, Outcome, Plan, Role
+from kddoctor.engine.types import Differential, Hypothesis, Outcome, Plan, Role, Status
 from kddoctor.engine.weighing import weigh
 from kddoctor.errors import one_line
 from kddoctor.policy import Policy
@@ -152,7 +152,8 @@ class Diagnosis(_Part):
     """The whole answer; ``model_dump_json`` is the file format of the contract.
 
     reassuring: the strongest evidence against faults that were ruled out. undecided: codes that were examined, but
-    neither shown nor ruled out. leads: of a run that something is wrong with, what else runs like it had.
+    neither shown nor ruled out. leads: of a run in which something is wrong and nothing is
+    proven, what else runs like it had.
     """
 
     format: Literal[1] = 1
@@ -269,7 +270,7 @@ def judge(
         differential=_shares(found),
         # Names in here are those of the record; a control character would reach the terminal.
         unexplained=tuple(map(one_line, found.unexplained)) if verdict != "healthy" else (),
-        leads=_leads(found, findings) if verdict == "sick" or _surely_wrong(found, verdict) else (),
+        leads=_leads(found, findings) if _wonders(found, verdict) else (),
         advice=advice,
         warnings=warnings,
     )
@@ -443,8 +444,10 @@ def _findings(found: Differential) -> tuple[FindingReport, ...]:
     return tuple(reports)
 
 
-def _surely_wrong(found: Differential, verdict: Verdict) -> bool:
-    """Whether a run without a cause is inconclusive for its outcome, and not for what it lacks."""
+def _wonders(found: Differential, verdict: Verdict) -> bool:
+    """Whether a reader has reason to look further: nothing is proven, and what is wrong is more than a thin record."""
+    if verdict == "sick":
+        return not any(h.status is Status.CONFIRMED and h.finding.severity != "note" for h in found.established)
     return verdict == "inconclusive" and found.unknown > found.healthy
 
 

@@ -17,11 +17,14 @@ from kddoctor.engine.weighing import weigh
 from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
+from tests import builders as b
 from tests.builders import recorded_run
 from tests.engine.findings import a_rule
 from tests.engine.test_verdict import MEAN, diagnosed
 from tests.forensics import losses
 
+#: A run that is sick of something that is not proven.
+UNPROVEN = {"teacher": b.untrained}
 CODES = ("KD901", "KD902", "KD903", "KD904", "KD905")
 
 
@@ -104,31 +107,43 @@ def test_what_a_rule_proves_is_among_the_likeliest_of_the_shipped_model_too(tmp_
 
 
 def test_leads_change_neither_verdict_nor_findings(tmp_path, monkeypatch):
-    before = diagnosed(tmp_path / "a", kd=MEAN)
+    before = diagnosed(tmp_path / "a", **UNPROVEN)
     monkeypatch.setattr("kddoctor.engine.diagnosis.leads", lambda *_: (Lead("KD105", 0.9, "x\ny", None),))
-    after = diagnosed(tmp_path / "b", kd=MEAN)
+    after = diagnosed(tmp_path / "b", **UNPROVEN)
     assert [lead.code for lead in after.leads] == ["KD105"]
     assert after.leads[0].doubt == "against it: x y"
     assert after.model_copy(update={"leads": before.leads, "run": before.run}) == before
 
 
-def test_a_healthy_run_has_none_and_a_sick_one_none_that_is_named(tmp_path):
-    assert diagnosed(tmp_path / "healthy").leads == ()
-    sick = diagnosed(tmp_path / "sick", kd=MEAN)
+def test_a_suspicion_has_some_that_are_not_named_already(tmp_path):
+    sick = diagnosed(tmp_path, **UNPROVEN)
+    assert (sick.verdict, sick.causes[0].status) == ("sick", "suspected")
     assert 0 < len(sick.leads) <= MOST
     assert not {lead.code for lead in sick.leads} & {finding.code for finding in sick.findings}
 
 
-def test_a_run_that_tells_too_little_has_none(tmp_path):
-    bare = diagnosed(tmp_path, steps=0, metrics=[])
-    assert bare.verdict == "inconclusive"
-    assert bare.leads == () or bare.differential["unknown"] > bare.differential["healthy"]
+@pytest.mark.parametrize("changes", [{}, {"kd": MEAN}], ids=["healthy", "proven"])
+def test_who_has_no_reason_to_look_further_has_none(tmp_path, changes):
+    assert diagnosed(tmp_path, **changes).leads == ()
+
+
+def test_a_proven_note_is_no_reason_to_stop_looking(tmp_path):
+    found = diagnosed(tmp_path, **UNPROVEN, observations={"teacher_training": True})
+    assert found.verdict == "sick"
+    assert found.leads
+
+
+def test_something_unexplained_has_some_and_a_thin_record_none(tmp_path):
+    unexplained = diagnosed(tmp_path / "a", student=b.forgetting(0.4))
+    thin = diagnosed(tmp_path / "b", steps=0, metrics=[])
+    assert (unexplained.verdict, thin.verdict) == ("inconclusive", "inconclusive")
+    assert unexplained.leads
+    assert thin.leads == ()
 
 
 def test_ignored_codes_are_no_leads(tmp_path):
-    whole = diagnosed(tmp_path / "a", kd=MEAN)
-    first = whole.leads[0].code
-    less = diagnosed(tmp_path / "b", kd=MEAN, ignore={first})
+    first = diagnosed(tmp_path / "a", **UNPROVEN).leads[0].code
+    less = diagnosed(tmp_path / "b", **UNPROVEN, ignore={first})
     assert first not in {lead.code for lead in less.leads}
 
 
@@ -138,5 +153,5 @@ def test_all_that_was_examined_is_in_the_signs():
 
 
 def test_the_contract_of_json_has_them(tmp_path):
-    told = json.loads(diagnosed(tmp_path, kd=MEAN).to_json())["leads"]
+    told = json.loads(diagnosed(tmp_path, **UNPROVEN).to_json())["leads"]
     assert set(told[0]) == {"code", "name", "title", "against", "how"}
