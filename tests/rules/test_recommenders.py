@@ -11,6 +11,8 @@ import pytest
 from kddoctor.engine import diagnose
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.measurements import TeacherView, TeacherViews
+from kddoctor.probes.positives_kept import PositivesKept
+from kddoctor.probes.row_pairing import RowPairing
 from kddoctor.probes.targets_against_own import TargetsAgainstOwn
 from kddoctor.probes.teacher_validity import TeacherValidityProbe
 from kddoctor.rules.finding import Finding
@@ -220,3 +222,56 @@ def test_targets_that_rank_rows_better_than_the_teacher_know_more(favoured, bett
     finding = rule(knowing(favoured, better))
     assert isinstance(finding, Finding)
     assert (weigh(rule, finding).confidence > 0.5) is named
+
+
+# KD903 by targets that were overwritten ------------------------------------------------------------------------------
+
+
+def overwriting(changed: float, right: float, wrong: float, task: str = "ranking") -> Mapping[type, object]:
+    """Targets of which so many differ from the teacher's; right, wrong: shares of these that give the label more."""
+    validity = TeacherValidityProbe(2)
+    validity.update(np.random.default_rng(0).normal(size=(400, 2)), np.arange(400) % 2)
+    own = TeacherView("predictions/train", False, validity.compute(), False, auc=0.76)
+    turned = replace(own, source="predictions/train: teacher_targets", in_loop=True, auc=0.38)
+    classes = {} if task == "ranking" else {"num_classes": 2}
+    return {
+        Manifest: Manifest(task=task, distillation={"loss": "kl"}, **classes),
+        TeacherViews: TeacherViews(own, own, turned, student_probabilities=False),
+        TargetsAgainstOwn: TargetsAgainstOwn(
+            400, 1.5, 0.46, changed, right, wrong, 25, np.nan, 0.4, 0.54, 0.8, 0.65, 0.64
+        ),
+        RowPairing: RowPairing(1000, 1 - changed, 0.15, 0, np.nan, np.nan, "predictions/train"),
+        PositivesKept: PositivesKept(1000, 1000, -1.0, 100, 100, 0.1, 0.14, 0.6, 0.6, 0.6, 0.6),
+    }
+
+
+def sure_of(code: str, measured: Mapping[type, object]) -> float:
+    rule = all_rules()[code]
+    found = rule(measured)
+    return weigh(rule, found).confidence if isinstance(found, Finding) else 0.0
+
+
+@pytest.mark.parametrize("wrong", [0.0, np.nan], ids=["some were wrong", "none was wrong"])
+def test_targets_that_are_changed_against_the_label_alone_were_overwritten(wrong):
+    measured = overwriting(0.41, 0.0, wrong)
+    assert sure_of("KD903", measured) > 0.9
+    for code in ("KD105", "KD106", "KD113"):
+        assert sure_of(code, measured) < 0.05
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [
+        overwriting(0.41, 0.2, 0.6),
+        overwriting(1.0, 0.0, 0.0),
+        overwriting(0.03, 0.0, 0.0),
+        overwriting(0.41, 0.0, 0.0, task="multiclass"),
+    ],
+    ids=["other rows", "all of them", "hardly any", "classes"],
+)
+def test_what_else_becomes_of_targets_does_not_overwrite_positives(measured):
+    assert sure_of("KD903", measured) < 0.5
+
+
+def test_other_rows_are_found_where_nothing_was_overwritten():
+    assert sure_of("KD106", overwriting(0.41, 0.2, 0.6)) > 0.9

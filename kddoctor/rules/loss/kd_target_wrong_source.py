@@ -35,6 +35,8 @@ Read more
 
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import Astray, LossMistakes
+from kddoctor.probes.measurements import TeacherViews
+from kddoctor.probes.sameness import Sameness
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import (
     LEAVES_ROUNDING,
@@ -46,6 +48,7 @@ from kddoctor.rules.loss.declared import (
     single_numbers,
     zero_in_place,
 )
+from kddoctor.rules.pipeline.teacher_equals_student import EQUAL, of_first_weights
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Nats, Share
 from kddoctor.run.manifest import Manifest
@@ -70,7 +73,7 @@ SMALL: Share = 0.25
     title="The distillation term does not compare teacher and student",
     stage=26,
     reads=(LossMistakes, LossForensics, Manifest),
-    uses=(Observations,),
+    uses=(Observations, Sameness, TeacherViews),
     masks=(
         "KD102",
         "KD110",
@@ -84,8 +87,15 @@ SMALL: Share = 0.25
     implies=("KD110", "KD111"),
 )
 def kd_target_wrong_source(
-    mistakes: LossMistakes, loss: LossForensics, config: Manifest, seen: Observations | None
+    mistakes: LossMistakes,
+    loss: LossForensics,
+    config: Manifest,
+    seen: Observations | None,
+    same: Sameness | None = None,
+    teacher: TeacherViews | None = None,
 ) -> Finding:
+    if same is not None and distils(config) and of_first_weights(same, teacher, seen):
+        return _said(_of_first_weights(Finding(), same), "The targets are the student's own first answers.")
     finding = as_declared(Finding(), loss)
     if not distils(config):
         return finding
@@ -105,6 +115,19 @@ def kd_target_wrong_source(
             weight=1.0,
         )
     return _said(finding, f"The distillation loss is {found.text}: the other model is not in it.")
+
+
+def _of_first_weights(finding: Finding, same: Sameness) -> Finding:
+    return finding.supported_by(
+        "sameness",
+        "first",
+        same.first,
+        "the targets of the first step are the logits of the student itself and know nothing of the labels, while the "
+        "teacher does",
+        threshold=EQUAL,
+        origin="identity",
+        grade=Grade.PROOF,
+    )
 
 
 def measures_no_distance(astray: Astray) -> bool:

@@ -32,11 +32,14 @@ import numpy as np
 
 from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.proportions import standard_error
+from kddoctor.probes.targets_against_own import TargetsAgainstOwn
 from kddoctor.probes.teacher_validity import TeacherValidity
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import blank
+from kddoctor.rules.recommenders.overwritten import against_overwritten
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Deviations, Factor, Share
+from kddoctor.run.manifest import Manifest
 
 PROBE = "teacher-validity"
 #: All four must hold (taxonomy section 7): a random teacher meets none, a re-initialised head at most the gain. Inside
@@ -85,6 +88,7 @@ ROWS: Count = 10
     title="The teacher's classes are in another order than the labels",
     stage=12,
     reads=(TeacherViews,),
+    uses=(TargetsAgainstOwn, Manifest),
     masks=(
         "KD101",
         "KD102",
@@ -100,8 +104,13 @@ ROWS: Count = 10
         "KD901",
     ),
 )
-def label_order_mismatch(teacher: TeacherViews) -> Finding:
+def label_order_mismatch(
+    teacher: TeacherViews, targets: TargetsAgainstOwn | None = None, config: Manifest | None = None
+) -> Finding:
     finding = Finding()
+    by_hand = against_overwritten(finding, targets, config)
+    if by_hand is not None:
+        return by_hand
     for view in teacher.all:
         if view.auc is not None and _turned(view) and (view.in_loop or not _right_elsewhere(view, teacher)):
             return finding if _too_good(view, teacher) else _turned_round(finding, view, teacher)

@@ -71,6 +71,16 @@ def teacher_equals_student(
     seen: Observations | None = None,
     held_out: Gaps | None = None,
 ) -> Finding:
+    if of_first_weights(same, teacher, seen):
+        return Finding().against(
+            PROBE,
+            "first",
+            same.first,
+            "the targets are the logits of the student's first weights, and the teacher that was recorded is another "
+            "model",
+            threshold=EQUAL,
+            grade=Grade.PROOF,
+        )
     copied = same.first <= EQUAL and _knows_nothing(teacher)
     followed = same.first <= EQUAL and _follows(same, seen)
     began = same.first <= EQUAL and held_out is not None and _no_better(held_out)
@@ -113,6 +123,17 @@ def teacher_equals_student(
         .saying(summary, where="the training loop: the model that makes the targets")
         .prescribe("run the real teacher", automatic=False, safety="manual")
     )
+
+
+def of_first_weights(same: Sameness | None, teacher: TeacherViews | None, seen: Observations | None) -> bool:
+    """Whether the student's own first logits were its targets, of a run whose teacher, run by the recorder, knows more.
+
+    Then the loss does not take the teacher's outputs (KD209): a teacher that is the student's copy knows nothing.
+    """
+    if same is None or same.first > EQUAL or same.largest <= EQUAL or _knows_nothing(teacher) or _follows(same, seen):
+        return False
+    skilled = teacher is not None and any(view is not None for view in (teacher.own, teacher.own_train))
+    return skilled and same.first_skill is not None and same.first_skill <= NO_SKILL
 
 
 def _knows_nothing(teacher: TeacherViews | None) -> bool:

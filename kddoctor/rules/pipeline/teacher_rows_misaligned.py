@@ -34,6 +34,7 @@ import math
 from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.row_pairing import RowPairing
 from kddoctor.probes.targets_again import TargetsAgain
+from kddoctor.probes.targets_against_own import TargetsAgainstOwn
 from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.probes.token_shift import TokenShift
@@ -41,8 +42,10 @@ from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.kept_targets import kept_from_before
 from kddoctor.rules.pipeline.teacher_inputs import drawn_anew
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
+from kddoctor.rules.recommenders.overwritten import against_overwritten
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Correlation, Count, Deviations, Distance, Share
+from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
 PROBE = "row-pairing"
@@ -81,7 +84,16 @@ FEWEST_ROWS: Count = 20
     title="The teacher's outputs are paired with the wrong rows",
     stage=13,
     reads=(TeacherViews,),
-    uses=(RowPairing, TokenShift, TargetsInLoop, TeacherPasses, Observations, TargetsAgain),
+    uses=(
+        RowPairing,
+        TokenShift,
+        TargetsInLoop,
+        TeacherPasses,
+        Observations,
+        TargetsAgain,
+        TargetsAgainstOwn,
+        Manifest,
+    ),
     masks=(
         "KD102",
         "KD208",
@@ -102,8 +114,13 @@ def teacher_rows_misaligned(
     passes: TeacherPasses | None = None,
     seen: Observations | None = None,
     again: TargetsAgain | None = None,
+    own: TargetsAgainstOwn | None = None,
+    config: Manifest | None = None,
 ) -> Finding:
     finding = Finding()
+    by_hand = against_overwritten(finding, own, config)
+    if by_hand is not None:
+        return by_hand
     if shift is not None and shift.displaced > STRAYS:
         # The right sequences, some positions off: KD803.
         return finding.against(

@@ -52,6 +52,7 @@ from kddoctor.rules.pipeline.feature_level import (
 from kddoctor.rules.pipeline.kept_targets import kept_from_before
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.pipeline.teacher_rows_misaligned import STRAYS
+from kddoctor.rules.recommenders.overwritten import against_overwritten
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.sequence.teacher_hacking import drawn_answers
@@ -84,7 +85,7 @@ FEWEST_ROWS: Count = 64
     ),
 )
 def wrong_tensor_distilled(
-    _config: Manifest,
+    config: Manifest,
     targets: TargetsInLoop | None,
     passes: TeacherPasses | None,
     pairing: RowPairing | None,
@@ -99,6 +100,9 @@ def wrong_tensor_distilled(
         return _said(_of_batch_before(Finding(), pairing))
     if kept_from_before(seen) > STRAYS:
         return _said(_of_step_before(Finding(), kept_from_before(seen)))
+    by_hand = against_overwritten(Finding(), own, config)
+    if by_hand is not None:
+        return by_hand
     if own is not None and _label_overwritten(own, targets):
         return _said(_of_label(Finding(), own))
     level = None if levels is None else _of_other_examples(levels, seen)

@@ -4,7 +4,8 @@ What it checks
     Whether the transfer set has next to no positive among the rows that the teacher scores low, where held-out rows
     with the same scores have many; whether only those positives are left that the teacher takes for negatives; and
     whether it has fewer positives than the teacher itself expects of these rows, although it expects the right number
-    of held-out ones.
+    of held-out ones. Likewise whether targets were overwritten: a part of them is not the teacher's own, and every one
+    of these gives its label less than the teacher does.
 
 Why it hurts
     The labels no longer correct the teacher: they repeat it. What users liked against the teacher's taste is taught as
@@ -23,7 +24,8 @@ Fix
     + loss = bce(student_score, labels) + alpha * kd(student_score, teacher_score)      # labels as logged
 
 Treat automatically
-    No: the logged labels have to come from you.
+    Where targets were overwritten: the teacher is run on the batch itself. Otherwise not: the logged labels have to
+    come from you.
 
 Read more
     Xiao et al. 2022, arXiv:2205.12035: candidates re-ranked by a teacher, with the logged positive kept.
@@ -33,7 +35,9 @@ import math
 
 from kddoctor.probes.data_measurements import LabelDoubts
 from kddoctor.probes.positives_kept import PositivesKept
-from kddoctor.rules.finding import Finding
+from kddoctor.probes.targets_against_own import TargetsAgainstOwn
+from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.recommenders.overwritten import SOME, described, overwritten
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Deviations, Share
 from kddoctor.run.manifest import Manifest
@@ -65,11 +69,18 @@ FORESEEN: Share = 0.5
         "binary",
     ),
     reads=(PositivesKept, Manifest),
-    uses=(LabelDoubts,),
-    masks=("KD402", "KD502", "KD605"),
+    uses=(LabelDoubts, TargetsAgainstOwn),
+    masks=("KD113", "KD402", "KD502", "KD605"),
 )
-def teacher_corrupts_positives(kept: PositivesKept, config: Manifest, labels: LabelDoubts | None = None) -> Finding:
+def teacher_corrupts_positives(
+    kept: PositivesKept,
+    config: Manifest,
+    labels: LabelDoubts | None = None,
+    targets: TargetsAgainstOwn | None = None,
+) -> Finding:
     finding = Finding()
+    if targets is not None and overwritten(targets, config):
+        return _of_targets(finding, targets)
     missed = kept.expected - kept.base
     off = abs(kept.held_out_expected - kept.held_out_base)
     error = math.sqrt(max(kept.base * (1 - kept.base), 1 / kept.rows) / kept.rows)
@@ -102,6 +113,27 @@ def teacher_corrupts_positives(kept: PositivesKept, config: Manifest, labels: La
             threshold=MISSED,
             origin="convention",
         )
+    )
+
+
+def _of_targets(finding: Finding, targets: TargetsAgainstOwn) -> Finding:
+    return (
+        finding.supported_by(
+            "targets-against-own",
+            "changed",
+            targets.changed,
+            described(targets),
+            threshold=SOME,
+            origin="identity",
+            grade=Grade.INTERVENTIONAL,
+            weight=8.0,
+        )
+        .saying(
+            "A part of the teacher's targets was overwritten, and always against the label.",
+            where="what happens to the teacher's outputs before the loss: masks of seen items, mined negatives",
+            severity="warning",
+        )
+        .prescribe("take the teacher's outputs as they are", treatment__pairing="online")
     )
 
 

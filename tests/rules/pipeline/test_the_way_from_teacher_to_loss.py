@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kddoctor.probes.example_gaps import ExampleGapsProbe
+from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
 from kddoctor.probes.row_pairing import pair_outputs
 from kddoctor.probes.sameness import Sameness, sameness_of
@@ -29,9 +30,13 @@ from kddoctor.rules.pipeline.teacher_preprocessing_mismatch import teacher_prepr
 from kddoctor.rules.pipeline.teacher_rows_misaligned import teacher_rows_misaligned
 from kddoctor.rules.pipeline.teacher_view_mismatch import teacher_view_mismatch
 from kddoctor.rules.pipeline.wrong_tensor_distilled import wrong_tensor_distilled
+from kddoctor.rules.registry import all_rules
 from kddoctor.run.manifest import Manifest, manifest_from
 from kddoctor.run.observations import Observations, observations_from
 from tests import builders as b
+from tests.forensics import losses
+from tests.forensics.asking import fed
+from tests.forensics.test_forms import recorded as recorded_steps
 from tests.rules.judging import diagnosed, strongest
 
 PLAIN = {"task": "multiclass", "num_classes": 10, "distillation": {"loss": "kl", "temperature": 4.0, "alpha": 0.9}}
@@ -90,6 +95,23 @@ def test_a_student_that_starts_as_a_copy_is_not_its_teacher() -> None:
     assert same is not None
     assert same.first == 0
     assert not teacher_equals_student(same).supporting
+
+
+@pytest.mark.parametrize(
+    ("skill", "drift", "own", "named"),
+    [(0.0, 0.0, 0.9, True), (0.7, 0.0, 0.9, False), (0.0, 0.5, 0.9, False), (0.0, 0.0, 0.1, False)],
+    ids=["its first weights", "a trained start", "a teacher that follows", "a teacher that is the copy"],
+)
+def test_targets_of_the_students_first_weights_are_of_a_wrong_source(skill, drift, own, named) -> None:
+    same, facts = Sameness(20, 3.0, 0.0, equal=1, first_skill=skill), seen(teacher_drift=drift)
+    no_mistake = LossMistakes(12, 1e-4, True, (), None, 1.0, 0.5, False)
+    loss = fed(recorded_steps(losses.kl(), (0.1, 0.9))).compute()
+    measured = {type(m): m for m in (no_mistake, loss, declared(), facts, same, views(own))}
+    wrong_source = all_rules()["KD209"](measured)
+    assert isinstance(wrong_source, Finding)
+    assert bool(wrong_source.supporting) is named
+    one_model = teacher_equals_student(same, views(own), facts)
+    assert any(item.text.startswith("the targets are the logits of") for item in one_model.opposing) is named
 
 
 # KD111 ----------------------------------------------------------------------------------------------------------------
