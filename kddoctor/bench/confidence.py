@@ -38,9 +38,10 @@ def confidence_text(results: Iterable[Result], gate: Gate, earlier: Mapping[str,
             named, right = codes.get(result.first, (0, 0))
             codes[result.first] = (named + 1, right + result.right)
     records = {status: {**_record(_together(of)), "batches": of} for status, of in counted.items() if _together(of)}
-    for status, record in (earlier or {}).items():
+    for status, record in records.items():
         # Counted by rules that had not seen those tasks, which no rules of now can be.
-        records[status] |= {"novelty": record["novelty"]} if "novelty" in record else {}
+        if "novelty" in (earlier or {}).get(status, {}):
+            record["novelty"] = (earlier or {})[status]["novelty"]
     return json.dumps(records, indent=1, sort_keys=True) + "\n"
 
 

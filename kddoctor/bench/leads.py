@@ -38,7 +38,7 @@ def leads_text(results: Iterable[Result], gate: Gate, cache: Cache) -> str:
         if kept:
             weights[sign] = kept
     record = {"classes": classes, "intercept": [round(float(x), 3) for x in model.intercept_], "weights": weights}
-    return json.dumps(record, indent=None, separators=(",", ":"), sort_keys=True).replace("},", "},\n") + "\n"
+    return json.dumps(record, separators=(",", ":"), sort_keys=True).replace("},", "},\n") + "\n"
 
 
 def _examples(results: Iterable[Result], gate: Gate, cache: Cache) -> Iterator[tuple[dict[str, float], str]]:

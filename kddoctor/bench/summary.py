@@ -8,6 +8,7 @@ from typing import Any
 
 from kddoctor.bench.fault import all_faults
 from kddoctor.bench.figures import (
+    LISTED,
     Figure,
     Figures,
     calibration_by_chance,
@@ -208,7 +209,7 @@ def _share(results: Sequence[Result]) -> Json:
     found = {
         "detection": clustered(results, lambda r: r.sick),
         "top1": clustered(results, in_top(1)),
-        "top3": clustered(results, in_top(3)),
+        "top3": clustered(results, in_top(LISTED)),
     }
     return {
         "n": len(results),

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from kddoctor.engine.explaining import explain_away
-from kddoctor.engine.leads import examined, leads
+from kddoctor.engine.leads import leads
 from kddoctor.engine.measuring import measure
 from kddoctor.engine.reasoning import Explain, Weigh, differential
 from kddoctor.engine.stating import stated
@@ -152,8 +152,8 @@ class Diagnosis(_Part):
     """The whole answer; ``model_dump_json`` is the file format of the contract.
 
     reassuring: the strongest evidence against faults that were ruled out. undecided: codes that were examined, but
-    neither shown nor ruled out. leads: of a run in which something is wrong and nothing is
-    proven, what else runs like it had.
+    neither shown nor ruled out. leads: of a run in which something is wrong and nothing is proven, what else runs like
+    it had.
     """
 
     format: Literal[1] = 1
@@ -452,12 +452,11 @@ def _wonders(found: Differential, verdict: Verdict) -> bool:
 
 
 def _leads(found: Differential, findings: Sequence[FindingReport]) -> tuple[LeadReport, ...]:
-    rules = {rule.code: rule for rule in (*(h.rule for h in examined(found)), *(r for r, _ in found.not_examined))}
     return tuple(
         LeadReport(
-            code=lead.code,
-            name=rules[lead.code].name,
-            title=rules[lead.code].title,
+            code=lead.rule.code,
+            name=lead.rule.name,
+            title=lead.rule.title,
             against=None if lead.against is None else one_line(lead.against),
             how=lead.how,
         )

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import softmax
 
 from kddoctor.engine.types import Differential, Hypothesis
+from kddoctor.rules.registry import Rule
 from kddoctor.run.arrays import Array
 
 FILE = "leads.json"
@@ -32,13 +33,9 @@ HEALTHY, OUTSIDE = "healthy", "outside"
 
 @dataclass(frozen=True)
 class Lead:
-    """likelihood: share of such runs that had this code, 0 to 1; it orders leads, and is not calibrated.
+    """against: what the rule itself says against it. how: what to record, where it was not examined."""
 
-    against: what the rule itself says against it. how: what to record, where the code was not examined.
-    """
-
-    code: str
-    likelihood: float
+    rule: Rule
     against: str | None
     how: str | None
 
@@ -52,7 +49,7 @@ class Model:
     weights: Mapping[str, Array]
 
     def likelihoods(self, signs: Mapping[str, float]) -> dict[str, float]:
-        """Of each class. A sign that the model was not fitted with says nothing."""
+        """Share of such runs by class, to order leads by; not calibrated. A sign that is no part of it says nothing."""
         scores = self.intercept.copy()
         for sign, nats in signs.items():
             if sign in self.weights:
@@ -65,25 +62,24 @@ def examined(found: Differential) -> tuple[Hypothesis, ...]:
     return (*found.established, *found.explained, *found.suspects, *found.refuted, *found.open)
 
 
-def signs_of(differential: Differential) -> dict[str, float]:
+def signs_of(found: Differential) -> dict[str, float]:
     """Nats for a code, less those against it, by code and measurement: what a run looks like to all rules together."""
-    found: dict[str, float] = {}
-    for hypothesis in examined(differential):
+    signs: dict[str, float] = {}
+    for hypothesis in examined(found):
         for item in hypothesis.finding.evidence:
             sign = f"{hypothesis.rule.code} {item.probe} {item.measure}"
-            found[sign] = found.get(sign, 0.0) + (item.weight if item.supports else -item.weight)
-    return found
+            signs[sign] = signs.get(sign, 0.0) + (item.weight if item.supports else -item.weight)
+    return signs
 
 
 def leads(found: Differential, named: Iterable[str], model: Model | None = None) -> tuple[Lead, ...]:
     """The likeliest codes that were judged, or could not be, and are not among the named ones; often none is likely."""
-    likelihoods = (model or fitted()).likelihoods(signs_of(found))
-    against = {h.rule.code: _strongest_against(h) for h in examined(found)}
-    how = {rule.code: missing.how for rule, missing in found.not_examined}
-    judged = {*against, *how}.difference(named)
-    likely = [code for code in judged if likelihoods.get(code, 0.0) >= LIKELY]
-    ranked = sorted(likely, key=lambda code: (-likelihoods[code], code))[:MOST]
-    return tuple(Lead(code, likelihoods[code], against.get(code), how.get(code)) for code in ranked)
+    shares = (model or fitted()).likelihoods(signs_of(found))
+    judged = [Lead(h.rule, _strongest_against(h), None) for h in examined(found)]
+    silent = [Lead(rule, None, missing.how) for rule, missing in found.not_examined]
+    codes = {code for code, share in shares.items() if share >= LIKELY}.difference(named)
+    likely = [lead for lead in (*judged, *silent) if lead.rule.code in codes]
+    return tuple(sorted(likely, key=lambda lead: (-shares[lead.rule.code], lead.rule.code))[:MOST])
 
 
 def _strongest_against(hypothesis: Hypothesis) -> str | None:

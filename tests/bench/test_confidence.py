@@ -69,3 +69,8 @@ def test_what_was_counted_on_new_tasks_stays():
     found = fitted([named("KD201", "KD201", 1), named("KD203", "KD203", 1, status="confirmed")], earlier)
     assert found["suspected"]["novelty"] == seen_anew
     assert "novelty" not in found["confirmed"]
+
+
+def test_a_status_that_only_this_batch_had_may_be_gone():
+    earlier = {"probable": {"batches": {BATCH: {"KD201": [4, 2]}}, "novelty": {"new": [10, 5], "known": [10, 9]}}}
+    assert set(fitted([named("KD201", "KD201", 1)], earlier)) == {"suspected"}

@@ -56,25 +56,25 @@ def test_signs_are_nats_for_less_nats_against_by_code_and_measurement():
 def test_evidence_of_one_code_may_lead_to_another():
     of = found(map(hypothesis, CODES, (3.0, 0.0, 0.0, 0.0, 0.0)))
     first, *_ = leads(of, {"KD901"}, model(KD901=(1.0, 0.0, 0.0, 2.0, 0.0)))
-    assert first.code == "KD904"
+    assert first.rule.code == "KD904"
     first, *_ = leads(of, {"KD901"}, model(KD901=(1.0, 0.0, 2.0, -2.0, 0.0)))
-    assert first.code == "KD903"
+    assert first.rule.code == "KD903"
 
 
 def test_what_is_named_already_is_no_lead_and_the_list_is_short():
     of = found(map(hypothesis, CODES))
-    codes = [lead.code for lead in leads(of, {"KD902"}, model())]
+    codes = [lead.rule.code for lead in leads(of, {"KD902"}, model())]
     assert codes == ["KD901", "KD903", "KD904"]
     assert len(codes) == MOST
 
 
 def test_only_codes_that_were_looked_for_are_leads():
-    assert [lead.code for lead in leads(found([hypothesis("KD905")]), (), model())] == ["KD905"]
+    assert [lead.rule.code for lead in leads(found([hypothesis("KD905")]), (), model())] == ["KD905"]
 
 
 def test_a_lead_says_what_speaks_against_it_or_what_to_record():
     of = found([hypothesis("KD901", against=2.0), hypothesis("KD902")], silent=["KD903"])
-    by_code = {lead.code: (lead.against, lead.how) for lead in leads(of, (), model())}
+    by_code = {lead.rule.code: (lead.against, lead.how) for lead in leads(of, (), model())}
     assert by_code == {"KD901": ("not KD901", None), "KD902": (None, None), "KD903": (None, "record KD903")}
 
 
@@ -103,12 +103,12 @@ def test_what_a_rule_proves_is_among_the_likeliest_of_the_shipped_model_too(tmp_
     diagnosis = diagnosed(tmp_path, kd=kd)
     assert diagnosis.cause_codes[0] == code
     of = differential(measure(load(tmp_path / "run")))
-    assert code in {lead.code for lead in leads(of, ())}
+    assert code in {lead.rule.code for lead in leads(of, ())}
 
 
 def test_leads_change_neither_verdict_nor_findings(tmp_path, monkeypatch):
     before = diagnosed(tmp_path / "a", **UNPROVEN)
-    monkeypatch.setattr("kddoctor.engine.diagnosis.leads", lambda *_: (Lead("KD105", 0.9, "x\ny", None),))
+    monkeypatch.setattr("kddoctor.engine.diagnosis.leads", lambda *_: (Lead(a_rule("KD105"), "x\ny", None),))
     after = diagnosed(tmp_path / "b", **UNPROVEN)
     assert [lead.code for lead in after.leads] == ["KD105"]
     assert after.leads[0].doubt == "against it: x y"

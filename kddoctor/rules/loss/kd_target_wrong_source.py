@@ -6,7 +6,8 @@ What it checks
     from targets that are the same for every class, as a buffer that was never filled gives them. And whether any
     function of one model and the labels alone reproduces it, as where targets are made up from the labels. And whether
     a term that no formula reproduces is next to nothing beside the declared one, and the larger the nearer the student
-    comes to its teacher: as a distance from the student's own answers of before is.
+    comes to its teacher: as a distance from the student's own answers of before is. And whether the targets of the
+    first step are the student's own logits, which know nothing, beside a teacher that knows more: a frozen copy.
 
 Why it hurts
     The teacher is never asked. The run is ordinary training that looks like distillation in the log.
@@ -15,7 +16,8 @@ What it looks like
     A distillation loss of 1e-8, or one that equals the hard-label loss digit by digit.
 
 Told apart from
-    KD109, where teacher and student really agree: here their recomputed divergence is large. KD110, where the term is
+    KD109, where teacher and student really agree, or the teacher that was recorded is the copy: here their recomputed
+    divergence is large. KD110, where the term is
     not part of the total, which the labels then have to themselves, or no row is part of the term: then its gradient
     is exactly zero too. KD111, where a term that is right carries no gradient. KD214, where a softmax over a single
     number makes the term exactly zero. Teachers whose top class is used on purpose: where that class is the label on

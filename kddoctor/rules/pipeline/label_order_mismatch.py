@@ -107,10 +107,10 @@ ROWS: Count = 10
 def label_order_mismatch(
     teacher: TeacherViews, targets: TargetsAgainstOwn | None = None, config: Manifest | None = None
 ) -> Finding:
-    finding = Finding()
-    by_hand = against_overwritten(finding, targets, config)
+    by_hand = against_overwritten(targets, config)
     if by_hand is not None:
         return by_hand
+    finding = Finding()
     for view in teacher.all:
         if view.auc is not None and _turned(view) and (view.in_loop or not _right_elsewhere(view, teacher)):
             return finding if _too_good(view, teacher) else _turned_round(finding, view, teacher)

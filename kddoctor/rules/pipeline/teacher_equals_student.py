@@ -125,28 +125,38 @@ def teacher_equals_student(
     )
 
 
-def of_first_weights(same: Sameness | None, teacher: TeacherViews | None, seen: Observations | None) -> bool:
+def of_first_weights(same: Sameness, teacher: TeacherViews | None, seen: Observations | None) -> bool:
     """Whether the student's own first logits were its targets, of a run whose teacher, run by the recorder, knows more.
 
     Then the loss does not take the teacher's outputs (KD209): a teacher that is the student's copy knows nothing.
     """
-    if same is None or same.first > EQUAL or same.largest <= EQUAL or _knows_nothing(teacher) or _follows(same, seen):
+    if same.first > EQUAL or same.largest <= EQUAL or _follows(same, seen):
         return False
-    skilled = teacher is not None and any(view is not None for view in (teacher.own, teacher.own_train))
-    return skilled and same.first_skill is not None and same.first_skill <= NO_SKILL
+    skill = _own_skill(teacher)
+    return skill is not None and skill > NO_SKILL and _unknowing(same)
 
 
 def _knows_nothing(teacher: TeacherViews | None) -> bool:
     """Whether the teacher is at chance on every split, run by the recorder itself."""
-    own = [] if teacher is None else [view for view in (teacher.own, teacher.own_train) if view is not None]
-    return bool(own) and max(view.skill for view in own) <= NO_SKILL
+    skill = _own_skill(teacher)
+    return skill is not None and skill <= NO_SKILL
+
+
+def _own_skill(teacher: TeacherViews | None) -> float | None:
+    """The best that the teacher does, run by the recorder itself; None where it was not."""
+    own = [] if teacher is None else [view.skill for view in (teacher.own, teacher.own_train) if view is not None]
+    return max(own, default=None)
+
+
+def _unknowing(same: Sameness) -> bool:
+    """Whether the targets of the first step knew nothing of the labels."""
+    return same.first_skill is not None and same.first_skill <= NO_SKILL
 
 
 def _follows(same: Sameness, seen: Observations | None) -> bool:
     """Whether a teacher that knew nothing at the first step became another one later."""
     drift = None if seen is None else seen.teacher_drift
-    unknowing = same.first_skill is not None and same.first_skill <= NO_SKILL
-    return unknowing and drift is not None and drift > FROZEN
+    return _unknowing(same) and drift is not None and drift > FROZEN
 
 
 def _no_better(held_out: Gaps) -> bool:

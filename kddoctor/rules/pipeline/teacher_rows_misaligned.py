@@ -14,8 +14,9 @@ What it looks like
 
 Told apart from
     KD105, where a permutation of classes restores the teacher. KD101, where the teacher is unsure and prefers a few
-    classes. KD107, where the outputs are of the right example but of another view of it. KD113, whose outputs are of
-    the batch before, or of one batch at step after step: a tensor that was kept, and no pairing.
+    classes. KD107, where the outputs are of the right example but of another view of it: drawn anew each time, views
+    leave the teacher less sure than it is of any rows. KD903, whose targets are changed against the label alone. KD113,
+    whose outputs are of the batch before, or of one batch at step after step: a tensor that was kept, and no pairing.
 
 Fix
     - for (x, y), t in zip(DataLoader(data, shuffle=True), cached_logits):
@@ -117,10 +118,10 @@ def teacher_rows_misaligned(
     own: TargetsAgainstOwn | None = None,
     config: Manifest | None = None,
 ) -> Finding:
-    finding = Finding()
-    by_hand = against_overwritten(finding, own, config)
+    by_hand = against_overwritten(own, config)
     if by_hand is not None:
         return by_hand
+    finding = Finding()
     if shift is not None and shift.displaced > STRAYS:
         # The right sequences, some positions off: KD803.
         return finding.against(

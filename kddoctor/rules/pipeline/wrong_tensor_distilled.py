@@ -100,7 +100,7 @@ def wrong_tensor_distilled(
         return _said(_of_batch_before(Finding(), pairing))
     if kept_from_before(seen) > STRAYS:
         return _said(_of_step_before(Finding(), kept_from_before(seen)))
-    by_hand = against_overwritten(Finding(), own, config)
+    by_hand = against_overwritten(own, config)
     if by_hand is not None:
         return by_hand
     if own is not None and _label_overwritten(own, targets):

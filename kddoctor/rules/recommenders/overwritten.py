@@ -35,11 +35,11 @@ def described(targets: TargetsAgainstOwn) -> str:
     )
 
 
-def against_overwritten(finding: Finding, targets: TargetsAgainstOwn | None, config: Manifest | None) -> Finding | None:
+def against_overwritten(targets: TargetsAgainstOwn | None, config: Manifest | None) -> Finding | None:
     """What speaks against a fault of all rows, or of other rows; None where nothing was overwritten."""
     if targets is None or not overwritten(targets, config):
         return None
-    return finding.against(
+    return Finding().against(
         PROBE,
         "changed",
         targets.changed,

@@ -37,7 +37,8 @@ from kddoctor.probes.data_measurements import LabelDoubts
 from kddoctor.probes.positives_kept import PositivesKept
 from kddoctor.probes.targets_against_own import TargetsAgainstOwn
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.recommenders.overwritten import SOME, described, overwritten
+from kddoctor.rules.recommenders.overwritten import PROBE as OVERWRITTEN
+from kddoctor.rules.recommenders.overwritten import SOME, YES_OR_NO, described, overwritten
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Deviations, Share
 from kddoctor.run.manifest import Manifest
@@ -64,13 +65,10 @@ FORESEEN: Share = 0.5
     family="recsys",
     title="The teacher's scores overwrote the logged positives",
     stage=36,
-    only=(
-        "ranking",
-        "binary",
-    ),
+    only=YES_OR_NO,
     reads=(PositivesKept, Manifest),
     uses=(LabelDoubts, TargetsAgainstOwn),
-    masks=("KD113", "KD402", "KD502", "KD605"),
+    masks=("KD402", "KD502", "KD605"),
 )
 def teacher_corrupts_positives(
     kept: PositivesKept,
@@ -119,7 +117,7 @@ def teacher_corrupts_positives(
 def _of_targets(finding: Finding, targets: TargetsAgainstOwn) -> Finding:
     return (
         finding.supported_by(
-            "targets-against-own",
+            OVERWRITTEN,
             "changed",
             targets.changed,
             described(targets),
