@@ -40,6 +40,13 @@ class TokenReading:
     echo: float
 
 
+@dataclass(frozen=True)
+class ReadingInLoop:
+    """The same of what the loss took for the teacher's answers, in the recorded steps."""
+
+    reading: TokenReading
+
+
 class TokenReadingProbe:
     """Accumulates the next-token frequencies, and the model's expectations, after each frequent token.
 

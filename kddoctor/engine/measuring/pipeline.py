@@ -7,13 +7,14 @@ import numpy as np
 
 from kddoctor.engine.measuring.splits import Measured, both_passes, held_out_split
 from kddoctor.engine.reading import class_rows, evenly
-from kddoctor.probes.feature_levels import FeatureLevels, feature_levels
+from kddoctor.probes.feature_levels import feature_levels
 from kddoctor.probes.output_floor import OutputFloor, output_floor
 from kddoctor.probes.passes_again import PassesAgain, passes_again
 from kddoctor.probes.sameness import Sameness, sameness_of, skill_at_least
 from kddoctor.probes.targets_again import TargetsAgain, targets_again
 from kddoctor.probes.targets_in_loop import TargetsInLoop, TargetsInLoopProbe
 from kddoctor.probes.term_gradients import TermGradients, TermReach, term_gradients_of, term_reach_of
+from kddoctor.probes.unit_order import unit_order
 from kddoctor.run.directory import Run
 from kddoctor.run.steps import Steps
 
@@ -36,7 +37,7 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
         _sameness(run, steps),
         _term_gradients(steps),
         _term_reach(steps),
-        _feature_levels(run, steps),
+        *_of_features(run, steps),
     )
     yield from (value for value in found if value is not None)
 
@@ -105,14 +106,16 @@ def _term_reach(steps: Steps) -> TermReach | None:
     return term_reach_of(steps.kd_loss, steps.kd_grad_norm, steps.ce_grad_norm)
 
 
-def _feature_levels(run: Run, steps: Steps) -> FeatureLevels | None:
+def _of_features(run: Run, steps: Steps) -> Iterator[object]:
+    """What recorded layers say of a feature loss."""
     features = run.features(held_out_split(run))
     if steps.feature_loss is None or features is None:
-        return None
+        return
     first = slice(0, MOST_EXAMPLES)
     layers = [
         {name: array[first] for name, array in model.items() if array.size // max(1, len(array)) <= LAYER_ELEMENTS}
         for model in (features.teacher, features.student)
     ]
     others = [term for term in (steps.kd_loss, steps.ce_loss) if term is not None and np.isfinite(term).all()]
-    return feature_levels(steps.feature_loss, others, *layers)
+    yield feature_levels(steps.feature_loss, others, *layers)
+    yield unit_order(*layers)

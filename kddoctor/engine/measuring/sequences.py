@@ -6,7 +6,7 @@ import numpy as np
 
 from kddoctor.engine.measuring.splits import Measured, both_passes, held_out_split
 from kddoctor.engine.measuring.token_positions import measure_positions
-from kddoctor.engine.reading import finite_rows
+from kddoctor.engine.reading import evenly, finite_rows
 from kddoctor.probes.chunks import IGNORED_LABEL
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.past_its_best import past_its_best
@@ -14,7 +14,7 @@ from kddoctor.probes.row_ends import RowEnds, RowEndsProbe
 from kddoctor.probes.row_lengths import RowLengths, RowLengthsProbe, TrainedLengths
 from kddoctor.probes.sampled_texts import sampled_texts
 from kddoctor.probes.targets_against_own import TargetsAgainstOwn, TargetsAgainstOwnProbe
-from kddoctor.probes.token_reading import TokenReading, TokenReadingProbe
+from kddoctor.probes.token_reading import ReadingInLoop, TokenReading, TokenReadingProbe
 from kddoctor.probes.user_facts import (
     own_samples_of,
     section_of,
@@ -75,6 +75,9 @@ def _of_tokens(run: Run) -> Iterator[object]:
     reading = _token_reading(run)
     if reading is not None:
         yield reading
+    in_loop = _reading_in_loop(run)
+    if in_loop is not None:
+        yield ReadingInLoop(in_loop)
 
 
 def _targets_against_own(run: Run) -> TargetsAgainstOwn | None:
@@ -159,4 +162,21 @@ def _token_reading(run: Run) -> TokenReading | None:
             if read < READ_ELEMENTS:
                 probe.update(logits, np.asarray(labels).astype(np.int64))
             read += logits.size
+    return probe.compute()
+
+
+def _reading_in_loop(run: Run) -> TokenReading | None:
+    steps, vocabulary = run.steps, run.manifest.num_classes
+    if steps is None or vocabulary is None or steps.teacher_logits.ndim != 4:
+        return None
+    if steps.teacher_logits.shape[-1] != vocabulary:
+        return None
+    labels = np.rint(np.asarray(steps.labels.read())).astype(np.int64)
+    counts = np.bincount(labels[labels != IGNORED_LABEL], minlength=vocabulary)
+    probe = TokenReadingProbe(vocabulary, np.argsort(-counts, kind="stable")[:MOST_TOKENS])
+    per_step = max(1, steps.teacher_logits.size // max(1, steps.count))
+    for k in map(int, evenly(steps.count, max(1, READ_ELEMENTS // per_step))):
+        logits = np.asarray(steps.teacher_logits[k])
+        if np.isfinite(logits).all():
+            probe.update(logits, labels[k])
     return probe.compute()

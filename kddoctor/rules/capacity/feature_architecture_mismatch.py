@@ -2,8 +2,9 @@
 
 What it checks
     Where a feature term is part of the recorded loss: whether it hardly fell over the run although it makes up much of
-    the loss, in a student that does not fit its training rows, or where it did not fall at all; and whether the labels
-    alone make a better student.
+    the loss, in a student that does not fit its training rows, or where it did not fall at all; whether the student's
+    units follow those of the teacher that stood in their places when a layer was cut, pooled or interpolated to the
+    other's width; and whether the labels alone make a better student.
 
 Why it hurts
     Units and maps of different architectures have no common order. A term that cannot be fitted only pulls.
@@ -28,9 +29,10 @@ Read more
 from kddoctor.probes.feature_term import FeatureTerm
 from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.probes.unit_order import UnitOrder
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.optimisation.harm import severity
-from kddoctor.rules.pipeline.feature_level import projector_learns
+from kddoctor.rules.pipeline.feature_level import IN_ORDER, no_projector_learns, projector_learns, units_in_order
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Factor, Share
 from kddoctor.run.observations import Observations
@@ -48,6 +50,8 @@ REDRAWN: Factor = 6.0
 UNFIT: Share = 0.05
 #: Nats for a student that fits its training rows, and for one that does not.
 KEEPS_UP, FALLS_SHORT = 4.0, 2.0
+#: Nats for units that were made to follow others which merely stood in their places.
+IN_PLACES = 3.0
 #: Nats where a projector that does not learn (KD112), which leaves the same trace, was not looked for.
 UNSEEN = 3.0
 
@@ -59,11 +63,15 @@ UNSEEN = 3.0
     title="The feature loss presumes two models of the same kind",
     stage=54,
     reads=(FeatureTerm,),
-    uses=(TrainGaps, Gaps, Observations),
+    uses=(TrainGaps, Gaps, Observations, UnitOrder),
     masks=("KD401", "KD402", "KD405", "KD502"),
 )
 def feature_architecture_mismatch(
-    term: FeatureTerm, train: TrainGaps | None, held_out: Gaps | None, seen: Observations | None
+    term: FeatureTerm,
+    train: TrainGaps | None,
+    held_out: Gaps | None,
+    seen: Observations | None,
+    order: UnitOrder | None = None,
 ) -> Finding:
     finding = untrained_projector(Finding(), seen)
     if seen is None or seen.graph is None:
@@ -103,8 +111,22 @@ def feature_architecture_mismatch(
             origin="calibrated on digits",
             weight=6.0,
         )
+    resized = units_in_order(order) and no_projector_learns(seen)
+    if order is not None and resized:
+        finding = finding.supported_by(
+            "unit-order",
+            "together",
+            order.together,
+            f"units of {order.student} follow those of {order.teacher} in their places, {order.resized} to one width "
+            f"(correlation {order.together:.2f}, {order.by_chance:.2f} in other orders): units of two networks have no "
+            "common order, and no map lies between them",
+            threshold=order.by_chance + IN_ORDER,
+            origin="calibrated on digits, newsgroups and photographs",
+            weight=IN_PLACES,
+        )
     # A term that was fitted in part is not what a student that fits its training rows pays for, for certain.
-    finding = unfit(finding, train, held_out, excused=term.left > STAYS_WHOLE)
+    # Nor is one that was fitted at the cost of another order of the units.
+    finding = unfit(finding, None if resized else train, held_out, excused=term.left > STAYS_WHOLE)
     return finding.saying(
         "The feature term cannot be fitted, and holds the student back.",
         where="the feature loss",

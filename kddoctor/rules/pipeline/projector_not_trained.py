@@ -15,7 +15,8 @@ What it looks like
     A feature loss that levels off high; a student that is worse the larger the feature weight.
 
 Told apart from
-    KD403, where the projector learns and the architectures do not fit, or where there is none. KD113, whose projector
+    KD403, where the projector learns and the architectures do not fit, or where there is none: units that were cut or
+    pooled to one width follow each other in their places. KD113, whose projector
     learns the mean and nothing else. KD404, where the layers are paired wrongly.
     KD506, where it is the student's own layers that do not learn.
 
@@ -33,15 +34,18 @@ Read more
 
 from kddoctor.probes.feature_levels import FeatureLevels, Level
 from kddoctor.probes.stored_student import StoredStudent
+from kddoctor.probes.unit_order import UnitOrder
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.pipeline.feature_level import (
     ABOVE_FIT,
     ABOVE_MEAN,
     AT_REST,
+    IN_ORDER,
     above_any_map,
     followed_by_the_student,
     no_projector_learns,
     projector_parameters,
+    units_in_order,
 )
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
@@ -57,7 +61,7 @@ PROBE = "observations"
     title="The projector between the features never learns",
     stage=27,
     reads=(Observations,),
-    uses=(FeatureLevels, Manifest, StoredStudent),
+    uses=(FeatureLevels, Manifest, StoredStudent, UnitOrder),
     masks=("KD208", "KD401", "KD402", "KD403", "KD404", "KD405", "KD501", "KD502"),
 )
 def projector_not_trained(
@@ -65,6 +69,7 @@ def projector_not_trained(
     levels: FeatureLevels | None = None,
     config: Manifest | None = None,
     stored: StoredStudent | None = None,
+    order: UnitOrder | None = None,
 ) -> Finding | NotExamined:
     graph = seen.graph
     level = None if levels is None else above_any_map(levels)
@@ -81,6 +86,17 @@ def projector_not_trained(
     # Single numbers are no projectors.
     shapes = [shape for shape in graph.not_in_optimizer if len(shape) > 1]
     if not shapes and no_projector_learns(seen) and not graph.trained_elsewhere:
+        if order is not None and units_in_order(order):
+            return Finding().against(
+                "unit-order",
+                "together",
+                order.together,
+                f"units of {order.student} follow those of {order.teacher} in their places ({order.resized}), which "
+                "no map between the two would leave",
+                threshold=order.by_chance + IN_ORDER,
+                origin="calibrated on digits, newsgroups and photographs",
+                weight=6.0,
+            )
         # One without gradients leaves no trace in the graph.
         if levels is not None and level is not None:
             return _said(_by_level(Finding(), levels, level))

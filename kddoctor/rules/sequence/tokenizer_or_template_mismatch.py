@@ -2,8 +2,9 @@
 
 What it checks
     Whether what the teacher expects to follow a token is what, in the data, follows *another* token; whether it is
-    surer than it is right; whether teacher and student were handed different numbers; and what you recorded of both
-    tokenizers (observations.json, sequences: tokenizer_agreement, teacher_nll, teacher_nll_own_tokenizer).
+    surer than it is right, outside the loop or in it alone; whether teacher and student were handed different numbers;
+    and what you recorded of both tokenizers (observations.json, sequences: tokenizer_agreement, teacher_nll,
+    teacher_nll_own_tokenizer).
 
 Why it hurts
     The teacher continues a text that nobody wrote. It does so with confidence, and the student is pulled towards it.
@@ -31,7 +32,8 @@ Read more
 """
 
 from kddoctor.probes.measurements import Gaps, TeacherViews
-from kddoctor.probes.token_reading import TokenReading
+from kddoctor.probes.token_reading import ReadingInLoop, TokenReading
+from kddoctor.probes.token_shift import TokenShift
 from kddoctor.probes.user_facts import Tokenizers
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.registry import rule
@@ -45,6 +47,8 @@ PROBE = "token-reading"
 READ_AS_ANOTHER: Share = 0.03
 #: Share that is read as itself, from which no renumbering is left to look for.
 READ_AS_ITSELF: Share = 0.9
+#: Share of positions at which targets are the teacher's own of another position, from which that is the explanation.
+STRAYS: Share = 0.05
 #: Nats by which the loss after those tokens exceeds the teacher's entropy. The two are equal for a teacher that knows
 #: how much it knows; untrained ones and ones that had learnt little were within 0.2 of it.
 TOO_SURE: Nats = 0.3
@@ -69,8 +73,8 @@ MATCHED: Share = 0.6
     stage=11,
     only=("tokens",),
     reads=(Manifest,),
-    uses=(TeacherViews, TokenReading, Tokenizers, Gaps, Observations),
-    masks=("KD101", "KD102", "KD106", "KD108", "KD208", "KD301", "KD402", "KD502"),
+    uses=(TeacherViews, TokenReading, Tokenizers, Gaps, Observations, ReadingInLoop, TokenShift),
+    masks=("KD101", "KD102", "KD106", "KD108", "KD113", "KD208", "KD301", "KD402", "KD502"),
 )
 def tokenizer_or_template_mismatch(
     config: Manifest,
@@ -79,15 +83,19 @@ def tokenizer_or_template_mismatch(
     tokenizers: Tokenizers | None,
     held_out: Gaps | None,
     seen: Observations | None,
+    in_loop: ReadingInLoop | None = None,
+    shift: TokenShift | None = None,
 ) -> Finding | NotExamined:
-    if config.task != "tokens" or (reading is None and tokenizers is None):
+    if config.task != "tokens" or (reading is None and tokenizers is None and in_loop is None):
         return NotExamined(
             ("predictions of a task of tokens", "observations.sequences.tokenizer_agreement"),
             "record the teacher's whole logits of a split of tokens, or write sequences: {tokenizer_agreement, "
             "teacher_nll, teacher_nll_own_tokenizer} to observations.json",
         )
     finding = _of_tokenizers(Finding(), tokenizers)
-    if reading is not None and teacher is not None:
+    if in_loop is not None and _renumbered_in_loop(in_loop.reading, reading, shift):
+        finding = _of_loop(finding, in_loop.reading, reading)
+    elif reading is not None and teacher is not None:
         finding = _of_reading(finding, reading, teacher, seen)
     ahead = held_out is not None and held_out.gaps.teacher_accuracy > held_out.gaps.student_accuracy
     return finding.saying(
@@ -127,6 +135,30 @@ def _of_tokenizers(finding: Finding, found: Tokenizers | None) -> Finding:
                 "observations", "teacher_nll", drop, text, threshold=ONE_NAT, origin="taxonomy", weight=8.0
             )
     return finding
+
+
+def _renumbered_in_loop(loop: TokenReading, own: TokenReading | None, shift: TokenShift | None) -> bool:
+    """Whether other tokens were read in the loop alone: not wherever the teacher was asked, and not a position off."""
+    anywhere = own is not None and own.as_another >= READ_AS_ANOTHER
+    elsewhere = shift is not None and max(sum((shift.moved or {}).values()), shift.displaced) > STRAYS
+    reads_another = loop.as_another >= READ_AS_ANOTHER and loop.as_itself <= READ_AS_ITSELF
+    knows_tokens = loop.own_information >= READS * loop.information and loop.excess > ONE_NAT
+    return reads_another and knows_tokens and not anywhere and not elsewhere and loop.echo <= ECHOES * loop.accuracy
+
+
+def _of_loop(finding: Finding, loop: TokenReading, own: TokenReading | None) -> Finding:
+    usual = "" if own is None else f", and after {own.as_another:.0%} of them where it was asked outside the loop"
+    return finding.supported_by(
+        PROBE,
+        "in_loop.as_another",
+        loop.as_another,
+        f"in the loop, after {loop.as_another:.0%} of the tokens the targets expect what follows another token in the "
+        f"data{usual}; their loss there is {loop.excess:.2f} nats a token more than they expect themselves",
+        threshold=READ_AS_ANOTHER,
+        origin="calibrated on the language task",
+        grade=Grade.INTERVENTIONAL,
+        weight=9.0,
+    )
 
 
 def _of_reading(finding: Finding, reading: TokenReading, teacher: TeacherViews, seen: Observations | None) -> Finding:

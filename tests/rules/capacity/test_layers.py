@@ -20,12 +20,13 @@ from kddoctor.probes.output_fit import OutputFit, output_fit
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
+from kddoctor.probes.unit_order import UnitOrder
 from kddoctor.rules.capacity.exclusion import narrow
 from kddoctor.rules.finding import Finding, NotExamined
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load, write_run
 from kddoctor.run.manifest import Manifest
-from kddoctor.run.observations import Observations
+from kddoctor.run.observations import Observations, observations_from
 from tests import builders as b
 from tests.builders import recorded_run
 
@@ -214,6 +215,17 @@ def test_a_feature_term_that_stays_in_a_student_that_does_not_fit_is_named(tmp_p
     poor = gaps_of(tmp_path, student=b.forgetting(0.3))
     assert confidence("KD403", term(), poor, LOOKED) > 0.8
     assert confidence("KD403", term(left=0.1), poor) < 0.1
+
+
+def test_units_that_follow_others_in_their_places_pay_for_it_whatever_they_fit(tmp_path):
+    order = UnitOrder("11", "6", "pooled", units=64, together=0.8, by_chance=0.03, spread=0.05)
+    looked = observations_from({"graph": {"feature_loss": {"student": 2, "other": 0}, "not_in_optimizer": []}})
+    fits = gaps_of(tmp_path)
+    assert confidence("KD403", term(share_last=0.9), fits, looked, order) > 0.5
+    assert confidence("KD403", term(share_last=0.9), fits, looked) < 0.1
+    # Without a term that counts, or in layers of one width, it is nothing.
+    assert confidence("KD403", term(share_last=0.1), fits, looked, order) < 0.5
+    assert confidence("KD403", term(share_last=0.9), fits, looked, replace(order, resized="as they are")) < 0.1
 
 
 def test_a_feature_term_of_a_student_that_fits_is_no_fault(tmp_path):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from kddoctor.probes.feature_levels import FeatureLevels, feature_levels
+from kddoctor.probes.unit_order import unit_order
 from kddoctor.rules.finding import Finding, Grade, NotExamined
-from kddoctor.rules.pipeline.feature_level import above_any_map, without_the_example
+from kddoctor.rules.pipeline.feature_level import above_any_map, units_in_order, without_the_example
 from kddoctor.rules.pipeline.projector_not_trained import projector_not_trained
 from kddoctor.rules.pipeline.wrong_tensor_distilled import wrong_tensor_distilled
 from kddoctor.run.manifest import manifest_from
@@ -73,6 +74,26 @@ def test_a_map_that_stood_still_and_that_the_student_followed_never_learnt() -> 
     found = projector_not_trained(facts, beside)
     assert isinstance(found, Finding)
     assert not found.supporting
+
+
+def test_units_in_their_places_have_no_map_between_them() -> None:
+    fixed = {"loss": {"student": 4}, "feature_loss": {"student": 2, "other": 0}, "not_in_optimizer": []}
+    facts = observations_from({"graph": fixed, "parameters_not_in_optimizer": []})
+    followed = levels(NOTHING, 0.75 * MEAN, 0.72 * MEAN, 0.72 * MEAN)
+    own = unit_order({"last": TEACHER}, {"hidden": STUDENT})
+    assert own is not None
+    assert not units_in_order(own)
+    found = projector_not_trained(facts, followed, order=own)
+    assert isinstance(found, Finding)
+    assert found.supporting
+    resized = unit_order({"last": TEACHER}, {"hidden": TEACHER[:, :12] + 0.3 * STUDENT})
+    assert units_in_order(resized)
+    found = projector_not_trained(facts, followed, order=resized)
+    assert isinstance(found, Finding)
+    assert not found.supporting
+    # Layers of one width may have been taken from the teacher itself.
+    same = unit_order({"last": TEACHER}, {"hidden": TEACHER + 0.1})
+    assert not units_in_order(same)
 
 
 def test_where_no_map_learns_none_has_learnt_the_mean() -> None:

@@ -149,6 +149,25 @@ def test_answers_of_other_places_in_the_text_are_not_of_another_text(tmp_path):
 # KD805 ----------------------------------------------------------------------------------------------------
 
 
+def of_a_longer_memory(logits: np.ndarray, _labels: np.ndarray, draw: int = 0) -> np.ndarray:
+    """A teacher whose answers depend on more than the last token, so that no two of them are the same."""
+    return logits + np.float32(0.1) * np.random.default_rng(draw).normal(size=logits.shape).astype(np.float32)
+
+
+def renumbered(_logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """What follows another token than the one that stands there."""
+    read = np.roll(np.arange(SIZE), 1)[np.maximum(np.concatenate([labels[:, :1], labels[:, :-1]], axis=1), 0)]
+    return of_a_longer_memory(np.log(following()[read]).astype(np.float32), labels, draw=1)
+
+
+def test_other_numbers_in_the_loop_alone_are_no_other_tensor(tmp_path):
+    diagnosis = found(tmp_path / "loop", teacher=of_a_longer_memory, targets=renumbered)
+    assert diagnosis.cause_codes[0] == "KD805"
+    assert "KD113" not in diagnosis.cause_codes
+    assert any(e.measure == "in_loop.as_another" for e in diagnosis.causes[0].evidence)
+    assert "KD805" not in found(tmp_path / "others", teacher=of_a_longer_memory, targets=from_other_texts).cause_codes
+
+
 @pytest.mark.parametrize("moved", [SIZE, 5], ids=["all", "some"])
 def test_other_numbers_of_the_same_tokens(tmp_path, moved):
     reads = np.arange(SIZE)
