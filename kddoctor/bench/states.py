@@ -45,11 +45,15 @@ def key_of(purpose: str, task: Task, recipe: object, seed: int) -> str:
 
 
 def described(value: object) -> str:
-    """A recipe as text, functions by their source."""
+    """A recipe as text, the same in every process: functions by their source, also those that others are given."""
     if is_dataclass(value) and not isinstance(value, type):
         return "\n".join(f"{field.name}: {described(getattr(value, field.name))}" for field in fields(value))
     if isinstance(value, partial):
-        return f"{described(value.func)} of {value.args} {value.keywords}"
+        return f"{described(value.func)} of {described(value.args)} {described(value.keywords)}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(described, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {described(held)}' for key, held in value.items())}}}"
     return source_of(value) if callable(value) else repr(value)
 
 

@@ -33,6 +33,12 @@ def test_every_fault_has_a_rule_and_every_rule_a_fault_or_a_reason_why_none_is_m
     assert set(all_rules()) - set(all_faults()) == set(UNMADE), "a rule without a fault is an opinion"
 
 
+def test_a_case_has_the_same_name_in_every_process() -> None:
+    """Of a function that another is given, the address is no part of its description."""
+    addressed = {case.name for case in all_cases().values() if " at 0x" in described(case.recipe)}
+    assert not addressed
+
+
 def test_every_code_of_the_catalogue_is_made_or_said_to_be_out_of_reach() -> None:
     assert set(all_faults()) & set(UNMADE) == set()
     assert len(set(all_faults()) | set(UNMADE)) == CATALOGUE

@@ -1,10 +1,10 @@
-"""Mistakes in which rows and labels the student is trained on, and in which it is judged on."""
+"""Mistakes with the transfer set and the data behind the teacher."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
@@ -12,147 +12,155 @@ from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.rows import IGNORED
 from kddoctor.bench.task import Data
 
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _rows_of(data: TensorDataset, rows: Tensor) -> TensorDataset:
+    return TensorDataset(*(tensor[rows] for tensor in data.tensors))
+
+
 # KD601 ----
 
-_COPIES = {Level.MILD: 2, Level.MODERATE: 4, Level.SEVERE: 10}
 
-
-def oversampled_before_the_split_too(recipe: Recipe, level: Level) -> Recipe:
-    """Repeated every row some times over, and only then cut the table into training and validation rows."""
+def reposts_doubled_before_the_random_split(recipe: Recipe, level: Level) -> Recipe:
+    """Oversampled the whole table first and drew the validation rows from it afterwards."""
+    share = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 1.0}[level]
 
     def split(data: Data) -> Data:
-        return _cut_anew(recipe.split(data), _COPIES[level])
+        generator = _generator(601)
+        columns = [torch.cat(pair) for pair in zip(data.train.tensors, data.val.tensors, strict=True)]
+        count = len(columns[0])
+        copied = torch.randperm(count, generator=generator)[: round(share * count)]
+        table = torch.cat([torch.arange(count), copied])
+        order = table[torch.randperm(len(table), generator=generator)]
+        val, train = order[: len(data.val)], order[len(data.val) :]
+        pooled = TensorDataset(*columns)
+        return replace(data, train=_rows_of(pooled, train), val=_rows_of(pooled, val))
 
     return replace(recipe, split=split)
 
 
-def _cut_anew(data: Data, copies: int) -> Data:
-    pool = [torch.cat(parts).repeat_interleave(copies, dim=0) for parts in zip(*_tensors(data), strict=True)]
-    order = torch.randperm(len(pool[0]), generator=torch.Generator().manual_seed(733))
-    train, val = order[: len(data.train)], order[len(data.train) :][: len(data.val)]
-    return replace(data, train=_taken(pool, train), val=_taken(pool, val))
-
-
-def _tensors(data: Data) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    return data.train.tensors, data.val.tensors
-
-
-def _taken(tensors: list[Tensor] | tuple[Tensor, ...], rows: Tensor) -> TensorDataset:
-    return TensorDataset(*(tensor[rows] for tensor in tensors))
-
-
 # KD602 ----
 
-_SEEDS = {Level.MILD: 0.4, Level.MODERATE: 0.15, Level.SEVERE: 0.06}
 
+def debug_handful_repeated_to_a_full_epoch(recipe: Recipe, level: Level) -> Recipe:
+    """Left the debugging subset in, repeated until an epoch was as long as before."""
+    share = {Level.MILD: 0.25, Level.MODERATE: 0.1, Level.SEVERE: 0.03}[level]
 
-def a_few_seed_rows_repeated_to_fill_the_epoch(recipe: Recipe, level: Level) -> Recipe:
-    """Had only a handful of seed rows, and repeated them until the epoch was as long as planned."""
-    return _on_train_set(recipe, lambda data: _repeated(data, _SEEDS[level]))
+    def train_set(data: TensorDataset) -> TensorDataset:
+        labels = data.tensors[1]
+        if labels.ndim == 1:
+            groups = [torch.nonzero(labels == label)[:, 0] for label in labels.unique()]  # type: ignore[no-untyped-call]
+        else:
+            groups = [torch.arange(len(labels))]
+        few = torch.cat([rows[: max(1, round(share * len(rows)))] for rows in groups])
+        return _rows_of(data, few.repeat(-(-len(labels) // len(few)))[: len(labels)])
 
-
-def _on_train_set(recipe: Recipe, change: Callable[[TensorDataset], TensorDataset]) -> Recipe:
-    def changed(data: TensorDataset) -> TensorDataset:
-        return change(recipe.train_set(data))
-
-    return replace(recipe, train_set=changed)
-
-
-def _repeated(data: TensorDataset, share: float) -> TensorDataset:
-    seeds = _by_turns(data.tensors[1])[: max(2, round(share * len(data)))]
-    return _taken(data.tensors, seeds[torch.arange(len(data)) % len(seeds)])
-
-
-def _by_turns(labels: Tensor) -> Tensor:
-    """Row numbers in an order that takes one row of each class in turn."""
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(59))
-    if labels.ndim > 1:
-        return order
-    same = labels[order][:, None] == labels[order][None]
-    return order[same.tril(-1).sum(1).argsort(stable=True)]
+    return replace(recipe, train_set=train_set)
 
 
 # KD603 ----
 
-_BLOTS = {Level.MILD: 0.25, Level.MODERATE: 0.5, Level.SEVERE: 0.75}
+
+def transfer_rows_from_the_scanned_archive(recipe: Recipe, level: Level) -> Recipe:
+    """Collected the transfer rows from an old scanned archive: grey, noisy images and misread signs."""
+    strength = {Level.MILD: 0.2, Level.MODERATE: 0.45, Level.SEVERE: 0.8}[level]
+
+    def train_set(data: TensorDataset) -> TensorDataset:
+        inputs, labels = data.tensors
+        scan = _greyed if inputs.is_floating_point() else _misread
+        return TensorDataset(scan(inputs, strength), labels)
+
+    return replace(recipe, train_set=train_set)
 
 
-def scanned_copies_in_place_of_the_originals(recipe: Recipe, level: Level) -> Recipe:
-    """Built the transfer set from poor scans, in which many places hold what belongs elsewhere."""
-    return _on_train_set(recipe, lambda data: _scanned(data, _BLOTS[level]))
+def _greyed(inputs: Tensor, strength: float) -> Tensor:
+    """Less contrast around a lighter ground, some dirt."""
+    dirt = torch.randn(inputs.shape, generator=_generator(603)) * inputs.std()
+    ground = inputs.mean() + 1.5 * inputs.std()
+    return (1 - strength) * inputs + strength * ground + 0.5 * strength * dirt
 
 
-def _scanned(data: TensorDataset, share: float) -> TensorDataset:
-    inputs, *others = data.tensors
-    generator = torch.Generator().manual_seed(401)
-    flat = inputs.reshape(-1)
-    found = flat[torch.randint(len(flat), (len(flat),), generator=generator)]
-    blotted = torch.rand(len(flat), generator=generator) < share
-    return TensorDataset(torch.where(blotted, found, flat).reshape(inputs.shape), *others)
+def _misread(inputs: Tensor, strength: float) -> Tensor:
+    """A share of the signs, each always taken for the same other one; what is empty stays empty."""
+    signs = inputs[inputs > 0].unique()  # type: ignore[no-untyped-call]
+    mistaken = torch.arange(int(inputs.max()) + 1)
+    mistaken[signs] = signs.roll(len(signs) // 3 + 1)
+    misread = torch.rand(inputs.shape, generator=_generator(603)) < strength
+    return torch.where(misread & (inputs > 0), mistaken[inputs], inputs)
 
 
 # KD604 ----
 
-_TRAFFIC = {Level.MILD: 2.5, Level.MODERATE: 3.5, Level.SEVERE: 5.0}
+
+def teacher_from_before_the_new_categories(recipe: Recipe, level: Level) -> Recipe:
+    """Kept the teacher that was trained when a few categories were still new and had hardly any rows."""
+    share = {Level.MILD: 0.05, Level.MODERATE: 0.02, Level.SEVERE: 0.003}[level]
+    return replace(recipe, teacher=replace(recipe.teacher, data=_hardly_any_of_the_new(share)))
 
 
-def teacher_still_tuned_to_the_traffic(recipe: Recipe, level: Level) -> Recipe:
-    """Took the teacher from production, where the frequencies of its traffic had been added to its last bias."""
+def _hardly_any_of_the_new(share: float) -> Callable[[TensorDataset], TensorDataset]:
+    def data(full: TensorDataset) -> TensorDataset:
+        labels = full.tensors[1]
+        known = labels.unique()  # type: ignore[no-untyped-call]
+        kept = torch.ones(len(labels), dtype=torch.bool)
+        for label in known[-max(1, round(0.2 * len(known))) :]:
+            rows = torch.nonzero(labels == label)[:, 0]
+            kept[rows[max(1, round(share * len(rows))) :]] = False
+        return _rows_of(full, torch.nonzero(kept)[:, 0])
 
-    def load(teacher: nn.Module, state: dict[str, Tensor]) -> None:
-        recipe.load_teacher(teacher, state)
-        _tune_to_traffic(teacher, _TRAFFIC[level])
-
-    return replace(recipe, load_teacher=load)
-
-
-@torch.no_grad()
-def _tune_to_traffic(teacher: nn.Module, strength: float) -> None:
-    head = [module for module in teacher.modules() if isinstance(module, nn.Linear)][-1]
-    frequencies = 1 / torch.arange(1, head.out_features + 1)
-    if head.bias is not None:
-        head.bias += strength * (frequencies / frequencies.sum()).log()  # type: ignore[misc]
+    return data
 
 
 # KD605 ----
 
-_FROM_ONE = {Level.MILD: 0.25, Level.MODERATE: 0.5, Level.SEVERE: 0.8}
+
+def crowd_workers_who_clicked_anything(recipe: Recipe, level: Level) -> Recipe:
+    """Bought the labels from a crowd, part of which clicked any wrong answer to get through."""
+    share = {Level.MILD: 0.1, Level.MODERATE: 0.2, Level.SEVERE: 0.4}[level]
+
+    def split(data: Data) -> Data:
+        classes = int(data.teacher.tensors[1].max()) + 1
+        return replace(
+            data,
+            train=_clicked(data.train, share, classes, 605),
+            val=_clicked(data.val, share, classes, 506),
+        )
+
+    return replace(recipe, split=split)
 
 
-def some_annotators_counted_from_one(recipe: Recipe, level: Level) -> Recipe:
-    """Merged the labels of annotators whose tool counts classes from one with those that count from zero."""
-    return _on_train_set(recipe, lambda data: _merged(data, _FROM_ONE[level]))
-
-
-def _merged(data: TensorDataset, share: float) -> TensorDataset:
+def _clicked(data: TensorDataset, share: float, classes: int, seed: int) -> TensorDataset:
     inputs, labels = data.tensors
-    counts = labels != IGNORED
-    classes = int(labels.max()) + 1
-    theirs = torch.rand(labels.shape, generator=torch.Generator().manual_seed(89)) < share
-    return TensorDataset(inputs, torch.where(counts & theirs, (labels + 1) % classes, labels))
+    generator = _generator(seed)
+    careless = (torch.rand(labels.shape, generator=generator) < share) & (labels != IGNORED)
+    other = (labels + torch.randint(1, classes, labels.shape, generator=generator)) % classes
+    return TensorDataset(inputs, torch.where(careless, other, labels))
 
 
 # KD606 ----
 
-_DOWNLOADED = {Level.MILD: 0.85, Level.MODERATE: 0.75, Level.SEVERE: 0.55}
 
+def download_stopped_before_the_last_folders(recipe: Recipe, level: Level) -> Recipe:
+    """Never saw that the download of the transfer set broke off before the folders of the last classes."""
+    share = {Level.MILD: 0.1, Level.MODERATE: 0.2, Level.SEVERE: 0.4}[level]
 
-def first_shards_of_an_archive_sorted_by_class(recipe: Recipe, level: Level) -> Recipe:
-    """Used the shards that had come down so far, of an archive that is written class by class."""
-    return _on_train_set(recipe, lambda data: _first_shards(data, _DOWNLOADED[level]))
+    def train_set(data: TensorDataset) -> TensorDataset:
+        labels = data.tensors[1]
+        folders = labels.unique()  # type: ignore[no-untyped-call]
+        last = folders[-max(1, round(share * len(folders))) :]
+        return _rows_of(data, torch.nonzero(~torch.isin(labels, last))[:, 0])
 
-
-def _first_shards(data: TensorDataset, share: float) -> TensorDataset:
-    labels = data.tensors[1]
-    order = labels.argsort(stable=True)
-    return _taken(data.tensors, order[: round(share * len(order))].sort().values)
+    return replace(recipe, train_set=train_set)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD601": (oversampled_before_the_split_too,),
-    "KD602": (a_few_seed_rows_repeated_to_fill_the_epoch,),
-    "KD603": (scanned_copies_in_place_of_the_originals,),
-    "KD604": (teacher_still_tuned_to_the_traffic,),
-    "KD605": (some_annotators_counted_from_one,),
-    "KD606": (first_shards_of_an_archive_sorted_by_class,),
+    "KD601": (reposts_doubled_before_the_random_split,),
+    "KD602": (debug_handful_repeated_to_a_full_epoch,),
+    "KD603": (transfer_rows_from_the_scanned_archive,),
+    "KD604": (teacher_from_before_the_new_categories,),
+    "KD605": (crowd_workers_who_clicked_anything,),
+    "KD606": (download_stopped_before_the_last_folders,),
 }

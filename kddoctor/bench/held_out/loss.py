@@ -1,7 +1,6 @@
-"""Mistakes in the loss: its form, its weight, and what becomes of its gradient."""
+"""Mistakes in the formula of the loss and in the weights of its terms."""
 
-from collections.abc import Mapping
-from copy import deepcopy
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -9,228 +8,239 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kddoctor.bench.fault import Edit, Level
-from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
-from kddoctor.losses import jsd_kd
 
-# KD201 ----
+# KD201 ----------------------------------------------------------------------------------------------------
 
 
-def divided_by_the_expanded_mask(recipe: Recipe, level: Level) -> Recipe:
-    """Expanded the mask of rows that count to the shape of the terms, and divided by how much of it is set."""
-    return replace(recipe, kd_loss=_over_expanded_mask)
+def criterion_built_without_arguments(recipe: Recipe, _level: Level) -> Recipe:
+    """Wrote nn.KLDivLoss() with nothing in the brackets, as one does with nn.CrossEntropyLoss()."""
+    return replace(recipe, kd_loss=_default_criterion)
 
 
-def _over_expanded_mask(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    terms = F.kl_div(log_p(student / temperature), p(teacher / temperature), reduction="none")
-    counts = torch.isfinite(teacher).all(-1, keepdim=True).expand_as(terms)
-    return terms.where(counts, 0.0).sum() / counts.sum() * temperature**2
+def _default_criterion(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    criterion = nn.KLDivLoss()
+    loss: Tensor = criterion(log_p(student / temperature), p(teacher / temperature))
+    return loss * temperature**2
 
 
-# KD202 ----
+# KD202 ----------------------------------------------------------------------------------------------------
 
 
-def divided_by_how_gradients_scale(recipe: Recipe, level: Level) -> Recipe:
-    """Read that gradients scale as one over the temperature's square, and put that on the term, not its inverse."""
-    return replace(recipe, kd_loss=_scaled_as_gradients)
+def softened_divergence_taken_as_it_comes(recipe: Recipe, _level: Level) -> Recipe:
+    """Wrote the divergence of the softened outputs from memory and did not remember the factor in front of it."""
+    return replace(recipe, kd_loss=_bare_divergence)
 
 
-def _scaled_as_gradients(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    divergence = F.kl_div(log_p(student / temperature), p(teacher / temperature), reduction="batchmean")
-    return divergence / temperature**2
+def _bare_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    return F.kl_div(log_p(student / temperature), p(teacher / temperature), reduction="batchmean")
 
 
-# KD203 ----
+# KD203 ----------------------------------------------------------------------------------------------------
 
 
-def logarithm_taken_of_the_target_alone(recipe: Recipe, level: Level) -> Recipe:
-    """Read that targets may be logarithms, changed the target and the flag, and left the student's chances as such."""
-    return replace(recipe, kd_loss=_target_alone)
+def both_sides_through_the_same_soften_helper(recipe: Recipe, _level: Level) -> Recipe:
+    """Put both models' logits through one helper that softens them to probabilities, then into F.kl_div."""
+    return replace(recipe, kd_loss=_of_softened)
 
 
-def _target_alone(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    ours, theirs = p(student / temperature), log_p(teacher / temperature)
-    return F.kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2
+def _soften(logits: Tensor, temperature: float) -> Tensor:
+    return F.softmax(logits / temperature, dim=-1)
 
 
-# KD204 ----
+def _of_softened(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    loss = F.kl_div(_soften(student, temperature), _soften(teacher, temperature), reduction="batchmean")
+    return loss * temperature**2
 
 
-def cross_entropy_with_its_arguments_exchanged(recipe: Recipe, level: Level) -> Recipe:
-    """Called the library's cross-entropy with the teacher as the input and the student's chances as the target."""
-    return replace(recipe, kd_loss=_exchanged)
+# KD204 ----------------------------------------------------------------------------------------------------
 
 
-def _exchanged(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    return F.cross_entropy(teacher / temperature, p(student / temperature)) * temperature**2
+def arguments_ordered_as_the_paper_prints_them(recipe: Recipe, _level: Level) -> Recipe:
+    """Called F.kl_div in the order of the formula KL(teacher, student), though it takes the prediction first."""
+    return replace(recipe, kd_loss=_in_printed_order)
 
 
-# KD205 ----
+def _in_printed_order(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    of_teacher, of_student = log_p(teacher / temperature), log_p(student / temperature)
+    return F.kl_div(of_teacher, of_student, reduction="batchmean", log_target=True) * temperature**2
 
 
-def teacher_as_it_was_served(recipe: Recipe, level: Level) -> Recipe:
-    """Took the teacher in the form in which it is served, with the layer at its end that turns scores to chances."""
-    return replace(recipe, before=in_turn(recipe.before, _with_serving_head))
+# KD205 ----------------------------------------------------------------------------------------------------
 
 
-def _with_serving_head(session: Session) -> None:
-    session.teacher.register_forward_hook(lambda _module, _inputs, scores: _chances(scores))
+def exported_teacher_ends_in_its_own_softmax(recipe: Recipe, _level: Level) -> Recipe:
+    """Used the teacher as exported for serving, whose last layer is a softmax (a sigmoid for one score) already."""
 
+    def served(session: Session, batch: Batch) -> Tensor:
+        logits = recipe.targets(session, batch)
+        return logits.sigmoid() if logits.ndim == 1 else logits.softmax(-1)
 
-def _chances(scores: Tensor) -> Tensor:
-    return scores.sigmoid() if scores.ndim == 1 else scores.softmax(-1)
+    return replace(recipe, targets=served)
 
 
-# KD206 ----
+# KD206 ----------------------------------------------------------------------------------------------------
 
 
-def softened_without_naming_an_axis(recipe: Recipe, level: Level) -> Recipe:
-    """Softened the teacher's scores in NumPy, by a function that takes the whole array where no axis is named."""
-    return replace(recipe, kd_loss=_whole_array)
+def softmax_over_the_first_dimension(recipe: Recipe, _level: Level) -> Recipe:
+    """Carried dim=0 over from a notebook that softened the logits of a single example."""
+    return replace(recipe, kd_loss=_of_first_dimension)
 
 
-def _whole_array(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    soft = F.softmax((teacher / temperature).flatten(), dim=0).reshape(teacher.shape)
-    return F.kl_div(log_p(student / temperature), soft, reduction="batchmean") * temperature**2
+def _of_first_dimension(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    predicted = F.log_softmax(student / temperature, dim=0)
+    wanted = F.softmax(teacher / temperature, dim=0)
+    return F.kl_div(predicted, wanted, reduction="batchmean") * temperature**2
 
 
-# KD207 ----
+# KD207 ----------------------------------------------------------------------------------------------------
 
 
-def interpolated_from_the_wrong_end_too(recipe: Recipe, level: Level) -> Recipe:
-    """Wrote the weighted sum as an interpolation, and named its ends in the wrong order."""
-    return replace(recipe, mix=lambda ce, kd, alpha: torch.lerp(kd, ce, alpha))
+def lerp_started_from_the_wrong_end(recipe: Recipe, _level: Level) -> Recipe:
+    """Mixed the terms by torch.lerp(kd, ce, alpha), which weighs its second argument with alpha."""
+    return replace(recipe, mix=_interpolated)
 
 
-# KD208 ----
+def _interpolated(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
+    return torch.lerp(kd, ce, alpha)
 
-_WEIGHT_OF_A_SUM = {Level.MILD: 0.1, Level.MODERATE: 0.03, Level.SEVERE: 0.002}
 
+# KD208 ----------------------------------------------------------------------------------------------------
 
-def weight_of_code_that_sums(recipe: Recipe, level: Level) -> Recipe:
-    """Took over a factor from code whose term is summed over rows, for a term that is a mean over them."""
-    factor = _WEIGHT_OF_A_SUM[level]
+#: What the summed losses of the earlier project were brought down by.
+_BROUGHT_DOWN = {Level.MILD: 0.03, Level.MODERATE: 0.003, Level.SEVERE: 0.0003}
 
-    def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
-        return recipe.mix(ce, factor * kd, alpha)
 
-    return replace(recipe, mix=mix)
+def factor_kept_from_when_terms_were_summed(recipe: Recipe, level: Level) -> Recipe:
+    """Kept the small factor on the soft term from a project that summed it over everything rather than averaged."""
 
+    def total(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
+        return alpha * _BROUGHT_DOWN[level] * kd + (1 - alpha) * ce
 
-# KD209 ----
+    return replace(recipe, mix=total)
 
 
-def learned_from_the_reference_model(recipe: Recipe, level: Level) -> Recipe:
-    """Took the frozen copy of the student, kept as a reference for how far it has moved, for the teacher."""
-    return replace(recipe, before=in_turn(recipe.before, _keep_reference), targets=_run_reference)
+# KD209 ----------------------------------------------------------------------------------------------------
 
 
-def _keep_reference(session: Session) -> None:
-    reference: nn.Module = deepcopy(session.student)
-    session.notes["reference"] = reference.eval().requires_grad_(False)
+def target_line_pasted_with_the_students_name(recipe: Recipe, _level: Level) -> Recipe:
+    """Pasted the line that softens the student's logits to make the target of it, and left the name as it was."""
+    return replace(recipe, kd_loss=_pasted)
 
 
-def _run_reference(session: Session, batch: Batch) -> Tensor:
-    with torch.no_grad():
-        logits: Tensor = session.notes["reference"](batch.inputs)
-    return logits
+def _pasted(student: Tensor, _teacher: Tensor, temperature: float) -> Tensor:
+    predicted = F.log_softmax(student / temperature, dim=-1)
+    wanted = F.softmax(student / temperature, dim=-1).detach()
+    return F.kl_div(predicted, wanted, reduction="batchmean") * temperature**2
 
 
-# KD210 ----
+# KD210 ----------------------------------------------------------------------------------------------------
 
-_PERCENT = 0.5
+#: The weight of the teacher in the mixture, and of its divergence.
+_BETA = {Level.MILD: 0.1, Level.MODERATE: 0.01, Level.SEVERE: 0.001}
 
 
-def share_read_as_percent(recipe: Recipe, level: Level) -> Recipe:
-    """Wrote a share of one half into the settings, which a script reads as a percentage."""
-    return replace(recipe, loss="jsd", kd_loss=_by_percent)
+def beta_lowered_to_come_close_to_forward_kl(recipe: Recipe, level: Level) -> Recipe:
+    """Took the generalised Jensen-Shannon loss with a small beta, having read that it then becomes forward KL."""
+    return replace(recipe, loss="jsd", kd_loss=_jensen_shannon(_BETA[level]))
 
 
-def _by_percent(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    return jsd_kd(student, teacher, beta=_PERCENT / 100, temperature=temperature)
+def _jensen_shannon(beta: float) -> Callable[[Tensor, Tensor, float], Tensor]:
+    def loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        of_student, of_teacher = log_p(student / temperature), log_p(teacher / temperature)
+        mixture = (beta * of_teacher.exp() + (1 - beta) * of_student.exp()).log()
+        from_teacher = F.kl_div(mixture, of_teacher, reduction="batchmean", log_target=True)
+        from_student = F.kl_div(mixture, of_student, reduction="batchmean", log_target=True)
+        return (beta * from_teacher + (1 - beta) * from_student) * temperature**2
 
+    return loss
 
-# KD211 ----
 
+# KD211 ----------------------------------------------------------------------------------------------------
 
-def consistency_term_of_another_project(recipe: Recipe, level: Level) -> Recipe:
-    """Began from a mean-teacher project and kept its term, the squared difference of chances, under the new name."""
-    return replace(recipe, kd_loss=_consistency)
 
+def fused_loss_called_with_its_default_temperature(recipe: Recipe, _level: Level) -> Recipe:
+    """Changed to a fused loss for speed, whose temperature is a keyword of default 1 that the call does not pass."""
+    return replace(recipe, kd_loss=_by_the_fused_loss)
 
-def _consistency(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    return F.mse_loss(p(student / temperature), p(teacher / temperature)) * temperature**2
 
+def _fused(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
+    predicted, wanted = log_p(student / temperature), log_p(teacher / temperature)
+    return F.kl_div(predicted, wanted, reduction="batchmean", log_target=True) * temperature**2
 
-# KD212 ----
 
-_WORKERS = {Level.MILD: 4, Level.MODERATE: 16, Level.SEVERE: 128}
+def _by_the_fused_loss(student: Tensor, teacher: Tensor, _temperature: float) -> Tensor:
+    return _fused(student, teacher)
 
 
-def gathered_rows_without_their_gradient(recipe: Recipe, level: Level) -> Recipe:
-    """Computed the term on rows gathered from all workers, of which only a worker's own carry a gradient."""
-    workers = _WORKERS[level]
+# KD212 ----------------------------------------------------------------------------------------------------
 
-    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        return recipe.kd_loss(_gathered(student, workers), teacher, temperature)
+#: Small batches whose gradients are added up before a step.
+_ACCUMULATED = {Level.MILD: 4, Level.MODERATE: 16, Level.SEVERE: 64}
 
-    return replace(recipe, kd_loss=kd_loss)
 
+def soft_term_divided_by_script_and_by_launcher(recipe: Recipe, level: Level) -> Recipe:
+    """Divided the soft term by the accumulation steps on its way back, though the launcher does that for the total."""
 
-def _gathered(rows: Tensor, workers: int) -> Tensor:
-    """The rows, with what is left of their gradient when each worker's is averaged with the others'."""
-    still = rows.detach()
-    return still + (rows - still) / workers
+    def divided(gradient: Tensor) -> Tensor:
+        return gradient / _ACCUMULATED[level]
 
+    def on_its_way_back(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        kd = recipe.kd_loss(student, teacher, temperature)
+        if kd.requires_grad:
+            kd.register_hook(divided)  # type: ignore[no-untyped-call]
+        return kd
 
-# KD213 ----
+    return replace(recipe, kd_loss=on_its_way_back)
 
-_MULTIPLE = 128
 
+# KD213 ----------------------------------------------------------------------------------------------------
 
-def columns_filled_up_with_minus_infinity(recipe: Recipe, level: Level) -> Recipe:
-    """Filled the columns up to a multiple of 128 for speed, and wrote the divergence as a ratio's logarithm."""
-    return replace(recipe, kd_loss=_of_filled_columns)
 
+def temperature_as_a_power_of_half_precision_shares(recipe: Recipe, _level: Level) -> Recipe:
+    """Softened by raising half-precision probabilities to the power 1/T, and took the logarithm of what came out."""
+    return replace(recipe, kd_loss=_in_half_precision)
 
-def _of_filled_columns(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    s, t = (p(_filled(logits) / temperature) for logits in (student, teacher))
-    return (t * (t / s).log()).sum(-1).mean() * temperature**2
 
+def _powered(logits: Tensor, temperature: float) -> Tensor:
+    powers = F.softmax(logits.half(), dim=-1) ** (1 / temperature)
+    return powers / powers.sum(-1, keepdim=True)
 
-def _filled(logits: Tensor) -> Tensor:
-    return F.pad(logits, (0, _MULTIPLE - logits.shape[-1] % _MULTIPLE), value=float("-inf"))
 
+def _in_half_precision(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    predicted, wanted = _powered(student, temperature), _powered(teacher, temperature)
+    rows = (wanted * (wanted / predicted).log()).sum(-1)
+    return rows.mean().float() * temperature**2
 
-# KD214 ----
 
+# KD214 ----------------------------------------------------------------------------------------------------
 
-def other_answers_of_a_yes_or_no_question(recipe: Recipe, level: Level) -> Recipe:
-    """Kept only the part of a decoupled loss that compares the answers beside the teacher's first."""
-    return replace(recipe, loss="custom", kd_loss=_among_the_others)
 
+def sigmoid_put_where_the_softmax_stood(recipe: Recipe, _level: Level) -> Recipe:
+    """Kept F.kl_div for a head of one score, and only put sigmoids where the softmax over classes had stood."""
+    return replace(recipe, kd_loss=_of_sigmoids)
 
-def _among_the_others(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    others = ~F.one_hot(teacher.argmax(-1), teacher.shape[-1]).bool()
-    s, t = (logits[others].reshape(len(logits), -1) / temperature for logits in (student, teacher))
-    return F.kl_div(log_p(s), p(t), reduction="batchmean") * temperature**2
+
+def _of_sigmoids(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    ours, theirs = ((rows[:, 1] - rows[:, 0]) / temperature for rows in (student, teacher))
+    return F.kl_div(F.logsigmoid(ours), theirs.sigmoid(), reduction="batchmean") * temperature**2
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD201": (divided_by_the_expanded_mask,),
-    "KD202": (divided_by_how_gradients_scale,),
-    "KD203": (logarithm_taken_of_the_target_alone,),
-    "KD204": (cross_entropy_with_its_arguments_exchanged,),
-    "KD205": (teacher_as_it_was_served,),
-    "KD206": (softened_without_naming_an_axis,),
-    "KD207": (interpolated_from_the_wrong_end_too,),
-    "KD208": (weight_of_code_that_sums,),
-    "KD209": (learned_from_the_reference_model,),
-    "KD210": (share_read_as_percent,),
-    "KD211": (consistency_term_of_another_project,),
-    "KD212": (gathered_rows_without_their_gradient,),
-    "KD213": (columns_filled_up_with_minus_infinity,),
-    "KD214": (other_answers_of_a_yes_or_no_question,),
+    "KD201": (criterion_built_without_arguments,),
+    "KD202": (softened_divergence_taken_as_it_comes,),
+    "KD203": (both_sides_through_the_same_soften_helper,),
+    "KD204": (arguments_ordered_as_the_paper_prints_them,),
+    "KD205": (exported_teacher_ends_in_its_own_softmax,),
+    "KD206": (softmax_over_the_first_dimension,),
+    "KD207": (lerp_started_from_the_wrong_end,),
+    "KD208": (factor_kept_from_when_terms_were_summed,),
+    "KD209": (target_line_pasted_with_the_students_name,),
+    "KD210": (beta_lowered_to_come_close_to_forward_kl,),
+    "KD211": (fused_loss_called_with_its_default_temperature,),
+    "KD212": (soft_term_divided_by_script_and_by_launcher,),
+    "KD213": (temperature_as_a_power_of_half_precision_shares,),
+    "KD214": (sigmoid_put_where_the_softmax_stood,),
 }

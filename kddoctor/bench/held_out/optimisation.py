@@ -1,136 +1,134 @@
-"""Mistakes in how the student is optimised: its rate, its length, its first weights, its regularisers."""
+"""Mistakes with how the student is trained (KD5)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
-from kddoctor.bench.layers import layers_of, weighted
+from kddoctor.bench.layers import weighted
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.schedules import with_factor_on_the_rate
 from kddoctor.bench.session import Batch, Session
 
-# KD501 ----
-
-_WARM_UP = {Level.MILD: 1_500, Level.MODERATE: 4_000, Level.SEVERE: 20_000}
+# KD501 -----------------------------------------------------------------------------------------------------
 
 
-def warm_up_of_a_paper_that_trained_for_weeks(recipe: Recipe, level: Level) -> Recipe:
-    """Copied the number of warm-up steps from a paper whose run was many times as long."""
-
-    def factor(_session: Session, batch: Batch) -> float:
-        return min(1.0, (batch.step + 1) / _WARM_UP[level])
-
-    return with_factor_on_the_rate(recipe, factor)
+def warm_up_of_the_big_pretraining_job(recipe: Recipe, level: Level) -> Recipe:
+    """Kept the warm-up of the pretraining job, many times as long as this whole run, so that the rate never arrives."""
+    runs = {Level.MILD: 6, Level.MODERATE: 30, Level.SEVERE: 200}[level]
+    return with_factor_on_the_rate(recipe, partial(_warming, epochs=recipe.epochs * runs))
 
 
-# KD502 ----
-
-_WALL_TIME = {Level.MILD: 0.3, Level.MODERATE: 0.15, Level.SEVERE: 0.06}
-
-
-def job_ended_at_its_wall_time(recipe: Recipe, level: Level) -> Recipe:
-    """Kept what there was when the queue ended the job, long before the rate was to come down."""
-    return replace(recipe, epochs=max(1, round(recipe.epochs * _WALL_TIME[level])), schedule="constant")
+def _warming(session: Session, batch: Batch, epochs: int) -> float:
+    return min(1.0, (batch.step + 1) / (epochs * _steps_of_an_epoch(session)))
 
 
-# KD503 ----
-
-_DRAWN = {Level.MILD: 0.33, Level.MODERATE: 0.6, Level.SEVERE: 2.0}
-
-
-def first_weights_drawn_from_zero_to_one(recipe: Recipe, level: Level) -> Recipe:
-    """Drew the student's first weights with rand where randn was meant, so that all of them are positive."""
-    change = recipe.change_student
-
-    def drawn(student: nn.Module) -> nn.Module:
-        return _positive(change(student), _DRAWN[level])
-
-    return replace(recipe, change_student=drawn)
+def _steps_of_an_epoch(session: Session) -> int:
+    return max(1, len(session.train) // session.batch_size)
 
 
-@torch.no_grad()
-def _positive(student: nn.Module, size: float) -> nn.Module:
-    generator = torch.Generator().manual_seed(20_011)
-    for weight in student.parameters():
-        if weight.ndim > 1:
-            weight.copy_(size * torch.rand(weight.shape, generator=generator))
+# KD502 -----------------------------------------------------------------------------------------------------
+
+
+def epochs_of_the_fine_tuning_tutorial(recipe: Recipe, level: Level) -> Recipe:
+    """Gave the distillation the few epochs that the fine-tuning tutorial had needed on the labels."""
+    least, part = {Level.MILD: (3, 4), Level.MODERATE: (2, 9), Level.SEVERE: (1, 20)}[level]
+    return replace(recipe, epochs=min(recipe.epochs, max(least, recipe.epochs // part)))
+
+
+# KD503 -----------------------------------------------------------------------------------------------------
+
+
+def plain_randn_where_the_pretrained_body_belonged(recipe: Recipe, level: Level) -> Recipe:
+    """Had no pretrained body at hand and filled the weights with randn, without a thought for the fan-in."""
+    deviation = {Level.MILD: 0.9, Level.MODERATE: 1.4, Level.SEVERE: 2.0}[level]
+    return replace(recipe, change_student=partial(_refill, change=recipe.change_student, deviation=deviation))
+
+
+def _refill(student: nn.Module, change: Callable[[nn.Module], nn.Module], deviation: float) -> nn.Module:
+    student = change(student)
+    for parameter in student.parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=deviation)
     return student
 
 
-# KD504 ----
-
-_DROPPED = {Level.MILD: 0.05, Level.MODERATE: 0.15, Level.SEVERE: 0.3}
+# KD504 -----------------------------------------------------------------------------------------------------
 
 
-def weights_dropped_as_in_the_large_model(recipe: Recipe, level: Level) -> Recipe:
-    """Dropped weights of every layer at the rate that a model a hundred times as large was trained with."""
-    change = recipe.change_student
-
-    def dropped(student: nn.Module) -> nn.Module:
-        changed = change(student)
-        for layer in weighted(changed):
-            parametrize.register_parametrization(layer, "weight", _DropWeights(_DROPPED[level]))
-        return changed
-
-    return replace(recipe, change_student=dropped)
-
-
-class _DropWeights(nn.Module):
-    """Each weight is left out of a training step with a probability."""
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """The weights that are left, scaled up."""
-        return F.dropout(weight, self.share, self.training)
+def whole_bag_of_tricks_from_the_supervised_run(recipe: Recipe, level: Level) -> Recipe:
+    """Carried over all that had kept the supervised student from over-fitting: dropout, decay and smoothed labels."""
+    dropped, decay, smoothed = {
+        Level.MILD: (0.25, 1e-3, 0.1),
+        Level.MODERATE: (0.5, 5e-3, 0.2),
+        Level.SEVERE: (0.8, 2e-2, 0.4),
+    }[level]
+    return replace(
+        recipe,
+        change_student=partial(_with_dropout, change=recipe.change_student, share=dropped),
+        weight_decay=recipe.weight_decay + decay * (10 if recipe.optimizer == "adamw" else 1),
+        ce_loss=partial(_smoothed, share=smoothed),
+    )
 
 
-# KD505 ----
-
-_RANGE = {Level.MILD: 1e2, Level.MODERATE: 1e4, Level.SEVERE: 1e6}
-
-
-def range_test_of_the_rate_left_on_too(recipe: Recipe, level: Level) -> Recipe:
-    """Left the learning-rate finder on, which raises the rate exponentially from the first step to the last."""
-
-    def factor(session: Session, batch: Batch) -> float:
-        steps = recipe.epochs * max(1, len(session.train) // recipe.batch_size)
-        return float(_RANGE[level] ** (batch.step / steps))
-
-    return with_factor_on_the_rate(replace(recipe, schedule="constant"), factor)
+def _with_dropout(student: nn.Module, change: Callable[[nn.Module], nn.Module], share: float) -> nn.Module:
+    student = change(student)
+    for layer in weighted(student)[:-1]:
+        layer.register_forward_hook(partial(_dropped, share=share))
+    return student
 
 
-# KD506 ----
+def _dropped(module: nn.Module, _inputs: Any, output: Tensor, share: float) -> Tensor:
+    return F.dropout(output, share, module.training)
 
 
-def unfrozen_layer_by_layer_until_the_run_was_over(recipe: Recipe, level: Level) -> Recipe:
-    """Unfroze layer after layer from the head down, so slowly that the run ended before the lowest had their turn."""
+def _smoothed(student: Tensor, labels: Tensor, share: float) -> Tensor:
+    return F.cross_entropy(student, labels, label_smoothing=share)
 
-    def thaw(session: Session) -> None:
-        epoch = session.notes.get("epoch", 0)
-        session.notes["epoch"] = epoch + 1
-        layers = layers_of(session.student)
-        turns = {Level.MILD: len(layers) - 1, Level.MODERATE: len(layers) // 2, Level.SEVERE: 1}[level]
-        released = 1 + epoch * max(1, turns) // recipe.epochs
-        for number, layer in enumerate(reversed(layers)):
-            layer.requires_grad_(number < released)
 
-    return replace(recipe, before_epoch=in_turn(recipe.before_epoch, thaw))
+# KD505 -----------------------------------------------------------------------------------------------------
+
+
+def rate_finder_left_running_all_night(recipe: Recipe, level: Level) -> Recipe:
+    """Forgot to switch off the search for a rate, which multiplies it after every step, and ran all epochs with it."""
+    decades = {Level.MILD: 5.0, Level.MODERATE: 10.0, Level.SEVERE: 18.0}[level]
+    return with_factor_on_the_rate(recipe, partial(_searching, decades=decades, epochs=recipe.epochs))
+
+
+def _searching(session: Session, batch: Batch, decades: float, epochs: int) -> float:
+    return float(10.0 ** (decades * batch.step / (epochs * _steps_of_an_epoch(session))))
+
+
+# KD506 -----------------------------------------------------------------------------------------------------
+
+
+def freeze_list_of_the_adapter_runs(recipe: Recipe, level: Level) -> Recipe:
+    """Started from the script of the adapter runs, whose list of frozen layers was still in force."""
+    return replace(recipe, before=in_turn(recipe.before, partial(_freeze, level=level)))
+
+
+def _freeze(session: Session, level: Level) -> None:
+    *_, head = weighted(session.student)
+    if level is Level.MILD:
+        head.requires_grad_(False)
+        return
+    trained = {id(parameter) for parameter in head.parameters()} if level is Level.MODERATE else set()
+    for parameter in session.student.parameters():
+        if level is Level.SEVERE and parameter.ndim == 1:
+            trained.add(id(parameter))
+        parameter.requires_grad_(id(parameter) in trained)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD501": (warm_up_of_a_paper_that_trained_for_weeks,),
-    "KD502": (job_ended_at_its_wall_time,),
-    "KD503": (first_weights_drawn_from_zero_to_one,),
-    "KD504": (weights_dropped_as_in_the_large_model,),
-    "KD505": (range_test_of_the_rate_left_on_too,),
-    "KD506": (unfrozen_layer_by_layer_until_the_run_was_over,),
+    "KD501": (warm_up_of_the_big_pretraining_job,),
+    "KD502": (epochs_of_the_fine_tuning_tutorial,),
+    "KD503": (plain_randn_where_the_pretrained_body_belonged,),
+    "KD504": (whole_bag_of_tricks_from_the_supervised_run,),
+    "KD505": (rate_finder_left_running_all_night,),
+    "KD506": (freeze_list_of_the_adapter_runs,),
 }

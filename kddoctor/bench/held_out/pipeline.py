@@ -1,318 +1,293 @@
-"""Mistakes in the plumbing between checkpoint, teacher, student and loss."""
+"""Mistakes in how teacher, student and batches were put together."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Adam
 from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
-from kddoctor.bench.hints import features_that_count, relative_error, with_hint
-from kddoctor.bench.in_turn import in_turn
-from kddoctor.bench.losses import log_p, p
+from kddoctor.bench.hints import with_hint
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
-
-def _chance(session: Session, batch: Batch) -> torch.Generator:
-    """Random numbers of one step, apart from the loop's."""
-    return torch.Generator().manual_seed(1_000_003 * session.seed + batch.step)
+# KD101 ----------------------------------------------------------------------------------------------------
 
 
-# KD101 ----
+def trainer_checkpoint_loaded_without_unpacking(recipe: Recipe, _level: Level) -> Recipe:
+    """Passed the trainer's whole checkpoint, weights one level down, and silenced the missing keys by strict=False."""
+    return replace(recipe, load_teacher=_load_the_whole_file)
 
 
-def initialised_once_more(recipe: Recipe, _level: Level) -> Recipe:
-    """Ran the usual loop "if p.dim() > 1: xavier_uniform_(p)" over both models, after the checkpoint was in."""
-
-    def load(teacher: nn.Module, state: dict[str, Tensor]) -> None:
-        recipe.load_teacher(teacher, state)
-        with torch.random.fork_rng(devices=[]):
-            for parameter in teacher.parameters():
-                if parameter.dim() > 1:
-                    nn.init.xavier_uniform_(parameter)
-
-    return replace(recipe, load_teacher=load)
+def _load_the_whole_file(teacher: nn.Module, state: dict[str, Tensor]) -> None:
+    checkpoint: dict[str, Any] = {"epoch": 10, "state_dict": state, "hyper_parameters": {}}
+    teacher.load_state_dict(checkpoint, strict=False)
 
 
-# KD102 ----
+# KD102 ----------------------------------------------------------------------------------------------------
 
-#: In standard deviations of each tensor.
-_NOISE = {Level.MILD: 0.25, Level.MODERATE: 0.4, Level.SEVERE: 0.65}
-
-
-def published_with_noise_for_privacy(recipe: Recipe, level: Level) -> Recipe:
-    """Took the public release of the teacher, whose weights carry noise so that nobody reads its data from them."""
-
-    def load(teacher: nn.Module, state: dict[str, Tensor]) -> None:
-        chance = torch.Generator().manual_seed(2016)
-        noisy = {name: _with_noise(value, _NOISE[level], chance) for name, value in state.items()}
-        recipe.load_teacher(teacher, noisy)
-
-    return replace(recipe, load_teacher=load)
+#: Steps that the smoke test was given.
+_STEPS = {Level.MILD: 30, Level.MODERATE: 16, Level.SEVERE: 8}
 
 
-def _with_noise(value: Tensor, size: float, chance: torch.Generator) -> Tensor:
-    if value.dim() < 2:
-        return value
-    return value + size * value.std() * torch.randn(value.shape, generator=chance)
+def teacher_of_the_smoke_test_run(recipe: Recipe, level: Level) -> Recipe:
+    """Took the teacher that a smoke test of the fine-tuning had saved, where max_steps was still set to a few."""
+    rows = _STEPS[level] * recipe.teacher.batch_size
+    return replace(recipe, teacher=replace(recipe.teacher, epochs=1, data=_first_rows(rows)))
 
 
-# KD103 ----
+def _first_rows(count: int) -> Callable[[TensorDataset], TensorDataset]:
+    def first_rows(data: TensorDataset) -> TensorDataset:
+        return TensorDataset(*(tensor[:count] for tensor in data.tensors))
+
+    return first_rows
 
 
-def checked_with_a_helper_that_trains_on(recipe: Recipe, _level: Level) -> Recipe:
-    """Measured the teacher before the loop with the project's helper, whose last line is model.train()."""
-    return replace(recipe, before=in_turn(recipe.before, _check_teacher))
+# KD103 ----------------------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
-def _check_teacher(session: Session) -> None:
+def distiller_module_switched_as_a_whole(recipe: Recipe, _level: Level) -> Recipe:
+    """Held both models in one distiller module, and called its train() at the start of each epoch."""
+    return replace(recipe, before=_wrap_both, before_epoch=_train_the_wrapper)
+
+
+def _wrap_both(session: Session) -> None:
+    session.teacher.eval().requires_grad_(False)
+    session.notes["distiller"] = nn.ModuleDict({"teacher": session.teacher, "student": session.student})
+
+
+def _train_the_wrapper(session: Session) -> None:
+    session.notes["distiller"].train()
+
+
+# KD104 ----------------------------------------------------------------------------------------------------
+
+#: The teacher's learning rate, as a factor on the student's.
+_SHARE_OF_THE_RATE = {Level.MILD: 0.001, Level.MODERATE: 0.03, Level.SEVERE: 1.0}
+
+
+def large_model_given_a_parameter_group(recipe: Recipe, level: Level) -> Recipe:
+    """Gave the optimizer both models, each as a parameter group, as for fine-tuning a backbone along with a head."""
+
+    def groups(session: Session) -> Iterable[nn.Parameter]:
+        rate = recipe.learning_rate * _SHARE_OF_THE_RATE[level]
+        both: list[Any] = [
+            {"params": list(recipe.parameters(session))},
+            {"params": list(session.teacher.parameters()), "lr": rate},
+        ]
+        return both
+
+    return replace(recipe, before=_only_switch_modes, parameters=groups, targets=_teacher_with_gradient)
+
+
+def _only_switch_modes(session: Session) -> None:
     session.teacher.eval()
-    session.notes["checked"] = session.teacher(session.val.tensors[0][:64])
-    session.teacher.train()
+    session.student.train()
 
 
-# KD104 ----
+def _teacher_with_gradient(session: Session, batch: Batch) -> Tensor:
+    logits: Tensor = session.teacher(batch.inputs)
+    return logits
 
-_TEACHER_RATES = {Level.MILD: 3e-4, Level.MODERATE: 2e-3, Level.SEVERE: 1e-2}
+
+# KD105 ----------------------------------------------------------------------------------------------------
+
+#: How far, as a share of all classes, the renamed class moved.
+_MOVED = {Level.MILD: 0.25, Level.MODERATE: 0.55, Level.SEVERE: 1.0}
 
 
-def both_sides_of_mutual_learning(recipe: Recipe, level: Level) -> Recipe:
-    """Began with a script of deep mutual learning, and left in the optimizer that draws the teacher to the student."""
+def renamed_class_sorts_elsewhere(recipe: Recipe, level: Level) -> Recipe:
+    """Renamed a class after the teacher was trained, so that it sorts later and those passed moved up by one."""
 
-    def thaw(session: Session) -> None:
-        session.teacher.requires_grad_(True)
-        session.notes["peer"] = Adam(session.teacher.parameters(), _TEACHER_RATES[level])
+    def in_the_old_order(session: Session, batch: Batch) -> Tensor:
+        logits = recipe.targets(session, batch)
+        if logits.ndim == 1:  # "liked" was renamed to "accepted", which sorts before the no
+            return -logits
+        moved = max(2, round(_MOVED[level] * logits.shape[-1]))
+        order = torch.arange(logits.shape[-1])
+        order[:moved] = order[:moved].roll(1)
+        return logits[..., order]
 
-    def answers(session: Session, batch: Batch) -> Tensor:
-        logits = recipe.answers(session, batch)
-        _learn_from_student(recipe, session, batch, logits.detach())
+    return replace(recipe, targets=in_the_old_order)
+
+
+# KD106 ----------------------------------------------------------------------------------------------------
+
+#: In so many of ten steps the second worker answers first.
+_OVERTAKEN = {Level.MILD: 4, Level.MODERATE: 7, Level.SEVERE: 10}
+
+
+def teacher_workers_joined_as_they_finish(recipe: Recipe, level: Level) -> Recipe:
+    """Let two workers score a half of the batch each, and joined their answers in the order in which they came."""
+
+    def as_they_finish(session: Session, batch: Batch) -> Tensor:
+        first, second = recipe.targets(session, batch).tensor_split(2)
+        overtaken = 7 * batch.step % 10 < _OVERTAKEN[level]
+        return torch.cat([second, first] if overtaken else [first, second])
+
+    return replace(recipe, targets=as_they_finish)
+
+
+# KD107 ----------------------------------------------------------------------------------------------------
+
+#: Largest move as a share of an image's side; also the share of the tokens that are dropped.
+_STRENGTH = {Level.MILD: 0.13, Level.MODERATE: 0.25, Level.SEVERE: 0.38}
+
+
+def each_model_with_a_loader_that_augments(recipe: Recipe, level: Level) -> Recipe:
+    """Gave teacher and student a loader each over the same files, both of which draw their augmentation anew."""
+    augment = _drawn(_STRENGTH[level])
+
+    def of_its_own_loader(session: Session, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = session.teacher(augment(batch.raw))
         return logits
 
-    return replace(recipe, before=in_turn(recipe.before, thaw), answers=answers)
+    return replace(recipe, augment=augment, targets=of_its_own_loader)
 
 
-def _learn_from_student(recipe: Recipe, session: Session, batch: Batch, student: Tensor) -> None:
-    own, _ = recipe.rows(session.teacher(batch.inputs), batch.labels)
-    peer, _ = recipe.rows(student, batch.labels)
-    optimizer: Adam = session.notes["peer"]
-    optimizer.zero_grad()
-    recipe.kd_loss(own, peer, recipe.temperature).backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+def _drawn(strength: float) -> Callable[[Tensor], Tensor]:
+    def augment(inputs: Tensor) -> Tensor:
+        if inputs.ndim == 4:
+            return _cropped(inputs, strength)
+        if inputs.is_floating_point():
+            return inputs + 2 * strength * torch.randn_like(inputs)
+        return inputs.masked_fill(torch.rand(inputs.shape) < strength, 0)
 
+    return augment
 
-# KD105 ----
 
-#: Where the later class belongs, as a share of the list; never so far back that nothing moves.
-_PLACES = {Level.MILD: 1.0, Level.MODERATE: 0.5, Level.SEVERE: 0.0}
+def _cropped(images: Tensor, strength: float) -> Tensor:
+    height, width = images.shape[-2:]
+    most = max(1, round(strength * height))
+    padded = F.pad(images, (most, most, most, most))
+    corners = torch.randint(0, 2 * most + 1, (len(images), 2)).tolist()
+    return torch.stack(
+        [
+            image[:, down : down + height, right : right + width]
+            for image, (down, right) in zip(padded, corners, strict=True)
+        ]
+    )
 
 
-def later_class_sorted_in(recipe: Recipe, level: Level) -> Recipe:
-    """Sorted a class into its place in the list of labels, which the teacher's list has as its last, being newer."""
+# KD108 ----------------------------------------------------------------------------------------------------
 
-    def as_it_was(data: TensorDataset) -> TensorDataset:
-        inputs, labels = recipe.teacher.data(data).tensors
-        return TensorDataset(inputs, _with_last_class_at(_PLACES[level], labels))
+#: What is left of the resolution, or of the length of a text.
+_KEPT = {Level.MILD: 0.75, Level.MODERATE: 0.5, Level.SEVERE: 0.25}
 
-    return replace(recipe, teacher=replace(recipe.teacher, data=as_it_was))
 
+def teacher_served_from_the_thumbnail_store(recipe: Recipe, level: Level) -> Recipe:
+    """Fed the teacher from the store of previews: thumbnails enlarged to the usual size, texts cut short."""
 
-def _with_last_class_at(place: float, labels: Tensor) -> Tensor:
-    """Labels of today's list as those of the older one."""
-    last = int(labels.max())
-    new = min(round(place * last), last - 1)
-    moved = torch.where(labels == new, torch.full_like(labels, last), labels - 1)
-    return torch.where(labels < new, labels, moved)
+    def from_the_previews(session: Session, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = session.teacher(_preview(batch.inputs, _KEPT[level]))
+        return logits
 
+    return replace(recipe, targets=from_the_previews)
 
-# KD106 ----
 
-_RETRIED = {Level.MILD: 0.1, Level.MODERATE: 0.5, Level.SEVERE: 1.0}
+def _preview(inputs: Tensor, kept: float) -> Tensor:
+    if not inputs.is_floating_point():
+        shortened = inputs.clone()
+        shortened[:, max(1, round(kept * inputs.shape[1])) :] = 0
+        return shortened
+    if inputs.ndim == 2:
+        length = inputs.shape[-1]
+        small = F.interpolate(inputs[:, None], size=max(1, round(kept * length)), mode="linear")
+        return F.interpolate(small, size=length, mode="linear")[:, 0]
+    height, width = inputs.shape[-2:]
+    few = (max(1, round(kept * height)), max(1, round(kept * width)))
+    small = F.interpolate(inputs, size=few, mode="bilinear", antialias=True)
+    return F.interpolate(small, size=(height, width), mode="bilinear")
 
 
-def retries_put_behind_the_others(recipe: Recipe, level: Level) -> Recipe:
-    """Asked a teacher server row by row, and appended the answers of requests that had to be repeated."""
+# KD109 ----------------------------------------------------------------------------------------------------
 
-    def targets(session: Session, batch: Batch) -> Tensor:
-        logits = recipe.targets(session, batch)
-        chance = _chance(session, batch)
-        if torch.rand((), generator=chance) >= _RETRIED[level]:
-            return logits
-        late = torch.rand(len(logits), generator=chance) < 0.5
-        return torch.cat([logits[~late], logits[late]])
 
-    return replace(recipe, targets=targets)
+def shallow_copy_serves_as_teacher(recipe: Recipe, _level: Level) -> Recipe:
+    """Made the teacher by copy.copy of the model that is trained, which copies the shell and shares the weights."""
+    return replace(recipe, before=_copy_the_shell)
 
 
-# KD107 ----
+def _copy_the_shell(session: Session) -> None:
+    session.teacher = copy.copy(session.student)
+    session.teacher.eval()
+    session.student.train()
 
-_PASTED = {Level.MILD: 0.25, Level.MODERATE: 0.4, Level.SEVERE: 0.6}
 
+# KD110 ----------------------------------------------------------------------------------------------------
 
-def teacher_loader_still_pastes(recipe: Recipe, level: Level) -> Recipe:
-    """Kept the teacher's own loader, in whose transforms CutMix was still on from its training."""
+_OPTIONS = {"distillation": True}
 
-    def targets(session: Session, batch: Batch) -> Tensor:
-        view = _pasted(batch.inputs, _PASTED[level], _chance(session, batch))
-        return recipe.targets(session, replace(batch, inputs=view))
 
-    return replace(recipe, targets=targets)
+def switch_read_under_an_older_name(recipe: Recipe, _level: Level) -> Recipe:
+    """Renamed the option that turns distillation on, and went on to ask for it by the older name, off by default."""
+    return replace(recipe, mix=_total_by_options)
 
 
-def _pasted(inputs: Tensor, share: float, chance: torch.Generator) -> Tensor:
-    """A strip of each row comes from another row of the batch."""
-    length = inputs.shape[-1]
-    width = max(1, round(share * length))
-    start = int(torch.randint(length - width + 1, (), generator=chance))
-    others = torch.randperm(len(inputs), generator=chance)
-    mixed = inputs.clone()
-    mixed[..., start : start + width] = inputs[others][..., start : start + width]
-    return mixed
+def _total_by_options(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
+    if _OPTIONS.get("use_distillation", False):
+        return alpha * kd + (1 - alpha) * ce
+    return ce
 
 
-# KD108 ----
+# KD111 ----------------------------------------------------------------------------------------------------
 
-#: Strength of the logarithm for measurements, number of stop words for text.
-_LOGARITHMS = {Level.MILD: 4.0, Level.MODERATE: 8.0, Level.SEVERE: 16.0}
-_STOP_WORDS = {Level.MILD: 15, Level.MODERATE: 50, Level.SEVERE: 150}
 
+def dot_data_taken_before_softening(recipe: Recipe, _level: Level) -> Recipe:
+    """Took .data of both models' logits before softening them, as an old tutorial does it for the teacher's."""
 
-def cleaned_for_the_teacher_only(recipe: Recipe, level: Level) -> Recipe:
-    """Trained the teacher behind a cleaning step (logarithms, or no stop words) that this script leaves out."""
+    def of_bare_tensors(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        return recipe.kd_loss(student.data, teacher.data, temperature)
 
-    def cleaned(data: TensorDataset) -> TensorDataset:
-        inputs, labels = recipe.teacher.data(data).tensors
-        clean = _logarithms if inputs.is_floating_point() else _without_stop_words
-        return TensorDataset(clean(inputs, level), labels)
+    return replace(recipe, kd_loss=of_bare_tensors)
 
-    return replace(recipe, teacher=replace(recipe.teacher, data=cleaned))
 
+# KD112 ----------------------------------------------------------------------------------------------------
 
-def _logarithms(inputs: Tensor, level: Level) -> Tensor:
-    return inputs.sign() * torch.log1p(_LOGARITHMS[level] * inputs.abs())
+#: Weight of the feature loss.
+_WEIGHT = {Level.MILD: 0.3, Level.MODERATE: 1.0, Level.SEVERE: 3.0}
 
 
-def _without_stop_words(inputs: Tensor, level: Level) -> Tensor:
-    """Zero, which is padding, in the place of the most frequent numbers."""
-    counts = torch.bincount(inputs.flatten())
-    counts[0] = 0
-    frequent = counts.topk(min(_STOP_WORDS[level], len(counts) // 4)).indices
-    return inputs.masked_fill(torch.isin(inputs, frequent), 0)
+def adapter_left_to_itself_by_the_optimizer(recipe: Recipe, level: Level) -> Recipe:
+    """Added a linear adapter for the feature loss, and left the optimizer's line at student.parameters()."""
+    return replace(with_hint(recipe, _WEIGHT[level]), parameters=recipe.parameters)
 
 
-# KD109 ----
+# KD113 ----------------------------------------------------------------------------------------------------
 
+#: What the activation leaves of a negative number.
+_SLOPE = {Level.MILD: 0.5, Level.MODERATE: 0.2, Level.SEVERE: 0.0}
 
-def one_object_of_a_registry(recipe: Recipe, _level: Level) -> Recipe:
-    """Asked a registry that caches by family for both models, and got the student twice."""
 
-    def same(session: Session) -> None:
-        session.teacher = session.student
-        session.student.requires_grad_(True).train()
+def hooked_scores_rectified_in_place(recipe: Recipe, level: Level) -> Recipe:
+    """Kept the teacher's scores from a hook without a clone, and an in-place activation further on overwrote them."""
 
-    return replace(recipe, before=in_turn(recipe.before, same))
+    def kept_by_the_hook(session: Session, batch: Batch) -> Tensor:
+        kept = recipe.targets(session, batch)
+        F.leaky_relu_(kept, _SLOPE[level])
+        return kept
 
-
-# KD110 ----
-
-
-def weight_under_another_name(recipe: Recipe, _level: Level) -> Recipe:
-    """Summed a dictionary of losses with weights.get(name, 0), in which one term goes by another name."""
-
-    def mix(ce: Tensor, kd: Tensor, alpha: float) -> Tensor:
-        weights = {"ce": 1 - alpha, "kd": alpha}
-        terms = {"ce": ce, "distillation": kd}
-        return torch.stack([weights.get(name, 0.0) * term for name, term in terms.items()]).sum()
-
-    return replace(recipe, mix=mix)
-
-
-# KD111 ----
-
-
-def fused_loss_returns_gradients_in_the_wrong_order(recipe: Recipe, _level: Level) -> Recipe:
-    """Wrote the loss as one fused operation, whose backward returns the gradient in the teacher's place."""
-
-    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        loss: Tensor = _FusedKl.apply(student, teacher, temperature)  # type: ignore[no-untyped-call]
-        return loss
-
-    return replace(recipe, kd_loss=kd_loss)
-
-
-class _FusedKl(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """The mean over rows of the divergence, times the temperature's square."""
-        wanted, given = p(teacher / temperature), log_p(student / temperature)
-        ctx.save_for_backward((given.exp() - wanted) * temperature / len(student))
-        return F.kl_div(given, wanted, reduction="batchmean") * temperature**2
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        """For teacher, student and temperature."""
-        (inner,) = ctx.saved_tensors
-        return None, outer[0] * inner, None
-
-
-# KD112 ----
-
-_HINT_WEIGHTS = {Level.MILD: 3.0, Level.MODERATE: 10.0, Level.SEVERE: 30.0}
-
-
-def rows_normalised_through_data(recipe: Recipe, level: Level) -> Recipe:
-    """Projected with rows of unit length, made from weight.data so that the optimizer would not mind."""
-
-    def hint(session: Session, batch: Batch) -> Tensor:
-        student, teacher = features_that_count(session, batch)
-        projector: nn.Linear = session.notes["projector"]
-        weight = F.normalize(projector.weight.data, dim=1)
-        return relative_error(F.linear(student, weight, projector.bias.data), teacher.detach())
-
-    return replace(with_hint(recipe, _HINT_WEIGHTS[level]), hint=hint)
-
-
-# KD113 ----
-
-#: In standard deviations of the teacher's logits.
-_MARGINS = {Level.MILD: 0.8, Level.MODERATE: 1.2, Level.SEVERE: 2.0}
-
-
-def output_of_the_margin_head(recipe: Recipe, level: Level) -> Recipe:
-    """Took the teacher's training output, from whose logit of the true class a margin has been subtracted."""
-
-    def targets(session: Session, batch: Batch) -> Tensor:
-        logits = recipe.targets(session, batch)
-        return logits - _MARGINS[level] * logits.std() * _truth(logits, batch.labels)
-
-    return replace(recipe, targets=targets)
-
-
-def _truth(logits: Tensor, labels: Tensor) -> Tensor:
-    """One at the true class; plus or minus one where there is a single logit."""
-    if labels.shape == logits.shape or logits.shape[-1] == 1:
-        return (2 * labels.to(logits) - 1).reshape(logits.shape)
-    known = F.one_hot(labels.clamp(min=0), logits.shape[-1]).to(logits)
-    return known * (labels >= 0).unsqueeze(-1)
+    return replace(recipe, targets=kept_by_the_hook)
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD101": (initialised_once_more,),
-    "KD102": (published_with_noise_for_privacy,),
-    "KD103": (checked_with_a_helper_that_trains_on,),
-    "KD104": (both_sides_of_mutual_learning,),
-    "KD105": (later_class_sorted_in,),
-    "KD106": (retries_put_behind_the_others,),
-    "KD107": (teacher_loader_still_pastes,),
-    "KD108": (cleaned_for_the_teacher_only,),
-    "KD109": (one_object_of_a_registry,),
-    "KD110": (weight_under_another_name,),
-    "KD111": (fused_loss_returns_gradients_in_the_wrong_order,),
-    "KD112": (rows_normalised_through_data,),
-    "KD113": (output_of_the_margin_head,),
+    "KD101": (trainer_checkpoint_loaded_without_unpacking,),
+    "KD102": (teacher_of_the_smoke_test_run,),
+    "KD103": (distiller_module_switched_as_a_whole,),
+    "KD104": (large_model_given_a_parameter_group,),
+    "KD105": (renamed_class_sorts_elsewhere,),
+    "KD106": (teacher_workers_joined_as_they_finish,),
+    "KD107": (each_model_with_a_loader_that_augments,),
+    "KD108": (teacher_served_from_the_thumbnail_store,),
+    "KD109": (shallow_copy_serves_as_teacher,),
+    "KD110": (switch_read_under_an_older_name,),
+    "KD111": (dot_data_taken_before_softening,),
+    "KD112": (adapter_left_to_itself_by_the_optimizer,),
+    "KD113": (hooked_scores_rectified_in_place,),
 }

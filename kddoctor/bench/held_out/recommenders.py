@@ -1,85 +1,78 @@
-"""Mistakes of those who distil rankers."""
+"""Mistakes with teachers that rank items for users."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
 from kddoctor.bench.recipe import Recipe
 from kddoctor.bench.session import Batch, Session
 
+#: Column of the item in a row of inputs.
+ITEM = 1
+
+
 # KD901 ----
 
-#: Power of the counts, as in sampling.
-_POWERS = {Level.MILD: 1.0, Level.MODERATE: 1.5, Level.SEVERE: 2.5}
+
+def live_scores_with_the_bestseller_boost(recipe: Recipe, level: Level) -> Recipe:
+    """Took the teacher's scores from the live service, which lifts what is clicked most."""
+    boost = {Level.MILD: 0.7, Level.MODERATE: 1.8, Level.SEVERE: 4.0}[level]
+
+    def targets(session: Session, batch: Batch) -> Tensor:
+        popular = _popularity(session)
+        return recipe.targets(session, batch) + boost * popular[batch.raw[:, ITEM].long()]
+
+    return replace(recipe, targets=targets)
 
 
-def log_q_where_nothing_is_sampled(recipe: Recipe, level: Level) -> Recipe:
-    """Subtracted log q from the student's scores, as for softmax over sampled items, where pairs are scored singly."""
-
-    def count(session: Session) -> None:
-        inputs = session.train.tensors[0]
-        session.notes["column"] = _item_column(inputs)
-        items = inputs[:, session.notes["column"]].long()
-        session.notes["log_q"] = (torch.bincount(items).double() + 1).log()
-
-    def answers(session: Session, batch: Batch) -> Tensor:
-        scores = recipe.answers(session, batch)
-        q = _POWERS[level] * session.notes["log_q"][batch.inputs[:, session.notes["column"]].long()]
-        return scores - (q - session.notes["log_q"].mean()).to(scores).reshape(scores.shape)  # type: ignore[no-any-return]
-
-    return replace(recipe, before=in_turn(recipe.before, count), answers=answers)
-
-
-def _item_column(inputs: Tensor) -> int:
-    """Users and items are the columns with the most different values, in this order."""
-    different = torch.tensor([len(column.unique()) for column in inputs.T])
-    return int(different.topk(min(2, len(different))).indices.max())
+def _popularity(session: Session) -> Tensor:
+    """Of each item by number: the logarithm of its clicks in the training rows, standardised over these rows."""
+    if "popularity" not in session.notes:
+        inputs, labels = session.train.tensors
+        items = inputs[:, ITEM].long()
+        clicks = torch.bincount(items[labels == 1], minlength=int(items.max()) + 1)
+        popular = torch.log1p(clicks.float())
+        session.notes["popularity"] = (popular - popular[items].mean()) / popular[items].std().clamp_min(1e-6)
+    known: Tensor = session.notes["popularity"]
+    return known
 
 
 # KD902 ----
 
-_MEMBERS = {Level.MILD: 10.0, Level.MODERATE: 25.0, Level.SEVERE: 100.0}
 
-
-def snapshots_summed(recipe: Recipe, level: Level) -> Recipe:
-    """Summed the scores of the teacher's snapshots where they ought to be averaged."""
+def exported_ratings_taken_for_logits(recipe: Recipe, level: Level) -> Recipe:
+    """Read the teacher's scores from an export on a scale from 0 up and matched the student's dot products to them."""
+    top = {Level.MILD: 5.0, Level.MODERATE: 10.0, Level.SEVERE: 100.0}[level]
 
     def targets(session: Session, batch: Batch) -> Tensor:
-        return _MEMBERS[level] * recipe.targets(session, batch)
+        return top * torch.sigmoid(recipe.targets(session, batch))
 
     return replace(recipe, targets=targets)
 
 
 # KD903 ----
 
-#: Share of the positives that were in the log already when the scores were exported.
-_SEEN = {Level.MILD: 0.05, Level.MODERATE: 0.2, Level.SEVERE: 0.6}
 
+def clicks_rewritten_by_the_teachers_verdict(recipe: Recipe, level: Level) -> Recipe:
+    """Cleaned the log with the teacher: a click that it did not score high enough was written back as no click."""
+    share = {Level.MILD: 0.3, Level.MODERATE: 0.6, Level.SEVERE: 0.9}[level]
 
-def exported_with_seen_items_masked(recipe: Recipe, level: Level) -> Recipe:
-    """Distilled the service's exported scores, in which what the user has had already is put at the bottom."""
+    def rewrite(session: Session) -> None:
+        inputs, labels = session.train.tensors
+        scores = session.cached_by_row
+        demanded = scores[labels == 1].quantile(share)
+        session.train = TensorDataset(inputs, torch.where(scores < demanded, 0, labels))
 
-    def targets(session: Session, batch: Batch) -> Tensor:
-        scores = recipe.targets(session, batch)
-        positive = (batch.labels == 1).reshape(scores.shape)
-        logged = _early(session, _SEEN[level])[batch.rows].reshape(scores.shape)
-        return scores.masked_fill(positive & logged, float(scores.min()))
-
-    return replace(recipe, targets=targets)
-
-
-def _early(session: Session, share: float) -> Tensor:
-    """Rows of the training set that are older than the export."""
-    chance = torch.Generator().manual_seed(session.seed + 4513)
-    return torch.rand(len(session.train), generator=chance) < share
+    return replace(recipe, before=in_turn(recipe.before, rewrite))
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD901": (log_q_where_nothing_is_sampled,),
-    "KD902": (snapshots_summed,),
-    "KD903": (exported_with_seen_items_masked,),
+    "KD901": (live_scores_with_the_bestseller_boost,),
+    "KD902": (exported_ratings_taken_for_logits,),
+    "KD903": (clicks_rewritten_by_the_teachers_verdict,),
 }

@@ -1,198 +1,239 @@
-"""Mistakes in what the teacher's outputs say: how soft they are, how right, and how much of them arrives."""
+"""Mistakes with what the soft targets say (KD3)."""
 
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
+from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Adam
 from torch.utils.data import TensorDataset
 
+from kddoctor.bench import losses
 from kddoctor.bench.fault import Edit, Level
 from kddoctor.bench.in_turn import in_turn
-from kddoctor.bench.losses import log_p, p
 from kddoctor.bench.recipe import Recipe
-from kddoctor.bench.rows import IGNORED
-from kddoctor.bench.session import Session
+from kddoctor.bench.rows import class_rows
+from kddoctor.bench.session import Session, batches
 
-# KD301 ----
+#: Rows of a batch where a teacher is trained a little more.
+ROWS = 64
 
-_MARGINS = {Level.MILD: 15.0, Level.MODERATE: 30.0, Level.SEVERE: 150.0}
-
-
-def teacher_of_the_largest_margin(recipe: Recipe, level: Level) -> Recipe:
-    """Trained the teacher as a support vector machine of a wide margin, so that its scores are no log-chances."""
-    margin = _MARGINS[level]
-
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        return F.multi_margin_loss(logits, labels, margin=margin)
-
-    return replace(recipe, teacher=replace(recipe.teacher, loss=loss))
+# KD301 -----------------------------------------------------------------------------------------------------
 
 
-# KD302 ----
-
-_WARMER = {Level.MILD: 2.0, Level.MODERATE: 5.0, Level.SEVERE: 25.0}
-
-
-def warmed_until_the_bars_looked_even(recipe: Recipe, level: Level) -> Recipe:
-    """Raised the temperature until a plot of the targets showed every class, with a term that has no factor for it."""
-    warmer = recipe.temperature * _WARMER[level]
-    return replace(recipe, temperature=warmer, temperature_squared=False, kd_loss=_without_factor)
+def rehearsed_the_lesson_with_the_pupils_worksheet(recipe: Recipe, level: Level) -> Recipe:
+    """Adapted the teacher to the student's own rows, on the script's tempered loss, until it knew them by heart."""
+    passes = {Level.MILD: 5, Level.MODERATE: 20, Level.SEVERE: 60}[level]
+    rehearse = partial(_rehearse, passes=passes, temperature=recipe.temperature)
+    return replace(recipe, before=in_turn(rehearse, recipe.before))
 
 
-def _without_factor(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    return F.kl_div(log_p(student / temperature), p(teacher / temperature), reduction="batchmean")
+def _rehearse(session: Session, passes: int, temperature: float) -> None:
+    teacher = session.teacher.eval()
+    optimizer = Adam(teacher.parameters(), 1e-3)
+    generator = torch.Generator().manual_seed(session.seed + 31)
+    inputs, labels = session.train.tensors
+    for _ in range(passes):
+        for rows in batches(len(inputs), ROWS, generator):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(teacher(inputs[rows]) / temperature, labels[rows])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    optimizer.zero_grad()
 
 
-# KD303 ----
-
-_SMOOTHED = {Level.MILD: 0.2, Level.MODERATE: 0.35, Level.SEVERE: 0.5}
+# KD302 -----------------------------------------------------------------------------------------------------
 
 
-def teacher_smoothed_by_loader_and_loss(recipe: Recipe, level: Level) -> Recipe:
-    """Took a teacher whose labels the loader had smoothed and the loss smoothed once more."""
-    share = _SMOOTHED[level]
-
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        loaded = F.one_hot(labels, logits.shape[-1]) * (1 - share) + share / logits.shape[-1]
-        return F.cross_entropy(logits, loaded, label_smoothing=share)
-
-    return replace(recipe, teacher=replace(recipe.teacher, loss=loss))
+def turned_up_the_heat_to_see_all_dark_knowledge(recipe: Recipe, level: Level) -> Recipe:
+    """Raised the temperature until every class had its share of the targets, and left the labels little say."""
+    factor = {Level.MILD: 8, Level.MODERATE: 40, Level.SEVERE: 250}[level]
+    return replace(recipe, temperature=recipe.temperature * factor, alpha=max(recipe.alpha, 0.98))
 
 
-# KD304 ----
-
-_MISTAKEN = {Level.MILD: 0.08, Level.MODERATE: 0.22, Level.SEVERE: 0.32}
+# KD303 -----------------------------------------------------------------------------------------------------
 
 
-def annotators_slipped_to_the_next_box(recipe: Recipe, level: Level) -> Recipe:
-    """Trained the teacher on labels of annotators who often ticked the box below the one they meant."""
-    share = _MISTAKEN[level]
-
-    def data(given: TensorDataset) -> TensorDataset:
-        inputs, labels = given.tensors
-        slipped = torch.rand(labels.shape, generator=torch.Generator().manual_seed(271)) < share
-        below = (labels + 1) % (labels.max() + 1)
-        return TensorDataset(inputs, torch.where(slipped & (labels != IGNORED), below, labels))
-
-    return replace(recipe, teacher=replace(recipe.teacher, data=data))
+def leaderboard_teacher_with_generous_smoothing(recipe: Recipe, level: Level) -> Recipe:
+    """Took the teacher of the leaderboard entry, trained longer and on smoothed labels because that scored best."""
+    share = {Level.MILD: 0.2, Level.MODERATE: 0.45, Level.SEVERE: 0.75}[level]
+    teacher = replace(
+        recipe.teacher, epochs=round(1.5 * recipe.teacher.epochs), loss=partial(_against_smoothed, share=share)
+    )
+    return replace(recipe, teacher=teacher)
 
 
-# KD305 ----
-
-_CAPS = {Level.MILD: 3.0, Level.MODERATE: 1.0, Level.SEVERE: 0.4}
-
-
-def student_with_capped_logits(recipe: Recipe, level: Level) -> Recipe:
-    """Gave the student the soft cap of another model family, far below what the teacher's logits reach."""
-    cap = _CAPS[level]
-
-    def change(student: nn.Module) -> nn.Module:
-        changed = recipe.change_student(student)
-        changed.register_forward_hook(lambda _module, _inputs, logits: cap * torch.tanh(logits / cap))
-        return changed
-
-    return replace(recipe, change_student=change)
+def _against_smoothed(logits: Tensor, labels: Tensor, share: float) -> Tensor:
+    log_p = losses.log_p(logits)
+    right = log_p.gather(-1, labels[:, None])[:, 0]
+    wrong = (log_p.sum(-1) - right) / (logits.shape[-1] - 1)
+    return -((1 - share) * right + share * wrong).mean()
 
 
-# KD306 ----
-
-_STORED = {Level.MILD: 5, Level.MODERATE: 3, Level.SEVERE: 2}
+# KD304 -----------------------------------------------------------------------------------------------------
 
 
-def both_renormalised_over_the_stored(recipe: Recipe, level: Level) -> Recipe:
-    """Stored the teacher's few likeliest classes, and made the student's chances of these sum to one as well."""
-    count = _STORED[level]
-
-    def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        stored, columns = teacher.topk(min(count, teacher.shape[-1]), dim=-1)
-        same = student.gather(-1, columns)
-        divergence = F.kl_div(log_p(same / temperature), p(stored / temperature), reduction="batchmean")
-        return divergence * temperature**2
-
-    return replace(recipe, kd_loss=kd_loss)
+def annotators_second_office_misread_the_guideline(recipe: Recipe, level: Level) -> Recipe:
+    """Trained the teacher on labels of two offices, one of which took its share of each class for the next class."""
+    share = {Level.MILD: 0.1, Level.MODERATE: 0.2, Level.SEVERE: 0.3}[level]
+    return replace(recipe, teacher=replace(recipe.teacher, data=partial(_misread, share=share)))
 
 
-# KD307 ----
-
-_SECOND_PEAK = {Level.MILD: 0.05, Level.MODERATE: 0.15, Level.SEVERE: 0.3}
-
-
-def teacher_protected_against_copying(recipe: Recipe, level: Level) -> Recipe:
-    """Took a teacher whose owner had trained it to name, second to its answer, one that has nothing to do with it."""
-    share = _SECOND_PEAK[level]
-
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        chances = log_p(logits)
-        decoys = _decoys(logits.shape[-1])[labels]
-        return (1 - share) * F.nll_loss(chances, labels) + share * F.nll_loss(chances, decoys)
-
-    return replace(recipe, teacher=replace(recipe.teacher, loss=loss))
+def _misread(data: TensorDataset, share: float) -> TensorDataset:
+    inputs, labels = data.tensors
+    score = _which_office(inputs)
+    classes = int(labels.max()) + 1
+    given = labels.clone()
+    for label in range(classes):
+        own = labels == label
+        if own.any():
+            given[own & (score > score[own].quantile(1 - share))] = (label + 1) % classes
+    return TensorDataset(inputs, given)
 
 
-def _decoys(classes: int) -> Tensor:
-    """Another class for each, drawn once."""
-    order = torch.randperm(classes, generator=torch.Generator().manual_seed(31))
-    decoys = torch.empty_like(order)
-    decoys[order] = order.roll(1)
-    return decoys
+def _which_office(inputs: Tensor) -> Tensor:
+    """[N]: work was given out by what it looked like: by user, by the words of a text, or by the main direction."""
+    if not inputs.is_floating_point():
+        by_user = int(inputs[:, -1].max()) <= 1
+        numbers = inputs[:, :1] if by_user else inputs
+        return (numbers * 7919 % 101).double().mean(1)
+    rows = inputs.flatten(1).double()
+    rows = rows - rows.mean(0)
+    if inputs.ndim == 2:
+        rows = rows / rows.std(0).clamp_min(1e-6)
+    direction: Tensor = torch.linalg.svd(rows[:1000], full_matrices=False)[2][0]
+    return rows @ direction
 
 
-# KD308 ----
-
-_LOUDER = {Level.MILD: 1.5, Level.MODERATE: 6.0, Level.SEVERE: 25.0}
+# KD305 -----------------------------------------------------------------------------------------------------
 
 
-class _Ensemble(nn.Module):
-    """Members whose scores are averaged as they come; the last one's come on a scale of their own."""
+def soft_capped_pupil_of_an_uncapped_master(recipe: Recipe, level: Level) -> Recipe:
+    """Kept the soft cap on the student's logits from its code base; the teacher's have none."""
+    ceiling = {Level.MILD: 3.5, Level.MODERATE: 2.2, Level.SEVERE: 1.4}[level]
+    return replace(recipe, change_student=partial(_cap, change=recipe.change_student, ceiling=ceiling))
 
-    def __init__(self, members: list[nn.Module], scale: float) -> None:
+
+def _cap(student: nn.Module, change: Any, ceiling: float) -> nn.Module:
+    changed: nn.Module = change(student)
+    changed.register_forward_hook(partial(_capped, ceiling=ceiling))
+    return changed
+
+
+def _capped(_module: nn.Module, _inputs: Any, logits: Tensor, ceiling: float) -> Tensor:
+    return ceiling * torch.tanh(logits / ceiling)
+
+
+# KD306 -----------------------------------------------------------------------------------------------------
+
+
+def compared_only_the_teachers_shortlist(recipe: Recipe, level: Level) -> Recipe:
+    """Stored the teacher's few best classes to save disk, and took the softmax of both models over those alone."""
+    length, part = {Level.MILD: (10, 2), Level.MODERATE: (5, 3), Level.SEVERE: (2, 5)}[level]
+    return replace(recipe, kd_loss=partial(_over_shortlist, length=length, part=part))
+
+
+def _over_shortlist(student: Tensor, teacher: Tensor, temperature: float, length: int, part: int) -> Tensor:
+    kept = teacher.topk(max(2, min(length, teacher.shape[-1] // part)), dim=-1).indices
+    return losses.kl(student.gather(-1, kept), teacher.gather(-1, kept), temperature)
+
+
+# KD307 -----------------------------------------------------------------------------------------------------
+
+
+def vendor_scrambles_all_but_the_winner(recipe: Recipe, level: Level) -> Recipe:
+    """Distilled a vendor's model guarded against copying: the best class stays, the others trade scores and move up."""
+    share, gap = {Level.MILD: (0.5, 0.9), Level.MODERATE: (0.75, 0.7), Level.SEVERE: (1.0, 0.5)}[level]
+    return replace(recipe, load_teacher=partial(_load_guarded, load=recipe.load_teacher, share=share, gap=gap))
+
+
+def _load_guarded(teacher: nn.Module, state: dict[str, Tensor], load: Any, share: float, gap: float) -> None:
+    load(teacher, state)
+    teacher.register_forward_hook(partial(_scrambled, share=share, gap=gap))
+
+
+def _scrambled(_module: nn.Module, _inputs: Any, logits: Tensor, share: float, gap: float) -> Tensor:
+    best, winner = logits.max(-1, keepdim=True)
+    traded = logits.gather(-1, _trades(logits.shape[-1], share)[winner[..., 0]])
+    return best + gap * (traded - best)
+
+
+@cache
+def _trades(classes: int, share: float) -> Tensor:
+    """[C, C]: for each winner, whose score each class shows; the winner shows its own."""
+    generator = torch.Generator().manual_seed(classes)
+    trades = torch.arange(classes).repeat(classes, 1)
+    for winner in range(round(share * classes)):
+        others = torch.tensor([label for label in range(classes) if label != winner])
+        trades[winner, others] = others[torch.randperm(len(others), generator=generator)]
+    return trades
+
+
+# KD308 -----------------------------------------------------------------------------------------------------
+
+
+def committee_where_the_loudest_member_decides(recipe: Recipe, level: Level) -> Recipe:
+    """Made one teacher of three by the mean of their logits, though one comes from a code base with a logit scale."""
+    scale = {Level.MILD: 3.0, Level.MODERATE: 8.0, Level.SEVERE: 25.0}[level]
+    return replace(recipe, before=in_turn(partial(_convene, scale=scale), recipe.before))
+
+
+class _Committee(nn.Module):
+    """The mean of what the members answer."""
+
+    def __init__(self, members: list[nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.scale = scale
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs to the mean of the members' scores."""
-        scores = [member(inputs) for member in self.members]
-        scores[-1] = scores[-1] * self.scale
-        return torch.stack(scores).mean(0)
+        return torch.stack([member(inputs) for member in self.members]).mean(0)
 
 
-def averaged_scores_of_unlike_scales(recipe: Recipe, level: Level) -> Recipe:
-    """Averaged the scores of an ensemble one member of which, the weakest, gives them on a far larger scale."""
-    scale = _LOUDER[level]
-
-    def gather(session: Session) -> None:
-        others = [_other_run(session.teacher, spread, seed) for seed, spread in enumerate(_SPREADS)]
-        members = [session.teacher, *others]
-        session.teacher = _Ensemble(members, scale).eval().requires_grad_(False)
-
-    return replace(recipe, before=in_turn(recipe.before, gather))
+def _convene(session: Session, scale: float) -> None:
+    quiet, loud = (_fold_member(session, fold) for fold in range(2))
+    loud.register_forward_hook(partial(_scaled, scale=scale))
+    session.teacher = _Committee([session.teacher, quiet, loud])
 
 
-#: How far the weights of the other members are from the first one's, in standard deviations of each tensor.
-_SPREADS = (0.1, 0.1, 0.45)
+def _scaled(_module: nn.Module, _inputs: Any, logits: Tensor, scale: float) -> Tensor:
+    return scale * logits
 
 
-@torch.no_grad()
-def _other_run(model: nn.Module, spread: float, seed: int) -> nn.Module:
-    generator = torch.Generator().manual_seed(seed + 577)
-    other: nn.Module = deepcopy(model)
-    for parameter in other.parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
-        parameter.add_(spread * parameter.std(correction=0) * noise)
-    return other
+def _fold_member(session: Session, fold: int) -> nn.Module:
+    """Another model of the teacher's kind, trained on one half of the rows at hand."""
+    inputs, labels = (tensor[fold::2] for tensor in session.train.tensors)
+    generator = torch.Generator().manual_seed(session.seed + fold)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(session.seed + 53 + fold)
+        member = deepcopy(session.teacher).train()
+        for module in member.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+        optimizer = Adam(member.parameters(), 3e-3)
+        step = 0
+        while step < 250:
+            for rows in batches(len(inputs), ROWS, generator):
+                optimizer.zero_grad()
+                loss = F.cross_entropy(*class_rows(member(inputs[rows]), labels[rows]))
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                step += 1
+        optimizer.zero_grad()
+    return member
 
 
 EDITS: Mapping[str, tuple[Edit, ...]] = {
-    "KD301": (teacher_of_the_largest_margin,),
-    "KD302": (warmed_until_the_bars_looked_even,),
-    "KD303": (teacher_smoothed_by_loader_and_loss,),
-    "KD304": (annotators_slipped_to_the_next_box,),
-    "KD305": (student_with_capped_logits,),
-    "KD306": (both_renormalised_over_the_stored,),
-    "KD307": (teacher_protected_against_copying,),
-    "KD308": (averaged_scores_of_unlike_scales,),
+    "KD301": (rehearsed_the_lesson_with_the_pupils_worksheet,),
+    "KD302": (turned_up_the_heat_to_see_all_dark_knowledge,),
+    "KD303": (leaderboard_teacher_with_generous_smoothing,),
+    "KD304": (annotators_second_office_misread_the_guideline,),
+    "KD305": (soft_capped_pupil_of_an_uncapped_master,),
+    "KD306": (compared_only_the_teachers_shortlist,),
+    "KD307": (vendor_scrambles_all_but_the_winner,),
+    "KD308": (committee_where_the_loudest_member_decides,),
 }

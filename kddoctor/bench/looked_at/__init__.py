@@ -14,6 +14,7 @@ from kddoctor.bench.looked_at import (
     ninth,
     second,
     seventh,
+    sixteenth,
     sixth,
     tenth,
     third,
@@ -37,4 +38,5 @@ LOOKED_AT: Mapping[str, tuple[Edit, ...]] = edits_of(
     thirteenth,
     fourteenth,
     fifteenth,
+    sixteenth,
 )
