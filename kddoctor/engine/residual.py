@@ -15,6 +15,7 @@ from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.optimisation.student_partly_frozen import UNFIT
 from kddoctor.rules.pipeline.teacher_inputs import as_good_as_own
+from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
@@ -30,8 +31,6 @@ WORSE_POINTS, WORSE_ERRORS = 0.01, 2.5
 REPEATABLE = 1e-3
 #: A frozen teacher does not move at all; float32 round trips stay below this.
 FROZEN = 1e-5
-#: A teacher with less skill than this knows nothing of the task.
-NO_SKILL = 0.05
 #: Skill that a teacher may lose inside the loop to honest augmentation.
 AUGMENTATION = 0.25
 #: Share of its teacher's skill from which a student without a twin did well.
@@ -134,7 +133,8 @@ def _of_teacher(measured: Mapping[type, object], outcome: Outcome, manifest: Man
             )
     views = measured.get(TeacherViews)
     if isinstance(views, TeacherViews) and views.own is not None and views.own.skill < NO_SKILL:
-        signs.append((5.0, "the teacher is no better than chance on held-out rows"))
+        text = f"the teacher has {views.own.skill:.0%} of the possible skill on held-out rows, as untrained ones have"
+        signs.append((5.0, text))
     if isinstance(views, TeacherViews) and views.own is not None and views.in_loop is not None:
         lost = views.own.skill - views.in_loop.skill
         # Mixtures of rows have no label: where nobody uses the labels, it is the student that has to show it.
