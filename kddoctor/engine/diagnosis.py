@@ -21,9 +21,10 @@ from kddoctor.probes.learning_curve import LearningCurve
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Rivals, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference
+from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Evidence, Severity
 from kddoctor.rules.finding import Prescription as RulePrescription
-from kddoctor.rules.loss.declared import same_objective
+from kddoctor.rules.loss.declared import part_of_the_batch, same_objective
 from kddoctor.rules.registry import Rule, all_rules
 from kddoctor.run.directory import Run
 from kddoctor.run.manifest import Manifest
@@ -412,8 +413,13 @@ def _advice(found: Differential, outcome: Outcome, measured: Mapping[type, objec
     """What to record to get an answer, what wakes most codes first."""
     wakes = Counter(missing.how for _, missing in found.not_examined)
     lines = [how for how, _ in wakes.most_common(MOST_ADVICE)]
-    loss = measured.get(LossForensics)
-    if isinstance(loss, LossForensics) and loss.term is None and not (loss.mix and not loss.mix.kd_weight):
+    loss, path, config = measured.get(LossForensics), measured.get(StudentPath), measured.get(Manifest)
+    if isinstance(config, Manifest) and isinstance(path, StudentPath) and part_of_the_batch(config, path):
+        lines.append(
+            f"record all {config.training.batch_size} rows of each batch in steps.safetensors, of which "
+            f"{path.rows.max()} are there: the loss is of all of them, and can be checked against all alone"
+        )
+    elif isinstance(loss, LossForensics) and loss.term is None and not (loss.mix and not loss.mix.kd_weight):
         lines.append(
             f"only {loss.steps} usable training steps: record at least 5, with kd_loss and ce_loss"
             if loss.steps < 5
@@ -423,7 +429,6 @@ def _advice(found: Differential, outcome: Outcome, measured: Mapping[type, objec
         lines.append(f"record at least {FEWEST_ROWS} rows in predictions/{outcome.split}.safetensors")
     if outcome.baseline is None:
         lines.append("train the same student without a teacher and pass it as baseline=… (baseline_logits)")
-    config = measured.get(Manifest)
     if isinstance(config, Manifest) and config.code is not None and config.code.names_functions:
         lines.append(
             "or let kddoctor treat --trials 7 train it again in a plain loop, which tells whether the loop is to blame "

@@ -27,6 +27,8 @@ MAX_ELEMENTS = 16_000_000
 IMPOSSIBLE = -1e4
 #: Logged losses below which a curve shows nothing.
 FEWEST_LOGGED = 10
+#: Share of the log's way up to which steps have to be recorded, for the last of them to stand for the end.
+NEARLY_ALL = 0.9
 
 
 def curve_rows(run: Run) -> Sequence[Mapping[str, object]]:
@@ -40,7 +42,22 @@ def curve_rows(run: Run) -> Sequence[Mapping[str, object]]:
     terms = {"loss": steps.loss, "kd_loss": steps.kd_loss}
     columns = {name: values for name, values in terms.items() if values is not None}
     told = [{"step": int(steps.step[k]), **{name: float(values[k]) for name, values in columns.items()}} for k in kept]
+    _add_epochs(told, run.metrics)
     return [*(row for row in run.metrics if row not in logged), *told]
+
+
+def _add_epochs(told: list[dict[str, float]], metrics: Sequence[Mapping[str, object]]) -> None:
+    """Give each step the epoch of the next row that was logged, where steps were recorded up to the end of the log."""
+    marks = sorted(
+        (step, epoch)
+        for row in metrics
+        if isinstance(step := row.get("step"), int | float) and isinstance(epoch := row.get("epoch"), int | float)
+    )
+    if not marks or not told or told[-1]["step"] < NEARLY_ALL * marks[-1][0]:
+        return
+    at = np.array([step for step, _ in marks])
+    for row in told:
+        row["epoch"] = float(marks[min(int(np.searchsorted(at, row["step"])), len(marks) - 1)][1])
 
 
 def first_rows(array: LazyArray, most: int) -> NDArray[np.generic]:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from kddoctor.engine.types import Outcome
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import TeacherViews, TrainGaps
+from kddoctor.probes.student_path import StudentPath
 from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
+from kddoctor.rules.loss.declared import part_of_the_batch
 from kddoctor.rules.optimisation.student_partly_frozen import UNFIT
 from kddoctor.rules.pipeline.teacher_inputs import as_good_as_own
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
@@ -54,7 +56,8 @@ def weigh_residual(measured: Mapping[type, object]) -> Residual:
     signs += _of_outcome(outcome, manifest)
     loss = measured.get(LossForensics)
     if isinstance(loss, LossForensics):
-        signs += _of_loss(loss, manifest)
+        path = measured.get(StudentPath)
+        signs += _of_loss(loss, manifest, path if isinstance(path, StudentPath) else None)
     signs += _of_teacher(measured, outcome, manifest)
     seen = measured.get(Observations)
     if isinstance(seen, Observations):
@@ -88,10 +91,11 @@ def _of_outcome(outcome: Outcome, manifest: Manifest) -> list[tuple[float, str]]
     return signs
 
 
-def _of_loss(loss: LossForensics, manifest: Manifest) -> list[tuple[float, str]]:
+def _of_loss(loss: LossForensics, manifest: Manifest, path: StudentPath | None) -> list[tuple[float, str]]:
     if loss.nonfinite_losses:
         return [(5.0, f"{loss.nonfinite_losses} of the recorded losses are not finite")]
-    if not loss.declared_differs:
+    # Of a part of the rows the recorded loss is another number, whatever its form.
+    if not loss.declared_differs or part_of_the_batch(manifest, path):
         return []
     if loss.term is not None and loss.term.form.objective.family == manifest.distillation.loss:
         plain = loss.term.form.axis == "class" and loss.term.form.masked

@@ -108,7 +108,8 @@ class MixFits:
 
 def fit_mixes(total: Array, name: str, values: Array, shared: dict[str, Array]) -> MixFits:
     """``fit_mix`` with each of values [forms, steps] as the term of that name, beside the shared terms, all at once."""
-    size = np.maximum(np.abs(total), 1e-12)
+    # A step whose total is no number has no size, and no fit: below, none is kept.
+    size = np.where(np.isfinite(total), np.maximum(np.abs(total), 1e-12), 1.0)
     beside = [np.broadcast_to(x, values.shape) for x in shared.values()]
     terms = np.stack([values, *beside], axis=2)
     finite = np.asarray(np.isfinite(terms).all(axis=(1, 2)) & np.isfinite(total).all())

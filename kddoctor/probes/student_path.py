@@ -51,6 +51,11 @@ class StudentPath:
         """Mean of a column over the last tenth of the way."""
         return float(getattr(self, name)[self._late].mean())
 
+    def late_error(self, name: str) -> float:
+        """Standard error of that mean, by the scatter of its steps."""
+        values = getattr(self, name)[self._late]
+        return float(values.std(ddof=1) / math.sqrt(len(values)))
+
     @property
     def late_rows(self) -> int:
         """Rows of these steps."""

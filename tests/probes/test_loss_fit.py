@@ -30,3 +30,10 @@ def test_many_fits_at_once_are_the_fits_one_by_one():
         assert np.isinf(found.worst[4])
     assert int(found.worst.argmin()) == 7
     assert np.isinf(found.worst[[3, 5]]).all()
+
+
+def test_a_total_that_is_no_number_is_fitted_by_nothing():
+    total = np.full(STEPS, 1.0)
+    total[2] = np.nan
+    found = fit_mixes(total, "kd", np.ones((3, STEPS)), {"ce": np.ones(STEPS)})
+    assert np.isinf(found.worst).all()

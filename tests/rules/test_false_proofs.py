@@ -1,9 +1,12 @@
 """Losses that must not be taken for something else: each once produced a wrong name at 0.99."""
 
+import numpy as np
 import pytest
 import torch.nn.functional as F
+from safetensors.numpy import load_file, save_file
 
 from kddoctor import diagnose, load
+from tests import builders as b
 from tests.builders import recorded_run
 from tests.forensics import losses
 
@@ -63,3 +66,18 @@ def test_a_custom_loss_without_t_squared_is_its_authors_business(tmp_path):
 def test_no_balance_is_out_of_proportion_where_one_term_alone_is_declared(tmp_path, alpha):
     # A ratio of the declared weights would be nought or infinite, so that any other is as far off.
     assert {"KD201", "KD202", "KD208"}.isdisjoint(diagnosed(tmp_path, declared={"alpha": alpha}).cause_codes)
+
+
+@pytest.mark.parametrize(("batch", "said"), [(48, True), (20, False)], ids=["part", "whole"])
+def test_a_loss_of_rows_that_were_not_recorded_is_held_against_nobody(tmp_path, batch, said):
+    """Of 48 rows 20 were kept, and the loss is that of all."""
+    folder = recorded_run(tmp_path / "run", batch=48, student=b.forgetting(0.4), training={"batch_size": batch})
+    kept = load_file(folder / "steps.safetensors")
+    save_file(
+        {name: np.ascontiguousarray(value[:, :20]) if value.ndim > 1 else value for name, value in kept.items()},
+        folder / "steps.safetensors",
+    )
+    found = diagnose(load(folder))
+    assert ("KD211" in found.cause_codes) is not said
+    assert any("record all 48 rows of each batch" in line for line in found.advice) is said
+    assert any("no form of loss" in line for line in found.unexplained) is False

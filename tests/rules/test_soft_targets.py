@@ -247,6 +247,18 @@ def of_one_length(logits, labels):
     return (centred / np.linalg.norm(centred, axis=1, keepdims=True)).astype(np.float32)
 
 
+def test_a_bound_costs_what_the_teacher_knows_though_a_twin_with_the_same_bound_is_worse(tmp_path):
+    def worse(logits, labels):
+        return of_one_length(b.forgetting(0.3)(logits, labels), labels)
+
+    def student(logits, labels):
+        return of_one_length(b.forgetting(0.1)(logits, labels), labels)
+
+    found = diagnosed(tmp_path, student=student, baseline=worse)
+    assert (found.verdict, found.cause_codes[0]) == ("sick", "KD305")
+    assert found.causes[0].severity == "warning"
+
+
 def test_a_student_whose_rows_all_have_one_length_is_named(tmp_path):
     assert "KD305" in diagnosed(tmp_path, student=of_one_length).cause_codes
 

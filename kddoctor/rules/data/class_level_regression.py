@@ -15,7 +15,9 @@ What it looks like
 
 Told apart from
     KD606, where the classes are missing from the training rows. KD105, where the teacher chooses one other class for
-    each. KD402, where a small student gives up many classes, and would without a teacher.
+    each. KD402, where a small student gives up many classes, and would without a teacher. A class that is hard for the
+    teacher as well, which any small student loses first; two classes that are alike, between which two trainings draw
+    the line at different places, so that one gains what the other loses.
 
 Fix
     Weigh both terms alike for all classes. Adjust the teacher by its class prior with the right sign: z − τ log π.
@@ -49,6 +51,8 @@ POINTS: Share = 0.05
 #: Points by which a class stays behind more than the others do. Recalls of sound students differ by less; calibrated on
 #: the digits.
 FURTHER: Share = Limits.further
+#: Share of the recall that is lost to the twin, of which another class gained as much.
+EXCHANGED: Share = 0.5
 #: Probability that chance alone does this to one of the classes.
 CHANCE: Share = 0.01
 CERTAIN: Share = Limits.certain
@@ -155,6 +159,17 @@ def _support(finding: Finding, recalls: ClassRecalls, behind: Flags) -> Finding:
         # Without a twin this is what every student that learnt too little shows on the classes that are hardest.
         weight=2.5,
     ).saying(finding.summary, where=f"classes {names}")
+    if others[0] - recall[0] > FURTHER:
+        finding = finding.against(
+            PROBE,
+            "hard",
+            others[0] - recall[0],
+            f"its teacher, too, finds {100 * (others[0] - recall[0]):.0f} points fewer of these than of the others: "
+            "what is hardest is what a smaller student loses first",
+            threshold=FURTHER,
+            origin="convention",
+            weight=3.0,
+        )
     spared = (others[0] - others[1]) / max(1e-9, recall[0] - recall[1])
     if spared < SPARED:
         finding = finding.supported_by(
@@ -238,6 +253,17 @@ def _against_the_twin(finding: Finding, held_out: ClassRecall, behind: Flags, *,
     text = (
         f"of {n} rows of these classes, the labels alone teach {lost} that the student misses, and miss {gained} others"
     )
+    if lost > gained and _exchanged(held_out, behind, (lost - gained) / n):
+        return finding.against(
+            PROBE,
+            "exchanged",
+            (lost - gained) / n,
+            f"{text}; of another class the student finds as many more: two trainings draw the line between classes "
+            "that are alike at different places",
+            threshold=EXCHANGED,
+            origin="convention",
+            weight=3.0,
+        )
     if spared and (lost - gained) / n > POINTS and binom.sf(lost - 1, lost + gained, 0.5) < CHANCE:
         return finding.supported_by(
             PROBE, "lost_to_twin", (lost - gained) / n, text, threshold=POINTS, origin="taxonomy", weight=5.0
@@ -245,3 +271,11 @@ def _against_the_twin(finding: Finding, held_out: ClassRecall, behind: Flags, *,
     if lost <= gained:
         return finding.against(PROBE, "lost_to_twin", (lost - gained) / n, text, weight=5.0)
     return finding
+
+
+def _exchanged(held_out: ClassRecall, behind: Flags, lost: float) -> bool:
+    """Whether another class gained on the twin what these lost, or a good part of it. lost: points of recall."""
+    assert held_out.baseline is not None
+    gained = (held_out.student - held_out.baseline) / np.maximum(held_out.rows, 1)
+    others = ~behind & (held_out.rows >= ROWS)
+    return bool(others.any()) and float(gained[others].max()) > EXCHANGED * lost

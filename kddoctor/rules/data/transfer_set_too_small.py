@@ -3,8 +3,9 @@
 What it checks
     Whether the student fits its training rows at least as well as the teacher does, and falls behind on held-out ones
     far more than the teacher, so that a good part of the teacher's skill is lost on the way; whether training rows are
-    copies of each other, or lie as close together as copies that were altered a little; and whether distilling helped
-    all the same, which excludes a teacher that was never used.
+    copies of each other, or lie as close together as copies that were altered a little; whether they are so few that
+    all epochs together are some dozens of updates, of usual batches; and whether distilling helped all the same, which
+    excludes a teacher that was never used.
 
 Why it hurts
     Many functions agree with the teacher on a few rows. The student learns one of them.
@@ -13,7 +14,8 @@ What it looks like
     Agreement near one in training and far from it elsewhere; more epochs make it worse.
 
 Told apart from
-    KD402, where the training rows are not fitted either. KD208, where the labels are fitted and the teacher is not.
+    KD402, where the training rows are not fitted either. KD502, where the epochs are few, or each has many updates.
+    KD501, where a batch is so large that it holds them all. KD208, where the labels are fitted and the teacher is not.
     KD603, where the rows come from elsewhere. KD606, where classes are missing. A small set that is all there is, with
     ten rows and more of each class, and that still yields a fair student, which keeps half of its teacher's skill: more
     rows would help it as they help any.
@@ -35,6 +37,8 @@ from kddoctor.probes.deployment_measurements import ThresholdShifts
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
+from kddoctor.probes.rate_signs import RateSigns
+from kddoctor.rules.data.rows_of_an_epoch import SMALL_SET, rows_of_an_epoch
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Share
@@ -71,7 +75,7 @@ REPEATED: Share = 0.5
     title="There are too few training rows to tell what function the teacher is",
     stage=58,
     reads=(TrainGaps, Gaps),
-    uses=(SplitOverlap, SplitDifference, LossForensics, ThresholdShifts, Manifest),
+    uses=(SplitOverlap, SplitDifference, LossForensics, ThresholdShifts, Manifest, RateSigns),
     masks=("KD402", "KD502", "KD604"),
 )
 def transfer_set_too_small(
@@ -82,6 +86,7 @@ def transfer_set_too_small(
     loss: LossForensics | None,
     scores: ThresholdShifts | None,
     config: Manifest | None = None,
+    signs: RateSigns | None = None,
 ) -> Finding:
     before, after = train.gaps, held_out.gaps
     finding = Finding().saying(
@@ -115,6 +120,8 @@ def transfer_set_too_small(
         if config is not None and 0 < (config.distillation.alpha or 0.0) <= LITTLE_WEIGHT:
             finding = _of_the_labels(finding, train)
         finding = _of_the_twin(finding, held_out)
+    elif (seen := rows_of_an_epoch(signs, config)) is not None and kept < WELL:
+        finding = _few_updates(finding, signs, seen, kept)
     elif not fitted or lost + 2 * noise < AGREEMENT / 2 or kept > wanted:
         finding = finding.against(
             PROBE, "agreement_lost", lost, text, threshold=AGREEMENT, origin="taxonomy", weight=4.0
@@ -139,6 +146,22 @@ def transfer_set_too_small(
             weight=3.0,
         )
     return finding
+
+
+def _few_updates(finding: Finding, signs: RateSigns | None, rows: int, kept: float) -> Finding:
+    """Rows so few that their student never learned even them: more epochs would teach it these, and nothing else."""
+    assert signs is not None
+    assert signs.per_epoch is not None
+    return finding.supported_by(
+        "rate-signs",
+        "rows",
+        float(rows),
+        f"an epoch has {rows} rows at the most, so that {signs.updates / signs.per_epoch:.0f} epochs are "
+        f"{signs.updates} updates; the student keeps {kept:.0%} of its teacher's skill",
+        threshold=float(SMALL_SET),
+        origin="convention",
+        weight=5.0,
+    )
 
 
 def _kept(held_out: Gaps, scores: ThresholdShifts | None) -> float:

@@ -14,6 +14,8 @@ PROBE = "student-after-training"
 LACKING = ("KD307", "KD401", "KD402", "KD405", "KD501", "KD502", "KD504", "KD602", "KD604", "KD704", "KD705")
 #: Smallest loss of accuracy that matters, as in the benchmark's definition of a mild fault.
 ONE_POINT = 0.01
+#: Difference of accuracies, one of which was logged with three digits, that are the same.
+ROUNDED = 5e-4
 #: Change of the logits on the last training batch, over their size, that one more step and another mode do not make
 #: without changing an answer.
 MOVED = 0.2
@@ -51,7 +53,7 @@ def drop(student: EvaluatedStudent) -> Drop:
                 student.written is None and student.answers is not None and _as_ever(student, on_batch, batch_error)
             )
             return Drop(points, "unknown" if as_ever and on_batch is not None else "certainly", text)
-        if on_batch is not None and on_batch > SURE * batch_error and points > 0:
+        if on_batch is not None and on_batch > SURE * batch_error and points > ROUNDED:
             return Drop(points, "certainly", text)
         if points <= max(ONE_POINT, student.error):
             return Drop(points, "none", text)
@@ -93,6 +95,9 @@ def answers_change(student: EvaluatedStudent) -> bool:
 #: which they are an earlier student's; and the part of the run that is earlier. The answers of a student that is fed
 #: otherwise are nearest to those that it gave in the end.
 EARLIER, FIRST_PART = 0.75, 0.6
+#: Distance beyond which answers are nobody's earlier ones: half of that of unrelated answers, which is the root of two.
+#: Recorded steps may lie far apart, so that an earlier student need not be one of them.
+RELATED = 0.7
 #: Share of the change of all answers that is one constant for all rows, and change of the class whose logits moved the
 #: least over that of the one that moved the most: what happens to some weights of the last layer, and to no input.
 CONSTANT, UNTOUCHED = 0.95, 0.2
@@ -108,7 +113,7 @@ def other_weights(student: EvaluatedStudent) -> str | None:
         return None
     for apart, late in ((answers.distance, answers.late), (answers.shape, answers.late_shape)):
         nearest = int(apart.argmin())
-        if nearest < FIRST_PART * len(apart) and apart[nearest] < EARLIER * late:
+        if nearest < FIRST_PART * len(apart) and apart[nearest] < min(RELATED, EARLIER * late):
             return (
                 f"its answers are nearest to those of recorded step {nearest + 1} of {len(apart)} "
                 f"({apart[nearest]:.2f} of their size apart, {late:.2f} from those of the last steps)"

@@ -3,6 +3,7 @@
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import declared_form
 from kddoctor.probes.loss_mistakes import LossMistakes, Mistake
+from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
@@ -193,3 +194,9 @@ def named_elsewhere(mistakes: LossMistakes | None, config: Manifest, loss: LossF
     if first.code == "KD211" and plain is not None and float(plain.errors.max()) <= first.error:
         return False
     return first.code != "KD210" or vanishing_meant
+
+
+def part_of_the_batch(config: Manifest, path: StudentPath | None) -> bool:
+    """Whether recorded steps hold a part of the rows of their batches alone: then their loss is of others as well."""
+    batch = config.training.batch_size
+    return batch is not None and path is not None and int(path.rows.max()) < batch and config.task != "tokens"

@@ -4,7 +4,7 @@ What it checks
     Whether the form, the temperatures or the weights that reproduce the recorded loss are the declared ones, where no
     more specific code names the difference. Temperatures are searched for on either side, beyond the usual ones as
     well. Where no form that is known reproduces a term that is far off the declared one, and whose ratio to it moves,
-    this is named by exclusion, as long as the student suffered.
+    this is named by exclusion, as long as the student suffered, and where steps hold all rows of their batches.
 
 Why it hurts
     Every conclusion drawn from the settings is about another experiment. A temperature on one side only asks the
@@ -36,6 +36,7 @@ from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_forms import FAMILY_TEXT, LossForm
 from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.student_path import StudentPath
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.loss.declared import (
     PROBE,
@@ -45,6 +46,7 @@ from kddoctor.rules.loss.declared import (
     excluded,
     mistaken,
     named_elsewhere,
+    part_of_the_batch,
     reproduced,
     undecided,
 )
@@ -80,11 +82,15 @@ SAME_STRENGTH: Factor = 1.05
     title="The loop minimises another objective than the declared one",
     stage=35,
     reads=(LossForensics, Manifest),
-    uses=(LossMistakes, Gaps),
+    uses=(LossMistakes, Gaps, StudentPath),
     masks=("KD208", "KD301", "KD402", "KD502", "KD102"),
 )
 def objective_config_drift(
-    loss: LossForensics, config: Manifest, mistakes: LossMistakes | None, held_out: Gaps | None = None
+    loss: LossForensics,
+    config: Manifest,
+    mistakes: LossMistakes | None,
+    held_out: Gaps | None = None,
+    path: StudentPath | None = None,
 ) -> Finding:
     finding = as_declared(Finding(), loss)
     if config.distillation.loss not in STANDARD_LOSSES or not distils(config):
@@ -102,7 +108,7 @@ def objective_config_drift(
             )
             .prescribe("the declared loss", loss__form="declared")
         )
-    if mistakes is not None and loss.unexplained and not mistakes.found:
+    if mistakes is not None and loss.unexplained and not mistakes.found and not part_of_the_batch(config, path):
         return _of_nothing_known(finding, loss, mistakes, config, held_out)
     if loss.term is None or (other is None and named_elsewhere(mistakes, config)):
         return finding

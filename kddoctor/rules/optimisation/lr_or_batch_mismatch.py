@@ -3,12 +3,12 @@
 What it checks
     Too high: steps longer than the first-order model needs to bring the loss to zero, a loss that jumps above its
     first value, or that had fallen and rose again to where it began, answers that no longer depend on the input
-    although they did at first; a rate that rises to the end, past what was declared. Batch too large: one update an
-    epoch in a student that is still behind. Too low: a thousand updates that took off less than half of the loss, at a
-    steady pace; or a student that knows next to nothing, after steps of plain gradient descent that might have been a
-    hundred times as long, or at a rate below Adam's usual one; or a loss that never levelled at a rate of Adam for
-    adapting weights that are good already. Hundreds of updates suffice where the loss fell exactly as its gradients
-    promise, which is only so for short steps.
+    although they did at first, and that are not even the best constant ones; a rate that rises to the end, past
+    what was declared. Batch too large: one update an epoch in a student that is still behind. Too low: a thousand
+    updates that took off less than half of the loss, at a steady pace; or a student that knows next to nothing,
+    after steps of plain gradient descent that might have been a hundred times as long, or at a rate below Adam's
+    usual one; or a loss that never levelled at a rate of Adam for adapting weights that are good already. Hundreds
+    of updates suffice where the loss fell exactly as its gradients promise, which is only so for short steps.
 
 Why it hurts
     Above the usable range the student loses what it learned, below it the schedule ends before anything is learned. The
@@ -56,7 +56,7 @@ from kddoctor.rules.optimisation.way import (
     short_way,
 )
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Count, Factor, LearningRate, Nats, Pace, Share
+from kddoctor.rules.settings import Count, Deviations, Factor, LearningRate, Nats, Pace, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
@@ -72,6 +72,10 @@ LEARNED: Factor = 0.75
 #: Shares of variance between rows: of answers that depend on the input, and of those that do not.
 ALIVE: Share = 1e-3
 DEAD: Share = 1e-6
+#: Nats above ln C of a constant answer that no steps have settled, beyond standard errors of them: gradient descent
+#: brings one below ln C in a few dozen, unless each of them is too long.
+UNSETTLED: Nats = 0.02
+ERRORS: Deviations = 2.0
 #: Nats above ln C of a sane first answer.
 SANE: Nats = 0.5
 #: Updates an epoch, and epochs from which their number is no excuse.
@@ -260,6 +264,7 @@ def _too_high(finding: Finding, signs: RateSigns, config: Manifest, path: Studen
             threshold=DEAD,
             weight=2.0 if not lost else 3.0,
         )
+        finding = _of_constants(finding, path)
     if _adam(config) and signs.rate is not None and signs.rate > ADAM:
         finding = finding.supported_by(
             "manifest",
@@ -271,6 +276,22 @@ def _too_high(finding: Finding, signs: RateSigns, config: Manifest, path: Studen
             weight=4.5,
         )
     return finding
+
+
+def _of_constants(finding: Finding, path: StudentPath) -> Finding:
+    """What is left of a student whose units are dead are its last biases, which no step of a fair length misses."""
+    excess = path.late("excess")
+    if excess <= max(UNSETTLED, ERRORS * path.late_error("excess")):
+        return finding
+    return finding.supported_by(
+        "student-path",
+        "excess",
+        excess,
+        f"and these are worse than not knowing anything, by {excess:.2g} nats: even the constants are thrown about",
+        threshold=UNSETTLED,
+        origin="identity of gradient descent",
+        weight=3.0,
+    )
 
 
 def _rising(finding: Finding, signs: RateSigns, config: Manifest, curve: LearningCurve | None) -> Finding:

@@ -84,6 +84,8 @@ FALLING: Pace = 0.2
 #: Accuracy from which a student answers by its input: one that says the same to everything is at its own edge. Below,
 #: the mean over the rows is taken off, and it has to be better than one constant answer.
 ANSWERS: Share = 0.5
+#: What the student's own last layer shows, which a twin has as well.
+OF_THE_STUDENT = ("arrives", "at_bound", "top_edge", "factor")
 #: Student over teacher, below and above which scales differ (taxonomy).
 SMALLER: Factor = 0.5
 LARGER: Factor = 2.0
@@ -144,9 +146,9 @@ def logit_scale_mismatch(
         finding, better = _scaled(finding, scale, softness)
     if not any(e.supports for e in finding.evidence):
         return finding
-    # A twin on labels alone has the same multiplier behind its logits: that it is no better excuses nothing.
-    multiplied = any(e.measure == "arrives" for e in finding.supporting)
-    harmless = behind(held_out) is False if multiplied else held_out is not None and harm_of(held_out).none
+    # A twin on labels alone has the same last layer: that it is no better excuses nothing.
+    shared = any(e.measure in OF_THE_STUDENT for e in finding.supporting)
+    harmless = behind(held_out) is False if shared else held_out is not None and harm_of(held_out).none
     if harmless:
         finding = finding.against(
             "example-gaps",

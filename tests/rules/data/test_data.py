@@ -14,6 +14,7 @@ from kddoctor.probes.class_recall import ClassRecall
 from kddoctor.probes.data_measurements import ClassRecalls, LabelDoubts, SplitOverlap
 from kddoctor.probes.label_doubt import LabelDoubt
 from kddoctor.probes.measurements import TrainGaps
+from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.row_overlap import NearOverlap, RowOverlap
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.data.class_level_regression import class_level_regression
@@ -23,6 +24,7 @@ from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
 from kddoctor.run.manifest import Manifest
 from tests import builders as b
+from tests.builders import recorded_run
 from tests.rules.splits import diagnosed, part
 
 
@@ -307,3 +309,61 @@ def test_classes_that_pay_where_targets_and_loss_treat_all_alike_are_no_regressi
     rule = all_rules()["KD604"]
     assert weigh(rule, class_level_regression(recalls, None)).confidence > 0.5
     assert weigh(rule, class_level_regression(recalls, None, again, loss)).confidence < 0.5
+
+
+def recalls_of(teacher: int, gained: int) -> ClassRecalls:
+    """Class 0, of 100 rows, of which its teacher finds so many and the student 40 fewer; its twin 25 fewer.
+
+    gained: rows of class 1 that the student finds and the twin does not.
+    """
+    rows, own = np.full(10, 100), np.full(10, 95)
+    own[0] = teacher
+    student, baseline = own - 3, own - 3
+    student[0], baseline[0] = teacher - 40, teacher - 15
+    baseline[1] -= gained
+    only, other = np.maximum(student - baseline, 0), np.maximum(baseline - student, 0)
+    found = ClassRecall(rows, own, student, baseline, student_only=only, baseline_only=other)
+    return ClassRecalls(found, replace(found, baseline=None, student_only=None, baseline_only=None), None, None)
+
+
+def named_by(recalls: ClassRecalls) -> bool:
+    return weigh(all_rules()["KD604"], class_level_regression(recalls, None)).confidence > 0.5
+
+
+def test_a_class_that_is_as_easy_for_the_teacher_and_worse_than_its_twins_pays_for_the_distillation():
+    assert named_by(recalls_of(95, gained=0))
+
+
+def test_recall_that_another_class_gained_was_exchanged():
+    assert not named_by(recalls_of(70, gained=20)), "hard for its teacher, and some of it went to a class that is alike"
+    assert named_by(recalls_of(95, gained=6)), "a quarter of what was lost is no exchange"
+
+
+def test_a_class_that_is_hard_for_its_teacher_is_what_a_small_student_loses_first():
+    alone = {"baseline": None, "student_only": None, "baseline_only": None}
+    easy, hard = (
+        replace(found, held_out=replace(found.held_out, **alone)) for found in (recalls_of(95, 0), recalls_of(60, 0))
+    )
+    assert named_by(easy)
+    assert not named_by(hard)
+
+
+@pytest.mark.parametrize(
+    ("updates", "per_epoch", "batch", "named"),
+    [(17, 1.0, 64, True), (4, 1.0, 64, False), (60, 7.0, 32, False), (40, 1.0, 4096, False), (400, 1.0, 64, False)],
+    ids=["few rows", "few epochs", "many batches", "large batches", "many epochs"],
+)
+def test_epochs_of_hardly_a_batch_are_too_few_rows_and_no_short_schedule(tmp_path, updates, per_epoch, batch, named):
+    run = load(recorded_run(tmp_path / "run", student=b.forgetting(0.7)))
+    measured = dict(measure(run))
+    measured[Manifest] = run.manifest.model_copy(
+        update={"training": run.manifest.training.model_copy(update={"batch_size": batch})}
+    )
+    measured[RateSigns] = RateSigns(
+        updates=updates, per_epoch=per_epoch, overshoots=0.0, peak=1.0, low=0.5, end=0.5, pace=1.0, pace_high=1.3,
+        rate=0.05, pace_low=0.9,
+    )  # fmt: skip
+    rules = all_rules()
+    assert (weigh(rules["KD602"], rules["KD602"](measured)).confidence > 0.5) is named
+    if named:
+        assert weigh(rules["KD502"], rules["KD502"](measured)).confidence < 0.1

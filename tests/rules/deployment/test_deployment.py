@@ -12,6 +12,9 @@ from kddoctor.engine import diagnose
 from kddoctor.engine.explaining import explain_away
 from kddoctor.engine.measuring.deployment import _rows_of
 from kddoctor.engine.weighing import weigh
+from kddoctor.probes.answers_over_time import AnswersOverTime
+from kddoctor.probes.deployment_measurements import EvaluatedStudent
+from kddoctor.rules.deployment.ending import drop, other_weights
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import all_rules
 from kddoctor.run import load
@@ -357,3 +360,26 @@ def test_without_a_checkpoint_the_parameters_say_how_large_the_student_is(tmp_pa
     )
     assert deployment(found) == ["KD704"]
     assert "200,000 parameters" in str(found.causes)
+
+
+def evaluated(**changes: Any) -> EvaluatedStudent:
+    """A student that is 18 % right as logged, and of its teacher's opinion on fewer training rows than in the loop."""
+    told = {"written": None, "logged": 0.177, "logged_best": 0.2, "evaluated": 0.177, "error": 0.01, "same_rows": True}
+    batch = {"then": 0.3, "after": 0.14, "agreement": 0.4, "moved": 1.2, "batch": 500}
+    rest = {"weights": None, "weight_elements": None, "outputs": ()}
+    return EvaluatedStudent(**{**told, **batch, **rest, **changes})
+
+
+def test_a_student_that_is_right_on_the_very_share_that_was_logged_is_the_one_that_was_trained():
+    """In the loop it may have been given another view of its training rows than here (KD107)."""
+    assert drop(evaluated()).how == "none"
+    assert drop(evaluated(logged=0.1774)).how == "none", "logged with three digits"
+    assert drop(evaluated(logged=0.19)).how == "certainly"
+
+
+@pytest.mark.parametrize(("nearest", "named"), [(0.4, True), (0.9, False)])
+def test_answers_that_are_hardly_related_to_an_earlier_steps_are_not_its_students(nearest, named):
+    distance = np.full(20, 1.3)
+    distance[4] = nearest
+    answers = AnswersOverTime(distance, distance, 1.3, 1.3, 0.3, 0.1, 0.3, 0.1, 500, 0.0, 1.0, 1.0)
+    assert (other_weights(evaluated(answers=answers)) is not None) is named

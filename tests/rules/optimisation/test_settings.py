@@ -285,6 +285,18 @@ def test_sane_first_answers_that_a_rate_spoils_are_not_the_first_weights():
     assert confidence("KD501", signs(low=0.5, end=0.95, overshoots=0.02), spoiled, manifest()) > 0.8
 
 
+@pytest.mark.parametrize(("excess", "named"), [(0.3, True), (0.0, False), (-0.4, False)])
+def test_constants_that_are_worse_than_knowing_nothing_are_thrown_about_by_the_rate(excess, named):
+    """Of a student whose units are dead its last biases are left; a decay leaves them at ln C, or below it."""
+    dead = path(dependence=[0.3, *[0.0] * 7], excess=[0.02, *[excess] * 7])
+    assert (confidence("KD501", signs(low=0.9, end=0.95), dead, manifest()) > 0.5) is named
+
+
+def test_constants_whose_loss_is_noise_about_ln_c_are_settled():
+    noisy = path(dependence=[0.3, *[0.0] * 7], excess=[0.02, 0.3, -0.3, 0.3, -0.3, 0.5, -0.3, 0.2])
+    assert confidence("KD501", signs(low=0.9, end=0.95), noisy, manifest()) < 0.5
+
+
 def test_answers_that_never_depend_on_the_input_are_dead_from_the_start():
     assert confidence("KD503", path(dependence=0.0, excess=0.0, agreement=0.1), manifest()) > 0.9
 
@@ -679,6 +691,20 @@ def test_recorded_steps_stand_in_for_a_log_that_nobody_wrote(tmp_path):
     curve = measure(run)[LearningCurve]
     assert isinstance(curve, LearningCurve)
     assert curve.logged == run.steps.count
+
+
+@pytest.mark.parametrize(("last", "known"), [(110, True), (1000, False)], ids=["to the end", "the beginning alone"])
+def test_recorded_steps_have_the_epochs_of_the_log_where_they_reach_its_end(tmp_path, last, known):
+    log = [{"epoch": e, "step": (e + 1) * last // 4, "split": "val", "student_accuracy": 0.9} for e in range(4)]
+    run = load(recorded_run(tmp_path / "run", metrics=log))
+    assert run.steps is not None
+    steps = run.steps.step
+    assert steps[0] < 110 <= steps[-1] + 20
+    rows = [row for row in curve_rows(run) if "loss" in row]
+    if known:
+        assert [row["epoch"] for row in rows] == [min(3, max(0, -(-int(k) * 4 // last) - 1)) for k in steps]
+    else:
+        assert not any("epoch" in row for row in rows)
 
 
 def test_a_loss_that_exploded_before_it_was_first_logged_is_no_smaller_for_having_fallen() -> None:
