@@ -454,9 +454,7 @@ class Search:
     def _unweighted(self, term: TermFit | None, mix: Mix) -> tuple[TermFit | None, Mix]:
         """Read the weights out of terms that were recorded with them."""
         alpha = self.declared.alpha
-        plain = self._plain_cross_entropy()
-        hard = fit_mix(self.ce_recorded, {"ce": plain}) if self.ce_recorded is not None else None
-        ce_weight = hard.weights["ce"] if hard is not None and hard.worst <= self.tolerance else mix.ce_weight
+        ce_weight = mix.ce_weight if self.ce_recorded is None else self._weight_inside(self.ce_recorded, mix.ce_weight)
         if term is None or alpha is None:
             return term, mix
         kd_weight, explanations = alpha, term.explanations
@@ -471,6 +469,22 @@ class Search:
             TermFit(term.form, term.factor, term.errors, explanations, term.rivals, "total"),
             Mix(MixFit(weights, mix.fit.errors), mix.schedule),
         )
+
+    def _weight_inside(self, recorded: Array, in_total: float) -> float:
+        """Weight of the labels in a term that was recorded with it, smoothed or not.
+
+        in_total: what the total holds of that term. Of a form that is not known, such as one with weights of classes,
+        the weight is the declared one where the total holds all of it: nothing else is to be read.
+        """
+        plain = {"ce": self._plain_cross_entropy()}
+        hard = fit_mix(recorded, plain)
+        if hard.worst <= self.tolerance:
+            return hard.weights["ce"]
+        smoothed = fit_mix(recorded, {**plain, "uniform": self._uniform_cross_entropy()})
+        if len(recorded) >= MIN_STEPS and smoothed.worst <= self.tolerance:
+            return sum(smoothed.weights.values())
+        declared = None if self.declared.alpha is None else 1 - self.declared.alpha
+        return declared if declared and abs(in_total - 1) <= WHOLE_WEIGHT else in_total
 
     def _factor_beyond_names(self, term: TermFit) -> float:
         """1 where reduction and scale have a name of their own."""

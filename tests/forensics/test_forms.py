@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -82,6 +83,24 @@ def test_weights_inside_the_recorded_terms_are_read_out_of_them(mix):
     found = asked(arrays, weighted_terms=True)
     assert (found.mix.ce_weight, found.mix.kd_weight) == pytest.approx(mix, rel=1e-3)
     assert named(found) == ("kl", 4.0, "batchmean", "T²")
+
+
+@pytest.mark.parametrize("form", ["smoothed", "weighted by class"])
+@pytest.mark.parametrize("mix", [(0.2, 0.8), (0.5, 0.5)], ids=["declared", "another"])
+def test_weights_inside_terms_of_smoothed_labels_are_read_out_of_them_and_no_other_form_accuses_anybody(form, mix):
+    arrays = recorded(losses.kl(4.0), mix)
+    student, labels = (torch.from_numpy(arrays[name]) for name in ("student_logits", "labels"))
+    how = (
+        {"label_smoothing": 0.1}
+        if form == "smoothed"
+        else {"weight": torch.linspace(0.5, 3.0, 10, dtype=torch.float64)}
+    )
+    hard = np.array([float(F.cross_entropy(z, y, **how)) for z, y in zip(student.double(), labels, strict=True)])
+    arrays["ce_loss"], arrays["kd_loss"] = mix[0] * hard, mix[1] * arrays["kd_loss"]
+    arrays["loss"] = arrays["ce_loss"] + arrays["kd_loss"]
+    found = asked(arrays, weighted_terms=True, alpha=0.8)
+    expected = mix[0] if form == "smoothed" else 0.2
+    assert found.mix.ce_weight == pytest.approx(expected, rel=1e-3)
 
 
 @settings(max_examples=25, deadline=None)

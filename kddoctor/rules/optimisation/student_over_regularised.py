@@ -71,6 +71,8 @@ IN_TRAINING: Factor = 1 / 0.7
 LOST_IN_TRAINING: Share = 0.7
 #: That share, below which no progress explains it: the student had most of its way behind it in its late steps.
 HALF: Share = 0.5
+#: Share of training rows with the teacher's answer in evaluation mode, of a student that nothing kept from its targets.
+IMITATES: Share = 0.95
 #: Rows of late steps for that ratio, and nats by which augmentation may make rows harder for the teacher.
 ROWS: Count = 50
 AUGMENTED: Nats = 0.1
@@ -187,6 +189,8 @@ def _of_modes(finding: Finding, fit: ScaleFit, path: StudentPath | None, *, slow
     rows = 0 if path is None else path.late_rows
     if path is None or rows < ROWS or path.late("teacher_loss") > fit.teacher_loss + AUGMENTED:
         return finding, 1.0
+    if fit.agreement >= IMITATES:
+        return finding, 1.0  # dropout costs something in training mode; this is what it was switched on for
     harder = path.late("excess") + math.log(path.classes) - fit.hard_loss
     if harder <= HARDER:
         return finding, 1.0

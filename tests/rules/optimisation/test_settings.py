@@ -438,6 +438,11 @@ def test_a_loss_that_still_falls_says_nothing_of_regularisation():
     assert confidence("KD504", fit(), harder, signs(pace_high=1.5), manifest()) < 0.01
 
 
+def test_dropout_of_a_student_that_answers_as_its_teacher_does_all_the_same_keeps_it_from_nothing():
+    harder = path(kl=0.5, excess=0.0)
+    assert confidence("KD504", fit(agreement=0.98), harder, signs(), manifest()) < 0.05
+
+
 def test_choices_that_training_mode_takes_away_are_dropout_though_the_loss_still_falls():
     small = fit(factor=2.0, gain=0.3, agreement=0.6)
     dropped, steady = (path(kl=0.11, excess=0.0, agreement=share) for share in (0.2, 0.53))
