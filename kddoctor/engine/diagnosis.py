@@ -415,9 +415,10 @@ def _advice(found: Differential, outcome: Outcome, measured: Mapping[type, objec
     lines = [how for how, _ in wakes.most_common(MOST_ADVICE)]
     loss, path, config = measured.get(LossForensics), measured.get(StudentPath), measured.get(Manifest)
     if isinstance(config, Manifest) and isinstance(path, StudentPath) and part_of_the_batch(config, path):
-        lines.append(
+        lines.insert(
+            0,
             f"record all {config.training.batch_size} rows of each batch in steps.safetensors, of which "
-            f"{path.rows.max()} are there: the loss is of all of them, and can be checked against all alone"
+            f"{path.rows.max()} are there: the loss is of all of them, and cannot be checked against a part",
         )
     elif isinstance(loss, LossForensics) and loss.term is None and not (loss.mix and not loss.mix.kd_weight):
         lines.append(
