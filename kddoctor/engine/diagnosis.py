@@ -414,18 +414,19 @@ def _advice(found: Differential, outcome: Outcome, measured: Mapping[type, objec
     wakes = Counter(missing.how for _, missing in found.not_examined)
     lines = [how for how, _ in wakes.most_common(MOST_ADVICE)]
     loss, path, config = measured.get(LossForensics), measured.get(StudentPath), measured.get(Manifest)
-    if isinstance(config, Manifest) and isinstance(path, StudentPath) and part_of_the_batch(config, path):
-        lines.insert(
-            0,
-            f"record all {config.training.batch_size} rows of each batch in steps.safetensors, of which "
-            f"{path.rows.max()} are there: the loss is of all of them, and cannot be checked against a part",
-        )
-    elif isinstance(loss, LossForensics) and loss.term is None and not (loss.mix and not loss.mix.kd_weight):
-        lines.append(
-            f"only {loss.steps} usable training steps: record at least 5, with kd_loss and ce_loss"
-            if loss.steps < 5
-            else "pass kd_loss=… and ce_loss=… to run.step, so that each term can be checked by itself"
-        )
+    if isinstance(loss, LossForensics) and loss.term is None and not (loss.mix and not loss.mix.kd_weight):
+        if isinstance(config, Manifest) and isinstance(path, StudentPath) and part_of_the_batch(config, path):
+            lines.insert(
+                0,
+                f"record all {config.training.batch_size} rows of each batch in steps.safetensors, of which "
+                f"{path.rows.max()} are there: the loss is of all of them, and cannot be checked against a part",
+            )
+        else:
+            lines.append(
+                f"only {loss.steps} usable training steps: record at least 5, with kd_loss and ce_loss"
+                if loss.steps < 5
+                else "pass kd_loss=… and ce_loss=… to run.step, so that each term can be checked by itself"
+            )
     if outcome.rows < FEWEST_ROWS:
         lines.append(f"record at least {FEWEST_ROWS} rows in predictions/{outcome.split}.safetensors")
     if outcome.baseline is None:

@@ -52,6 +52,7 @@ def _add_epochs(told: list[dict[str, float]], metrics: Sequence[Mapping[str, obj
         (step, epoch)
         for row in metrics
         if isinstance(step := row.get("step"), int | float) and isinstance(epoch := row.get("epoch"), int | float)
+        if np.isfinite([step, epoch]).all()
     )
     if not marks or not told or told[-1]["step"] < NEARLY_ALL * marks[-1][0]:
         return

@@ -94,15 +94,15 @@ def _of_outcome(outcome: Outcome, manifest: Manifest) -> list[tuple[float, str]]
 def _of_loss(loss: LossForensics, manifest: Manifest, path: StudentPath | None) -> list[tuple[float, str]]:
     if loss.nonfinite_losses:
         return [(5.0, f"{loss.nonfinite_losses} of the recorded losses are not finite")]
-    # Of a part of the rows the recorded loss is another number, whatever its form.
-    if not loss.declared_differs or part_of_the_batch(manifest, path):
+    if not loss.declared_differs:
         return []
     if loss.term is not None and loss.term.form.objective.family == manifest.distillation.loss:
         plain = loss.term.form.axis == "class" and loss.term.form.masked
         return [] if plain else [(6.0, f"the recorded loss is {loss.term.form.describe()}")]
     if loss.mix is not None and loss.mix.schedule:
         return []
-    if loss.term is None and loss.steps:
+    # Of a part of the rows the recorded loss is another number, whatever its form.
+    if loss.term is None and loss.steps and not part_of_the_batch(manifest, path):
         return [(2.0, "no form of loss that is known reproduces the recorded one")]
     return []
 

@@ -81,3 +81,10 @@ def test_a_loss_of_rows_that_were_not_recorded_is_held_against_nobody(tmp_path, 
     assert ("KD211" in found.cause_codes) is not said
     assert any("record all 48 rows of each batch" in line for line in found.advice) is said
     assert any("no form of loss" in line for line in found.unexplained) is False
+
+
+def test_a_loss_that_is_of_the_recorded_rows_asks_for_no_others(tmp_path):
+    """Four batches of 24 that are accumulated are a batch of 96, and each has its loss."""
+    found = diagnosed(tmp_path, student=b.forgetting(0.4), training={"batch_size": 96})
+    assert found.verdict == "inconclusive"
+    assert not any("rows of each batch" in line for line in found.advice)

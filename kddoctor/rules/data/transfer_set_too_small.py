@@ -38,7 +38,7 @@ from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.measurements import Gaps, TrainGaps
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.rate_signs import RateSigns
-from kddoctor.rules.data.rows_of_an_epoch import SMALL_SET, rows_of_an_epoch
+from kddoctor.rules.data.few_rows import SMALL_SET, FewRows, few_rows
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Share
@@ -120,8 +120,8 @@ def transfer_set_too_small(
         if config is not None and 0 < (config.distillation.alpha or 0.0) <= LITTLE_WEIGHT:
             finding = _of_the_labels(finding, train)
         finding = _of_the_twin(finding, held_out)
-    elif (seen := rows_of_an_epoch(signs, config)) is not None and kept < WELL:
-        finding = _few_updates(finding, signs, seen, kept)
+    elif (seen := few_rows(signs, config)) is not None and kept < WELL:
+        finding = _of_few_rows(finding, seen, kept)
     elif not fitted or lost + 2 * noise < AGREEMENT / 2 or kept > wanted:
         finding = finding.against(
             PROBE, "agreement_lost", lost, text, threshold=AGREEMENT, origin="taxonomy", weight=4.0
@@ -148,16 +148,14 @@ def transfer_set_too_small(
     return finding
 
 
-def _few_updates(finding: Finding, signs: RateSigns | None, rows: int, kept: float) -> Finding:
+def _of_few_rows(finding: Finding, seen: FewRows, kept: float) -> Finding:
     """Rows so few that their student never learned even them: more epochs would teach it these, and nothing else."""
-    assert signs is not None
-    assert signs.per_epoch is not None
     return finding.supported_by(
         "rate-signs",
         "rows",
-        float(rows),
-        f"an epoch has {rows} rows at the most, so that {signs.updates / signs.per_epoch:.0f} epochs are "
-        f"{signs.updates} updates; the student keeps {kept:.0%} of its teacher's skill",
+        float(seen.rows),
+        f"an epoch has {seen.rows} rows at the most, so that {seen.epochs:.0f} epochs are {seen.updates} updates; the "
+        f"student keeps {kept:.0%} of its teacher's skill",
         threshold=float(SMALL_SET),
         origin="convention",
         weight=5.0,

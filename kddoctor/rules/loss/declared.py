@@ -197,6 +197,9 @@ def named_elsewhere(mistakes: LossMistakes | None, config: Manifest, loss: LossF
 
 
 def part_of_the_batch(config: Manifest, path: StudentPath | None) -> bool:
-    """Whether recorded steps hold a part of the rows of their batches alone: then their loss is of others as well."""
+    """Whether recorded steps may hold a part of the rows of their batches alone, so that their loss is of others, too.
+
+    Asked of a loss that nothing reproduces: one that is reproduced is of these rows, as where batches are accumulated.
+    """
     batch = config.training.batch_size
     return batch is not None and path is not None and int(path.rows.max()) < batch and config.task != "tokens"

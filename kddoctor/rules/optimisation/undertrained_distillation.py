@@ -47,7 +47,7 @@ from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.scale_fit import ScaleFit
 from kddoctor.probes.student_path import StudentPath
-from kddoctor.rules.data.rows_of_an_epoch import SMALL_SET, rows_of_an_epoch
+from kddoctor.rules.data.few_rows import SMALL_SET, FewRows, few_rows
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.optimisation.longer import times_longer
 from kddoctor.rules.optimisation.way import (
@@ -175,7 +175,7 @@ def undertrained_distillation(
     finding = against_untaught(against_another(finding, path, fit), path)
     few = any(evidence.measure == "updates" for evidence in finding.supporting)
     finding = _against_arrived(finding, outputs(output, path, fit), signs if few else None)
-    finding = _against_few_rows(finding, rows_of_an_epoch(signs, config))
+    finding = _against_few_rows(finding, few_rows(signs, config))
     if signs is not None:
         finding = _of_promise(against_shortened(finding, signs, config), signs, config)
     finding = _of_others(finding, train, held_out, loss, falling)
@@ -574,15 +574,15 @@ def _of_promise(finding: Finding, signs: RateSigns, config: Manifest) -> Finding
     )
 
 
-def _against_few_rows(finding: Finding, rows: int | None) -> Finding:
+def _against_few_rows(finding: Finding, seen: FewRows | None) -> Finding:
     """Epochs as many as anybody's: more of them would teach the same few rows by heart (KD602)."""
-    if rows is None:
+    if seen is None:
         return finding
     return finding.against(
         "rate-signs",
         "rows",
-        float(rows),
-        f"an epoch has {rows} rows at the most: the updates are few because these are",
+        float(seen.rows),
+        f"an epoch has {seen.rows} rows at the most: the updates are few because these are",
         threshold=float(SMALL_SET),
         origin="convention",
         weight=10.0,

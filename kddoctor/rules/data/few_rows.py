@@ -1,5 +1,7 @@
 """Transfer sets so small that all epochs together are a few updates: neither the epochs nor the batch are to blame."""
 
+from dataclasses import dataclass
+
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.run.manifest import Manifest
 
@@ -10,8 +12,17 @@ HUNDRED, EPOCHS = 100, 5
 FEW_BATCHES, SMALL_SET = 3, 256
 
 
-def rows_of_an_epoch(signs: RateSigns | None, config: Manifest | None) -> int | None:
-    """Rows of an epoch at the most, where epochs enough make no more than dozens of updates, since these are so few.
+@dataclass(frozen=True)
+class FewRows:
+    """rows: of an epoch at the most. epochs, updates: that were made of them."""
+
+    rows: int
+    epochs: float
+    updates: int
+
+
+def few_rows(signs: RateSigns | None, config: Manifest | None) -> FewRows | None:
+    """Where epochs enough make no more than dozens of updates, since an epoch has so few rows.
 
     None where that is not so, or where epochs or the size of batches are not known.
     """
@@ -19,5 +30,6 @@ def rows_of_an_epoch(signs: RateSigns | None, config: Manifest | None) -> int | 
     if signs is None or not signs.per_epoch or batch is None:
         return None
     rows = round(signs.per_epoch * batch)
+    epochs = signs.updates / signs.per_epoch
     few = signs.per_epoch <= FEW_BATCHES and rows <= SMALL_SET
-    return rows if few and EPOCHS * signs.per_epoch <= signs.updates < HUNDRED else None
+    return FewRows(rows, epochs, signs.updates) if few and epochs >= EPOCHS and signs.updates < HUNDRED else None
