@@ -35,6 +35,9 @@ Verdict = Literal["sick", "healthy", "inconclusive"]
 WELL = 0.9
 #: The same where a labels-only twin shows that the student can do no better on its own.
 WITH_CONTROL = 0.6
+#: Share of the twin's divergence from the teacher that distilling removes at the least; of 295 sound students of the
+#: benchmark that were held against a twin all were better than it, or closer to their teacher by more than this.
+CLOSER = 0.05
 #: Accuracy on training rows by which a student that has learnt what it was taught may stay below its teacher, and the
 #: pace of its loss; on the tasks that rules are developed on, healthy students were above and below these.
 LEARNT, LEVEL = 0.05, 0.3
@@ -324,7 +327,7 @@ def _well(outcome: Outcome, measured: Mapping[type, object]) -> bool:
         gained = outcome.student - outcome.baseline
         # A student that is better than its labels-only twin, or no worse with a sound loss; but never one so far below
         # the teacher that nobody would call it distilled.
-        near = kept is None or kept >= WITH_CONTROL
+        near = (kept is None or kept >= WITH_CONTROL) and not _in_vain(outcome)
         return near and (gained > 2 * error or (checked and gained > -2 * error))
     if kept is None:
         return checked
@@ -335,6 +338,14 @@ def _well(outcome: Outcome, measured: Mapping[type, object]) -> bool:
         return False
     good = kept >= WELL - 2 * outcome.standard_error or (kept >= WITH_CONTROL and _learnt(measured))
     return (checked and good) or (_loss_private(measured) and kept >= WELL_UNSEEN)
+
+
+def _in_vain(outcome: Outcome) -> bool:
+    """Whether distilling made the student neither better than its twin nor closer to a teacher that is far ahead."""
+    if outcome.baseline is None or outcome.student is None or outcome.effect is None or outcome.skill_kept is None:
+        return False
+    better = outcome.student - outcome.baseline > noise_of_difference(outcome.standard_error)
+    return not better and outcome.effect < CLOSER and outcome.skill_kept < WELL
 
 
 def _learnt(measured: Mapping[type, object]) -> bool:
@@ -361,6 +372,11 @@ def _as_weak_as_its_teacher(outcome: Outcome) -> bool:
 
 def _cannot_tell(outcome: Outcome, measured: Mapping[type, object]) -> str:
     kept = outcome.skill_kept
+    if _in_vain(outcome):
+        return (
+            "Nothing that was looked at explains why distilling made the student neither better than the labels alone "
+            "do nor closer to its teacher's outputs."
+        )
     if kept is not None and kept < WITH_CONTROL and _loss_checked(measured):
         share = max(0.0, kept)
         return f"Nothing that was looked at explains why the student keeps only {share:.0%} of the teacher's skill."

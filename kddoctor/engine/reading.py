@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from kddoctor.run.arrays import LazyArray, first_nonfinite
 from kddoctor.run.directory import Run
+from kddoctor.run.labels import IGNORED
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.predictions import Predictions
 from kddoctor.run.steps import Steps
@@ -81,14 +82,15 @@ def class_rows(manifest: Manifest, logits: Floats, labels: NDArray[Any]) -> tupl
     """Logits and labels of a chunk as [rows, classes] and [rows].
 
     binary, ranking: one logit becomes two, [0, z]. multilabel: each label of a row is a row of its own. tokens:
-    positions become rows; those labelled -100 are left out.
+    positions become rows. What has no label, -100, is left out.
     """
+    flat_labels = np.rint(np.asarray(labels).reshape(-1)).astype(np.int64)
     if binary_like(manifest):
         flat = logits.reshape(-1)
-        return np.stack([np.zeros_like(flat), flat], axis=1), np.rint(labels.reshape(-1)).astype(np.int64)
-    rows = logits.reshape(-1, logits.shape[-1])
-    flat_labels = np.asarray(labels).reshape(-1).astype(np.int64)
-    keep = flat_labels != -100
+        rows = np.stack([np.zeros_like(flat), flat], axis=1)
+    else:
+        rows = logits.reshape(-1, logits.shape[-1])
+    keep = flat_labels != IGNORED
     return (rows, flat_labels) if keep.all() else (rows[keep], flat_labels[keep])
 
 

@@ -79,7 +79,7 @@ class ClassRecalls:
 
 @dataclass(frozen=True)
 class LabelDoubts:
-    """Doubts about the labels of each split."""
+    """Doubts about the labels of each split; of training rows as late steps hold them where no split was recorded."""
 
     train: LabelDoubt | None
     held_out: LabelDoubt

@@ -1,7 +1,7 @@
 """How many dimensions each layer uses, and how much of the labels can be read off it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ CLEAR = 100.0
 MOST_ROWS, MOST_UNITS = 2048, 1024
 #: Penalty of the linear read-out, in units of the mean squared feature.
 RIDGE = 1e-2
+#: Rows near by that answers are compared with.
+NEIGHBOURS = 5
 #: Classes beyond which no read-out is fitted.
 MOST_CLASSES = 1000
 
@@ -48,7 +50,8 @@ class LayerRanks:
     teacher, student: by name. logits: of each model. kept: kept[r] is the share of rows whose top class survives when
     the teacher's centred logits are replaced by their best approximation of rank r (Eckart & Young 1936), r from 0.
     rows: examples. maps: the student's layers of which every place has these units, so that their number is not what
-    the layer can carry.
+    the layer can carry. carried: of the narrowest of its other layers, and of its logits themselves, the share of the
+    variance of the student's logits that rows near by in that layer explain.
     """
 
     teacher: Mapping[str, Rank]
@@ -58,10 +61,35 @@ class LayerRanks:
     kept: NDArray[np.float64]
     rows: int
     maps: frozenset[str] = frozenset()
+    carried: tuple[float, float] | None = None
+
+    @property
+    def narrowest(self) -> str | None:
+        """The student's layer with the fewest units, those aside that have them at several places each."""
+        flat = {name: rank.width for name, rank in self.student.items() if name not in self.maps and rank.width}
+        return min(flat, key=lambda name: flat[name], default=None)
 
     def surviving(self, dimensions: float) -> float:
         """Share of the teacher's answers that survives in so many dimensions."""
         return float(self.kept[min(int(dimensions), len(self.kept) - 1)])
+
+
+def explained_by_neighbours(features: Floats, answers: Floats) -> float:
+    """Share of the variance of answers [n, C] that the nearest other rows by features [n, d] explain, 0 to 1.
+
+    All of it, but for the distance between rows, where the answers are made from these features alone.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    x, z = (block[:MOST_ROWS].astype(np.float64) for block in (features, answers))
+    total = float(((z - z.mean(axis=0)) ** 2).sum())
+    if len(x) <= NEIGHBOURS or total == 0:
+        return 0.0
+    scaled = x / np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
+    near = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(scaled).kneighbors(scaled, return_distance=False)
+    # A row is among its own nearest, unless copies of it stand before it.
+    others = np.array([row[row != own][:NEIGHBOURS] for own, row in enumerate(near)])
+    return max(0.0, 1 - float(((z - z[others].mean(axis=1)) ** 2).sum()) / total)
 
 
 def rank_of(features: Floats, labels: NDArray[np.int64] | None = None) -> Rank:
@@ -149,7 +177,7 @@ def layer_ranks(
     def of(features: Floats) -> Rank:
         return rank_of(features, y if len(features) == len(y) else None)
 
-    return LayerRanks(
+    found = LayerRanks(
         teacher={name: of(features) for name, features in teacher.items()},
         student={name: of(features) for name, features in student.items()},
         teacher_logits=of(teacher_logits - teacher_logits.mean(axis=1, keepdims=True)),
@@ -158,3 +186,8 @@ def layer_ranks(
         rows=len(y),
         maps=frozenset(maps),
     )
+    name = found.narrowest
+    if name is None or len(student[name]) != len(student_logits):
+        return found
+    by_layer, by_answers = (explained_by_neighbours(layer, student_logits) for layer in (student[name], student_logits))
+    return replace(found, carried=(by_layer, by_answers))

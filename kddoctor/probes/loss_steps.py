@@ -45,7 +45,7 @@ class RecordedSteps:
 class StepSums:
     """One step: sums for every view, what each reduction divides by, and the recorded losses.
 
-    rows: all of them; counted: those that are not masked.
+    rows: all of them; counted: those that are not masked and have a label.
     """
 
     pairs: dict[View, PairSums]
@@ -77,9 +77,11 @@ def read_step(
     views = _views(z_t, z_s, temperatures, few, every_position=not counts.all())
     pairs: dict[View, PairSums] = {}
     hard: LabelSums | None = None
+    labelled = 0
     for block in row_blocks(*z_s.shape):
         s, t, y, c = z_s[block], z_t[block], labels[block], counts[block]
         has_label = c & (y >= 0)
+        labelled += int(has_label.sum())
         part = label_sums(s[has_label], t[has_label], y[has_label])
         hard = part if hard is None else add_labels(hard, part)
         for view, grid in views.items():
@@ -94,7 +96,7 @@ def read_step(
             )
             pairs[view] = pairs[view] + sums if view in pairs else sums
     assert hard is not None
-    step = StepSums(pairs, hard, len(z_s), int(counts.sum()), denominators)
+    step = StepSums(pairs, hard, len(z_s), labelled, denominators)
     for name in ("loss", "kd_loss", "ce_loss", "feature_loss"):
         column = getattr(chunk, name)
         if column is not None:
@@ -142,7 +144,10 @@ def _as_rows(
         return rows_s, rows_t, y, np.ones(len(y), bool), denominators
     classes = z_s.shape[-1]
     y = np.asarray(labels, np.int64).reshape(-1)
-    counts = y != -100 if mask is None else np.asarray(mask, bool).reshape(-1)
+    if mask is not None:
+        counts = np.asarray(mask, bool).reshape(-1)
+    else:  # a position without a label is none; a row without one is distilled like all others
+        counts = y != -100 if z_s.ndim == 3 else np.ones(len(y), bool)
     valid = float(max(1, counts.sum()))
     denominators = {"batchmean": valid, "mean": valid * classes, "sum": 1.0}
     if z_s.ndim == 3:

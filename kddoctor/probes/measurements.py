@@ -40,6 +40,13 @@ class TeacherView:
             return self.validity.accuracy
         return (self.validity.accuracy - chance) / (1 - chance)
 
+    @property
+    def skill_error(self) -> float:
+        """Standard error of the skill, by the number of rows."""
+        if self.auc is not None:
+            return 2 * standard_error(self.auc, self.validity.n)
+        return standard_error(self.validity.accuracy, self.validity.n) / max(1e-9, 1 - self.validity.chance)
+
 
 @dataclass(frozen=True)
 class TeacherViews:

@@ -39,6 +39,8 @@ class TeacherValidity:
     them. permutation_stability: share of classes, by label frequency, matched alike on even and on odd rows
     (None also for a single row). accuracy_elsewhere: as hungarian_accuracy, of even rows by the matching of odd ones
     and the other way round, which flatters nobody.
+
+    mean_probability: [C] what each class gets at T = 1, on average over all rows.
     """
 
     n: int
@@ -61,6 +63,7 @@ class TeacherValidity:
     permutation_stability: float | None
     confusion: NDArray[np.int64] | None
     accuracy_elsewhere: float | None = None
+    mean_probability: NDArray[np.float64] | None = None
 
 
 class TeacherValidityProbe:
@@ -78,6 +81,7 @@ class TeacherValidityProbe:
         self._predictions = np.zeros(num_classes, dtype=np.int64)
         self._right = 0
         self._calibration = np.zeros(CALIBRATION_BINS)  # Σ (right − confidence) of each bin
+        self._probability = np.zeros(num_classes)
         self._entropy = UnitHistogram()
         self._top1 = UnitHistogram()
         # Rows at even and at odd positions apart, so that two halves can be compared.
@@ -106,6 +110,7 @@ class TeacherValidityProbe:
         self._predictions += other._predictions
         self._right += other._right
         self._calibration += other._calibration
+        self._probability += other._probability
         self._entropy.merge(other._entropy)
         self._top1.merge(other._top1)
 
@@ -140,6 +145,7 @@ class TeacherValidityProbe:
             permutation_stability=None if halves is None else halves.stability,
             confusion=confusion,
             accuracy_elsewhere=None if halves is None else halves.accuracy,
+            mean_probability=self._probability / self._n,
         )
 
     def _count(self, z: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
@@ -161,6 +167,7 @@ class TeacherValidityProbe:
         self._predictions += np.bincount(predictions, minlength=self.num_classes)
         bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
         self._calibration += np.bincount(bins, weights=right - confidence, minlength=CALIBRATION_BINS)
+        self._probability += (1 / partition) @ weight
         self._entropy.update(entropy / np.log(self.num_classes))
         self._top1.update(confidence)
         if self._halves is not None:

@@ -90,7 +90,7 @@ def read_steps(file: ArrayFile, manifest: Manifest) -> Steps:
         count=count,
         student_logits=student,
         teacher_logits=teacher,
-        labels=checked_labels(labels, manifest.task, manifest.num_classes),
+        labels=checked_labels(labels, manifest.task, manifest.num_classes, unlabelled=True),
         loss=_per_step(layout, file["loss"], np.float64),
         step=_per_step(layout, file["step"], np.int64) if "step" in file else np.arange(count),
         teacher_logits_check=check,

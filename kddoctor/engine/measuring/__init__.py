@@ -207,13 +207,15 @@ def _diverged(run: Run) -> bool:
 
 
 def _exploded(run: Run) -> bool:
-    """Whether the student's logits that are finite are beyond all bounds: then the others overflowed."""
+    """Whether the student's logits that are finite are beyond all bounds, most of them or one by far: then what else of
+    it is no number, or none that a network has, overflowed.
+    """
     part = run.predictions(held_out_split(run))
     if part is None or part.student_logits is None:
         return False
     rows = first_rows(part.student_logits, EXPLODED_ROWS)
     finite = np.abs(rows[np.isfinite(rows)].astype(np.float64))
-    return bool(len(finite)) and float(np.median(finite)) > EXPLODED
+    return bool(len(finite)) and (float(np.median(finite)) > EXPLODED or float(finite.max()) > LARGEST_LOGIT)
 
 
 def _saw_divergence(run: Run) -> bool:

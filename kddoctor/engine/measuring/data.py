@@ -23,6 +23,7 @@ from kddoctor.probes.row_overlap import equal_rows, near_copies, near_rows
 from kddoctor.probes.two_samples import TwoSamples, two_samples
 from kddoctor.run.arrays import LazyArray
 from kddoctor.run.directory import Run
+from kddoctor.run.labels import IGNORED
 from kddoctor.run.steps import Steps
 
 Counts = NDArray[np.int64]
@@ -32,6 +33,8 @@ Rows = tuple[NDArray[np.floating], NDArray[np.floating], Counts, NDArray[np.floa
 MAX_ROWS, MAX_COLUMNS = 2000, 256
 #: Rows of each split in which the teacher's sureness is read, at least and at most.
 FEWEST_SURE, SURE_ROWS = 20, 50_000
+#: Rows of recorded steps that stand for a training split that was not recorded, at least.
+FEWEST_SHOWN = 100
 #: Classes that are looked at one by one.
 MAX_CLASSES = 2000
 
@@ -42,7 +45,7 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     doubt = _doubt(run, held_out)
     train = "train" if held_out != "train" and "train" in run.splits else None
     if doubt is not None:
-        yield LabelDoubts(_doubt(run, train) if train else None, doubt)
+        yield LabelDoubts(_doubt(run, train) if train else _doubt_in_loop(run), doubt)
     by_class = run.manifest.task == "multiclass" and classes(run.manifest) <= MAX_CLASSES
     if by_class:
         recall = _recall(run, held_out)
@@ -86,6 +89,20 @@ def _doubt(run: Run, split: str) -> LabelDoubt | None:
     return probe.compute() if rows else None
 
 
+def _doubt_in_loop(run: Run) -> LabelDoubt | None:
+    """Of the rows that late steps hold, when the student has learned most of what it will."""
+    if run.steps is None:
+        return None
+    probe, steps, rows = LabelDoubtProbe(classes(run.manifest)), run.steps, 0
+    for k in range(steps.count // 2, steps.count):
+        teacher, student = steps.teacher_logits[k], steps.student_logits[k]
+        if np.isfinite(teacher).all() and np.isfinite(student).all():
+            t, y = class_rows(run.manifest, teacher, steps.labels[k])
+            probe.update(t, class_rows(run.manifest, student, steps.labels[k])[0], y)
+            rows += len(y)
+    return probe.compute() if rows >= FEWEST_SHOWN else None
+
+
 def _recall(run: Run, split: str) -> ClassRecall | None:
     probe = ClassRecallProbe(classes(run.manifest))
     rows = 0
@@ -101,6 +118,7 @@ def _in_loop(steps: Steps, count: int) -> tuple[Counts, Counts]:
     for k in evenly(steps.count, 256):
         labels = np.asarray(steps.labels[int(k)]).reshape(-1).astype(np.int64)
         chosen = np.nan_to_num(steps.teacher_logits[int(k)]).reshape(len(labels), -1).argmax(1)
+        labels, chosen = labels[labels != IGNORED], chosen[labels != IGNORED]
         rows += np.bincount(labels, minlength=count)
         right += np.bincount(labels[chosen == labels], minlength=count)
     return rows, right

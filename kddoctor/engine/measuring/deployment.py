@@ -19,6 +19,7 @@ from kddoctor.probes.threshold_shift import ThresholdShift, threshold_shift
 from kddoctor.probes.value_grid import LEVELS, ValueGrid, linear_weights, value_grid
 from kddoctor.run.arrays import ArrayFile, LazyArray
 from kddoctor.run.directory import Run
+from kddoctor.run.labels import IGNORED
 from kddoctor.run.observations import LastStep, Observations
 from kddoctor.run.steps import Steps
 
@@ -220,7 +221,7 @@ def _whole(rows: float) -> bool:
 
 def _rows_of_a_batch(steps: Steps) -> int:
     labels = np.asarray(steps.labels[steps.count - 1])
-    return int((labels != -100).sum())
+    return int((labels != IGNORED).sum())
 
 
 def _outputs(run: Run, split: str) -> list[tuple[str, ValueGrid]]:
@@ -293,7 +294,8 @@ def _in_loop(steps: Steps) -> ThresholdShift | None:
     labels: list[NDArray[np.int64]] = []
     for k in evenly(steps.count, 256):
         z = np.asarray(steps.teacher_logits[int(k)]).reshape(-1)
+        y = np.rint(np.asarray(steps.labels[int(k)])).astype(np.int64).reshape(-1)
         if np.isfinite(z).all():
-            logits.append(z)
-            labels.append(np.rint(np.asarray(steps.labels[int(k)])).astype(np.int64).reshape(-1))
+            logits.append(z[y != IGNORED])
+            labels.append(y[y != IGNORED])
     return threshold_shift(np.concatenate(logits), np.concatenate(labels)) if logits else None

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from kddoctor.engine.reading import binary_like, evenly
 from kddoctor.probes.answers_over_time import AnswersOverTime, FinalAnswers, StepAnswers, answers_over_time
 from kddoctor.run.directory import Run
+from kddoctor.run.labels import IGNORED
 
 #: Steps and training rows that are compared, and elements of logits that are read.
 STEPS, ROWS, ELEMENTS = 32, 20_000, 20_000_000
@@ -39,12 +40,11 @@ def answers_of(run: Run) -> AnswersOverTime | None:
 
 
 def _as_rows(run: Run, logits: NDArray[np.floating], labels: NDArray[np.generic]) -> NDArray[np.floating]:
-    """[n, C], of tokens those that count; [n, 1] where every row has one logit."""
-    if binary_like(run.manifest):
-        return logits.reshape(-1, 1)
-    return np.asarray(logits.reshape(-1, logits.shape[-1])[labels.reshape(-1) != -100])
+    """[n, C], of those that have a label; [n, 1] where every row has one logit."""
+    width = 1 if binary_like(run.manifest) else logits.shape[-1]
+    return np.asarray(logits.reshape(-1, width)[labels.reshape(-1) != IGNORED])
 
 
 def _as_labels(labels: NDArray[np.generic]) -> NDArray[np.int64]:
     flat = np.rint(labels.reshape(-1).astype(np.float64)).astype(np.int64)
-    return np.asarray(flat[flat != -100])
+    return np.asarray(flat[flat != IGNORED])

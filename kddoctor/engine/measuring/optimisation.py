@@ -15,6 +15,7 @@ from kddoctor.probes.output_fit import MOST_CLASSES, MOST_ROWS, OutputFit, outpu
 from kddoctor.probes.rate_signs import RateSignsProbe
 from kddoctor.probes.scale_fit import Family, ScaleFit, ScaleFitProbe
 from kddoctor.probes.student_path import StudentPath, StudentPathProbe
+from kddoctor.probes.teacher_spread import TeacherSpread, TeacherSpreadProbe
 from kddoctor.run.directory import Run
 from kddoctor.run.steps import Steps
 
@@ -35,6 +36,7 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     found = (
         signs,
         None if run.steps is None else _student_path(run, run.steps),
+        None if run.steps is None else _teacher_spread(run, run.steps),
         None if run.steps is None else _logit_gradient(run, run.steps),
         _scale_fit(run),
         _output_fit(run),
@@ -43,13 +45,25 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
     yield from (item for item in found if item is not None)
 
 
-def _student_path(run: Run, steps: Steps) -> StudentPath | None:
+def _along_the_way(steps: Steps) -> list[int]:
+    """Recorded steps that show what the way was like: those kept for their jump do not, where they stand."""
     per_step = max(1, steps.student_logits.size // max(1, steps.count))
     most = max(2, min(MOST_STEPS, MOST_ELEMENTS // per_step))
-    probe = StudentPathProbe(classes(run.manifest), run.manifest.distillation.temperature or 1.0)
-    # Steps kept for their jump are not what the way was like where they stand.
     spread = np.arange(steps.count) if steps.jumped is None else np.flatnonzero(steps.jumped != 1)
-    for k in spread[evenly(len(spread), most)].tolist():
+    return [int(k) for k in spread[evenly(len(spread), most)]]
+
+
+def _teacher_spread(run: Run, steps: Steps) -> TeacherSpread | None:
+    probe = TeacherSpreadProbe()
+    width = 1 if binary_like(run.manifest) else steps.teacher_logits.shape[-1]
+    for k in _along_the_way(steps):
+        probe.update(int(steps.step[k]), steps.teacher_logits[k].reshape(-1, width))
+    return probe.compute()
+
+
+def _student_path(run: Run, steps: Steps) -> StudentPath | None:
+    probe = StudentPathProbe(classes(run.manifest), run.manifest.distillation.temperature or 1.0)
+    for k in _along_the_way(steps):
         student, labels = class_rows(run.manifest, steps.student_logits[k], steps.labels[k])
         teacher, _ = class_rows(run.manifest, steps.teacher_logits[k], steps.labels[k])
         probe.update(int(steps.step[k]), student, teacher, labels)

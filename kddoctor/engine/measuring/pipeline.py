@@ -11,6 +11,7 @@ from kddoctor.probes.feature_levels import feature_levels
 from kddoctor.probes.output_floor import OutputFloor, output_floor
 from kddoctor.probes.passes_again import PassesAgain, passes_again
 from kddoctor.probes.sameness import Sameness, sameness_of, skill_at_least
+from kddoctor.probes.shifted_rows import ShiftedRows, shifted_rows
 from kddoctor.probes.targets_again import TargetsAgain, targets_again
 from kddoctor.probes.targets_in_loop import TargetsInLoop, TargetsInLoopProbe
 from kddoctor.probes.term_gradients import TermGradients, TermReach, term_gradients_of, term_reach_of
@@ -26,6 +27,9 @@ MOST_EXAMPLES, LAYER_ELEMENTS = 256, 65_536
 
 def measurements(run: Run, measured: Measured) -> Iterator[object]:
     """What the record allows to be measured. Raises RunError for values that nothing can read."""
+    shifted = _shifted_rows(run)
+    if shifted is not None:
+        yield shifted
     if run.steps is None:
         return
     steps = run.steps
@@ -45,6 +49,21 @@ def measurements(run: Run, measured: Measured) -> Iterator[object]:
 def _chosen(steps: Steps) -> list[int]:
     per_step = max(1, steps.student_logits.size // max(1, steps.count))
     return [int(k) for k in evenly(steps.count, max(2, COMPARED_ELEMENTS // per_step))]
+
+
+def _shifted_rows(run: Run) -> ShiftedRows | None:
+    """Of the split whose recorded teacher gains most. Positions of a text are no rows, nor are labels of an item."""
+    if run.manifest.task not in ("multiclass", "binary"):
+        return None
+    found = []
+    for split in run.splits:
+        part = run.predictions(split)
+        if part is None or part.teacher_logits is None:
+            continue
+        first = slice(0, max(1, min(part.n, COMPARED_ELEMENTS // max(1, part.teacher_logits.size // part.n))))
+        logits, labels = class_rows(run.manifest, np.nan_to_num(part.teacher_logits[first]), part.labels[first])
+        found.append(shifted_rows(logits.argmax(axis=1), labels))
+    return max((one for one in found if one is not None), key=lambda one: one.shifted - one.plain, default=None)
 
 
 def _targets_in_loop(run: Run, steps: Steps) -> TargetsInLoop | None:

@@ -3,9 +3,10 @@
 What it checks
     Class by class, with a correction for their number: whether the student finds fewer held-out rows than the same
     student trained on the labels alone; whether it stays further behind its teacher than on the other classes, or
-    follows a teacher that calls training rows of these classes something else; whether
-    it fails on training rows of these classes too; whether the teacher inside the loop does not choose classes
-    that it chooses outside; and whether anything in the loop, targets or loss, could have treated classes differently.
+    follows a teacher that calls training rows of these classes something else, or gives them less than half of their
+    share of probability and never answers them; whether it fails on training rows of these classes too; whether the
+    teacher inside the loop does not choose classes that it chooses outside; and whether anything in the loop, targets
+    or loss, could have treated classes differently.
 
 Why it hurts
     The average hides it. Whoever belongs to one of these classes is served worse than before.
@@ -37,10 +38,13 @@ from scipy.stats import binom
 from kddoctor.probes.class_recall import ClassRecall
 from kddoctor.probes.data_measurements import ClassRecalls, ClassShares
 from kddoctor.probes.loss_forensics import LossForensics
+from kddoctor.probes.measurements import TeacherViews
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.data.class_outliers import Flags, Limits, enough_rows, outlying, share_of, unknown_to_the_teacher
 from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.merged_classes import kept_from
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
+from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Count, Factor, Share
 
@@ -77,7 +81,7 @@ SPARED: Share = Limits.spared
     only=("multiclass",),
     last=True,
     reads=(ClassRecalls,),
-    uses=(ClassShares, TeacherPasses, LossForensics),
+    uses=(ClassShares, TeacherPasses, LossForensics, TeacherViews),
     masks=("KD402",),
 )
 def class_level_regression(
@@ -85,6 +89,7 @@ def class_level_regression(
     shares: ClassShares | None,
     passes: TeacherPasses | None = None,
     loss: LossForensics | None = None,
+    teacher: TeacherViews | None = None,
 ) -> Finding:
     held_out = recalls.held_out
     limits = Limits(ROWS, FURTHER, CERTAIN, SOME, MOST, SPARED)
@@ -99,8 +104,10 @@ def class_level_regression(
     )
     if behind.any() and behind.sum() <= SOME * max(1, judged.sum()):
         finding = _support(finding, recalls, behind)
+    elif (silent := _never_answered(teacher, judged, held_out)).any():
+        return _of_the_teacher(finding, recalls, silent, silent=True)
     elif (inherited := unknown_to_the_teacher(recalls, limits, judged=judged)).any():
-        return _of_the_teacher(finding, recalls, inherited)
+        return _of_the_teacher(finding, recalls, inherited, silent=False)
     elif judged.any() and not behind.any():
         finding = finding.against(
             PROBE,
@@ -118,15 +125,32 @@ def class_level_regression(
     return _of_the_loop(finding, passes, loss) if finding.supporting else finding
 
 
-def _of_the_teacher(finding: Finding, recalls: ClassRecalls, classes: Flags) -> Finding:
-    """What the teacher calls by another name, the student does too; a twin that knows it shows what that costs."""
-    train, held_out = recalls.train, recalls.held_out
-    assert train is not None
+def _never_answered(teacher: TeacherViews | None, judged: Flags, held_out: ClassRecall) -> Flags:
+    """Classes, few enough, that the teacher neither answers nor thinks of, and is good at all others; else none."""
+    own = [] if teacher is None else [view for view in (teacher.own, teacher.own_train) if view is not None]
+    # One that knows nothing of the task gives no class what is its own (KD101, KD102).
+    skilled = max((view.skill for view in own), default=0.0) > NO_SKILL
+    found = kept_from([view.validity for view in own] if skilled else [])
+    if len(found) != len(judged) or not 0 < (found & judged).sum() <= SOME * judged.sum():
+        return np.zeros(len(judged), bool)
+    # A teacher that others are better than on the classes that it knows is a weak one (KD102).
+    rival = held_out.student if held_out.baseline is None else held_out.baseline
+    good = held_out.teacher[~found].sum() >= rival[~found].sum()
+    return found & judged if good else np.zeros(len(judged), bool)
+
+
+def _of_the_teacher(finding: Finding, recalls: ClassRecalls, classes: Flags, *, silent: bool) -> Finding:
+    """What the teacher calls by another name, the student does too; a twin that knows it shows what that costs.
+
+    silent: whether the teacher does not answer these classes at all, so that no line between two of them was moved.
+    """
+    held_out = recalls.held_out
+    train, split = (held_out, "held-out") if recalls.train is None else (recalls.train, "training")
     names = ", ".join(map(str, np.flatnonzero(classes)[:5]))
     taught, student = (share_of(model, train.rows, classes) for model in (train.teacher, train.student))
     others, followed = (share_of(model, train.rows, ~classes) for model in (train.teacher, train.student))
     text = (
-        f"classes {names}: of their training rows the teacher finds {taught:.1%} and the student {student:.1%}; of the "
+        f"classes {names}: of their {split} rows the teacher finds {taught:.1%} and the student {student:.1%}; of the "
         f"other classes {others:.1%} and {followed:.1%}"
     )
     if followed - student <= FURTHER:
@@ -140,7 +164,11 @@ def _of_the_teacher(finding: Finding, recalls: ClassRecalls, classes: Flags) -> 
         origin="calibrated on digits",
         weight=5.0,
     ).saying(finding.summary, where=f"classes {names}")
-    return finding if held_out.baseline is None else _against_the_twin(finding, held_out, classes, spared=True)
+    return (
+        finding
+        if held_out.baseline is None
+        else _against_the_twin(finding, held_out, classes, spared=True, silent=silent)
+    )
 
 
 def _support(finding: Finding, recalls: ClassRecalls, behind: Flags) -> Finding:
@@ -243,7 +271,9 @@ def _of_the_loop(finding: Finding, passes: TeacherPasses | None, loss: LossForen
     )
 
 
-def _against_the_twin(finding: Finding, held_out: ClassRecall, behind: Flags, *, spared: bool) -> Finding:
+def _against_the_twin(
+    finding: Finding, held_out: ClassRecall, behind: Flags, *, spared: bool, silent: bool = False
+) -> Finding:
     """McNemar's exact test on the rows of these classes."""
     assert held_out.baseline is not None
     assert held_out.student_only is not None
@@ -253,7 +283,7 @@ def _against_the_twin(finding: Finding, held_out: ClassRecall, behind: Flags, *,
     text = (
         f"of {n} rows of these classes, the labels alone teach {lost} that the student misses, and miss {gained} others"
     )
-    if lost > gained and _exchanged(held_out, behind, (lost - gained) / n):
+    if lost > gained and not silent and _exchanged(held_out, behind, (lost - gained) / n):
         return finding.against(
             PROBE,
             "exchanged",

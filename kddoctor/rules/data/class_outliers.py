@@ -61,14 +61,12 @@ def outlying(lost: NDArray[np.int64], rows: NDArray[np.int64], judged: Flags, li
 def unknown_to_the_teacher(recalls: ClassRecalls, limits: Limits = PLAIN, *, judged: Flags | None = None) -> Flags:
     """Classes, few enough, whose training rows the teacher mostly calls something else, as no others; else none.
 
-    That some class is harder than the others is so in every task. judged: those that are looked at, of enough rows
-    where it is left out.
+    Held-out rows stand in where no training rows were recorded. That some class is harder than the others is so in
+    every task. judged: those that are looked at, of enough rows where it is left out.
     """
-    train = recalls.train
+    train = recalls.train or recalls.held_out
     judged = enough_rows(recalls, limits) if judged is None else judged
     none = np.zeros(len(judged), bool)
-    if train is None:
-        return none
     lost = train.rows - train.teacher
     found = outlying(lost, train.rows, judged, limits)
     found &= train.teacher < limits.most * train.rows
@@ -81,8 +79,9 @@ def unknown_to_the_teacher(recalls: ClassRecalls, limits: Limits = PLAIN, *, jud
 
 def lacks_these_alone(recalls: ClassRecalls, classes: Flags) -> bool:
     """Whether the teacher hardly finds a row of these few classes, and as many of all others as its student does."""
-    train, held_out = recalls.train, recalls.held_out
-    if train is None or not 0 < classes.sum() <= FEW * len(classes):
+    held_out = recalls.held_out
+    train = recalls.train or held_out
+    if not 0 < classes.sum() <= FEW * len(classes):
         return False
     if share_of(train.teacher, train.rows, classes) > HARDLY:
         return False

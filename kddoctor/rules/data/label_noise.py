@@ -38,7 +38,7 @@ import numpy as np
 from kddoctor.probes.data_measurements import LabelDoubts, SplitDifference
 from kddoctor.probes.deployment_measurements import ThresholdShifts
 from kddoctor.probes.label_doubt import LabelDoubt
-from kddoctor.probes.measurements import TeacherViews
+from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.proportions import noise_of_difference, standard_error
 from kddoctor.rules.finding import Finding
 from kddoctor.rules.pipeline.merged_classes import RIGHT, merged_classes
@@ -59,6 +59,8 @@ EVEN: Factor = 0.75
 #: matching of classes may add.
 EXCHANGED: Share = 0.9
 RESTORED: Share = 0.1
+#: Share of a class that is contradicted where the teacher does not answer it at all.
+ALL: Share = 0.98
 #: Skill of a teacher that knows nothing of these labels, right or wrong.
 NO_SKILL: Share = 0.1
 #: Entropy, as a share of the largest, by which a teacher is less sure of inputs that are not its own; and distance
@@ -237,6 +239,7 @@ def _of_exchanges(finding: Finding, part: LabelDoubt, teacher: TeacherViews | No
             threshold=RIGHT,
             weight=8.0,
         )
+    finding = _of_classes_never_answered(finding, part, own)
     matched = None if own is None else own.validity.hungarian_accuracy
     restored = 0.0 if own is None or matched is None else matched - own.validity.accuracy
     worst = float(np.nanmax(part.by_class)) if len(part.by_class) > 2 else 0.0
@@ -250,4 +253,30 @@ def _of_exchanges(finding: Finding, part: LabelDoubt, teacher: TeacherViews | No
         f"{matched:.1%}",
         threshold=EXCHANGED,
         weight=8.0,
+    )
+
+
+def _of_classes_never_answered(finding: Finding, part: LabelDoubt, own: TeacherView | None) -> Finding:
+    """A class that the teacher has no name for contradicts it on all of its rows, however right its labels are.
+
+    Wrong labels leave a class the most frequent answer to rows of its own, unless most of them are wrong, as those of a
+    rare one are.
+    """
+    if own is None or own.validity.confusion is None or len(part.by_class) < 3:
+        return finding
+    never = np.nan_to_num(part.by_class) >= ALL
+    often = never & (own.validity.label_prior > NOISE)
+    if not often.any():
+        return finding
+    share = float(own.validity.label_prior[often].sum())
+    names = ", ".join(map(str, np.flatnonzero(often)[:5]))
+    return finding.against(
+        "label-doubt",
+        "by_class",
+        share,
+        f"the teacher calls nearly every row of the classes {names} something else, which are {share:.0%} of all: it "
+        "was taught without them",
+        threshold=NOISE,
+        origin="convention",
+        weight=6.0,
     )

@@ -1,7 +1,9 @@
 """Whether a student is behind: what several rules of optimisation and capacity ask before they call a run sick."""
 
+import math
+
 from kddoctor.probes.measurements import Gaps, TeacherViews
-from kddoctor.probes.proportions import noise_of_difference
+from kddoctor.probes.proportions import SURE, noise_of_difference
 from kddoctor.rules.finding import Severity
 
 #: Points below the teacher from which a student is behind it.
@@ -29,9 +31,10 @@ def skill_lost(teacher: TeacherViews | None) -> float:
     """Share of its skill that the teacher lacks inside the loop, where both are known; else 0.
 
     Rows that are harder than the held-out ones are so for the teacher itself as well: what it lacks on the training
-    rows outside the loop, too, it has not lost inside.
+    rows outside the loop, too, it has not lost inside; nor what so few rows as were recorded there may lack by chance.
     """
     if teacher is None or teacher.own is None or teacher.in_loop is None:
         return 0.0
-    own = min(view.skill for view in (teacher.own, teacher.own_train) if view is not None)
-    return own - teacher.in_loop.skill
+    own = min((view for view in (teacher.own, teacher.own_train) if view is not None), key=lambda view: view.skill)
+    lost = own.skill - teacher.in_loop.skill
+    return lost if lost > SURE * math.hypot(own.skill_error, teacher.in_loop.skill_error) else 0.0

@@ -163,7 +163,7 @@ def undertrained_distillation(
         if falling == "no" and found is not None:
             finding, falling = _of_outputs(finding, signs, found)
     if signs is not None:
-        finding, falling = _of_steps(finding, falling, signs, short=short_way(signs, config, path), train=train)
+        finding, falling = _of_steps(finding, falling, signs, config, short=short_way(signs, config, path), train=train)
     if curve.quality is None and not finding.evidence:
         return _of_few_steps(config, path, held_out, train, loss)
     if curve.quality is not None:
@@ -215,14 +215,21 @@ def _of_empty_updates(finding: Finding, falling: Falling, seen: Observations | N
 
 
 def _of_steps(
-    finding: Finding, falling: Falling, signs: RateSigns, *, short: bool, train: TrainGaps | None
+    finding: Finding, falling: Falling, signs: RateSigns, config: Manifest, *, short: bool, train: TrainGaps | None
 ) -> tuple[Finding, Falling]:
     """What all steps together were worth, in length, in rate and in number."""
     if short and (signs.stride or 0.0) >= SHORT_STEP:
         finding, falling = _of_way(finding, signs), "certainly"
     if _rate_was_gone(signs) and _unfitted(train):
         finding, falling = _of_rate(finding, signs), "certainly"
-    return _of_count(finding, signs, short_of_its_rows=_short_of_its_rows(train)), falling
+    return _of_count(finding, signs, _per_epoch(signs, config), short_of_its_rows=_short_of_its_rows(train)), falling
+
+
+def _per_epoch(signs: RateSigns, config: Manifest) -> float | None:
+    """Updates of an epoch: as logged, or of as many epochs as were asked for."""
+    if signs.per_epoch is not None or not config.training.epochs:
+        return signs.per_epoch
+    return signs.updates / config.training.epochs
 
 
 def _said(finding: Finding, epochs: int, updates: int | None) -> Finding:
@@ -275,14 +282,14 @@ def _short_of_its_rows(train: TrainGaps | None) -> bool:
     return train.gaps.teacher_accuracy - own > max(BELOW_TEACHER, error)
 
 
-def _of_count(finding: Finding, signs: RateSigns, *, short_of_its_rows: bool) -> Finding:
+def _of_count(finding: Finding, signs: RateSigns, per_epoch: float | None, *, short_of_its_rows: bool) -> Finding:
     """So few updates as nobody trains for, and a student that does not know its training rows, or whose loss certainly
     still falls: all in one or two epochs, or without having levelled. After a few dozen, noise is no proof that it had.
     """
-    few = signs.per_epoch is not None and signs.updates <= FEW_EPOCHS * signs.per_epoch
+    few = per_epoch is not None and signs.updates <= FEW_EPOCHS * per_epoch
     falls = signs.pace_low > 0 and (few or signs.pace_low >= LEVEL)
     # One batch of all rows is too large a batch, however few the updates are (KD501).
-    several = signs.per_epoch is not None and signs.per_epoch >= SEVERAL
+    several = per_epoch is not None and per_epoch >= SEVERAL
     unlearnt = several and short_of_its_rows
     dozens = few and signs.updates < DOZENS and signs.pace_high >= LEVEL
     if signs.updates >= HUNDRED or not (falls or unlearnt or dozens):

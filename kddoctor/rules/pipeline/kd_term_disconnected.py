@@ -2,7 +2,8 @@
 
 What it checks
     Whether the recorded total is the hard-label term alone at every step, although distillation was declared; or the
-    term has the student in its graph and is exactly zero at every step, as when a filter lets no row through.
+    term has the student in its graph and is exactly zero at every step, as when a filter lets no row through. Whether
+    the student answers as the same student does that was trained without a teacher, to the last digit of the mean.
 
 Why it hurts
     The run is ordinary supervised training. The teacher costs time and teaches nothing.
@@ -30,8 +31,10 @@ Read more
 
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_mistakes import LossMistakes
-from kddoctor.rules.finding import Finding, Grade
+from kddoctor.probes.measurements import Gaps
+from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.loss.declared import PROBE, distils, filtered_out, zero_in_place
+from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
 from kddoctor.rules.settings import Nats
 from kddoctor.run.manifest import Manifest
@@ -47,8 +50,8 @@ VISIBLE_DIVERGENCE: Nats = 0.01
     family="pipeline",
     title="The distillation term never reaches the total loss",
     stage=25,
-    reads=(LossForensics, Manifest),
-    uses=(LossMistakes, Observations),
+    reads=(Manifest,),
+    uses=(LossForensics, LossMistakes, Observations, Gaps),
     masks=(
         "KD102",
         "KD208",
@@ -59,11 +62,18 @@ VISIBLE_DIVERGENCE: Nats = 0.01
     ),
 )
 def kd_term_disconnected(
-    loss: LossForensics, config: Manifest, mistakes: LossMistakes | None, seen: Observations | None
-) -> Finding:
+    config: Manifest,
+    loss: LossForensics | None,
+    mistakes: LossMistakes | None,
+    seen: Observations | None,
+    held_out: Gaps | None = None,
+) -> Finding | NotExamined:
+    alike = distils(config) and held_out is not None and _as_its_twin(held_out)
+    if loss is None:
+        return _of_the_twin() if alike else NotExamined(*RECORD["LossForensics"])
     mix = loss.mix
     if mix is None or not distils(config):
-        return Finding()
+        return _of_the_twin() if alike else Finding()
     no_rows = mistakes is not None and filtered_out(mistakes, config, seen)
     if mistakes is not None and no_rows and mistakes.divergence > VISIBLE_DIVERGENCE:
         return _of_no_rows(mistakes)
@@ -114,6 +124,33 @@ def kd_term_disconnected(
         "The distillation term is not part of the loss that was minimised.",
         where="the training loop: the sum of the loss terms",
     ).prescribe("add the distillation term to the total", loss__weights="declared")
+
+
+def _as_its_twin(held_out: Gaps) -> bool:
+    """Whether both are as far from the teacher, to the last digit, and right on the same rows: one set of weights."""
+    gaps = held_out.gaps
+    apart = (gaps.student_only_right, gaps.baseline_only_right) != (0, 0)
+    return not apart and gaps.kl_teacher_student == gaps.kl_teacher_baseline
+
+
+def _of_the_twin() -> Finding:
+    return (
+        Finding()
+        .supported_by(
+            "example-gaps",
+            "kl_teacher_baseline",
+            0.0,
+            "the student gives the very answers of the student that was trained without a teacher: distilling changed "
+            "no weight, or one of the two was recorded twice",
+            threshold=0.0,
+            grade=Grade.INTERVENTIONAL,
+        )
+        .saying(
+            "Distilling changed nothing: the student is the one that was trained without a teacher.",
+            where="the training loop: the sum of the loss terms; the recorded baseline",
+        )
+        .prescribe("add the distillation term to the total, or record the right baseline", loss__weights="declared")
+    )
 
 
 def _of_no_rows(mistakes: LossMistakes) -> Finding:

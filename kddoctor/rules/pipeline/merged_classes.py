@@ -27,6 +27,9 @@ ERRORS: Deviations = 2.0
 COARSER: Share = 0.75
 #: Share of its rows that a teacher finds of a class that it was trained on.
 KNOWN: Share = 0.8
+#: Share of its frequency that a class gets in probability, on average, from a teacher that it was kept from; one that
+#: merely finds it hard gives it about all (identity of a cross-entropy with a bias for each class); convention.
+BELOW: Share = 0.5
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,39 @@ def _renamed(found: TeacherValidity, table: NDArray[np.int64]) -> Merged | None:
 
 
 def unanswered_classes(splits: Sequence[TeacherValidity]) -> tuple[list[int], float]:
-    """Classes with rows enough that the teacher answers next to never in any split, and their share of all rows.
+    """Classes that the teacher was kept from, and their share of all rows.
 
     None of them unless it finds nearly all rows of another class: a teacher that is poor at all of them is another one.
     """
-    tables = [found.confusion for found in splits if found.confusion is not None]
-    if not tables:
+    table = _counts(splits)
+    if table is None:
         return [], 0.0
-    table = np.sum(tables, axis=0)
     rows = table.sum(axis=0)
-    enough = rows >= FEWEST
-    never = enough & (table.sum(axis=1) <= NEVER * rows)
-    knows = enough & (np.diag(table) >= KNOWN * rows)
+    never = kept_from(splits)
+    knows = (rows >= FEWEST) & (np.diag(table) >= KNOWN * rows)
     if not never.any() or knows.sum() < 2:
         return [], 0.0
     return [int(number) for number in np.flatnonzero(never)], float(rows[never].sum() / rows.sum())
+
+
+def kept_from(splits: Sequence[TeacherValidity]) -> NDArray[np.bool_]:
+    """[C] classes with rows enough that the teacher answers next to never in any split, nor thinks of.
+
+    One that it merely finds hard gets its share of probability: who minimised a cross-entropy where the class occurs
+    says so on average, though some other may be likelier on every row. Empty where no counts of answers were kept.
+    """
+    table = _counts(splits)
+    if table is None:
+        return np.zeros(0, bool)
+    rows = table.sum(axis=0)
+    never = (rows >= FEWEST) & (table.sum(axis=1) <= NEVER * rows)
+    total = sum(found.n for found in splits)
+    means = [found.mean_probability * found.n / total for found in splits if found.mean_probability is not None]
+    if means:
+        never &= np.sum(means, axis=0) <= BELOW * rows / rows.sum()
+    return np.asarray(never)
+
+
+def _counts(splits: Sequence[TeacherValidity]) -> NDArray[np.int64] | None:
+    tables = [found.confusion for found in splits if found.confusion is not None]
+    return np.sum(tables, axis=0) if tables else None

@@ -2,8 +2,9 @@
 
 What it checks
     Whether the teacher's parameters changed while it taught, whether it got gradients or stood in an optimizer, and
-    whether the distillation term depends on its weights. What no optimizer moved, another line of the loop did: a decay
-    by hand, an average, a checkpoint that is read again.
+    whether the distillation term depends on its weights; where nobody compared them, whether its logits are of another
+    size, or it is right far more seldom, after the first step. What no optimizer moved, another line of the loop
+    did: a decay by hand, an average, a checkpoint that is read again.
 
 Why it hurts
     Two models that may both move meet where it is easiest: the teacher forgets what it knew to come closer to the
@@ -32,9 +33,10 @@ Read more
 from kddoctor.probes.measurements import TeacherViews
 from kddoctor.probes.proportions import standard_error
 from kddoctor.probes.student_path import StudentPath
+from kddoctor.probes.teacher_spread import TeacherSpread
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Count, Deviations, Share
+from kddoctor.rules.settings import Count, Deviations, Factor, Share
 from kddoctor.run.observations import Observations
 
 PROBE = "observations"
@@ -50,7 +52,10 @@ SORTED: Share = 0.6
 #: Points by which it has to be better at first, and worse later, than it is in the end: no order of rows takes a
 #: teacher that stays the same below what it is on rows that are new to it.
 AROUND: Share = 0.25
-#: Recorded steps and rows of each from which that is read.
+#: Factor between the size of its logits at the first step and at whichever later one is nearest to that: batches of one
+#: teacher differ by far less, and an order of the rows from easy to hard changes it step by step.
+OTHER_SIZE: Factor = 2.0
+#: Recorded steps and rows of each from which these are read.
 STEPS: Count = 5
 ROWS: Count = 16
 
@@ -62,17 +67,20 @@ ROWS: Count = 16
     title="The teacher learned along with the student",
     stage=15,
     reads=(Observations,),
-    uses=(StudentPath, TeacherViews),
+    uses=(StudentPath, TeacherViews, TeacherSpread),
     masks=("KD101", "KD102", "KD107", "KD208", "KD302", "KD401", "KD402", "KD501", "KD502", "KD505"),
 )
 def teacher_not_frozen(
-    seen: Observations, path: StudentPath | None = None, teacher: TeacherViews | None = None
+    seen: Observations,
+    path: StudentPath | None = None,
+    teacher: TeacherViews | None = None,
+    spread: TeacherSpread | None = None,
 ) -> Finding | NotExamined:
     drift, learns = seen.teacher_drift, seen.teacher_requires_grad
+    found = Finding() if drift is not None else _by_spread(_by_answers(Finding(), path, teacher), spread)
     if drift is None and learns is None:
-        by_answers = _by_answers(path, teacher)
-        if by_answers is not None:
-            return by_answers
+        if found.supporting:
+            return _said(found, "error")
         return NotExamined(
             ("observations.teacher_drift",), "pass the live teacher to kddoctor.record, which compares its weights"
         )
@@ -80,7 +88,7 @@ def teacher_not_frozen(
         return _at_rest(Finding(), drift, learns)
     if learns is False:
         return _moved_without_gradients(Finding(), drift, seen)
-    finding = _reached(Finding(), seen)
+    finding = _reached(found, seen)
     if drift is not None:
         finding = finding.supported_by(
             PROBE,
@@ -144,29 +152,48 @@ def _reached(finding: Finding, seen: Observations) -> Finding:
     return finding
 
 
-def _by_answers(path: StudentPath | None, teacher: TeacherViews | None) -> Finding | None:
+def _by_answers(finding: Finding, path: StudentPath | None, teacher: TeacherViews | None) -> Finding:
     """Where nobody compared its weights: a teacher that is far better at the first step than at a later one."""
     own = None if teacher is None else teacher.own
     if path is None or own is None or len(path.step) < STEPS or int(path.rows.min()) < ROWS:
-        return None
+        return finding
     first, worst = float(path.teacher_right[0]), float(path.teacher_right[1:].min())
     noise = LOST_ERRORS * standard_error(first, int(path.rows[0]))
     ends = own.validity.accuracy
     around = first > ends + AROUND and worst < ends - AROUND
     if path.begins_late or first - worst < max(LOST, noise) or not around or float(path.commonest.max()) > SORTED:
-        return None
-    return _said(
-        Finding().supported_by(
-            "student-path",
-            "teacher_right",
-            worst,
-            f"the teacher is right on {first:.1%} of the rows of the first step, on {worst:.1%} of those of a later "
-            f"one, and on {ends:.1%} of {own.source} in the end",
-            threshold=first - LOST,
-            origin="convention",
-            weight=6.0,
-        ),
-        "error",
+        return finding
+    return finding.supported_by(
+        "student-path",
+        "teacher_right",
+        worst,
+        f"the teacher is right on {first:.1%} of the rows of the first step, on {worst:.1%} of those of a later "
+        f"one, and on {ends:.1%} of {own.source} in the end",
+        threshold=first - LOST,
+        origin="convention",
+        group="in-loop",
+        weight=6.0,
+    )
+
+
+def _by_spread(finding: Finding, spread: TeacherSpread | None) -> Finding:
+    """A teacher whose logits are of another size at all later steps than at the first, whatever rows these drew."""
+    if spread is None or spread.begins_late or len(spread.spread) < STEPS or int(spread.rows.min()) < ROWS:
+        return finding
+    if spread.apart < OTHER_SIZE:
+        return finding
+    later = spread.spread[1:]
+    return finding.supported_by(
+        "teacher-spread",
+        "apart",
+        spread.apart,
+        f"the teacher's logits spread by {spread.spread[0]:.2g} at the first step, and by {later.min():.2g} to "
+        f"{later.max():.2g} at the {len(later)} later ones that were recorded",
+        threshold=OTHER_SIZE,
+        origin="convention",
+        grade=Grade.INTERVENTIONAL,
+        group="in-loop",
+        weight=6.0,
     )
 
 

@@ -34,10 +34,12 @@ Read more
 from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
 from kddoctor.probes.passes_again import PassesAgain
 from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.probes.student_path import StudentPath
 from kddoctor.probes.targets_again import TargetsAgain
 from kddoctor.probes.targets_in_loop import TargetsInLoop
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.first_step import better_at_first
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.pipeline.teacher_inputs import (
     SKEWED,
@@ -51,7 +53,7 @@ from kddoctor.rules.pipeline.teacher_inputs import (
 from kddoctor.rules.pipeline.teacher_rows_misaligned import HISTOGRAM, STRAYS
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL, SURE_OF_ITSELF
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Correlation, Share
+from kddoctor.rules.settings import Correlation, Deviations, Share
 from kddoctor.run.manifest import Manifest
 from kddoctor.run.observations import Observations
 
@@ -61,6 +63,8 @@ PROBE = "teacher-validity"
 BEHIND: Share = 0.05
 #: Skill that a teacher may lose inside the loop to honest augmentation.
 AUGMENTATION: Share = 0.25
+#: Standard errors of the loop's rows, which may be few.
+NOISE: Deviations = 3.0
 #: Entropy, as a share of the largest, by which a teacher that is as right as before is less sure than it was.
 LESS_SURE: Share = 0.3
 #: Correlation of the targets with a second pass from which they are answers to the same examples; share of the rows
@@ -78,7 +82,7 @@ PERMUTED: Correlation = 0.2
     title="The teacher is given inputs that are prepared for another model",
     stage=12,
     reads=(TeacherViews, Observations),
-    uses=(Gaps, RowPairing, TeacherPasses, TargetsAgain, PassesAgain, TargetsInLoop, Manifest),
+    uses=(Gaps, RowPairing, TeacherPasses, TargetsAgain, PassesAgain, TargetsInLoop, Manifest, StudentPath),
     masks=("KD101", "KD102", "KD107", "KD208", "KD302", "KD304", "KD307", "KD401", "KD402", "KD501", "KD502", "KD603"),
 )
 def teacher_preprocessing_mismatch(
@@ -91,6 +95,7 @@ def teacher_preprocessing_mismatch(
     both: PassesAgain | None = None,
     targets: TargetsInLoop | None = None,
     config: Manifest | None = None,
+    path: StudentPath | None = None,
 ) -> Finding:
     alike = inputs_alike(seen)
     if alike is None and _worse_than_again(seen, both, targets, passes):
@@ -106,14 +111,25 @@ def teacher_preprocessing_mismatch(
         )
     if views.in_loop is None:
         return Finding()
+    if path is not None and better_at_first(path, views.in_loop):
+        return Finding().against(
+            "student-path",
+            "teacher_right",
+            float(path.teacher_right[0]),
+            f"on what it was given at the first step the teacher was right on {path.teacher_right[0]:.1%}, and on "
+            f"{views.in_loop.validity.accuracy:.1%} of all rows of the loop: it is the teacher that changed",
+            threshold=views.in_loop.validity.accuracy,
+            weight=8.0,
+        )
     if alike is None:
         return _by_skill(views, seen, pairing, passes)
     reference, source = _reference(views, held_out)
     lost = reference - views.in_loop.skill
+    least = max(BEHIND, NOISE * views.in_loop.skill_error)
     # The same ids in another order are another text: a view (KD107), which no preparation of tokens makes.
     tokens = config is not None and config.task == "tokens"
     rearranged = alike and seen.same_inputs is False and not tokens and _rearranged(seen, views.in_loop, pairing)
-    if seen.same_inputs or (alike and not (rearranged and lost > BEHIND)):
+    if seen.same_inputs or (alike and not (rearranged and lost > least)):
         return Finding().against(
             "observations", "inputs", None, "teacher and student are given inputs that are prepared alike", weight=4.0
         )
@@ -124,19 +140,19 @@ def teacher_preprocessing_mismatch(
         if rearranged
         else f"the teacher's inputs ({texts['teacher']}) are prepared otherwise than the student's ({texts['student']})"
     )
-    if lost > BEHIND:
+    if lost > least:
         finding = finding.supported_by(
             PROBE,
             "skill_lost",
             lost,
             f"{how}, and with them it has {views.in_loop.skill:.0%} of what is possible above chance, "
             f"where {source} has {reference:.0%}",
-            threshold=BEHIND,
+            threshold=least,
             origin="convention",
             grade=Grade.INTERVENTIONAL,
             weight=8.0,
         )
-    else:
+    elif lost <= BEHIND:
         finding = finding.against(
             PROBE,
             "skill_lost",
@@ -220,7 +236,8 @@ def _by_skill(
         return Finding()
     if skewed and _unsure_but_right(views.in_loop, own):
         return _by_sureness(views.in_loop, own)
-    if lost <= (BEHIND if skewed else AUGMENTATION) or _other_rows(views.in_loop, pairing):
+    least = max(BEHIND if skewed else AUGMENTATION, NOISE * views.in_loop.skill_error)
+    if lost <= least or _other_rows(views.in_loop, pairing):
         return Finding()
     text = (
         f"the teacher is given other tensors than the student, and has {views.in_loop.skill:.0%} of what is possible "
@@ -232,7 +249,7 @@ def _by_skill(
             "skill_lost",
             lost,
             text,
-            threshold=AUGMENTATION,
+            threshold=least,
             origin="convention",
             grade=Grade.INTERVENTIONAL,
         )

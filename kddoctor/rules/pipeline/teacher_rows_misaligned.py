@@ -2,9 +2,10 @@
 
 What it checks
     Whether the outputs that the loss used are the teacher's own outputs of *other* rows, or a shuffle of such, which
-    share nothing with its answers to these rows but how often each value occurs; or whether the teacher is at
-    chance inside the loop although it is sure of itself, predicts each class as often as the labels do, and is right
-    outside the loop.
+    share nothing with its answers to these rows but how often each value occurs; whether one shift of a split's
+    recorded outputs, of all there are, makes the teacher right far more often; or whether the teacher is at chance
+    inside the loop although it is sure of itself, predicts each class as often as the labels do, and is right outside
+    the loop.
 
 Why it hurts
     The student is taught an average over unrelated examples: at best a kind of label smoothing, at worst noise.
@@ -33,7 +34,9 @@ Read more
 import math
 
 from kddoctor.probes.measurements import TeacherView, TeacherViews
+from kddoctor.probes.proportions import standard_error
 from kddoctor.probes.row_pairing import RowPairing
+from kddoctor.probes.shifted_rows import ShiftedRows
 from kddoctor.probes.targets_again import TargetsAgain
 from kddoctor.probes.targets_against_own import TargetsAgainstOwn
 from kddoctor.probes.targets_in_loop import TargetsInLoop
@@ -61,6 +64,10 @@ MATCHED: Share = 0.5
 SURE: Share = 0.5
 #: Accuracy that a shift of the rows must restore.
 RESTORED: Share = 0.3
+#: The same of recorded rows, all of whose shifts are tried: points, and standard errors that the best of so many does
+#: not reach by chance.
+GAINED: Share = 0.05
+CERTAIN: Deviations = 6.0
 #: Correlation of outputs of different rows, and distance of two sets of them, where there are many rows.
 UNRELATED: Correlation = 0.15
 ALIKE: Distance = 0.15
@@ -94,6 +101,7 @@ FEWEST_ROWS: Count = 20
         TargetsAgain,
         TargetsAgainstOwn,
         Manifest,
+        ShiftedRows,
     ),
     masks=(
         "KD102",
@@ -117,10 +125,69 @@ def teacher_rows_misaligned(
     again: TargetsAgain | None = None,
     own: TargetsAgainstOwn | None = None,
     config: Manifest | None = None,
+    shifted: ShiftedRows | None = None,
 ) -> Finding:
     by_hand = against_overwritten(own, config)
     if by_hand is not None:
         return by_hand
+    otherwise = _of_another_fault(teacher, pairing, shift, seen, again)
+    if otherwise is not None:
+        return otherwise
+    finding = Finding()
+    if pairing is not None:
+        finding = _by_identity(finding, pairing, teacher)
+        finding = _by_shift(finding, pairing)
+    view = teacher.in_loop or teacher.own
+    assert view is not None
+    if shifted is not None and (teacher.in_loop is None or view.skill <= SKILLED) and _moved(shifted):
+        return _said(_by_rows(finding, shifted))
+    if _as_a_shuffle(targets, passes):
+        assert targets is not None
+        finding = finding.supported_by(
+            "targets-in-loop",
+            "changed_correlation",
+            targets.changed_correlation,
+            f"{targets.changed:.0%} of the outputs that the loss used have nothing to do with the teacher's answers to "
+            f"these rows (correlation {targets.changed_correlation:.2f}), and are its answers as a whole: largest "
+            "values and spreads are as frequent in both",
+            threshold=UNRELATED,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+            weight=8.0,
+        )
+    elif targets is not None and _of_another_kind(targets, pairing):
+        finding = finding.against(
+            "targets-in-loop",
+            "unlike",
+            targets.unlike,
+            "what the loss used are no answers of the teacher, to whichever rows: their largest values and spreads are "
+            f"others (distance {targets.unlike:.2f})",
+            threshold=2 * ALIKE,
+            origin="convention",
+            grade=Grade.INTERVENTIONAL,
+            weight=6.0,
+        )
+    elif pairing is None or pairing.elsewhere <= STRAYS or view.skill <= SKILLED:
+        # Where some outputs are proven to be out of place, that the others are right speaks against nothing.
+        finding = _by_chance(finding, view, teacher.own)
+    return _said(finding)
+
+
+def _said(finding: Finding) -> Finding:
+    return finding.saying(
+        "The teacher's outputs are paired with other examples than they were computed from.",
+        where="the training loop: pairing of cached teacher outputs with batches",
+    ).prescribe("run the teacher on the batch itself, or join its outputs by example id", treatment__pairing="online")
+
+
+def _of_another_fault(
+    teacher: TeacherViews,
+    pairing: RowPairing | None,
+    shift: TokenShift | None,
+    seen: Observations | None,
+    again: TargetsAgain | None,
+) -> Finding | None:
+    """Outputs that are of other rows for a reason with a code of its own; None where no such reason is known."""
     finding = Finding()
     if shift is not None and shift.displaced > STRAYS:
         # The right sequences, some positions off: KD803.
@@ -161,44 +228,7 @@ def teacher_rows_misaligned(
             threshold=1 - STRAYS,
             grade=Grade.PROOF,
         )
-    if pairing is not None:
-        finding = _by_identity(finding, pairing, teacher)
-        finding = _by_shift(finding, pairing)
-    view = teacher.in_loop or teacher.own
-    assert view is not None
-    if _as_a_shuffle(targets, passes):
-        assert targets is not None
-        finding = finding.supported_by(
-            "targets-in-loop",
-            "changed_correlation",
-            targets.changed_correlation,
-            f"{targets.changed:.0%} of the outputs that the loss used have nothing to do with the teacher's answers to "
-            f"these rows (correlation {targets.changed_correlation:.2f}), and are its answers as a whole: largest "
-            "values and spreads are as frequent in both",
-            threshold=UNRELATED,
-            origin="convention",
-            grade=Grade.INTERVENTIONAL,
-            weight=8.0,
-        )
-    elif targets is not None and _of_another_kind(targets, pairing):
-        finding = finding.against(
-            "targets-in-loop",
-            "unlike",
-            targets.unlike,
-            "what the loss used are no answers of the teacher, to whichever rows: their largest values and spreads are "
-            f"others (distance {targets.unlike:.2f})",
-            threshold=2 * ALIKE,
-            origin="convention",
-            grade=Grade.INTERVENTIONAL,
-            weight=6.0,
-        )
-    elif pairing is None or pairing.elsewhere <= STRAYS or view.skill <= SKILLED:
-        # Where some outputs are proven to be out of place, that the others are right speaks against nothing.
-        finding = _by_chance(finding, view, teacher.own)
-    return finding.saying(
-        "The teacher's outputs are paired with other examples than they were computed from.",
-        where="the training loop: pairing of cached teacher outputs with batches",
-    ).prescribe("run the teacher on the batch itself, or join its outputs by example id", treatment__pairing="online")
+    return None
 
 
 def _as_a_shuffle(targets: TargetsInLoop | None, passes: TeacherPasses | None) -> bool:
@@ -268,6 +298,29 @@ def _by_shift(finding: Finding, pairing: RowPairing) -> Finding:
         origin="convention",
         grade=Grade.INTERVENTIONAL,
         weight=10.0,
+    )
+
+
+def _moved(shifted: ShiftedRows) -> bool:
+    """Whether one shift of a split's rows, and no other, makes its teacher right far more often.
+
+    Where rows come class by class, or the classes in turn, many shifts do nearly as well as the best.
+    """
+    error = standard_error(shifted.shifted, shifted.rows)
+    gained = shifted.shifted - max(shifted.plain, shifted.chance)
+    alone = shifted.shifted - shifted.second > gained / 2
+    return gained > max(GAINED, CERTAIN * error) and alone
+
+
+def _by_rows(finding: Finding, shifted: ShiftedRows) -> Finding:
+    return finding.supported_by(
+        "shifted-rows",
+        "shifted",
+        shifted.shifted,
+        f"the teacher's recorded outputs are right on {shifted.plain:.1%} of {shifted.rows} rows where they stand, on "
+        f"{shifted.shifted:.1%} after a shift by {shifted.shift:+d}, after others on {shifted.second:.1%} at most",
+        threshold=shifted.plain + GAINED,
+        grade=Grade.PROOF,
     )
 
 

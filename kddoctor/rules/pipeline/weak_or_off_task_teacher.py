@@ -49,6 +49,7 @@ from kddoctor.probes.surest_rows import SurestRows
 from kddoctor.rules.data.class_outliers import lacks_these_alone, share_of, unknown_to_the_teacher
 from kddoctor.rules.finding import Finding, Grade
 from kddoctor.rules.pipeline.base_rate import knows_base_rate
+from kddoctor.rules.pipeline.first_step import better_at_first
 from kddoctor.rules.pipeline.merged_classes import RIGHT, Merged, merged_classes, unanswered_classes
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import (
     NO_SKILL,
@@ -197,7 +198,7 @@ def weak_or_off_task_teacher(
     # At chance it may be anything that KD105 and KD108 know, whatever it has learned.
     if may_be and (untrained or view.skill <= NO_SKILL) and blank(view.validity):
         finding = _against_first_weights(finding, view)
-    finding = _of_the_teacher(finding, teacher, hardly_behind=(twin or student).ahead > -(twin or student).error)
+    finding = _of_the_teacher(finding, teacher, path, hardly_behind=(twin or student).ahead > -(twin or student).error)
     alpha = config.distillation.alpha
     rival = twin or student
     # What a teacher says that is wrong on most rows, or of other classes, harms at a small weight, too.
@@ -359,7 +360,9 @@ def _against_first_weights(finding: Finding, view: TeacherView) -> Finding:
     )
 
 
-def _of_the_teacher(finding: Finding, teacher: TeacherViews, *, hardly_behind: bool) -> Finding:
+def _of_the_teacher(
+    finding: Finding, teacher: TeacherViews, path: StudentPath | None, *, hardly_behind: bool
+) -> Finding:
     view = teacher.own
     assert view is not None
     matched = view.validity.hungarian_accuracy
@@ -384,6 +387,16 @@ def _of_the_teacher(finding: Finding, teacher: TeacherViews, *, hardly_behind: b
             origin="convention",
             weight=2.0,
             group=HARDLY_TRAINED,
+        )
+    if path is not None and better_at_first(path, view):
+        finding = finding.against(
+            "student-path",
+            "teacher_right",
+            float(path.teacher_right[0]),
+            f"at the first step it was right on {path.teacher_right[0]:.1%}, and is on {view.validity.accuracy:.1%} of "
+            f"{view.source}: it was better, and has changed",
+            threshold=view.validity.accuracy,
+            weight=8.0,
         )
     by_heart = 0.0 if teacher.own_train is None else teacher.own_train.skill - view.skill
     if by_heart > BY_HEART:
