@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from kddoctor.engine import Diagnosis, diagnose
 from kddoctor.errors import RunError
@@ -57,6 +58,60 @@ def test_a_sound_run_is_healthy(tmp_path, seed, classes):
 
 def test_a_sound_run_of_which_only_totals_were_logged_is_healthy(tmp_path):
     assert diagnosed(tmp_path, terms=False).verdict == "healthy"
+
+
+@pytest.mark.parametrize(("scale", "verdict"), [(0.02, "inconclusive"), (1.0, "healthy")], ids=["in vain", "closer"])
+def test_a_student_neither_better_than_its_twin_nor_closer_to_its_teacher_is_not_called_healthy(
+    tmp_path, scale, verdict
+):
+    def forget(logits, labels):
+        return b.forgetting(0.15)(logits, labels) * np.float32(scale)
+
+    def twin(logits, labels):
+        return b.forgetting(0.15, seed=6)(logits, labels) * np.float32(0.02)
+
+    found = diagnosed(tmp_path, student=forget, baseline=twin, select=["KD9"])
+    assert found.verdict == verdict
+    assert ("neither better" in found.summary) is (verdict == "inconclusive")
+
+
+def of_all_rows(loss):
+    """The same term, to which a row without a label is a row like any other."""
+    return lambda student, teacher, labels: loss(student, teacher, labels.clamp(min=0))
+
+
+def test_rows_without_a_label_are_distilled_and_read(tmp_path):
+    whole = load(recorded_run(tmp_path / "whole")).steps
+    assert whole is not None
+    steps = {name: getattr(whole, name).read() for name in ("student_logits", "teacher_logits", "labels")}
+    steps["labels"] = np.where(np.arange(steps["labels"].shape[1]) % 3 == 0, -100, steps["labels"])
+    run = recorded_run(tmp_path / "run")
+
+    def diagnosed_with(kd):
+        columns = {**steps, **b.losses_of(steps, of_all_rows(kd)), "step": whole.step}
+        save_file({name: np.ascontiguousarray(column) for name, column in columns.items()}, run / "steps.safetensors")
+        return diagnose(load(run))
+
+    sound = diagnosed_with(losses.kl(4.0))
+    assert (sound.verdict, sound.cause_codes, sound.warnings) == ("healthy", [], ())
+    assert diagnosed_with(MEAN).cause_codes == ["KD201"]
+
+
+def test_layers_beyond_all_bounds_of_a_student_that_exploded_are_no_broken_record(tmp_path):
+    def exploded(logits, labels):
+        changed = logits.copy()
+        changed[::50] *= np.float32(1e24)
+        return changed
+
+    sick = recorded_run(tmp_path / "sick", student=exploded, steps=0, metrics=b.diverged_curve()[:6])
+    rng = np.random.default_rng(0)
+    layers = {"teacher/last": rng.normal(size=(600, 8)), "student/last": 1e13 * rng.normal(size=(600, 8))}
+    for path in (sick, recorded_run(tmp_path / "sound", steps=0)):
+        (path / "features").mkdir()
+        save_file({name: each.astype(np.float32) for name, each in layers.items()}, path / "features/val.safetensors")
+    assert diagnose(load(sick)).verdict in ("sick", "inconclusive")
+    with pytest.raises(RunError, match="student/last is beyond"):
+        diagnose(load(tmp_path / "sound"))
 
 
 def test_what_is_there_at_no_cost_is_named_where_the_cause_is_not(tmp_path):

@@ -13,7 +13,7 @@ from kddoctor.engine import diagnose
 from kddoctor.engine.measuring import measure
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.feature_term import FeatureTerm, redrawn
-from kddoctor.probes.layer_ranks import LayerRanks, layer_ranks
+from kddoctor.probes.layer_ranks import LayerRanks, explained_by_neighbours, layer_ranks
 from kddoctor.probes.layer_similarity import exact_cka
 from kddoctor.probes.measurements import Gaps, LogitSimilarity, TrainGaps
 from kddoctor.probes.output_fit import OutputFit, output_fit
@@ -137,6 +137,26 @@ def beside(width: int, *, path: bool = False, maps: tuple[str, ...] = ()) -> Lay
 
 def test_a_waist_of_two_units_between_wide_layers_is_a_bottleneck():
     assert confidence("KD405", beside(2)) > 0.8
+
+
+def test_a_layer_from_which_the_answers_cannot_be_told_is_no_waist():
+    # As of channels that were averaged over their places: what the answers hang on is not in the record.
+    found = beside(2)
+    assert found.narrowest == "waist"
+    assert found.carried is not None
+    assert 1 - found.carried[0] < 0.1
+    assert confidence("KD405", replace(found, carried=(0.7, 0.98))) < 0.01
+    assert confidence("KD405", replace(found, carried=None)) < 0.01
+
+
+def test_what_neighbours_explain_is_all_of_a_function_and_nothing_of_noise():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1000, 2))
+    assert explained_by_neighbours(x, np.column_stack([np.sin(x[:, 0]), x[:, 1] ** 2])) > 0.95
+    assert explained_by_neighbours(x, rng.normal(size=(1000, 3))) < 0.05
+    assert explained_by_neighbours(x, np.ones((1000, 3))) == 0.0
+    # Copies of a row are neighbours like any others.
+    assert explained_by_neighbours(np.zeros((50, 2)), rng.normal(size=(50, 3))) < 0.2
 
 
 def test_a_layer_that_carries_all_dimensions_of_the_answers_is_no_bottleneck():

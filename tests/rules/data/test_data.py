@@ -8,23 +8,27 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from kddoctor.engine import diagnose
 from kddoctor.engine.measuring import measure
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.class_recall import ClassRecall
 from kddoctor.probes.data_measurements import ClassRecalls, LabelDoubts, SplitOverlap
 from kddoctor.probes.label_doubt import LabelDoubt
-from kddoctor.probes.measurements import TrainGaps
+from kddoctor.probes.measurements import TeacherView, TeacherViews, TrainGaps
 from kddoctor.probes.rate_signs import RateSigns
 from kddoctor.probes.row_overlap import NearOverlap, RowOverlap
 from kddoctor.probes.teacher_passes import TeacherPasses
+from kddoctor.probes.teacher_validity import TeacherValidityProbe
 from kddoctor.rules.data.class_level_regression import class_level_regression
 from kddoctor.rules.data.train_test_leakage import train_test_leakage
 from kddoctor.rules.finding import Grade
+from kddoctor.rules.pipeline.merged_classes import kept_from
 from kddoctor.rules.registry import all_rules
-from kddoctor.run import load
+from kddoctor.run import load, write_run
 from kddoctor.run.manifest import Manifest
 from tests import builders as b
 from tests.builders import recorded_run
+from tests.forensics import losses
 from tests.rules.splits import diagnosed, part
 
 
@@ -127,6 +131,76 @@ def test_a_class_that_its_teacher_calls_by_another_name_is_named(tmp_path):
     found = diagnosed(tmp_path, *(_called_by_a_siblings_name(part(800, draw)) for draw in (1, 2)))
     assert found.cause_codes == ["KD604"]
     assert "classes 4" in str(found.causes[0])
+
+
+def _without_a_class(split, twin):
+    """Teacher and student that never saw class 4, and a twin that did."""
+    for name in ("teacher_logits", "student_logits"):
+        split[name] = split[name].copy()
+        split[name][:, 4] = split[name].min(axis=1) - 8
+    return {**split, "baseline_logits": twin}
+
+
+def test_a_class_that_its_teacher_never_answers_is_named_where_a_twin_finds_it(tmp_path):
+    twins = [part(800, draw, b.forgetting(0.2))["student_logits"] for draw in (1, 2)]
+    train, val = (_without_a_class(part(800, draw), twins[draw - 1]) for draw in (1, 2))
+    found = [diagnosed(tmp_path, train, val)]
+    for kind in ("predictions", "inputs", "fingerprints"):
+        (tmp_path / "run" / kind / "train.safetensors").unlink()
+    found.append(diagnose(load(tmp_path / "run")))
+    for one in found:
+        assert one.cause_codes[0] == "KD604"
+        assert "classes 4" in str(one.causes[0])
+
+
+def test_a_class_that_a_teacher_finds_hard_gets_its_share_of_probability():
+    labels = np.random.default_rng(0).integers(0, 4, 4000)
+    knows, hard = np.full((4000, 4), -8.0), np.full((4000, 4), -8.0)
+    for logits in (knows, hard):
+        logits[np.arange(4000), np.where(labels == 3, 2, labels)] = 4.0
+    # Of rows like those of class 2 half are of class 3: the other class is a little likelier on every one.
+    hard[labels >= 2, 2:] = [0.1, 0.0]
+    for logits, never in ((knows, [False, False, False, True]), (hard, 4 * [False])):
+        probe = TeacherValidityProbe(4)
+        probe.update(logits, labels)
+        assert kept_from([probe.compute()]).tolist() == never
+
+
+def test_a_class_without_a_name_contradicts_its_teacher_however_right_its_labels_are():
+    doubt = LabelDoubt(1000, 0.4, 0.33, 500, 0.38, 0.31, 0.01, 0.65, 0.41, 0.44, 0.31, np.full(10, 0.4))
+    silent = replace(doubt, by_class=np.array([1.0] + 9 * [0.3]))
+    probe, rng = TeacherValidityProbe(10), np.random.default_rng(0)
+    labels = rng.permutation(np.repeat(np.arange(10), [300] + 9 * [78]))
+    probe.update(6 * np.eye(10)[np.where(labels == 0, rng.integers(1, 10, len(labels)), labels)], labels)
+    views = TeacherViews(TeacherView("predictions/val", False, probe.compute(), False), None, None, False)
+    rule = all_rules()["KD605"]
+    for doubts, named in ((doubt, True), (silent, False)):
+        found = rule({LabelDoubts: LabelDoubts(None, doubts), TeacherViews: views})
+        assert (weigh(rule, found).confidence > 0.5) is named
+
+
+def test_wrong_labels_show_in_recorded_steps_where_no_training_rows_were_kept(tmp_path):
+    world = b.World(noise=1.0)
+    held_out = part(600, 2)
+    truth = [world.labels(64, 100 + k) for k in range(8)]
+    teacher = np.stack([world.teacher(labels, 100 + k) for k, labels in enumerate(truth)])
+    rng = np.random.default_rng(3)
+    labels = np.stack(truth)
+    labels = np.where(rng.random(labels.shape) < 0.3, (labels + rng.integers(1, 10, labels.shape)) % 10, labels)
+    student = np.stack([world.student(rows, 100 + k) for k, rows in enumerate(teacher)])
+    steps = {"teacher_logits": teacher, "student_logits": student, "labels": labels}
+    steps |= b.losses_of(steps, losses.kl(2.0))
+    run = write_run(
+        tmp_path / "run",
+        {
+            "task": "multiclass",
+            "num_classes": 10,
+            "distillation": {"loss": "kl", "temperature": 2.0, "alpha": 0.9},
+        },
+        predictions={"val": {name: held_out[name] for name in ("labels", "teacher_logits", "student_logits")}},
+        steps=steps,
+    )
+    assert diagnose(load(run)).cause_codes == ["KD605"]
 
 
 def test_a_class_that_the_student_learnt_in_spite_of_its_teacher_is_not(tmp_path):

@@ -164,6 +164,15 @@ def test_a_dozen_updates_are_too_few_whatever_their_noise_hides(updates, per_epo
     assert (isinstance(found, Finding) and weigh(all_rules()["KD502"], found).confidence > 0.5) is named
 
 
+@pytest.mark.parametrize(("epochs", "named"), [(1, True), (30, False), (None, False)])
+def test_where_no_epoch_was_logged_those_that_were_asked_for_count(epochs, named):
+    """As of one epoch, whose number in the log is 0."""
+    short = signs(updates=22, per_epoch=None, pace=0.33, pace_low=0.18, pace_high=0.44, low=0.27, end=0.27)
+    level = LearningCurve(None, None, None, 22, 0, 0.0, 1.0, 0.0, Pace(0.32, 0.17, 0.47), None)
+    found = all_rules()["KD502"]({type(each): each for each in (level, short, manifest(epochs=epochs))})
+    assert (isinstance(found, Finding) and weigh(all_rules()["KD502"], found).confidence > 0.5) is named
+
+
 @pytest.mark.parametrize(("updates", "named"), [(20, True), (90, False)])
 def test_of_a_few_dozen_updates_no_last_layer_has_had_enough(updates, named):
     """As of a patience of one epoch."""

@@ -9,10 +9,13 @@ from kddoctor.engine.weighing import weigh
 from kddoctor.probes.measurements import TeacherView, TeacherViews
 from kddoctor.probes.sameness import Sameness, skill_at_least
 from kddoctor.probes.student_path import StudentPath, StudentPathProbe
+from kddoctor.probes.teacher_spread import TeacherSpreadProbe
 from kddoctor.probes.teacher_validity import TeacherValidityProbe
 from kddoctor.rules.finding import Finding, Grade
+from kddoctor.rules.pipeline.first_step import better_at_first
 from kddoctor.rules.pipeline.teacher_equals_student import teacher_equals_student
 from kddoctor.rules.pipeline.teacher_not_frozen import teacher_not_frozen
+from kddoctor.rules.pipeline.teacher_preprocessing_mismatch import teacher_preprocessing_mismatch
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import teacher_weights_not_loaded
 from kddoctor.rules.registry import all_rules
 from kddoctor.run.observations import observations_from
@@ -63,6 +66,43 @@ def test_where_nobody_compared_weights_the_answers_of_the_first_step_tell_of_a_t
     known = teacher_not_frozen(observations_from({"teacher_drift": 0.0}), on_the_way(right), views)
     assert isinstance(known, Finding)
     assert not known.supporting
+
+
+@pytest.mark.parametrize(("later", "named"), [(0.2, True), (3.0, True), (0.9, False)], ids=["less", "more", "the same"])
+def test_where_nobody_compared_weights_logits_of_another_size_tell_of_a_teacher_that_learns(
+    later: float, named: bool
+) -> None:
+    probe, rng = TeacherSpreadProbe(), np.random.default_rng(0)
+    for step in range(8):
+        probe.update(25 * step, (later if step else 1.0) * rng.normal(size=(32, 10)))
+    found = teacher_not_frozen(observations_from({}), None, None, probe.compute())
+    assert isinstance(found, Finding) == named
+    known = teacher_not_frozen(observations_from({"teacher_drift": 0.0}), None, None, probe.compute())
+    assert isinstance(known, Finding)
+    assert not known.supporting
+
+
+def test_gradients_that_reach_a_teacher_whose_weights_nobody_compared_are_half_of_the_story() -> None:
+    reached = observations_from({"teacher_requires_grad": True})
+    probe, rng = TeacherSpreadProbe(), np.random.default_rng(0)
+    for step in range(8):
+        probe.update(25 * step, (0.1 if step else 1.0) * rng.normal(size=(32, 10)))
+    rule = all_rules()["KD104"]
+    alone, both = (teacher_not_frozen(reached, None, None, spread) for spread in (None, probe.compute()))
+    assert isinstance(alone, Finding)
+    assert isinstance(both, Finding)
+    assert weigh(rule, alone).confidence < 0.5 < weigh(rule, both).confidence
+
+
+def test_a_teacher_that_was_right_at_first_has_no_badly_prepared_inputs_and_is_not_weak(tmp_path) -> None:
+    views = TeacherViews(view(0.1, "predictions/val"), None, view(0.1, "steps"), False)
+    seen = observations_from({"teacher_training": False, "same_inputs": False})
+    for right, changed in (([1.0] + 5 * [0.2], True), (6 * [0.2], False)):
+        found = teacher_preprocessing_mismatch(views, seen, None, path=on_the_way(right))
+        assert ("student-path" in {item.probe for item in found.opposing}) is changed
+    assert better_at_first(on_the_way([1.0] + 5 * [0.2]), view(0.1, "predictions/val"))
+    assert not better_at_first(on_the_way(6 * [0.2]), view(0.1, "predictions/val"))
+    assert not better_at_first(None, view(0.1, "predictions/val"))
 
 
 def view(told_apart: float, source: str, *, names: int = 0) -> TeacherView:

@@ -12,6 +12,7 @@ from kddoctor.probes.loss_mistakes import LossMistakes
 from kddoctor.probes.measurements import Gaps, TeacherView, TeacherViews
 from kddoctor.probes.row_pairing import pair_outputs
 from kddoctor.probes.sameness import Sameness, sameness_of
+from kddoctor.probes.shifted_rows import shifted_rows
 from kddoctor.probes.stored_student import StoredStudent
 from kddoctor.probes.targets_again import TargetsAgain, targets_again
 from kddoctor.probes.targets_in_loop import TargetsInLoop, TargetsInLoopProbe
@@ -488,3 +489,54 @@ def test_probabilities_that_a_service_rounded_still_sum_to_one(tmp_path) -> None
         return np.round(b.probabilities(logits, labels).astype(np.float64), 3).astype(np.float32)
 
     assert diagnosed(tmp_path, teacher=rounded, classes=100, rows=1000).cause_codes[0] == "KD205"
+
+
+@pytest.mark.parametrize(("batch", "named"), [(4, False), (24, True)], ids=["few rows", "enough"])
+def test_skill_that_few_rows_of_the_loop_lack_is_lost_by_chance(tmp_path, batch: int, named: bool) -> None:
+    worse = b.forgetting(0.5)
+    facts = {"same_inputs": False, "teacher_training": False}
+    steps = 12 if named else 1
+    found = diagnosed(tmp_path, in_loop=worse, check=worse, steps=steps, batch=batch, observations=facts)
+    assert ("KD108" in found.cause_codes) is named
+
+
+@pytest.mark.parametrize(("places", "named"), [(-1, True), (7, True), (0, False)])
+def test_recorded_outputs_that_fit_after_one_shift_were_paired_with_the_wrong_rows(
+    tmp_path, places: int, named: bool
+) -> None:
+    # Half of the rows right, and no steps: nothing but the shift tells them from those of a weak teacher.
+    def moved(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return np.roll(b.forgetting(0.5)(logits, labels), places, axis=0)
+
+    found = diagnosed(tmp_path, teacher=moved, steps=0, metrics=[])
+    assert (found.cause_codes[:1] == ["KD106"]) is named
+
+
+def test_a_shift_of_rows_that_come_class_by_class_in_turn_proves_nothing() -> None:
+    labels = np.arange(900) % 10
+    own = b.World().teacher(labels, 1)
+    turned = own[:, np.roll(np.arange(10), 1)]
+    views = TeacherViews(view_of(turned, labels), None, None, False)
+    for rows, named in ((np.arange(900), False), (np.random.default_rng(0).permutation(900), True)):
+        answers = turned if not named else np.roll(own[rows], 1, axis=0)
+        found = teacher_rows_misaligned(views, None, None, shifted=shifted_rows(answers.argmax(1), labels[rows]))
+        assert (Grade.PROOF in {item.grade for item in found.supporting}) is named
+
+
+def view_of(logits: np.ndarray, labels: np.ndarray) -> TeacherView:
+    probe = TeacherValidityProbe(10)
+    probe.update(logits, labels)
+    return TeacherView("predictions/val", False, probe.compute(), False)
+
+
+def test_a_student_that_is_its_twin_to_the_last_digit_was_not_distilled(tmp_path) -> None:
+    def forget(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return b.forgetting(0.3)(b.World().student(b.World().teacher(labels, 2), 2), labels)
+
+    same = diagnosed(tmp_path / "same", student=forget, baseline=forget, steps=0, metrics=[])
+    assert same.cause_codes[0] == "KD110"
+    other = diagnosed(tmp_path / "other", student=forget, baseline=b.forgetting(0.3), steps=0, metrics=[])
+    assert "KD110" not in other.cause_codes
+    meant = {"loss": "none", "alpha": 0.0}
+    alone = diagnosed(tmp_path / "alone", student=forget, baseline=forget, steps=0, metrics=[], declared=meant)
+    assert "KD110" not in alone.cause_codes
