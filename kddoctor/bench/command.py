@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -21,6 +22,7 @@ from kddoctor.bench.benchmark import (
     write_report,
 )
 from kddoctor.bench.confidence import confidence_text
+from kddoctor.bench.labelled import judge_labelled, read_truth, shares
 from kddoctor.bench.leads import leads_text
 from kddoctor.bench.recording import Cache
 from kddoctor.bench.report.markdown import fill_readme
@@ -67,6 +69,28 @@ def run_full(
     console = Console()
     console.print(table)
     console.print("written: " + ", ".join(str(path) for path in written), soft_wrap=True)
+    return True
+
+
+def run_labelled(truth: Path, jobs: int) -> bool:
+    """Recorded runs of one's own against their truth; True, since a miss is a figure and no failure."""
+    runs = read_truth(truth)
+    with _progress() as progress:
+        judged = judge_labelled(runs, jobs, progress)
+    misses = Table("run", "truth", "lost", "verdict", "causes", title="Not right")
+    for one in judged:
+        if not one.right:
+            lost = "" if one.run.harm is None else f"{100 * one.run.harm:.1f}"
+            said = one.reason or " ".join(one.causes)
+            misses.add_row(*map(escape, (one.run.path.name, one.run.code or "sound", lost, one.verdict, said)))
+    table = Table("", "of", "share", "95 % interval", title=f"{len(judged)} runs of {escape(str(truth))}")
+    for share in shares(judged):
+        low, high = share.interval
+        of, part = f"{share.hits} of {share.all}", f"{share.hits / share.all:.0%}"
+        table.add_row(share.name, of, part, f"{low:.0%} to {high:.0%}")
+    console = Console()
+    console.print(misses)
+    console.print(table)
     return True
 
 

@@ -33,15 +33,21 @@ def bench(
         Path | None, typer.Option(help="Write what leads come from here, too; judge again afterwards.")
     ] = None,
     tasks: Annotated[str | None, typer.Option(help="Only these tasks: names with commas between them.")] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="Judge recorded runs instead: a CSV file with columns run and code (none for sound ones)."),
+    ] = None,
 ) -> None:
     """The fault benchmark: how often the diagnosis is right, on faults that no rule was tuned on."""
-    from kddoctor.bench.command import chosen_tasks, run_full, run_quick
+    from kddoctor.bench.command import chosen_tasks, run_full, run_labelled, run_quick
     from kddoctor.errors import STRICT
 
     chosen = chosen_tasks(tasks)
     os.environ[STRICT] = "1"  # a diagnosis that lost one of its rules is no figure
     try:
-        if quick:
+        if truth is not None:
+            same = run_labelled(truth, jobs)
+        elif quick:
             same = run_quick(cache, jobs, accept)
         else:
             files = {"readme": readme, "accuracy": accuracy, "confidence": confidence, "leads": leads}

@@ -42,7 +42,7 @@ from kddoctor.probes.measurements import TeacherViews
 from kddoctor.probes.teacher_passes import TeacherPasses
 from kddoctor.rules.data.class_outliers import Flags, Limits, enough_rows, outlying, share_of, unknown_to_the_teacher
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.pipeline.merged_classes import kept_from
+from kddoctor.rules.pipeline.merged_classes import BELOW, kept_from, share_of_probability
 from kddoctor.rules.pipeline.teacher_in_train_mode import REPEATABLE
 from kddoctor.rules.pipeline.teacher_weights_not_loaded import NO_SKILL
 from kddoctor.rules.registry import rule
@@ -106,7 +106,7 @@ def class_level_regression(
         finding = _support(finding, recalls, behind)
     elif (silent := _never_answered(teacher, judged, held_out)).any():
         return _of_the_teacher(finding, recalls, silent, silent=True)
-    elif (inherited := unknown_to_the_teacher(recalls, limits, judged=judged)).any():
+    elif (inherited := _kept_back(teacher, unknown_to_the_teacher(recalls, limits, judged=judged))).any():
         return _of_the_teacher(finding, recalls, inherited, silent=False)
     elif judged.any() and not behind.any():
         finding = finding.against(
@@ -137,6 +137,13 @@ def _never_answered(teacher: TeacherViews | None, judged: Flags, held_out: Class
     rival = held_out.student if held_out.baseline is None else held_out.baseline
     good = held_out.teacher[~found].sum() >= rival[~found].sum()
     return found & judged if good else np.zeros(len(judged), bool)
+
+
+def _kept_back(teacher: TeacherViews | None, classes: Flags) -> Flags:
+    """Those of the classes that the teacher gives less than half of their share: others it merely finds hard."""
+    own = [] if teacher is None else [view.validity for view in (teacher.own, teacher.own_train) if view is not None]
+    share = share_of_probability(own)
+    return classes if share is None else classes & (share <= BELOW)
 
 
 def _of_the_teacher(finding: Finding, recalls: ClassRecalls, classes: Flags, *, silent: bool) -> Finding:

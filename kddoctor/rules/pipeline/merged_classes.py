@@ -97,19 +97,28 @@ def unanswered_classes(splits: Sequence[TeacherValidity]) -> tuple[list[int], fl
 def kept_from(splits: Sequence[TeacherValidity]) -> NDArray[np.bool_]:
     """[C] classes with rows enough that the teacher answers next to never in any split, nor thinks of.
 
-    One that it merely finds hard gets its share of probability: who minimised a cross-entropy where the class occurs
-    says so on average, though some other may be likelier on every row. Empty where no counts of answers were kept.
+    Empty where no counts of answers were kept.
     """
     table = _counts(splits)
     if table is None:
         return np.zeros(0, bool)
     rows = table.sum(axis=0)
     never = (rows >= FEWEST) & (table.sum(axis=1) <= NEVER * rows)
-    total = sum(found.n for found in splits)
-    means = [found.mean_probability * found.n / total for found in splits if found.mean_probability is not None]
-    if means:
-        never &= np.sum(means, axis=0) <= BELOW * rows / rows.sum()
-    return np.asarray(never)
+    share = share_of_probability(splits)
+    return np.asarray(never if share is None else never & (share <= BELOW))
+
+
+def share_of_probability(splits: Sequence[TeacherValidity]) -> NDArray[np.float64] | None:
+    """[C] what the teacher gives each class, on average, over how often it occurs; infinite for one that never does.
+
+    About 1 for a class that it merely finds hard: who minimised a cross-entropy where the class occurs says so on
+    average, though some other may be likelier on every row. None where it was not measured.
+    """
+    known = [(found.n, found.mean_probability, found.label_prior) for found in splits]
+    if not known or any(means is None for _, means, _ in known):
+        return None
+    given, occurs = (np.sum([row[0] * np.asarray(row[at]) for row in known], axis=0) for at in (1, 2))
+    return np.asarray(np.divide(given, occurs, out=np.full(len(given), np.inf), where=occurs > 0))
 
 
 def _counts(splits: Sequence[TeacherValidity]) -> NDArray[np.int64] | None:
