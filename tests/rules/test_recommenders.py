@@ -117,6 +117,37 @@ def test_a_teacher_whose_scores_are_all_far_above_zero_gives_no_logits(tmp_path,
     assert "KD102" not in found.cause_codes
 
 
+def of_predictions(path, teacher_times=1.0, student=lambda scores: 0.8 * scores, yes=0.0):
+    """Codes of a ranking of which nothing but scores was recorded. yes: log-odds of a yes that no score shows."""
+    rng = np.random.default_rng(0)
+    teacher = rng.normal(scale=1.4, size=ROWS)
+    labels = (rng.random(ROWS) < sigmoid(teacher + yes)).astype(np.int64)
+    part = {
+        "labels": labels,
+        "teacher_logits": (teacher_times * teacher).astype(np.float32),
+        "student_logits": student(teacher_times * teacher + rng.normal(scale=0.3, size=ROWS)).astype(np.float32),
+    }
+    meant = {"task": "ranking", "distillation": {"loss": "mse", "temperature": 2.0, "alpha": 0.8}}
+    write_run(path / "run", meant, predictions={"val": part})
+    return diagnose(load(path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({}, False),
+        ({"teacher_times": 80.0}, True),
+        ({"teacher_times": 6.0}, False),
+        ({"student": lambda z: 0.2 * np.tanh(4 * z), "yes": -2.0}, True),
+        ({"student": lambda z: 0.1 * z, "yes": -2.0}, False),
+        ({"student": lambda z: 0.02 * z - 2.0, "yes": -2.0}, False),
+    ],
+    ids=["sound", "no logits", "sure of itself", "cosines", "small and free", "a bias and little else"],
+)
+def test_without_steps_the_size_of_both_scores_tells_of_scales_that_cannot_meet(tmp_path, change, named):
+    assert ("KD902" in of_predictions(tmp_path, **change).cause_codes) is named
+
+
 def as_it_was_made(scores):
     """First weights: all rows a little above zero, and in an order that is by accident rather the wrong one."""
     accident = np.random.default_rng(scores.size).normal(size=scores.shape)

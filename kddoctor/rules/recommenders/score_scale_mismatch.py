@@ -3,8 +3,10 @@
 What it checks
     Whether the scores that the loss got are the teacher's own ones times a factor far from one, or another function of
     them that no longer is a logit, points, grades and ranks within a batch included; whether the recorded loss
-    compares a raw score with a probability; and whether the teacher's scores, read as logits, say yes (or no) to nearly
-    all rows, some of which are neither, and rank them well.
+    compares a raw score with a probability; whether the teacher's scores, read as logits, say yes (or no) to nearly
+    all rows, some of which are neither, and rank them well, or lie farther from zero than training takes a logit; and
+    whether the student's scores are a fraction of the teacher's and most of them stand at their own limit, as
+    cosines do.
 
 Why it hurts
     The student is to equal numbers of another unit: margins that it cannot reach, or a range so narrow that hardly
@@ -31,12 +33,14 @@ Read more
 """
 
 from kddoctor.probes.deployment_measurements import ThresholdShifts
+from kddoctor.probes.logit_scale import LogitScale
 from kddoctor.probes.score_link import ScoreLink
 from kddoctor.rules.finding import Finding, Grade, NotExamined
 from kddoctor.rules.loss.declared import distils
 from kddoctor.rules.record import RECORD
 from kddoctor.rules.registry import rule
-from kddoctor.rules.settings import Factor, Share
+from kddoctor.rules.settings import Factor, Nats, Share
+from kddoctor.rules.soft_targets.logit_scale_mismatch import AT_EDGE, TRAINED_MARGIN
 from kddoctor.run.manifest import Manifest
 
 PROBE = "score-link"
@@ -50,6 +54,10 @@ A_LINE, NO_LINE = 1e-6, 1e-3
 ALL_ONE_WAY: Share = 0.9
 SOME_OF_BOTH: Share = 0.2
 RANKS: Share = 0.6
+#: Standard deviation of the student's scores over that of the teacher's (taxonomy: ranges that differ fivefold).
+FRACTION: Factor = 0.2
+#: Shift of the student's scores, in nats, of one that does not say how often the answer is yes (KD705 has the same).
+UNBIASED: Nats = 0.5
 #: Relative error of an identity in float32.
 IDENTITY = 1e-4
 
@@ -65,13 +73,13 @@ IDENTITY = 1e-4
         "binary",
     ),
     reads=(Manifest,),
-    uses=(ScoreLink, ThresholdShifts),
-    masks=("KD102", "KD208", "KD301", "KD302", "KD402", "KD502", "KD705"),
+    uses=(ScoreLink, ThresholdShifts, LogitScale),
+    masks=("KD102", "KD111", "KD208", "KD301", "KD302", "KD305", "KD402", "KD502", "KD705"),
     # A score that is compared with a probability is a loss of another task, too, by a cause that is known.
     implies=("KD214",),
 )
 def score_scale_mismatch(
-    config: Manifest, link: ScoreLink | None, scores: ThresholdShifts | None
+    config: Manifest, link: ScoreLink | None, scores: ThresholdShifts | None, scale: LogitScale | None = None
 ) -> Finding | NotExamined:
     finding = Finding()
     if not distils(config):
@@ -79,7 +87,8 @@ def score_scale_mismatch(
     if scores is not None and _no_logits(scores):
         return _of_scores(finding, scores)
     if link is None:
-        return NotExamined(*RECORD["ScoreLink"])
+        by_size = _of_size(scale, scores)
+        return by_size if by_size.supporting else NotExamined(*RECORD["ScoreLink"])
     said = "The loss compares scores of different units."
     line = f"the loss got {link.intercept:+.3g} {link.slope:+.3g} times the teacher's own score"
     # Two answers exchanged turn the line round (KD105), and probabilities passed as scores have a code too (KD205).
@@ -132,6 +141,48 @@ def score_scale_mismatch(
     return finding.saying(said, where="the training loop: how scores reach the loss").prescribe(
         "the teacher's own raw scores", treatment__pairing="online", loss__form="declared"
     )
+
+
+def _of_size(scale: LogitScale | None, scores: ThresholdShifts | None) -> Finding:
+    """Where the way from score to loss was not recorded: how large the scores of both models are."""
+    finding = Finding()
+    if scale is None or scores is None:
+        return finding
+    said = "The teacher's scores are no logits."
+    if scale.teacher_margin > TRAINED_MARGIN and scores.teacher_auc >= RANKS:
+        finding = finding.supported_by(
+            "logit-scale",
+            "teacher_margin",
+            scale.teacher_margin,
+            f"the teacher's scores lie {scale.teacher_margin:.1f} from zero (median), where a logit has no gradient "
+            "left at 17",
+            threshold=TRAINED_MARGIN,
+            origin="float32; convention",
+            weight=5.0,
+        )
+    elif _bounded(scale, scores):
+        said = "The student's scores cannot become as large as the teacher's."
+        finding = finding.supported_by(
+            "logit-scale",
+            "top_edge",
+            scale.top_edge,
+            f"the student's scores spread by {scale.student_sd:.2g}, the teacher's by {scale.teacher_sd:.2g}; half of "
+            f"the student's lie at {scale.top_edge:.0%} of its largest or beyond, as bounded ones do, and they rank "
+            f"the rows without saying how often the answer is yes ({scores.student.predicted:.0%} where "
+            f"{scores.student.base_rate:.0%} are)",
+            threshold=AT_EDGE,
+            origin="paper; calibrated on digits",
+            weight=5.0,
+        )
+    return finding.saying(said, where="the student's last layer, or how scores reach the loss").prescribe(
+        "standardised scores on both sides, or a factor that is learned", automatic=False, safety="manual"
+    )
+
+
+def _bounded(scale: LogitScale, scores: ThresholdShifts) -> bool:
+    """Whether the student ranks the rows by scores that stand at a limit, which a bias alone would take elsewhere."""
+    small = scale.student_sd < FRACTION * scale.teacher_sd and scale.top_edge > AT_EDGE
+    return small and scores.student_auc >= RANKS and abs(scores.student.shift) > UNBIASED
 
 
 def _no_logits(scores: ThresholdShifts) -> bool:
