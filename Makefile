@@ -34,7 +34,7 @@ app: demo                ## the inspection app on the demo's runs
 test: install            ## all tests but those of browsers and of other tools, and slow ones
 	$(PYTEST) -m "not browser and not integrations and not ray and not slow"
 
-test-slow: install       ## earlier batches of the benchmark's implementations, each recorded once
+test-slow: install       ## earlier batches of the benchmark's implementations, each recorded once, and the whole test-bed
 	$(PYTEST) -m "slow and not browser"
 
 # The report and the app in a real browser; needs Chromium, node and Java. quick: the fullest pages alone, for CI.

@@ -91,7 +91,8 @@ def test_every_record_has_the_same_features_in_the_same_order(records):
 
 
 def test_the_number_of_features_is_bounded():
-    assert 100 < len(features_of({})) < 2000
+    # As many as measurements have fields: hundreds of runs, not thousands, are there to fit them.
+    assert 100 < len(features_of({})) < 2500
 
 
 def test_every_measurement_is_among_the_features(records):
