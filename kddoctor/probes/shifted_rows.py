@@ -14,7 +14,8 @@ class ShiftedRows:
 
     rows: counted. shift: places that the answers move down. plain, shifted: share of answers that are right where they
     stand, and after it. second: share that is right after the second best. chance: Σ of both frequencies of each class,
-    what answers to unrelated rows have right.
+    what answers to unrelated rows have right. agreement, agreement_shifted: share of another model's answers to the
+    same rows that are the same, likewise; None without one.
     """
 
     rows: int
@@ -23,10 +24,15 @@ class ShiftedRows:
     shifted: float
     second: float
     chance: float
+    agreement: float | None = None
+    agreement_shifted: float | None = None
 
 
-def shifted_rows(answers: Ints, labels: Ints) -> ShiftedRows | None:
-    """answers, labels: classes [n] of the same rows. Time grows as C n log n. None for fewer than three rows."""
+def shifted_rows(answers: Ints, labels: Ints, others: Ints | None = None) -> ShiftedRows | None:
+    """answers, labels, another model's answers: classes [n] of the same rows. Time grows as C n log n.
+
+    None for fewer than three rows.
+    """
     n = len(labels)
     if n < 3:
         return None
@@ -45,4 +51,6 @@ def shifted_rows(answers: Ints, labels: Ints) -> ShiftedRows | None:
         shifted=float(share[first]),
         second=float(share[second]),
         chance=chance,
+        agreement=None if others is None else float((answers == others).mean()),
+        agreement_shifted=None if others is None else float((np.roll(answers, first) == others).mean()),
     )

@@ -61,8 +61,12 @@ def _shifted_rows(run: Run) -> ShiftedRows | None:
         if part is None or part.teacher_logits is None:
             continue
         first = slice(0, max(1, min(part.n, COMPARED_ELEMENTS // max(1, part.teacher_logits.size // part.n))))
-        logits, labels = class_rows(run.manifest, np.nan_to_num(part.teacher_logits[first]), part.labels[first])
-        found.append(shifted_rows(logits.argmax(axis=1), labels))
+        labels = part.labels[first]
+        teacher, truth = class_rows(run.manifest, np.nan_to_num(part.teacher_logits[first]), labels)
+        student = None
+        if part.student_logits is not None:
+            student = class_rows(run.manifest, np.nan_to_num(part.student_logits[first]), labels)[0].argmax(axis=1)
+        found.append(shifted_rows(teacher.argmax(axis=1), truth, student))
     return max((one for one in found if one is not None), key=lambda one: one.shifted - one.plain, default=None)
 
 

@@ -68,6 +68,8 @@ RESTORED: Share = 0.3
 #: not reach by chance.
 GAINED: Share = 0.05
 CERTAIN: Deviations = 6.0
+#: Agreement of a student with the teacher of its own rows, from which these are the rows that it was taught on.
+FOLLOWED: Share = 0.8
 #: Correlation of outputs of different rows, and distance of two sets of them, where there are many rows.
 UNRELATED: Correlation = 0.15
 ALIKE: Distance = 0.15
@@ -304,12 +306,15 @@ def _by_shift(finding: Finding, pairing: RowPairing) -> Finding:
 def _moved(shifted: ShiftedRows) -> bool:
     """Whether one shift of a split's rows, and no other, makes its teacher right far more often.
 
-    Where rows come class by class, or the classes in turn, many shifts do nearly as well as the best.
+    Where rows come class by class, or the classes in turn, many shifts do nearly as well as the best. A model that
+    answers with what was true a moment ago, as forecasts do, fits the rows before as well; but its student does so too,
+    and answers as it does row by row.
     """
     error = standard_error(shifted.shifted, shifted.rows)
     gained = shifted.shifted - max(shifted.plain, shifted.chance)
     alone = shifted.shifted - shifted.second > gained / 2
-    return gained > max(GAINED, CERTAIN * error) and alone
+    with_its_student = (shifted.agreement or 0.0) > max(FOLLOWED, shifted.agreement_shifted or 0.0)
+    return gained > max(GAINED, CERTAIN * error) and alone and not with_its_student
 
 
 def _by_rows(finding: Finding, shifted: ShiftedRows) -> Finding:

@@ -523,6 +523,15 @@ def test_a_shift_of_rows_that_come_class_by_class_in_turn_proves_nothing() -> No
         assert (Grade.PROOF in {item.grade for item in found.supporting}) is named
 
 
+def test_a_forecast_of_what_was_true_a_moment_ago_is_paired_with_its_own_rows() -> None:
+    labels = np.random.default_rng(0).integers(0, 4, 1000)
+    says_the_last = np.roll(labels, 1)
+    views = TeacherViews(view_of(np.eye(10)[says_the_last], labels), None, None, False)
+    for others, named in ((says_the_last, False), (labels, True), (None, True)):
+        found = teacher_rows_misaligned(views, None, None, shifted=shifted_rows(says_the_last, labels, others))
+        assert (Grade.PROOF in {item.grade for item in found.supporting}) is named
+
+
 def view_of(logits: np.ndarray, labels: np.ndarray) -> TeacherView:
     probe = TeacherValidityProbe(10)
     probe.update(logits, labels)
