@@ -190,6 +190,19 @@ def test_a_loss_that_has_not_slowed_down_leaves_capacity_open(tmp_path):
     assert "KD402" not in diagnosed(tmp_path / "falling", metrics=rows, **low).cause_codes
 
 
+@pytest.mark.parametrize(("promises", "named"), [(0.002, True), (0.3, False)], ids=["little", "much"])
+def test_a_loss_that_still_falls_a_little_matters_by_what_another_schedule_would_bring(tmp_path, promises, named):
+    rows = b.level_curve(0.4)
+    for row in rows:
+        late = max(0, row["epoch"] - 8) / 9
+        if row.get("split") == "train":
+            row["loss"] = 3.0 - 0.1 * row["epoch"] - 0.6 * (1 - np.exp(-row["epoch"] / 3))
+        else:
+            row["student_accuracy"] = 0.4 * (1 - np.exp(-row["epoch"] - 1)) + promises * late
+    low = {"student": b.forgetting(0.4), "baseline": b.forgetting(0.4, 6)}
+    assert ("KD402" in diagnosed(tmp_path, metrics=rows, **low).cause_codes) is named
+
+
 def test_capacity_is_not_judged_without_a_curve(tmp_path):
     found = diagnosed(tmp_path, student=b.forgetting(0.4), baseline=b.forgetting(0.4, 6), steps=0, metrics=[])
     assert "KD402" in [item.code for item in found.not_examined]

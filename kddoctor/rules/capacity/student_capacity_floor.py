@@ -62,6 +62,10 @@ SHARE_OF_GAP: Share = 0.25
 LEVEL_PACE: Pace = 0.4
 #: Nats for a held-out score that rises so, and for one that hardly moves.
 NOT_FULL, SLOW = 6.0, 1.5
+#: Pace below which a loss falls more slowly than it did.
+SLOWED: Pace = 1.0
+#: Nats for a loss that may not have levelled where the held-out score as good as has.
+PERHAPS_LEVEL = 2.0
 #: Nats for a gain over the twin that is larger than all that is left.
 TRAINING_MATTERS = 3.0
 #: A student this close to chance learned nothing, which says nothing about what it could hold.
@@ -271,7 +275,7 @@ def _level(finding: Finding, curve: LearningCurve, pace: float, below: float) ->
             f"{text}: what the student could hold is not known yet",
             threshold=LEVEL_PACE,
             group="level",
-            weight=6.0,
+            weight=PERHAPS_LEVEL if _promises_little(curve, below) else 6.0,
         )
     if curve.quality is None:
         return finding
@@ -282,6 +286,12 @@ def _level(finding: Finding, curve: LearningCurve, pace: float, below: float) ->
     # A rise that would close much of the gap says that the student is not full; a slow one hardly anything.
     weight = NOT_FULL if rising and rise > SHARE_OF_GAP * below else SLOW
     return add("learning-curve", "rise", rise, text, threshold=2 * ALIKE, origin="convention", weight=weight)
+
+
+def _promises_little(curve: LearningCurve, below: float) -> bool:
+    """Whether the loss has slowed down, and another schedule would close hardly any of the gap for certain."""
+    slowed = curve.pace is not None and curve.pace.high < SLOWED
+    return slowed and curve.quality is not None and curve.quality.high < SHARE_OF_GAP * below
 
 
 def _against_baseline(finding: Finding, train: TrainGaps, held_out: Gaps | None, *, few_dimensions: bool) -> Finding:
