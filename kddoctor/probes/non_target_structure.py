@@ -28,7 +28,9 @@ class NonTargetStructure:
     second choices that are returned, Σ min(M_ij, M_ji) / Σ M with M_ij the share of class i's rows whose second choice
     is j: 1 where similarity is mutual. distinct: different favourites over classes read. pattern_of_twin: correlation
     of the teacher's and the labels-only twin's mean logits by class, off the diagonal, rows and columns centred; None
-    where not measured. Sources: Müller et al. 2019, section 2; Ma et al. 2021, section 3.
+    where not measured. followed: correlation of the teacher's other logits with the student's on held-out rows, less
+    the mean of their row and of their class: 0 for what no input tells. Sources: Müller et al. 2019, section 2; Ma et
+    al. 2021, section 3.
     """
 
     classes: int
@@ -44,6 +46,7 @@ class NonTargetStructure:
     mutual: float | None
     distinct: float | None
     pattern_of_twin: float | None = None
+    followed: float | None = None
 
 
 class NonTargetStructureProbe:
@@ -156,6 +159,45 @@ class ClassPatterns:
         first, second = (_centred((s / np.maximum(self._rows, 1)[:, None])[np.ix_(held, held)]) for s in self._sums)
         size = float(np.sqrt((first**2).sum() * (second**2).sum()))
         return float((first * second).sum() / size) if size > 0 else None
+
+
+class RowPatterns:
+    """Other logits of two models, row by row, on rows that the first has right."""
+
+    def __init__(self, num_classes: int) -> None:
+        self._sums = np.zeros((2, num_classes, num_classes))
+        self._rows = np.zeros(num_classes)
+        self._products = np.zeros(3)  # first with second, first with itself, second with itself
+
+    def update(self, first: NDArray[np.floating], second: NDArray[np.floating], labels: NDArray[np.int64]) -> None:
+        """Count a chunk: logits [n, C] of both models and labels [n]."""
+        right = first.argmax(axis=1) == labels
+        one, other = (_others(np.asarray(z[right], np.float64), labels[right]) for z in (first, second))
+        self._products += (one * other).sum(), (one**2).sum(), (other**2).sum()
+        for sums, rows in zip(self._sums, (one, other), strict=True):
+            np.add.at(sums, labels[right], rows)
+        self._rows += np.bincount(labels[right], minlength=len(self._rows))
+
+    def merge(self, other: "RowPatterns") -> None:
+        """Add another worker's rows."""
+        self._sums += other._sums
+        self._rows += other._rows
+        self._products += other._products
+
+    def correlation(self) -> float | None:
+        """Pearson's, of what is left of both without the mean of the class; None where nothing is."""
+        a, b = self._sums / np.sqrt(np.maximum(self._rows, 1))[:, None]
+        left = self._products - ((a * b).sum(), (a**2).sum(), (b**2).sum())
+        size = float(np.sqrt(max(left[1], 0) * max(left[2], 0)))
+        return float(left[0]) / size if size > 1e-12 * float(self._products[1:].max()) > 0 else None
+
+
+def _others(z: Array, labels: NDArray[np.int64]) -> Array:
+    """[n, C] logits without the mean of the other classes of their row; 0 at the label."""
+    rows = np.arange(len(z))
+    z = z - ((z.sum(axis=1) - z[rows, labels]) / (z.shape[1] - 1))[:, None]
+    z[rows, labels] = 0.0
+    return z
 
 
 def _centred(pattern: Array) -> Array:

@@ -16,7 +16,7 @@ from kddoctor.run.observations import OBSERVATIONS_FILE, Observations, read_obse
 from kddoctor.run.paths import file_inside, reason
 from kddoctor.run.predictions import Predictions, read_predictions, unknown_arrays
 from kddoctor.run.snapshots import Snapshots, read_snapshots
-from kddoctor.run.steps import Steps, read_steps
+from kddoctor.run.steps import Steps, lists_of_a_ranking, read_steps
 
 SPLITS = ("train", "val", "test")
 STEPS_FILE = "steps.safetensors"
@@ -122,6 +122,8 @@ def load(path: str | Path) -> Run:
     if not predictions and manifest.imported is None:
         raise RunError.plain(f"{root}: holds no predictions; expected predictions/val.safetensors (or train, or test).")
     steps_path = file_inside(root, STEPS_FILE)
+    steps_file = ArrayFile(steps_path, STEPS_FILE) if steps_path else None
+    lists = None if steps_file is None else lists_of_a_ranking(steps_file, manifest)
     metrics_path = file_inside(root, METRICS_FILE)
     observations_path = file_inside(root, OBSERVATIONS_FILE)
     rows, metric_warnings = read_metrics(metrics_path) if metrics_path else ((), ())
@@ -138,9 +140,14 @@ def load(path: str | Path) -> Run:
         name=root.resolve().name,
         manifest=manifest,
         # Names come from the files as they stand there; a control character would reach the terminal.
-        warnings=tuple(map(one_line, (*warnings, *array_warnings, *metric_warnings, *_stray_splits(root)))),
+        warnings=tuple(
+            map(
+                one_line,
+                (*warnings, *array_warnings, *([lists] if lists else []), *metric_warnings, *_stray_splits(root)),
+            )
+        ),
         splits=tuple(predictions),
-        steps=read_steps(ArrayFile(steps_path, STEPS_FILE), manifest) if steps_path else None,
+        steps=None if steps_file is None or lists else read_steps(steps_file, manifest),
         metrics=rows,
         observations=read_observations(observations_path) if observations_path else Observations(),
         _predictions=predictions,

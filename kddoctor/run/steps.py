@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from kddoctor.errors import RunError
 from kddoctor.run.arrays import ArrayFile, LazyArray
 from kddoctor.run.labels import checked_labels
-from kddoctor.run.layout import Layout
+from kddoctor.run.layout import Layout, brackets
 from kddoctor.run.manifest import Manifest
 
+#: Scores of a row from which they are a list of candidates.
+FEWEST_CANDIDATES = 3
 PER_STEP = (
     *("kd_loss", "ce_loss", "feature_loss", "kd_grad_norm", "ce_grad_norm", "loss_grad_norm"),
     *("kd_grad_weight", "ce_grad_weight", "grad_weight_residual", "expected_grad_norm", "grad_norm", "jumped"),
@@ -66,6 +68,22 @@ class Steps:
     mask: LazyArray | None
     weighted_terms: bool
     extra: dict[str, LazyArray]
+
+
+def lists_of_a_ranking(file: ArrayFile, manifest: Manifest) -> str | None:
+    """A warning where a ranking's steps hold a list of candidates for each row, [K, B, n], which nothing here reads.
+
+    Two columns are no list, but one score written twice, and refused as such.
+    """
+    if manifest.task != "ranking" or "student_logits" not in file:
+        return None
+    shape = file["student_logits"].shape
+    if len(shape) != 3 or shape[-1] < FEWEST_CANDIDATES:
+        return None
+    return (
+        f"{file.label}: student_logits is {brackets(shape)}, lists of {shape[-1]} candidates: a ranking's loss is only "
+        "checked where steps hold one score for each row, [K, B]; the steps are left out."
+    )
 
 
 def read_steps(file: ArrayFile, manifest: Manifest) -> Steps:

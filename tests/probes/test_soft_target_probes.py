@@ -9,7 +9,7 @@ from kddoctor.probes.ensemble import ensemble_means
 from kddoctor.probes.logit_gradient import LogitGradientProbe
 from kddoctor.probes.logit_scale import LogitScaleProbe
 from kddoctor.probes.loop_teacher import loop_teacher
-from kddoctor.probes.non_target_structure import ClassPatterns, NonTargetStructureProbe
+from kddoctor.probes.non_target_structure import ClassPatterns, NonTargetStructureProbe, RowPatterns
 from kddoctor.probes.popularity import popularity_lean
 from kddoctor.probes.positives_kept import positives_kept
 from kddoctor.probes.score_link import link_of, mixed_units, ordered_in_steps
@@ -158,6 +158,30 @@ def test_class_patterns_ignore_what_rows_and_columns_share(logits):
     patterns = ClassPatterns(CLASSES)
     patterns.update(teacher, 3 * teacher + np.arange(CLASSES) + 7 * np.eye(CLASSES)[labels], labels)
     assert patterns.correlation() == pytest.approx(1.0)
+
+
+def test_what_rows_have_in_common_beyond_their_class_is_pearsons_correlation(logits):
+    teacher, student, labels = logits
+    right = teacher.argmax(axis=1) == labels
+
+    def left(z):
+        rows, truth = np.asarray(z[right], float), labels[right]
+        others = np.where(np.eye(CLASSES, dtype=bool)[truth], np.nan, rows)
+        others -= np.nanmean(others, axis=1, keepdims=True)
+        for c in np.unique(truth):
+            others[truth == c] -= others[truth == c].mean(axis=0)
+        return others[~np.isnan(others)]
+
+    one, other = left(teacher), left(student)
+    whole, halves = RowPatterns(CLASSES), [RowPatterns(CLASSES) for _ in range(2)]
+    whole.update(teacher, student, labels)
+    for half, part in zip(halves, np.array_split(np.arange(ROWS), 2), strict=True):
+        half.update(teacher[part], student[part], labels[part])
+    halves[0].merge(halves[1])
+    expected = float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
+    assert whole.correlation() == pytest.approx(expected)
+    assert halves[0].correlation() == pytest.approx(expected)
+    assert RowPatterns(CLASSES).correlation() is None
 
 
 def test_directions_of_mistakes_are_counted():

@@ -117,14 +117,24 @@ def test_a_teacher_whose_scores_are_all_far_above_zero_gives_no_logits(tmp_path,
     assert "KD102" not in found.cause_codes
 
 
-def of_predictions(path, teacher_times=1.0, student=lambda scores: 0.8 * scores, yes=0.0):
-    """Codes of a ranking of which nothing but scores was recorded. yes: log-odds of a yes that no score shows."""
+def test_scores_far_off_any_rate_of_yes_are_no_logits_however_rare_a_yes_is(tmp_path):
+    rare = of_predictions(tmp_path / "rare", teacher_times=12.0, offset=50.0, yes=-4.0)
+    assert rare.cause_codes[:1] == ["KD902"]
+    sampled = of_predictions(tmp_path / "sampled", offset=3.0, yes=-3.0)
+    assert "KD902" not in sampled.cause_codes
+
+
+def of_predictions(path, teacher_times=1.0, student=lambda scores: 0.8 * scores, yes=0.0, offset=0.0):
+    """Codes of a ranking of which nothing but scores was recorded.
+
+    yes: log-odds of a yes that no score shows; offset: of the teacher's scores.
+    """
     rng = np.random.default_rng(0)
     teacher = rng.normal(scale=1.4, size=ROWS)
     labels = (rng.random(ROWS) < sigmoid(teacher + yes)).astype(np.int64)
     part = {
         "labels": labels,
-        "teacher_logits": (teacher_times * teacher).astype(np.float32),
+        "teacher_logits": (teacher_times * teacher + offset).astype(np.float32),
         "student_logits": student(teacher_times * teacher + rng.normal(scale=0.3, size=ROWS)).astype(np.float32),
     }
     meant = {"task": "ranking", "distillation": {"loss": "mse", "temperature": 2.0, "alpha": 0.8}}

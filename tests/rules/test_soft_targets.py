@@ -15,6 +15,7 @@ from kddoctor.engine.measuring import measure
 from kddoctor.engine.weighing import weigh
 from kddoctor.probes.logit_gradient import LogitGradient
 from kddoctor.probes.measurements import Gaps
+from kddoctor.probes.non_target_structure import NonTargetStructure
 from kddoctor.probes.surest_rows import SurestRows
 from kddoctor.probes.teacher_errors import TeacherErrorsBySplit
 from kddoctor.rules.registry import all_rules
@@ -201,6 +202,18 @@ def exchanged(logits, labels):
 def test_a_teacher_that_is_right_and_says_nothing_true_of_the_others_is_named(tmp_path, guard):
     found = diagnosed(tmp_path, teacher=guard, student=POOR, baseline=POOR)
     assert "KD307" in found.cause_codes
+
+
+@pytest.mark.parametrize(("followed", "named"), [(0.02, True), (None, True), (0.6, False)])
+def test_other_classes_that_the_student_finds_again_on_new_rows_hang_on_the_input(tmp_path, followed, named):
+    """As where a class is of many kinds, each of which is like others."""
+    measured = dict(measure(load(recorded_run(tmp_path / "run", teacher=exchanged, student=POOR))))
+    found = measured[NonTargetStructure]
+    assert found.structure < 0.1
+    assert abs(found.followed) < 0.2
+    measured[NonTargetStructure] = replace(found, followed=followed)
+    rule = all_rules()["KD307"]
+    assert (weigh(rule, rule(measured)).confidence > 0.5) is named
 
 
 def test_a_twin_that_learned_nothing_says_nothing_of_the_teacher(tmp_path):

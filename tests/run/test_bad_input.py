@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from kddoctor.errors import RunError
 from kddoctor.run import load
@@ -269,3 +270,13 @@ def read_everything(path: Path) -> None:
                     array.read()
     except RunError as error:
         assert "\n" not in str(error)  # noqa: PT017 - most damage ends here, some does no harm
+
+
+def test_lists_of_a_ranking_are_left_out_and_said_so(tmp_path: Path) -> None:
+    pairs = {name: np.zeros(N, np.float32) for name in ("teacher_logits", "student_logits")}
+    lists = {name: np.zeros((K, B, 7), np.float32) for name in ("teacher_logits", "student_logits")}
+    run = bare_run(tmp_path / "run", "task: ranking\n", {"labels": np.arange(N) % 2, **pairs})
+    save_file({**lists, "labels": np.zeros((K, B), np.int64), "loss": np.zeros(K)}, run / "steps.safetensors")
+    found = load(run)
+    assert found.steps is None
+    assert any("lists of 7 candidates" in line for line in found.warnings)

@@ -28,6 +28,7 @@ from kddoctor.probes.non_target_structure import (
     ClassPatterns,
     NonTargetStructure,
     NonTargetStructureProbe,
+    RowPatterns,
 )
 from kddoctor.probes.surest_rows import SurestRows, SurestRowsProbe
 from kddoctor.probes.teacher_errors import TeacherErrors, TeacherErrorsBySplit, TeacherErrorsProbe
@@ -124,13 +125,13 @@ def _structure(run: Run, split: str) -> NonTargetStructure | None:
             break
     if found is None or number > MAX_PATTERN_CLASSES:
         return found
-    patterns = ClassPatterns(number)
-    compared = False
-    for teacher, _, twin, labels in _rows(run, split):
+    patterns, by_row = ClassPatterns(number), RowPatterns(number)
+    for teacher, student, twin, labels in _rows(run, split):
         if twin is not None:
             patterns.update(teacher, twin, labels)
-            compared = True
-    return replace(found, pattern_of_twin=patterns.correlation()) if compared else found
+        if student is not None:
+            by_row.update(teacher, student, labels)
+    return replace(found, pattern_of_twin=patterns.correlation(), followed=by_row.correlation())
 
 
 def _surest(run: Run, split: str) -> SurestRows | None:

@@ -193,7 +193,7 @@ def representation_bottleneck(
 
 
 def _waist(ranks: LayerRanks) -> str | None:
-    """The narrowest layer by its architecture, where what it cannot carry is missing from the answers as well.
+    """The narrowest layer by its architecture, where the answers hang on it alone.
 
     A narrow branch beside a wide path is no waist, nor is one of several that are read together, as embeddings are, nor
     one that has its units at several places: the answers are not made from it alone, so that rows which it hardly tells
@@ -206,7 +206,7 @@ def _waist(ranks: LayerRanks) -> str | None:
     narrow = width <= HALF * _widest(ranks) and ranks.surviving(width) < KEPT
     by_layer, by_answers = ranks.carried
     alone = 1 - by_layer <= max(MISSING, TIMES * (1 - by_answers))
-    return name if narrow and alone and ranks.surviving(ranks.student_logits.effective) < KEPT else None
+    return name if narrow and alone else None
 
 
 def _widest(ranks: LayerRanks) -> int:

@@ -114,6 +114,8 @@ def label_order_mismatch(
     for view in teacher.all:
         if view.auc is not None and _turned(view) and (view.in_loop or not _right_elsewhere(view, teacher)):
             return finding if _too_good(view, teacher) else _turned_round(finding, view, teacher)
+        if _right_way_round(view):
+            continue
         own = teacher.own if view.in_loop else None
         columns = _columns(view.validity, None if own is None else own.validity)
         if columns is None or (view is teacher.own_train and _in_order_elsewhere(teacher)):
@@ -167,12 +169,15 @@ def _turned(view: TeacherView) -> bool:
     return view.auc < 0.5 - max(least, TURNED_ERRORS * _error_of_chance(view.validity))
 
 
+def _right_way_round(view: TeacherView) -> bool:
+    """Whether a yes ranks above a no: what the exchange of two answers would restore then is a threshold (KD705)."""
+    return view.auc is not None and view.auc > 0.5 + max(TURNED, TURNED_ERRORS * _error_of_chance(view.validity))
+
+
 def _right_elsewhere(view: TeacherView, teacher: TeacherViews) -> bool:
     """Whether the same teacher ranks the right way round on the held-out rows: then the labels of these are turned."""
     own = teacher.own
-    if own is None or own.auc is None or own is view:
-        return False
-    return own.auc > 0.5 + max(TURNED, TURNED_ERRORS * _error_of_chance(own.validity))
+    return own is not None and own is not view and _right_way_round(own)
 
 
 def _in_order_elsewhere(teacher: TeacherViews) -> bool:

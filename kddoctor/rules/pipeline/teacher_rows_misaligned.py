@@ -341,6 +341,13 @@ def _of_views(teacher: TeacherViews, again: TargetsAgain | None, seen: Observati
     return teacher.own_train.validity.top1_mean - teacher.in_loop.validity.top1_mean > LESS_SURE
 
 
+def _lost_its_skill(view: TeacherView, own: TeacherView) -> bool:
+    """Whether the teacher has skill of its own, as much as a hard task lets it, and far less on these rows."""
+    error = math.hypot(view.skill_error, own.skill_error)
+    some = own.skill > 2 * NO_SKILL and own.skill - view.skill > CERTAIN * error
+    return own.skill > SKILLED or some
+
+
 def _by_chance(finding: Finding, view: TeacherView, own: TeacherView | None) -> Finding:
     found = view.validity
     if view.skill > SKILLED:
@@ -360,7 +367,7 @@ def _by_chance(finding: Finding, view: TeacherView, own: TeacherView | None) -> 
     nothing_gained = matched is None or matched < found.chance + MATCHED * (1 - found.chance)
     plain = found.histogram_l1 < HISTOGRAM and nothing_gained
     sure = found.entropy_ratio_median < SURE
-    if own is not None and own is not view and own.skill > SKILLED and plain:
+    if own is not None and own is not view and _lost_its_skill(view, own) and plain:
         finding = finding.supported_by(
             "teacher-validity",
             "accuracy",

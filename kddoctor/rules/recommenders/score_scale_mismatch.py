@@ -54,6 +54,8 @@ A_LINE, NO_LINE = 1e-6, 1e-3
 ALL_ONE_WAY: Share = 0.9
 SOME_OF_BOTH: Share = 0.2
 RANKS: Share = 0.6
+#: Nats by which scores are off that are no logits: the logarithm of a sampling rate of one in 20,000.
+FAR_OFF: Nats = 10.0
 #: Standard deviation of the student's scores over that of the teacher's (taxonomy: ranges that differ fivefold).
 FRACTION: Factor = 0.2
 #: Shift of the student's scores, in nats, of one that does not say how often the answer is yes (KD705 has the same).
@@ -186,9 +188,13 @@ def _bounded(scale: LogitScale, scores: ThresholdShifts) -> bool:
 
 
 def _no_logits(scores: ThresholdShifts) -> bool:
+    """Scores that rank the rows, and say one thing of nearly all, where a good part is the other; or that no rate at
+    which rows are sampled takes so far off.
+    """
     teacher = scores.teacher
     extreme = max(teacher.predicted, 1 - teacher.predicted) >= ALL_ONE_WAY
-    return extreme and SOME_OF_BOTH <= teacher.base_rate <= 1 - SOME_OF_BOTH and scores.teacher_auc >= RANKS
+    some = extreme and SOME_OF_BOTH <= teacher.base_rate <= 1 - SOME_OF_BOTH
+    return (some or abs(teacher.shift) > FAR_OFF) and scores.teacher_auc >= RANKS
 
 
 def _of_scores(finding: Finding, scores: ThresholdShifts) -> Finding:

@@ -2,10 +2,10 @@
 
 What it checks
     On rows that the teacher has right: whether its second choices are fixed by the class and never mutual, although
-    similarity is; or whether the class explains nothing of the other logits, although they lie far apart, or next to
-    everything, as where each class has one made-up answer. And whether
-    the mean logits by class are unrelated, or contrary, to those of a student that learned the labels alone, and
-    learned them well.
+    similarity is; or whether the class explains nothing of the other logits, although they lie far apart, and the
+    student does not find them again on new rows, as where they were drawn at random; or next to everything, as where
+    each class has one made-up answer. And whether the mean logits by class are unrelated, or contrary, to those of a
+    student that learned the labels alone, and learned them well.
 
 Why it hurts
     A student learns more from the probabilities of the wrong classes than from the top one. Where they were made up,
@@ -58,9 +58,14 @@ SELDOM_RETURNED: Share = 0.3
 MOSTLY_DIFFERENT: Share = 0.9
 #: Classes from which choices that are never returned are no accident.
 ENOUGH_CLASSES: Count = 5
+#: Classes from which means by class are enough to correlate: of 8 there are 41 free ones, of 5 there are 11.
+PATTERN_CLASSES: Count = 8
 #: Share of the other logits' variance that the class explains; sound teachers were between 0.35 and 0.85.
 UNEXPLAINED: Share = 0.1
 EXPLAINED: Share = 0.9
+#: Correlation of the other logits of teacher and student, row by row, on rows that neither was taught on: answers drawn
+#: at random leave 0.02, those of other sources and of classes of many kinds 0.34 and more (digits; strangers' runs).
+FOLLOWED: Correlation = 0.2
 #: Correlation with the labels-only twin's mean logits by class; sound teachers of digits, newsgroups and language were
 #: above 0.47, whatever the twin's accuracy.
 UNRELATED: Correlation = 0.3
@@ -71,7 +76,7 @@ KNOWS_CLASSES: Share = 0.25
 #: Share of different rows among the training rows below which classes are read from copies.
 FEW: Share = 0.5
 #: Share of its teacher's accuracy from which a twin knows which classes are alike.
-NEARLY: Share = 0.6
+NEARLY: Share = 0.75
 #: Nats for a structure that is turned round.
 TURNED_ROUND: Nats = 6.0
 #: Weight at which such a teacher does little harm.
@@ -156,7 +161,9 @@ def _of_choices(finding: Finding, found: NonTargetStructure) -> Finding:
 
 def _of_structure(finding: Finding, found: NonTargetStructure, held_out: Gaps | None) -> Finding:
     structure, twin = found.structure, found.pattern_of_twin
-    if structure is not None and structure < UNEXPLAINED and found.others_sd > EQUAL_NATS:
+    # What the student gives back on rows that it never saw, the input tells, if not the class.
+    told = found.followed is not None and found.followed > FOLLOWED
+    if structure is not None and structure < UNEXPLAINED and found.others_sd > EQUAL_NATS and not told:
         finding = finding.supported_by(
             PROBE,
             "structure",
@@ -183,7 +190,7 @@ def _of_structure(finding: Finding, found: NonTargetStructure, held_out: Gaps | 
         # A twin that hardly learned its labels knows as little of how alike the classes are.
         return finding
     text = f"the teacher's mean logits by class correlate by {twin:.2f} with those of a student on labels alone"
-    if twin < UNRELATED and found.others_sd > EQUAL_NATS:
+    if twin < UNRELATED and found.others_sd > EQUAL_NATS and found.classes >= PATTERN_CLASSES:
         return finding.supported_by(
             PROBE,
             "pattern_of_twin",

@@ -139,6 +139,12 @@ def test_a_waist_of_two_units_between_wide_layers_is_a_bottleneck():
     assert confidence("KD405", beside(2)) > 0.8
 
 
+def test_a_waist_that_later_layers_unfold_into_many_dimensions_is_one_all_the_same():
+    found = beside(3)
+    unfolded = replace(found, student_logits=replace(found.student_logits, effective=9.0))
+    assert confidence("KD405", unfolded) > 0.8
+
+
 def test_a_layer_from_which_the_answers_cannot_be_told_is_no_waist():
     # As of channels that were averaged over their places: what the answers hang on is not in the record.
     found = beside(2)
@@ -175,8 +181,14 @@ def test_an_embedding_of_tokens_is_narrow_by_design():
 
 
 def test_narrow_layers_that_are_read_together_are_no_waist():
-    together = replace(beside(2).student_logits, effective=9.0)
-    assert confidence("KD405", replace(beside(2), student_logits=together)) < 0.01
+    rng = np.random.default_rng(0)
+    teacher = 6 * np.eye(CLASSES)[LABELS] + rng.normal(size=(ROWS, CLASSES))
+    narrow = [teacher @ rng.normal(size=(CLASSES, 3)) for _ in range(3)]
+    wide = np.maximum(np.hstack(narrow) @ rng.normal(size=(9, 32)), 0)
+    layers = {"wide": wide, **{f"part{k}": part for k, part in enumerate(narrow)}}
+    answers = wide @ rng.normal(size=(32, CLASSES))
+    found = layer_ranks({"last": rng.normal(size=(ROWS, 32))}, layers, teacher, answers, LABELS)
+    assert confidence("KD405", found) < 0.01
 
 
 def test_a_map_of_few_channels_is_no_bottleneck_by_their_number():

@@ -523,6 +523,15 @@ def test_a_shift_of_rows_that_come_class_by_class_in_turn_proves_nothing() -> No
         assert (Grade.PROOF in {item.grade for item in found.supporting}) is named
 
 
+def test_a_teacher_of_a_hard_task_that_is_at_chance_in_the_loop_alone_was_paired_with_other_rows() -> None:
+    labels = b.World().labels(1500, 1)
+    weak = b.forgetting(0.6)(b.World().teacher(labels, 1), labels)
+    inside = replace(view_of(np.roll(weak, 7, axis=0), labels), source="steps", in_loop=True)
+    for own, named in ((view_of(weak, labels), True), (view_of(np.roll(weak, 3, axis=0), labels), False)):
+        found = teacher_rows_misaligned(TeacherViews(own, None, inside, False), None, None)
+        assert (Grade.INTERVENTIONAL in {item.grade for item in found.supporting}) is named
+
+
 def test_a_forecast_of_what_was_true_a_moment_ago_is_paired_with_its_own_rows() -> None:
     labels = np.random.default_rng(0).integers(0, 4, 1000)
     says_the_last = np.roll(labels, 1)
