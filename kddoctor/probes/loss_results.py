@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from kddoctor.probes.loss_factors import Explanation
 from kddoctor.probes.loss_fit import MixFit
 from kddoctor.probes.loss_forms import LossForm
+from kddoctor.probes.loss_of_a_part import LossOfAPart
 
 Array = NDArray[np.float64]
 #: Steps of which one may have been recorded in part.
@@ -75,6 +76,7 @@ class LossForensics:
     median share of the feature term in the total. factor_beyond_names: what multiplies the term beside its declared
     factor once a mean over classes and a wrong power of T are divided out (both have codes of their own).
     whole_as_declared: the declared form, whose factor stands in its weight: their product in the total is the declared.
+    part: what multiplies the term, up to chance, where the steps hold a part of each batch and nothing is an identity.
     """
 
     steps: int
@@ -96,6 +98,7 @@ class LossForensics:
     nonfinite_losses: int
     finite_logits_at_nonfinite_loss: bool
     whole_as_declared: bool = False
+    part: LossOfAPart | None = None
 
     @property
     def declared_error(self) -> float | None:

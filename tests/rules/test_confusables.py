@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from kddoctor.engine import Diagnosis, diagnose
 from kddoctor.engine.measuring import measure
@@ -87,6 +88,31 @@ def test_factors_c_and_t_squared_are_told_apart(tmp_path):
     mean = diagnosed(tmp_path / "mean", kd=losses.kl(reduction="mean"))
     factor = diagnosed(tmp_path / "factor", kd=losses.kl(scale="1"))
     assert (mean.cause_codes, factor.cause_codes) == (["KD201"], ["KD202"])
+
+
+def in_part(path, **changes) -> Diagnosis:
+    """Of a run that recorded the first quarter of each batch's rows."""
+    run = recorded_run(path / "run", batch=96, training={"batch_size": 96}, **changes)
+    file = run / "steps.safetensors"
+    held = load_file(file)
+    save_file({name: a[:, :24].copy() if a.ndim > 1 else a for name, a in held.items()}, file)
+    return diagnose(load(run))
+
+
+@pytest.mark.parametrize("world", range(3))
+def test_a_factor_is_read_from_a_part_of_each_batch_and_a_sound_loss_stays_one(tmp_path, world):
+    mean = in_part(tmp_path / "mean", kd=losses.kl(reduction="mean"), seed=world)
+    factor = in_part(tmp_path / "factor", kd=losses.kl(scale="1"), seed=world)
+    sound = in_part(tmp_path / "sound", seed=world)
+    assert (mean.cause_codes, factor.cause_codes) == (["KD201"], ["KD202"])
+    assert (sound.verdict, sound.cause_codes) == ("healthy", [])
+    assert {"KD201", "KD202"} <= set(sound.ruled_out)
+
+
+def test_of_a_part_of_each_batch_another_temperature_is_no_missing_factor(tmp_path):
+    found = in_part(tmp_path, kd=losses.kl(temperature=1.0))
+    assert not {"KD201", "KD202"} & set(found.cause_codes)
+    assert found.verdict != "healthy"
 
 
 @pytest.mark.parametrize("kd", [losses.kl(reduction="mean"), losses.kl(scale="1")], ids=["mean", "no factor"])

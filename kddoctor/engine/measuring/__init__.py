@@ -254,7 +254,8 @@ def _forensics(manifest: Manifest, steps: Steps) -> LossForensics:
             probe.update(_step(steps, int(k)))
         return probe
 
-    return losses.explained_loss(manifest, steps, fed)
+    loss = losses.explained_loss(manifest, steps, fed)
+    return losses.compared_with_a_part(manifest, steps, loss, chosen)
 
 
 def examined_steps(steps: Steps) -> NDArray[np.int64]:

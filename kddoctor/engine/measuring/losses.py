@@ -21,6 +21,7 @@ from kddoctor.probes.loss_numerics import (
     first_broken_gradient,
     noise_of,
 )
+from kddoctor.probes.loss_of_a_part import LossOfAPart, loss_of_a_part
 from kddoctor.probes.loss_schedule import MIN_STEPS, LossSchedule, find_schedule
 from kddoctor.probes.loss_sums import row_blocks
 from kddoctor.probes.loss_temperatures import MOST_STEPS, two_temperatures
@@ -31,6 +32,10 @@ from kddoctor.run.steps import Steps
 
 #: Steps in which mistakes are searched for, and elements of logits that they may hold together.
 SEARCHED_STEPS, SEARCHED_ELEMENTS, FEWEST_STEPS = 24, 20_000_000, 8
+
+#: Losses that are compared with the declared one where a part of each batch was recorded, and tasks in which none are:
+#: rows of a list, of labels or of tokens hang together.
+CHECKED_IN_PART, NO_ROWS_ALONE = ("kl", "reverse-kl"), ("tokens", "ranking", "multilabel")
 
 #: Precisions in which recorded logits are what the loss saw.
 EXACT = ("F32", "F64")
@@ -80,6 +85,40 @@ def explained_loss(
         return loss
     again = fed(found).compute()
     return loss if again.term is None else again
+
+
+def compared_with_a_part(
+    manifest: Manifest, steps: Steps, loss: LossForensics, chosen: NDArray[np.int64]
+) -> LossForensics:
+    """The same, with the declared divergence taken of the rows that are there, where the loss is of more than these.
+
+    chosen: positions of the steps to look at, in the order of time.
+    """
+    if loss.term is not None or loss.declared_holds or loss.kd_always_zero:
+        return loss
+    part = _loss_of_a_part(manifest, steps, loss.classes, chosen)
+    # Of a part of the rows no form gives the recorded number: that none does says nothing.
+    return loss if part is None else replace(loss, part=part, declared_errors=None)
+
+
+def _loss_of_a_part(manifest: Manifest, steps: Steps, classes: int, chosen: NDArray[np.int64]) -> LossOfAPart | None:
+    meant, batch, rows = manifest.distillation, manifest.training.batch_size, steps.labels.shape[1]
+    if steps.kd_loss is None or meant.loss not in CHECKED_IN_PART or manifest.task in NO_ROWS_ALONE:
+        return None
+    if batch is None or rows >= batch or meant.temperature is None:
+        return None
+    weight = (meant.alpha if steps.weighted_terms else 1.0) or 1.0
+    t, squared = meant.temperature, meant.temperature**2 if meant.temperature_squared else 1.0
+    recorded, declared = steps.kd_loss[chosen], np.full(len(chosen), np.nan)
+    for place, k in enumerate(chosen):
+        step = rows_of_step(manifest, steps, int(k))
+        counted = step.counts
+        teacher, student = step.teacher[counted] / t, step.student[counted] / t
+        if not counted.any() or not (np.isfinite(teacher).all() and np.isfinite(student).all()):
+            continue
+        pair = (student, teacher) if meant.loss == "reverse-kl" else (teacher, student)
+        declared[place] = weight * squared * float(divergences(*pair).mean())
+    return loss_of_a_part(recorded, declared, rows=rows, batch=batch, classes=classes, squared=squared)
 
 
 def _mistakes(manifest: Manifest, steps: Steps, loss: LossForensics) -> LossMistakes:

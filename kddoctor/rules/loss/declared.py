@@ -17,6 +17,8 @@ MAY_VANISH = ("jsd", "custom", None)
 LEAVES_ROUNDING = ("kl", "reverse-kl")
 #: Relative error of a weight that is read from rounded losses.
 WEIGHT_ERROR = 1e-3
+#: Weights of a factor that is known up to chance, where it is the fault's and where it is another: below any identity.
+OF_A_PART, AGAINST_OF_A_PART = 7.0, 4.0
 #: Tasks of one logit for each answer.
 SINGLE_NUMBERS = ("binary", "ranking", "multilabel")
 
@@ -50,6 +52,33 @@ def reproduced(finding: Finding, loss: LossForensics, text: str) -> Finding:
         threshold=loss.tolerance,
         grade=Grade.PROOF,
         group="loss-identity",
+    )
+
+
+def lacking_in_part(loss: LossForensics, config: Manifest, name: str) -> Finding | None:
+    """Support where steps hold a part of each batch, and the recorded term is this number too small, up to chance.
+
+    A refutation where it is not: None where the steps hold whole batches, or nobody can tell.
+    """
+    part = loss.part
+    if part is None or part.name is None or not distils(config):
+        return None
+    text = (
+        f"the recorded term is {part.factor:.3g} times the declared one on {part.rows} of each batch's {part.batch} "
+        f"rows, over {part.steps} steps: {part.first:.3g} in their first half and {part.second:.3g} in the second"
+    )
+    named = name in part.name.split(" and ")
+    said = Finding().supported_by if named else Finding().against
+    return said(
+        "loss-of-a-part",
+        "factor",
+        part.factor,
+        text,
+        threshold=1.0,
+        origin="identity, up to which rows of each batch were recorded",
+        grade=Grade.STATISTICAL,
+        group="loss-identity",
+        weight=OF_A_PART if named else AGAINST_OF_A_PART,
     )
 
 

@@ -2,7 +2,8 @@
 
 What it checks
     Whether the recorded distillation loss is the divergence averaged over batch *and* classes, which is what
-    ``kl_div(..., reduction="mean")`` returns.
+    ``kl_div(..., reduction="mean")`` returns. Where a part of each batch's rows was recorded, the factor is read from
+    the means over all steps, up to chance.
 
 Why it hurts
     The term is C times too weak. With alpha 0.9 the teacher keeps 47 % of the weight with 10 classes, 8 % with
@@ -29,7 +30,7 @@ Read more
 
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.rules.finding import Finding
-from kddoctor.rules.loss.declared import ambiguous_factor, as_declared, distils, excluded, reproduced
+from kddoctor.rules.loss.declared import ambiguous_factor, as_declared, distils, excluded, lacking_in_part, reproduced
 from kddoctor.rules.loss.strength import lacking_in_total
 from kddoctor.rules.registry import rule
 from kddoctor.run.manifest import Manifest
@@ -55,6 +56,9 @@ def kl_mean_reduction(loss: LossForensics, config: Manifest) -> Finding:
     in_total = lacking_in_total(loss, config, "C")
     if in_total is not None:
         return _said(in_total, loss)
+    in_part = lacking_in_part(loss, config, "C")
+    if in_part is not None:
+        return _said(in_part, loss) if in_part.evidence[0].supports else in_part
     finding = as_declared(Finding(), loss)
     term = loss.term
     if loss.whole_as_declared:

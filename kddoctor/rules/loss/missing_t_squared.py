@@ -2,7 +2,8 @@
 
 What it checks
     Which power of the temperature multiplies the recorded divergence: T² belongs there once; 1, T, 2T² and T⁴ are
-    what loops are found to use instead. Whether the factor moves steadily between T² and 1.
+    what loops are found to use instead. Whether the factor moves steadily between T² and 1. Where a part of each
+    batch's rows was recorded, a missing T² is read from the means over all steps, up to chance.
 
 Why it hurts
     Gradients of soft targets shrink with 1/T². Without the factor the balance between teacher and labels moves
@@ -30,7 +31,7 @@ Read more
 from kddoctor.probes.loss_forensics import LossForensics
 from kddoctor.probes.loss_schedule import LossSchedule
 from kddoctor.rules.finding import Finding, Grade
-from kddoctor.rules.loss.declared import ambiguous_factor, as_declared, distils, excluded, reproduced
+from kddoctor.rules.loss.declared import ambiguous_factor, as_declared, distils, excluded, lacking_in_part, reproduced
 from kddoctor.rules.loss.moving_factor import loses_t_squared
 from kddoctor.rules.loss.strength import lacking_in_total
 from kddoctor.rules.registry import rule
@@ -39,6 +40,7 @@ from kddoctor.run.manifest import Manifest
 
 #: Temperatures closer than this are one.
 SAME: Share = 0.005
+TOO_SMALL = "The distillation loss carries no temperature factor where T² was declared."
 
 
 @rule(
@@ -61,6 +63,9 @@ SAME: Share = 0.005
 def missing_t_squared(loss: LossForensics, config: Manifest, schedule: LossSchedule | None = None) -> Finding:
     if schedule is not None and loses_t_squared(schedule, config):
         return _by_course(schedule, config)
+    in_part = lacking_in_part(loss, config, "T²")
+    if in_part is not None:
+        return _said(in_part, TOO_SMALL, config) if in_part.evidence[0].supports else in_part
     return _by_value(loss, config)
 
 
